@@ -1,0 +1,96 @@
+package cluster
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/config"
+	"eco2/infra"
+)
+
+// quote is right if a shell gives back what it was given.
+func TestQuote(t *testing.T) {
+	for _, value := range []string{
+		"", "plain", "a=b,c=d:NoSchedule", "two words", "it's", `"$HOME"`, "`id`", "a;b|c&d", "new\nline", "*", "~", "#", "--flag", `back\slash`,
+	} {
+		output, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+quote(value)).Output()
+		require.NoError(t, err, value)
+		assert.Equal(t, value, string(output))
+	}
+}
+
+func TestManifest(t *testing.T) {
+	text, err := manifest("calico/kustomization.yaml", map[string]string{"POD_CIDR": "10.244.0.0/16"})
+	require.NoError(t, err)
+	assert.Contains(t, text, `value: "10.244.0.0/16"`)
+	_, err = manifest("calico/kustomization.yaml", nil)
+	assert.ErrorContains(t, err, "rendering manifest calico/kustomization.yaml: nothing fills ${POD_CIDR}")
+	_, err = manifest("calico/kustomization.yaml", map[string]string{"POD_CIDR": "x", "MTU": "1"})
+	assert.EqualError(t, err, "rendering manifest calico/kustomization.yaml: it has no place for MTU")
+	_, err = manifest("none.yaml", nil)
+	assert.ErrorContains(t, err, "reading manifest none.yaml")
+}
+
+// What install.sh writes, the library and the script, is what the control plane's commands run. The
+// markers between the files must not be lines of a file.
+func TestInstalledScriptsAreWhole(t *testing.T) {
+	all, err := installed()
+	require.NoError(t, err)
+	parts := strings.Split(all, "\n=== ")
+	assert.Len(t, parts, 9)
+	for _, part := range parts {
+		name, text, _ := strings.Cut(strings.TrimPrefix(part, "=== "), ".sh ===\n")
+		want, err := Script{Name: name}.text()
+		require.NoError(t, err)
+		assert.Equal(t, strings.TrimSuffix(want, "\n"), strings.TrimSuffix(text, "\n"), name)
+		assert.True(t, strings.HasSuffix(want, "main \"$@\"; exit\n"), "%s: bash would take its data for commands", name)
+	}
+}
+
+func TestInitConfiguration(t *testing.T) {
+	c := config.Config{
+		Name: "eco2-test", PodCidr: netip.MustParsePrefix("192.168.0.0/16"), ServiceCidr: netip.MustParsePrefix("10.96.0.0/12"),
+		Versions: config.DefaultVersions,
+	}
+	node := &infra.Node{NodeSpec: infra.NodeSpec{
+		Name: "k8s-master", Labels: map[string]string{"tier": "platform", "role": "control-plane"},
+		Taints: []infra.Taint{{Key: "role", Value: "control-plane", Effect: "NoSchedule"}},
+	}}
+	text, err := initConfiguration(c, node, "10.0.0.4", "203.0.113.1", "aws:///ap-northeast-2a/i-0")
+	require.NoError(t, err)
+	again, err := initConfiguration(c, node, "10.0.0.4", "203.0.113.1", "aws:///ap-northeast-2a/i-0")
+	require.NoError(t, err)
+	assert.Equal(t, text, again)
+
+	documents := map[string]map[string]any{}
+	for _, document := range strings.Split(text, "---\n") {
+		var d map[string]any
+		require.NoError(t, json.Unmarshal([]byte(document), &d))
+		documents[d["kind"].(string)] = d
+	}
+	require.Len(t, documents, 3)
+	for _, kind := range []string{"InitConfiguration", "ClusterConfiguration"} {
+		assert.Equal(t, "kubeadm.k8s.io/v1beta4", documents[kind]["apiVersion"])
+	}
+	assert.Equal(t, "kubelet.config.k8s.io/v1beta1", documents["KubeletConfiguration"]["apiVersion"])
+
+	registration := documents["InitConfiguration"]["nodeRegistration"].(map[string]any)
+	assert.Equal(t, []any{
+		map[string]any{"name": "node-labels", "value": "role=control-plane,tier=platform"},
+		map[string]any{"name": "provider-id", "value": "aws:///ap-northeast-2a/i-0"},
+	}, registration["kubeletExtraArgs"])
+	assert.Len(t, registration["taints"], 2, "kubeadm's own, and the table's")
+
+	cluster := documents["ClusterConfiguration"]
+	assert.Equal(t, "v1.36.4", cluster["kubernetesVersion"])
+	assert.Equal(t, "10.0.0.4:6443", cluster["controlPlaneEndpoint"])
+	server := cluster["apiServer"].(map[string]any)
+	assert.Contains(t, server["certSANs"], "203.0.113.1", "people reach the API under this address")
+	assert.Contains(t, server["extraArgs"], map[string]any{"name": "encryption-provider-config", "value": "/etc/kubernetes/encryption.yaml"})
+}

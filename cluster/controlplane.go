@@ -1,0 +1,65 @@
+package cluster
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/config"
+)
+
+// ControlPlane is the first node: prepared, initialised by kubeadm, and able to say how it is reached.
+type ControlPlane struct {
+	pulumi.ResourceState
+
+	host *Host
+	// initialised is what joins and everything in the cluster wait for.
+	initialised *remote.Command
+
+	// Outputs
+
+	// Kubeconfig is the administrator's, with the address that people reach. Secret.
+	Kubeconfig pulumi.StringOutput
+}
+
+// NewControlPlane declares the control plane on a machine.
+func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pulumi.StringInput, opts ...pulumi.ResourceOption) (*ControlPlane, error) {
+	p := &ControlPlane{host: host}
+	node := host.node
+	if err := ctx.RegisterComponentResource("eco2:cluster:ControlPlane", node.Name, p, opts...); err != nil {
+		return nil, fmt.Errorf("registering control plane %s: %w", node.Name, err)
+	}
+	parent := pulumi.Parent(p)
+	// The control plane is its machine: a new one starts all of this again.
+	goesWithMachine := pulumi.DeletedWith(node.Instance)
+
+	prepared, err := host.prepare(ctx, c.Versions, parent)
+	if err != nil {
+		return nil, err
+	}
+	if err := host.install(ctx, parent, goesWithMachine); err != nil {
+		return nil, err
+	}
+
+	configuration := pulumi.All(node.PrivateIP, node.PublicIP, node.ProviderID()).ApplyT(func(values []any) (string, error) {
+		return initConfiguration(c, node, values[0].(string), values[1].(string), values[2].(string))
+	}).(pulumi.StringOutput)
+	p.initialised, err = host.Run(ctx, "init-"+node.Name, Script{Name: "init", Args: flags(
+		Flag("node", pulumi.String(node.Name)), marks(node),
+	), Data: configuration, Minutes: 30}, parent, goesWithMachine, pulumi.DependsOn([]pulumi.Resource{prepared}))
+	if err != nil {
+		return nil, err
+	}
+
+	kubeconfig, err := host.Run(ctx, "kubeconfig", Script{
+		Name: "kubeconfig", Args: Flag("server", server), Minutes: 10,
+		Secret: true, // it is the administrator's key
+	}, parent, goesWithMachine, pulumi.DependsOn([]pulumi.Resource{p.initialised}))
+	if err != nil {
+		return nil, err
+	}
+	p.Kubeconfig = pulumi.ToSecret(kubeconfig.Stdout).(pulumi.StringOutput)
+
+	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"kubeconfig": p.Kubeconfig})
+}

@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+#
+# Installs Argo CD from its pinned manifest, patched by a kustomization, and waits
+# for it. Its server reads argocd-cmd-params-cm when it starts, so it is restarted
+# when, and only when, that has changed under a server that was there before.
+#
+# Needs --manifest-url, --manifest-sha256 and --files-mirror (empty without one),
+# and on standard input a kustomization whose resource is install.yaml.
+
+set -euo pipefail
+
+argocd() { kubectl --namespace=argocd "$@"; }
+
+parameters_hash() {
+  argocd get configmap argocd-cmd-params-cm --output=jsonpath='{.data}' | sha256sum | cut --characters=1-16
+}
+
+# The Deployment's annotation, and not the ConfigMap's old content, tells what the
+# server runs with: so a run that stopped half-way is made good by the next.
+restart_server_if_needed() { # WHETHER-IT-WAS-THERE
+  local wanted running
+  wanted=$(parameters_hash)
+  running=$(argocd get deployment argocd-server --output=jsonpath='{.metadata.annotations.eco2\.io/parameters}')
+  [[ $running != "$wanted" ]] || return 0
+  if [[ -n $1 ]]; then
+    step 'restarting argocd-server, whose parameters have changed'
+    argocd rollout restart deployment/argocd-server >/dev/null
+  fi
+  argocd annotate --overwrite deployment argocd-server "eco2.io/parameters=$wanted" >/dev/null
+}
+
+await_workloads() {
+  local workloads workload deadline=$((SECONDS + 600))
+  workloads=$(argocd get deployments,statefulsets --selector=app.kubernetes.io/part-of=argocd --output=name)
+  for workload in $workloads; do
+    step "waiting for $workload"
+    argocd rollout status "$workload" --timeout="$((deadline > SECONDS ? deadline - SECONDS : 1))s" >/dev/null || {
+      argocd get pods --output=wide >&2
+      die "$workload does not come up; see 'kubectl -n argocd describe pods' for the reason"
+    }
+  done
+}
+
+main() {
+  # shellcheck disable=SC2034 # files_mirror: upstream reads it
+  local manifest_url manifest_sha256 files_mirror before
+  flags manifest-url manifest-sha256 files-mirror -- "$@"
+  mkdir "$SCRATCH/argocd"
+  cat >"$SCRATCH/argocd/kustomization.yaml"
+  step "downloading $manifest_url"
+  download "$manifest_url" "$manifest_sha256" "$SCRATCH/argocd/install.yaml"
+  kubectl kustomize "$SCRATCH/argocd" >"$SCRATCH/argocd-patched.yaml"
+  before=$(argocd get deployment argocd-server --ignore-not-found --output=name)
+  step 'applying Argo CD'
+  apply - <<<'{apiVersion: v1, kind: Namespace, metadata: {name: argocd}}'
+  apply "$SCRATCH/argocd-patched.yaml" --namespace=argocd
+  restart_server_if_needed "$before"
+  await_workloads
+  step 'Argo CD is up'
+}
+
+main "$@"; exit

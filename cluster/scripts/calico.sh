@@ -1,0 +1,27 @@
+# shellcheck shell=bash
+#
+# Installs Calico from its pinned manifest, patched by a kustomization. There is
+# no operator: this script is the one owner, and runs again only for a change.
+# It does not wait for the nodes, which may still be joining: ready.sh does.
+#
+# Needs --manifest-url, --manifest-sha256 and --files-mirror (empty without one),
+# and on standard input a kustomization whose resource is calico.yaml.
+
+set -euo pipefail
+
+main() {
+  # shellcheck disable=SC2034 # files_mirror: upstream reads it
+  local manifest_url manifest_sha256 files_mirror
+  flags manifest-url manifest-sha256 files-mirror -- "$@"
+  mkdir "$SCRATCH/calico"
+  cat >"$SCRATCH/calico/kustomization.yaml"
+  step "downloading $manifest_url"
+  download "$manifest_url" "$manifest_sha256" "$SCRATCH/calico/calico.yaml"
+  step 'applying Calico'
+  kubectl kustomize "$SCRATCH/calico" >"$SCRATCH/calico-patched.yaml"
+  apply "$SCRATCH/calico-patched.yaml"
+  kubectl --namespace=kube-system get daemonset calico-node >/dev/null
+  step 'Calico is installed'
+}
+
+main "$@"; exit

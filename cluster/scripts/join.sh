@@ -1,0 +1,137 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2317 # trap, retry and the worker call functions too
+#
+# Joins one worker to the cluster. It runs on the control plane, which makes the
+# token the moment it is used: a second try always has a fresh one, and none is
+# ever kept anywhere. The control plane reaches the worker over SSH, which gives
+# it no power it has not: it already decides what runs on every worker.
+#
+# Needs --node, --address (the worker's), --user, --endpoint (host:port of the
+# API server), --provider-id, --labels a=b,… and --taints a=b:Effect,…, and on
+# standard input the private SSH key of the worker, which goes into the memory of
+# an agent and nowhere else. A worker that is in the cluster already only has its
+# labels and taints reconciled.
+
+set -euo pipefail
+
+token=''
+
+cleanup() {
+  [[ -z $token ]] || kubeadm token delete "${token%%.*}" >/dev/null 2>&1 || true
+  [[ -z ${SSH_AGENT_PID:-} ]] || ssh-agent -k >/dev/null
+  rm -rf "$SCRATCH"
+}
+
+# Takes the key from standard input, without the empty lines before it that ssh-add
+# does not forgive.
+start_agent() {
+  eval "$(ssh-agent -s -t 1800 -a "$SCRATCH/agent")" >/dev/null
+  sed '/./,$!d' | ssh-add -q - 2>/dev/null || die 'standard input holds no private SSH key that works without a passphrase'
+}
+
+# remote: runs the script on standard input as root on the worker.
+remote() {
+  ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o LogLevel=ERROR \
+    -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile="$known_hosts" \
+    "$user@$address" sudo -n bash -s
+}
+
+# Whether the worker can be reached at all, and what it takes itself for.
+probe() {
+  remote <<<'[[ -e /etc/kubernetes/kubelet.conf ]] && echo joined || echo new' >"$SCRATCH/state" 2>"$SCRATCH/ssh"
+}
+
+join_configuration() { # CA-HASH
+  cat <<YAML
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: JoinConfiguration
+discovery:
+  bootstrapToken:
+    token: "$token"
+    apiServerEndpoint: "$endpoint"
+    caCertHashes: ["$1"]
+nodeRegistration:
+  name: "$node"
+  criSocket: unix:///run/containerd/containerd.sock
+  taints: [$(flow_taints)]
+  kubeletExtraArgs:
+  - {name: provider-id, value: "$provider_id"}
+YAML
+  [[ -z $labels ]] || echo "  - {name: node-labels, value: \"$labels\"}"
+}
+
+flow_taints() {
+  local taint key
+  for taint in ${taints//,/ }; do
+    key=${taint%:*}
+    printf '{key: "%s", value: "%s", effect: "%s"}, ' "${key%%=*}" "${key#*=}" "${taint##*:}"
+  done
+}
+
+# This function runs on the worker, the kubeadm configuration on its standard input.
+join_here() {
+  set -euo pipefail
+  config=$(mktemp /run/eco2-join.XXXXXX)
+  trap 'rm -f "$config"' EXIT
+  cat >"$config"
+  local log=/var/log/eco2-join.log leftover
+  for leftover in /etc/kubernetes/kubelet.conf /etc/kubernetes/bootstrap-kubelet.conf /etc/kubernetes/pki/ca.crt; do
+    [[ -e $leftover ]] || continue
+    echo 'cleaning up after an earlier join' >&2
+    timeout 300 kubeadm reset --force >"$log" 2>&1 </dev/null || { tail -n 20 "$log" >&2; exit 1; }
+    break
+  done
+  if ! timeout 420 kubeadm join --config "$config" >"$log" 2>&1 </dev/null; then
+    { tail -n 20 "$log"; journalctl --unit=kubelet --lines=20 --no-pager; } >&2
+    timeout 300 kubeadm reset --force >/dev/null 2>&1 </dev/null || true
+    exit 1
+  fi
+}
+
+join() {
+  local command
+  # --print-join-command for the hash of the CA; the command is only taken apart.
+  command=$(kubeadm token create --ttl=15m --description="joins $node" --print-join-command)
+  [[ $command =~ --token\ ([a-z0-9.]+)\ .*(sha256:[0-9a-f]{64}) ]] ||
+    die "kubeadm on the control plane made no token; try 'kubeadm token list' there"
+  token=${BASH_REMATCH[1]}
+  { declare -f join_here; echo 'join_here; exit'; join_configuration "${BASH_REMATCH[2]}"; } | remote ||
+    die "$node could not join and was reset; the lines above, from kubeadm and its kubelet, say why"
+}
+
+provider_id_of_node() {
+  kubectl get node "$node" --ignore-not-found --output=jsonpath='{.spec.providerID}'
+}
+
+registered() { [[ $(provider_id_of_node) == "$provider_id" ]]; }
+
+main() {
+  local node address user endpoint provider_id labels taints known_hosts found state=new
+  flags node address user endpoint provider-id labels taints -- "$@"
+  start_agent
+  # One file per node, because other joins run at the same time.
+  install --directory --mode=0700 /root/.ssh /root/.ssh/eco2_known_hosts
+  known_hosts=/root/.ssh/eco2_known_hosts/$node
+  found=$(provider_id_of_node)
+  # A machine that is not in the cluster yet may have replaced one at the same address.
+  [[ $found == "$provider_id" ]] || rm -f "$known_hosts"
+
+  step "reaching $node at $address"
+  retry 120 probe || die "$node does not let $user in over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"
+  if [[ $found == "$provider_id" ]]; then
+    state=$(<"$SCRATCH/state")
+  fi
+  if [[ $state == joined ]]; then
+    step "$node is in the cluster already"
+  else
+    # Left by a machine that this one replaced, or by a join that did not finish.
+    kubectl delete node "$node" --ignore-not-found >/dev/null
+    step "joining $node"
+    join
+    retry 120 registered || die "$node has joined but no Node appeared; see 'journalctl -u kubelet' there"
+  fi
+  reconcile "$node" "$labels" "$taints"
+  step "$node is in the cluster"
+}
+
+main "$@"; exit

@@ -1,0 +1,164 @@
+# shellcheck shell=bash
+#
+# What all scripts of the cluster share. The program puts it before each of them.
+#
+# On a worker this, the script and the script's data come down the standard input
+# of `bash -s`, in this order. Bash reads no further than the command it executes,
+# so main may read the data: nothing that runs before that may touch standard
+# input. The control plane has the scripts as files, and reads only the data.
+#
+# Progress and errors go to standard error. Standard output is a script's result.
+
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+# Files that live no longer than the script: in memory, and root's alone.
+SCRATCH=$(mktemp --directory /run/eco2.XXXXXX)
+cleanup() { rm -rf "$SCRATCH"; }
+trap cleanup EXIT
+
+step() { printf '[%ss] %s\n' "$SECONDS" "$*" >&2; }
+
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# Makes of lines one, for a sentence.
+enumerate() { paste --serial --delimiters=, | sed 's/,/, /g'; }
+
+# flags NAME… -- ARG…: sets the variable of each flag (--pod-cidr sets pod_cidr).
+# Every flag must be given, though its value may be empty.
+flags() {
+  local _missing=' ' _flag
+  while [[ $1 != -- ]]; do
+    _missing+="$1 "
+    shift
+  done
+  shift
+  while (($#)); do
+    _flag=${1#--}
+    [[ $1 == --* && $_missing == *" $_flag "* ]] || die "unexpected argument $1; still expected:${_missing% }"
+    (($# > 1)) || die "$1 needs a value"
+    _missing=${_missing/ $_flag / }
+    printf -v "${_flag//-/_}" '%s' "$2"
+    shift 2
+  done
+  [[ $_missing == ' ' ]] || die "missing flags:${_missing% }"
+}
+
+# retry SECONDS COMMAND…: until it succeeds, or SECONDS have passed.
+retry() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    sleep 2
+  done
+}
+
+# quietly WHAT COMMAND…: shows the end of the command's output only if it fails.
+quietly() {
+  local what=$1
+  shift
+  "$@" </dev/null >"$SCRATCH/output" 2>&1 && return
+  tail -n 40 "$SCRATCH/output" >&2
+  die "$what failed; the lines above say why"
+}
+
+# put FILE MODE: makes FILE what standard input holds, and sets `changed` if it was not.
+put() {
+  mkdir -p "$(dirname "$1")"
+  cat >"$SCRATCH/put"
+  cmp --silent "$SCRATCH/put" "$1" && return
+  # First under another name, so that nobody ever reads half a file.
+  install --mode="$2" "$SCRATCH/put" "$1.new"
+  mv "$1.new" "$1"
+  # shellcheck disable=SC2034 # read by scripts
+  changed=true
+}
+
+# upstream URL: where to fetch URL from. A mirror keeps https://host/path at its /host/path.
+upstream() {
+  if [[ -n ${files_mirror:-} ]]; then
+    echo "${files_mirror%/}/${1#https://}"
+  else
+    echo "$1"
+  fi
+}
+
+fetch() { # URL FILE
+  local url
+  url=$(upstream "$1")
+  curl --fail --silent --show-error --location --connect-timeout 10 --max-time 300 \
+    --retry 5 --retry-all-errors --output "$2" "$url" </dev/null ||
+    die "cannot download $url; check that this machine reaches it"
+}
+
+download() { # URL SHA256 FILE
+  fetch "$1" "$3"
+  echo "$2  $3" | sha256sum --check --status ||
+    die "$1 has another checksum than the pinned $2; if the new content is wanted, pin its checksum with the version"
+}
+
+# kubectl as the administrator, and never for ever.
+kubectl() {
+  KUBECONFIG=/etc/kubernetes/admin.conf timeout "${KUBECTL_LIMIT:-600}" kubectl "$@"
+}
+
+api_ready() { KUBECTL_LIMIT=10 kubectl get --raw=/readyz >/dev/null 2>&1; }
+
+# apply FILE [ARG…]: as the one owner of all fields in it; returns once its CRDs are served.
+apply() {
+  local applied crds
+  applied=$(kubectl apply --server-side --force-conflicts --field-manager=eco2 --output=name -f "$@")
+  mapfile -t crds < <(grep '^customresourcedefinition' <<<"$applied")
+  ((${#crds[@]} == 0)) ||
+    kubectl wait --for=condition=Established --timeout=60s "${crds[@]}" >/dev/null ||
+    die "the API server does not serve the custom resources of $(basename "$1"); see kubectl describe crd"
+}
+
+# reconcile NODE LABELS TAINTS: gives the node these labels (a=b,…) and taints
+# (a=b:Effect,…), and takes away those that an earlier run gave it. Two
+# annotations remember what is ours; everything else on the node is left alone.
+reconcile() {
+  local node=$1
+  step "reconciling labels and taints of $node"
+  reconcile_labels "$node" "$2"
+  reconcile_taints "$node" "$3"
+  kubectl annotate --overwrite node "$node" "eco2.io/labels=$2" "eco2.io/taints=$3" >/dev/null
+}
+
+reconcile_labels() { # NODE LABELS
+  local old label changes=()
+  old=$(kubectl get node "$1" --output=jsonpath='{.metadata.annotations.eco2\.io/labels}')
+  for label in ${2//,/ }; do
+    changes+=("$label")
+  done
+  for label in ${old//,/ }; do
+    [[ ,$2 == *",${label%%=*}="* ]] || changes+=("${label%%=*}-")
+  done
+  ((${#changes[@]} == 0)) || kubectl label --overwrite node "$1" "${changes[@]}" >/dev/null
+}
+
+reconcile_taints() { # NODE TAINTS
+  local old present taint wanted=' ' changes=()
+  old=$(kubectl get node "$1" --output=jsonpath='{.metadata.annotations.eco2\.io/taints}')
+  present=$(kubectl get node "$1" --output=jsonpath='{range .spec.taints[*]} {.key}:{.effect} {end}')
+  for taint in ${2//,/ }; do
+    changes+=("$taint")
+    wanted+="$(taint_id "$taint") "
+  done
+  for taint in ${old//,/ }; do
+    taint=$(taint_id "$taint")
+    # kubectl refuses to take away a taint that is not there.
+    [[ $wanted == *" $taint "* || $present != *" $taint "* ]] || changes+=("$taint-")
+  done
+  ((${#changes[@]} == 0)) || kubectl taint --overwrite node "$1" "${changes[@]}" >/dev/null
+}
+
+# taint_id KEY=VALUE:EFFECT: a taint's key and effect identify it, its value does not.
+taint_id() {
+  local key=${1%:*}
+  echo "${key%%=*}:${1##*:}"
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/config"
+)
+
+// A wrong setting is named, with what would be right, before anything is declared.
+func TestWrongSettings(t *testing.T) {
+	const names = "k8s-master, k8s-api-auth, k8s-api-my, k8s-api-scan, k8s-api-character, k8s-api-location, k8s-api-info, " +
+		"k8s-api-chat, k8s-worker-storage, k8s-worker-ai, k8s-rabbitmq, k8s-postgresql, k8s-redis, k8s-monitoring"
+	type values = map[string]any
+	node := func(name string, override values) values { return values{"nodes": values{name: override}} }
+	for _, test := range []struct {
+		name string
+		set  values
+		// want are the problems, each a line.
+		want string
+	}{
+		{"no VPC network", values{"vpcCidr": ""},
+			"eco2:vpcCidr: is missing; set an IPv4 network such as 10.0.0.0/16"},
+		{"malformed network", values{"vpcCidr": "10.0.0.0"},
+			`eco2:vpcCidr: "10.0.0.0" is not an IPv4 network; write it as address/bits, such as 10.0.0.0/16`},
+		{"IPv6 network", values{"vpcCidr": "fd00::/16"},
+			`eco2:vpcCidr: "fd00::/16" is not an IPv4 network; write it as address/bits, such as 10.0.0.0/16`},
+		{"host bits", values{"vpcCidr": "10.0.1.0/16"},
+			`eco2:vpcCidr: "10.0.1.0/16" has host bits set; the network is 10.0.0.0/16`},
+		{"VPC too large", values{"vpcCidr": "10.0.0.0/12"},
+			"eco2:vpcCidr: 10.0.0.0/12 must be between /16 and /20"},
+		{"VPC too small", values{"vpcCidr": "10.0.0.0/24"},
+			"eco2:vpcCidr: 10.0.0.0/24 must be between /16 and /20"},
+		{"pods in the VPC", values{"podCidr": "10.0.128.0/17"},
+			"eco2:podCidr: 10.0.128.0/17 overlaps eco2:vpcCidr 10.0.0.0/16; a packet could not tell where to go"},
+		{"services in the VPC", values{"vpcCidr": "10.97.0.0/16"},
+			"eco2:serviceCidr: 10.96.0.0/12 overlaps eco2:vpcCidr 10.97.0.0/16; a packet could not tell where to go"},
+		{"services among the pods", values{"serviceCidr": "192.168.0.0/20"},
+			"eco2:serviceCidr: 192.168.0.0/20 overlaps eco2:podCidr 192.168.0.0/16; a packet could not tell where to go"},
+		{"few pods", values{"podCidr": "192.168.0.0/24"},
+			"eco2:podCidr: 192.168.0.0/24 is too small; each node takes a /24 of it, so give /22 or larger"},
+		{"too many services", values{"serviceCidr": "172.0.0.0/8"},
+			"eco2:serviceCidr: 172.0.0.0/8 must be between /12 and /24"},
+		{"one zone", values{"zones": []string{"ap-northeast-2a"}},
+			"eco2:zones: has 1 zone(s); give 2 to 4, since a load balancer needs two"},
+		{"five zones", values{"zones": []string{"ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2c", "ap-northeast-2d", "ap-northeast-2e"}},
+			"eco2:zones: has 5 zone(s); give 2 to 4, since a load balancer needs two"},
+		{"a zone twice", values{"zones": []string{"ap-northeast-2a", "ap-northeast-2a"}},
+			"eco2:zones: names a zone twice; each subnet needs a zone of its own"},
+		{"a zone elsewhere", values{"zones": []string{"ap-northeast-2a", "us-east-1a"}},
+			`eco2:zones[1]: "us-east-1a" is not a zone of region ap-northeast-2; zones are named like ap-northeast-2a`},
+		{"zones as text", values{"zones": "ap-northeast-2a"},
+			"eco2:zones: must be a list of availability zones (invalid character 'a' looking for beginning of value)\n" +
+				"eco2:zones: has 0 zone(s); give 2 to 4, since a load balancer needs two"},
+		{"no region", values{"region": "seoul"},
+			`eco2:region: "seoul" is not an AWS region such as ap-northeast-2` + zonesOutside("seoul")},
+		{"nobody may enter", values{"adminCidrs": []string{}},
+			"eco2:adminCidrs: is missing; name the addresses that may reach SSH and the Kubernetes API, for instance: " +
+				"pulumi config set --path 'eco2:adminCidrs[0]' 203.0.113.7/32"},
+		{"a bare address", values{"adminCidrs": []string{"203.0.113.7"}},
+			`eco2:adminCidrs[0]: "203.0.113.7" is not an IPv4 network; write it as address/bits, such as 10.0.0.0/16`},
+		{"an address twice", values{"adminCidrs": []string{"203.0.113.7/32", "203.0.113.7/32"}},
+			"eco2:adminCidrs: names a network twice; AWS refuses the second rule"},
+		{"the world in prod", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/0"}},
+			"eco2:adminCidrs: 0.0.0.0/0 opens SSH and the Kubernetes API to the whole internet, which prod refuses; name your own addresses"},
+		{"the world's NodePorts in prod", values{"environment": "prod", "nodePortCidrs": []string{"0.0.0.0/0"}},
+			"eco2:nodePortCidrs: 0.0.0.0/0 opens the NodePorts to the whole internet, which prod refuses; name your own addresses"},
+		{"no key", values{"sshPrivateKey": ""},
+			"eco2:sshPrivateKey: is missing; make a key with `ssh-keygen -t ed25519 -N '' -f eco2.key` and set it with: " +
+				"pulumi config set --secret eco2:sshPrivateKey < eco2.key"},
+		{"not a key", values{"sshPrivateKey": "ssh-ed25519 AAAA"},
+			"eco2:sshPrivateKey: is not a private key in OpenSSH or PEM form"},
+		{"a locked key", values{"sshPrivateKey": lockedKey(t)},
+			"eco2:sshPrivateKey: is protected by a passphrase, which nobody could type during an update; remove it with: ssh-keygen -p -N ''"},
+		{"a key that EC2 refuses", values{"sshPrivateKey": ecdsaKey(t)},
+			"eco2:sshPrivateKey: is a key of type ecdsa-sha2-nistp256; EC2 key pairs take ssh-ed25519 and ssh-rsa"},
+		{"no user", values{"sshUser": "Ubuntu "},
+			`eco2:sshUser: "Ubuntu" is not a user name; Ubuntu's images have ubuntu, Debian's have admin`},
+		{"a domain without its zone", values{"hostedZoneId": ""},
+			"eco2:hostedZoneId: is missing although eco2:domain is set; name the Route 53 zone that holds dev.growbin.app"},
+		{"a zone without its domain", values{"domain": ""},
+			"eco2:domain: is missing although eco2:hostedZoneId is set; name the domain to serve"},
+		{"a zone's name as its id", values{"hostedZoneId": "growbin.app"},
+			`eco2:hostedZoneId: "growbin.app" is not a Route 53 hosted zone id such as Z0123456789ABCDEFGHIJ`},
+		{"a URL as a domain", values{"domain": "https://growbin.app"},
+			`eco2:domain: "https://growbin.app" is not a domain name such as dev.example.com`},
+		{"an unknown node", node("k8s-kafka", values{"diskGb": 20}),
+			"eco2:nodes.k8s-kafka: is not a node; the nodes are " + names},
+		{"an instance type's shape", node("k8s-redis", values{"instanceType": "t3-large"}),
+			`eco2:nodes.k8s-redis.instanceType: "t3-large" is not an instance type such as t3.large`},
+		{"a tiny disk", node("k8s-redis", values{"diskGb": 4}),
+			"eco2:nodes.k8s-redis.diskGb: 4 must be between 8 and 16384 GiB"},
+		{"two control planes", node("k8s-master", values{"count": 3}),
+			"eco2:nodes.k8s-master.count: must stay 1: the cluster has one control plane"},
+		{"no node for Prometheus", node("k8s-monitoring", values{"count": 0}),
+			"eco2:nodes.k8s-monitoring.count: must be at least 1: kube-prometheus-stack runs on no other node"},
+		{"fewer than none", node("k8s-redis", values{"count": -1}),
+			"eco2:nodes.k8s-redis.count: -1 must be between 0 and 99"},
+		{"a field that is not there", node("k8s-redis", values{"type": "t3.large"}),
+			`eco2:nodes: must be a map from node name to {instanceType, diskGb, count} (json: unknown field "type")`},
+		{"an image's name", values{"ami": "ubuntu-24.04"},
+			`eco2:ami: "ubuntu-24.04" is not an image id such as ami-0123456789abcdef0`},
+		{"a Kubernetes nobody tried", values{"versions": values{"kubernetes": "1.29.0"}},
+			"eco2:versions.kubernetes: 1.29.0 is not among the tried minor versions 1.35, 1.36"},
+		{"half a version", values{"versions": values{"kubernetes": "1.36"}},
+			`eco2:versions.kubernetes: "1.36" is not a version such as 1.36.4`},
+		{"an old containerd", values{"versions": values{"containerd": "1.7.28"}},
+			"eco2:versions.containerd: 1.7.28 does not carry Kubernetes 1.36.4; take one of 2.2, 2.3"},
+		{"a Calico for an older Kubernetes", values{"versions": values{"calico": "v3.31.7"}},
+			"eco2:versions.calico: Calico v3.31.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4"},
+		{"an Argo CD for an older Kubernetes", values{"versions": values{"argocd": "v3.4.7"}},
+			"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4"},
+		{"a manifest without a checksum", values{"versions": values{"argocd": "v9.9.9"}},
+			`eco2:versions.argocd: "v9.9.9" has no pinned manifest; take one of v3.4.7, v3.5.1`},
+		{"workloads without a path", values{"gitops": values{"repository": "https://github.com/example/workloads.git", "revision": "main"}},
+			"eco2:gitops.path: is missing; give all of gitops or none, for instance clusters/dev/apps"},
+		{"a password in a URL", values{"gitops": values{"repository": "https://me:hunter2@example.com/w.git", "revision": "main", "path": "apps"}},
+			"eco2:gitops.repository: carries credentials; give them to Argo CD as a repository secret instead"},
+		{"a mirror's trailing slash", values{"mirror": values{"files": "http://mirror.example/"}},
+			`eco2:mirror.files: "http://mirror.example/" must be an http or https URL without a slash at its end`},
+		{"no password", values{"redisPassword": ""},
+			"eco2:redisPassword: is missing; set it with: pulumi config set --secret eco2:redisPassword"},
+		{"a password that does not fit", values{"redisPassword": strings.Repeat("x", 5000)},
+			"eco2:redisPassword: is 5000 bytes long; an SSM parameter holds 4096"},
+		{"another environment", values{"environment": "staging"},
+			`eco2:environment: "staging" is not one of dev, prod`},
+		{"a word for yes", values{"protect": "yes"},
+			`eco2:protect: must be true or false, not "yes"`},
+		{"several at once", values{"vpcCidr": "", "region": "ap-northeast-2", "ami": "x", "redisPassword": ""},
+			"eco2:vpcCidr: is missing; set an IPv4 network such as 10.0.0.0/16\n" +
+				"eco2:redisPassword: is missing; set it with: pulumi config set --secret eco2:redisPassword\n" +
+				`eco2:ami: "x" is not an image id such as ami-0123456789abcdef0`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			values := settings(t, "dev")
+			for key, value := range test.set {
+				values["eco2:"+key] = value
+			}
+			g, err := run("dev", values)
+			var wrong *config.Error
+			require.ErrorAs(t, err, &wrong)
+			lines := strings.Split(test.want, "\n")
+			assert.Equal(t, fmt.Sprintf("the configuration of stack dev has %d problem(s):\n  %s",
+				len(lines), strings.Join(lines, "\n  ")), wrong.Error())
+			for _, r := range g.resources {
+				assert.Equal(t, "pulumi:pulumi:Stack", r.Type, "%s was declared all the same", r.URN)
+			}
+		})
+	}
+}
+
+func zonesOutside(region string) string {
+	var b strings.Builder
+	for i, zone := range []string{"ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2c"} {
+		fmt.Fprintf(&b, "\neco2:zones[%d]: %q is not a zone of region %s; zones are named like %sa", i, zone, region, region)
+	}
+	return b.String()
+}
+
+func TestASecretInPlainTextIsRefused(t *testing.T) {
+	kept := secretKeys
+	t.Cleanup(func() { secretKeys = kept })
+	secretKeys = nil
+	_, err := run("dev", settings(t, "dev"))
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "eco2:sshPrivateKey: is in plain text; set it with: pulumi config set --secret eco2:sshPrivateKey < eco2.key")
+	assert.Contains(t, err.Error(), "eco2:redisPassword: is in plain text; set it with: pulumi config set --secret eco2:redisPassword")
+}
+
+func TestAStackNamedUnlikeAWSNames(t *testing.T) {
+	_, err := run("My_Stack", settings(t, "dev"))
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), `stack name: "My_Stack" must be lower-case letters, digits and dashes, 16 at most`)
+}
+
+func TestDevMayOpenItselfAndIsWarned(t *testing.T) {
+	values := settings(t, "dev")
+	values["eco2:adminCidrs"] = []string{"0.0.0.0/0"}
+	g, err := run("dev", values)
+	require.NoError(t, err)
+	assert.Equal(t, "0.0.0.0/0", g.named(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "ssh-0.0.0.0-0").Inputs["cidrIpv4"].StringValue())
+}
+
+// The node table follows the stack's overrides.
+func TestNodeOverrides(t *testing.T) {
+	values := settings(t, "dev")
+	values["eco2:nodes"] = map[string]any{
+		"k8s-redis":     map[string]any{"instanceType": "r6i.large", "diskGb": 100},
+		"k8s-worker-ai": map[string]any{"count": 3},
+		"k8s-api-chat":  map[string]any{"count": 0},
+	}
+	g, err := run("dev", values)
+	require.NoError(t, err)
+	redis := g.named(t, instanceType, "k8s-redis").Inputs
+	assert.Equal(t, "r6i.large", redis["instanceType"].StringValue())
+	assert.Equal(t, 100.0, redis["rootBlockDevice"].ObjectValue()["volumeSize"].NumberValue())
+	g.named(t, instanceType, "k8s-worker-ai-3")
+	assert.Len(t, g.ofType(instanceType), 15)
+	ready := g.named(t, commandType, "ready").Inputs["create"].StringValue()
+	assert.Contains(t, ready, "k8s-worker-ai,k8s-worker-ai-2,k8s-worker-ai-3")
+	assert.NotContains(t, ready, "k8s-api-chat")
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden lists instead of comparing with them")
+
+// TestGolden compares all that a stack declares with the list in testdata. A change of the program shows
+// there as what it changes in AWS and in the cluster: `go test -run Golden -update .` writes the new list,
+// for the reviewer to read.
+func TestGolden(t *testing.T) {
+	for _, stack := range stacks {
+		t.Run(stack, func(t *testing.T) {
+			path := "testdata/" + stack + ".golden"
+			got := render(mustRun(t, stack))
+			if *update {
+				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+				return
+			}
+			want, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.Equal(t, strings.Split(string(want), "\n"), strings.Split(got, "\n"),
+				"the list of %s changed; if that is meant: go test -run Golden -update . (and read the diff)", stack)
+		})
+	}
+}
+
+// scriptHash is the end of a command line that says which text the script had.
+var scriptHash = regexp.MustCompile(`\.sh@[0-9a-f]{8}`)
+
+func render(g *graph) string {
+	var b strings.Builder
+	for _, r := range g.resources {
+		fmt.Fprintf(&b, "%s %s\n", r.Type, r.Name)
+		option := func(name string, value any, set bool) {
+			if set {
+				fmt.Fprintf(&b, "  (%s: %v)\n", name, value)
+			}
+		}
+		rpc := r.RPC
+		option("deletedWith", r.deletedWith(), rpc.GetDeletedWith() != "")
+		option("ignoreChanges", strings.Join(rpc.GetIgnoreChanges(), ", "), len(rpc.GetIgnoreChanges()) > 0)
+		option("deleteBeforeReplace", true, rpc.GetDeleteBeforeReplace())
+		option("protect", true, rpc.GetProtect())
+		option("secretOutputs", strings.Join(rpc.GetAdditionalSecretOutputs(), ", "), len(rpc.GetAdditionalSecretOutputs()) > 0)
+		limits := rpc.GetCustomTimeouts()
+		option("create timeout", limits.GetCreate(), limits.GetCreate() != "")
+		option("update timeout", limits.GetUpdate(), limits.GetUpdate() != "")
+		option("delete timeout", limits.GetDelete(), limits.GetDelete() != "")
+		renderMap(&b, "  ", r.Inputs)
+	}
+	return b.String()
+}
+
+func renderMap(b *strings.Builder, indent string, m resource.PropertyMap) {
+	for _, key := range m.StableKeys() {
+		renderValue(b, indent, string(key), m[key])
+	}
+}
+
+func renderValue(b *strings.Builder, indent, key string, v resource.PropertyValue) {
+	switch {
+	case v.IsOutput() && v.OutputValue().Secret, v.IsSecret():
+		fmt.Fprintf(b, "%s%s: [secret]\n", indent, key)
+	case v.IsOutput():
+		renderValue(b, indent, key, v.OutputValue().Element)
+	case v.IsObject():
+		fmt.Fprintf(b, "%s%s:\n", indent, key)
+		renderMap(b, indent+"  ", v.ObjectValue())
+	case v.IsArray():
+		for i, element := range v.ArrayValue() {
+			renderValue(b, indent, fmt.Sprintf("%s[%d]", key, i), element)
+		}
+	case v.IsString() && key == "stdin":
+		// The scripts are files of their own, with a history of their own.
+		fmt.Fprintf(b, "%s%s: [script]\n", indent, key)
+	case v.IsString():
+		lines := strings.Split(strings.TrimRight(scriptHash.ReplaceAllString(readable(v.StringValue()), ".sh"), "\n"), "\n")
+		fmt.Fprintf(b, "%s%s: %s\n", indent, key, strings.Join(lines, "\n"+indent+"  "))
+	default:
+		fmt.Fprintf(b, "%s%s: %v\n", indent, key, v.Mappable())
+	}
+}
+
+// readable spreads a JSON document, such as a policy, over lines, so that a diff shows what changed in it.
+func readable(text string) string {
+	var spread bytes.Buffer
+	if !strings.HasPrefix(text, "{") || json.Indent(&spread, []byte(text), "", "  ") != nil {
+		return text
+	}
+	return spread.String()
+}
+
+// The golden lists are for people, who would skip them if they were noise.
+func TestGoldenListsNameEveryNode(t *testing.T) {
+	for _, stack := range stacks {
+		data, err := os.ReadFile("testdata/" + stack + ".golden")
+		require.NoError(t, err)
+		lines := strings.Split(string(data), "\n")
+		for _, r := range mustRun(t, stack).resources {
+			assert.True(t, slices.Contains(lines, r.Type+" "+r.Name), "%s %s is not in the list of %s", r.Type, r.Name, stack)
+		}
+	}
+}

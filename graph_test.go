@@ -1,0 +1,358 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var stacks = []string{"dev", "prod"}
+
+// forEachStack runs a check on the graph of every committed stack.
+func forEachStack(t *testing.T, check func(t *testing.T, g *graph)) {
+	for _, stack := range stacks {
+		t.Run(stack, func(t *testing.T) { check(t, mustRun(t, stack)) })
+	}
+}
+
+func TestThereIsOneSecurityGroupAndItsRulesAreResources(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		groups := g.ofType(groupType)
+		require.Len(t, groups, 1)
+		assert.NotContains(t, groups[0].Inputs, resource.PropertyKey("ingress"), "inline rules and rule resources undo each other")
+		assert.NotContains(t, groups[0].Inputs, resource.PropertyKey("egress"), "inline rules and rule resources undo each other")
+		assert.Empty(t, g.ofType("aws:ec2/securityGroupRule:SecurityGroupRule"), "the older kind of rule")
+		assert.Empty(t, referenceCycle(g))
+		self := g.named(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "self")
+		assert.Equal(t, self.Inputs["securityGroupId"], self.Inputs["referencedSecurityGroupId"])
+	})
+}
+
+// referenceCycle is a circle of groups whose rules name each other, as group names; a rule that names its
+// own group is none, since it goes with it.
+func referenceCycle(g *graph) []string {
+	refers := map[string][]string{}
+	for _, r := range g.resources {
+		if !strings.HasPrefix(r.Type, "aws:vpc/securityGroup") {
+			continue
+		}
+		from, to := r.Inputs["securityGroupId"], r.Inputs["referencedSecurityGroupId"]
+		if to.IsString() && from.IsString() && to.StringValue() != from.StringValue() {
+			refers[from.StringValue()] = append(refers[from.StringValue()], to.StringValue())
+		}
+	}
+	var cycle []string
+	var visit func(at string, path []string) bool
+	visit = func(at string, path []string) bool {
+		if i := slices.Index(path, at); i >= 0 {
+			cycle = path[i:]
+			return true
+		}
+		return slices.ContainsFunc(refers[at], func(next string) bool { return visit(next, append(path, at)) })
+	}
+	for _, group := range slices.Sorted(maps.Keys(refers)) {
+		if visit(group, nil) {
+			return cycle
+		}
+	}
+	return nil
+}
+
+// The check above is worth something only if it finds the circle that it is there for.
+func TestAReferenceCycleIsFound(t *testing.T) {
+	g := mustRun(t, "dev")
+	rule := func(from, to string) *declared {
+		return &declared{Type: "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", Name: from + "-" + to, Inputs: resource.PropertyMap{
+			"securityGroupId": resource.NewProperty(from), "referencedSecurityGroupId": resource.NewProperty(to),
+		}}
+	}
+	g.resources = append(g.resources, rule("cluster-id", "alb-id"))
+	require.Empty(t, referenceCycle(g))
+	g.resources = append(g.resources, rule("alb-id", "cluster-id"))
+	require.ElementsMatch(t, []string{"cluster-id", "alb-id"}, referenceCycle(g))
+}
+
+func TestInstancesComeFromTheTableAndKeepTheirImage(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		instances := g.ofType(instanceType)
+		var names []string
+		for _, i := range instances {
+			names = append(names, i.Name)
+			assert.ElementsMatch(t, []string{"ami", "userData"}, i.RPC.GetIgnoreChanges(), i.Name)
+			assert.True(t, i.RPC.GetDeleteBeforeReplace(), "%s: two nodes of one name cannot be in a cluster", i.Name)
+			assert.Equal(t, "required", i.Inputs["metadataOptions"].ObjectValue()["httpTokens"].StringValue(), i.Name)
+			assert.True(t, i.Inputs["rootBlockDevice"].ObjectValue()["encrypted"].BoolValue(), i.Name)
+		}
+		assert.Len(t, names, 14)
+		assert.ElementsMatch(t, nodeNames(), names)
+		assert.Len(t, g.ofType("aws:ec2/eip:Eip"), 1, "only the control plane keeps an address")
+	})
+}
+
+// deletes are the commands whose delete must run when the stack is destroyed, and why.
+var deletes = map[string]string{
+	"sweep": "takes away, through their controllers, the load balancers and volumes that no state knows",
+}
+
+func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		for _, r := range g.resources {
+			if r.Type != commandType && !strings.HasPrefix(r.Type, "kubernetes:") {
+				continue
+			}
+			if _, exempt := deletes[r.Name]; exempt {
+				assert.Empty(t, r.deletedWith(), "%s must run its delete", r.Name)
+				continue
+			}
+			want := "network"
+			for _, prefix := range []string{"prepare-", "join-", "init-"} {
+				if node, ok := strings.CutPrefix(r.Name, prefix); ok && r.Type == commandType {
+					want = node
+				}
+			}
+			if r.Name == "kubeconfig" || r.Name == "scripts" {
+				want = "k8s-master"
+			}
+			assert.Equal(t, want, r.deletedWith(), "%s %s", r.Type, r.Name)
+		}
+	})
+}
+
+// A command whose delete does nothing on a destroy must not have one: the sweep and the leaves are all.
+func TestOnlyTheSweepAndLeavesHaveDeletes(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		for _, r := range g.ofType(commandType) {
+			_, has := r.Inputs["delete"]
+			assert.Equal(t, r.Name == "sweep" || strings.HasPrefix(r.Name, "leave-"), has, r.Name)
+			assert.Equal(t, !has, r.Inputs.HasValue("create"), r.Name)
+		}
+	})
+}
+
+func TestTheChainRunsInOrder(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		command := func(name string) *declared { return g.named(t, commandType, name) }
+		after := func(later, earlier string) {
+			assert.True(t, g.dependsOn(command(later), command(earlier)), "%s must come after %s", later, earlier)
+		}
+		after("init-k8s-master", "prepare-k8s-master")
+		after("init-k8s-master", "scripts")
+		after("kubeconfig", "init-k8s-master")
+		after("calico", "init-k8s-master")
+		after("ready", "calico")
+		after("argocd", "ready")
+		for _, worker := range nodeNames()[1:] {
+			after("join-"+worker, "prepare-"+worker)
+			after("join-"+worker, "init-k8s-master")
+			after("ready", "join-"+worker)
+			after("leave-"+worker, "join-"+worker)
+			assert.False(t, g.dependsOn(command("join-"+worker), command("calico")), "joins do not wait for the network between pods")
+			assert.False(t, g.dependsOn(command("prepare-"+worker), command("prepare-k8s-master")), "machines are prepared side by side")
+		}
+		// SSH needs its rule and a way to the internet before the first connection.
+		for _, prepare := range nodeNames() {
+			for _, rule := range g.ofType("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
+				assert.True(t, g.dependsOn(command("prepare-"+prepare), rule), "%s before %s", prepare, rule.Name)
+			}
+			assert.True(t, g.dependsOn(command("prepare-"+prepare), g.named(t, "aws:ec2/route:Route", "network-internet")))
+		}
+	})
+}
+
+func TestReleasesComeAfterTheClusterAndTheirCRDs(t *testing.T) {
+	want := []string{
+		"aws-ebs-csi-driver", "aws-load-balancer-controller", "external-dns", "external-secrets",
+		"kube-prometheus-stack", "rabbitmq-cluster-operator", "redis-operator",
+	}
+	withoutCRDs := []string{"aws-ebs-csi-driver", "external-dns"}
+	forEachStack(t, func(t *testing.T, g *graph) {
+		var names []string
+		for _, r := range g.ofType(releaseType) {
+			names = append(names, r.Name)
+			assert.True(t, r.Inputs["skipCrds"].BoolValue(), "%s: Helm installs CRDs once and never upgrades them", r.Name)
+			for _, earlier := range []string{"ready", "argocd"} {
+				assert.True(t, g.dependsOn(r, g.named(t, commandType, earlier)), "%s after %s", r.Name, earlier)
+			}
+			if !slices.Contains(withoutCRDs, r.Name) {
+				assert.True(t, g.dependsOn(r, g.named(t, commandType, "crds-"+r.Name)), "%s after its CRDs", r.Name)
+			}
+		}
+		assert.Equal(t, want, names)
+		stack := g.named(t, releaseType, "kube-prometheus-stack").Inputs["values"].ObjectValue()
+		assert.False(t, stack["crds"].ObjectValue()["enabled"].BoolValue(), "these CRDs are a sub-chart, which skipCrds does not reach")
+		secrets := g.named(t, releaseType, "external-secrets").Inputs["values"].ObjectValue()
+		assert.False(t, secrets["installCRDs"].BoolValue(), "these CRDs are templates, which skipCrds does not reach")
+	})
+}
+
+// The provider's resource knows these properties; one that it does not know is dropped without a word.
+func TestReleasesUsePropertiesThatTheResourceHas(t *testing.T) {
+	known := []string{
+		"allowNullValues", "atomic", "chart", "cleanupOnFail", "compat", "createNamespace", "dependencyUpdate",
+		"description", "devel", "disableCRDHooks", "disableOpenapiValidation", "disableWebhooks", "forceUpdate",
+		"keyring", "lint", "manifest", "maxHistory", "name", "namespace", "postrender", "recreatePods",
+		"renderSubchartNotes", "replace", "repositoryOpts", "resetValues", "resourceNames", "reuseValues",
+		"skipAwait", "skipCrds", "timeout", "valueYamlFiles", "values", "verify", "version", "waitForJobs",
+	}
+	forEachStack(t, func(t *testing.T, g *graph) {
+		for _, r := range g.ofType(releaseType) {
+			for key := range r.Inputs {
+				assert.Contains(t, known, string(key), r.Name)
+			}
+			for _, required := range []resource.PropertyKey{"chart", "version", "namespace", "name"} {
+				assert.NotEmpty(t, r.Inputs[required].StringValue(), "%s.%s", r.Name, required)
+			}
+		}
+	})
+}
+
+// What goes with the network leaves the state without a call. Beside a sweep that fails or is refused, it
+// would leave the state of a cluster that is still there.
+func TestTheSweepComesAfterEverything(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		sweep := g.named(t, commandType, "sweep")
+		for _, r := range g.resources {
+			assert.False(t, g.dependsOn(r, sweep), "%s would outlive the sweep", r.URN)
+			if r == sweep || strings.HasPrefix(r.Type, "pulumi:") || strings.HasPrefix(r.Type, "eco2:") {
+				continue // providers and components have nothing to delete
+			}
+			assert.True(t, g.dependsOn(sweep, r), "%s could be deleted beside a sweep that fails", r.URN)
+		}
+	})
+}
+
+func TestABlockedDestroyGivesUpSoon(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		for _, typ := range []string{"aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet", "aws:ec2/internetGateway:InternetGateway", groupType} {
+			for _, r := range g.ofType(typ) {
+				limit, err := time.ParseDuration(r.RPC.GetCustomTimeouts().GetDelete())
+				require.NoError(t, err, "%s %s has no delete timeout", typ, r.Name)
+				assert.LessOrEqual(t, limit, 2*time.Minute, "%s %s", typ, r.Name)
+			}
+		}
+		limit, err := time.ParseDuration(g.named(t, commandType, "sweep").RPC.GetCustomTimeouts().GetDelete())
+		require.NoError(t, err)
+		assert.LessOrEqual(t, limit, 5*time.Minute)
+	})
+}
+
+func TestProdIsProtected(t *testing.T) {
+	protected := func(g *graph) []string {
+		var names []string
+		for _, r := range g.resources {
+			if r.RPC.GetProtect() {
+				names = append(names, r.Type+" "+r.Name)
+			}
+		}
+		return names
+	}
+	assert.Empty(t, protected(mustRun(t, "dev")))
+	assert.ElementsMatch(t, []string{
+		"aws:ec2/vpc:Vpc network", "aws:ec2/instance:Instance k8s-master", "aws:ec2/eip:Eip k8s-master",
+		"command:remote:Command sweep",
+	}, protected(mustRun(t, "prod")))
+}
+
+func TestEveryParameterHasAReader(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		parameters := g.ofType("aws:ssm/parameter:Parameter")
+		assert.Len(t, parameters, 10)
+		for _, p := range parameters {
+			assert.Regexp(t, `^Read by .{10,}`, p.Inputs["description"].StringValue(), p.Name)
+			if strings.Contains(p.Name, "password") {
+				assert.Equal(t, "SecureString", p.Inputs["type"].StringValue(), p.Name)
+				assert.True(t, p.Inputs["value"].IsSecret(), "%s is stored in the clear", p.Name)
+			}
+		}
+	})
+}
+
+func TestTwoRunsDeclareTheSame(t *testing.T) {
+	first, second := mustRun(t, "dev"), mustRun(t, "dev")
+	require.Len(t, second.resources, len(first.resources))
+	for i, r := range first.resources {
+		require.Equal(t, r.URN, second.resources[i].URN)
+		assert.True(t, r.Inputs.DeepEquals(second.resources[i].Inputs), "%s: a map that is not sorted, or a clock", r.URN)
+	}
+}
+
+// Secrets travel as secrets: on standard input and in the connection, never in a command's text, whose
+// failure prints it.
+func TestSecretsAreNowhereInTheClear(t *testing.T) {
+	values := settings(t, "dev")
+	g, err := run("dev", values)
+	require.NoError(t, err)
+	var secrets [][]byte
+	for _, key := range secretKeys {
+		// A key spans lines, which JSON escapes: its longest line tells it.
+		longest := slices.MaxFunc(strings.Split(values[key].(string), "\n"), func(a, b string) int { return len(a) - len(b) })
+		secrets = append(secrets, []byte(longest))
+	}
+	found := 0
+	for _, r := range g.resources {
+		for key, value := range r.Inputs {
+			text, err := json.Marshal(plainOf(value))
+			require.NoError(t, err)
+			for i, secret := range secrets {
+				assert.False(t, bytes.Contains(text, secret), "%s %s: %s holds %s in the clear", r.Type, r.Name, key, secretKeys[i])
+			}
+			if value.ContainsSecrets() {
+				found++
+			}
+		}
+	}
+	assert.Greater(t, found, 14, "the commands' connections are secret, or this test sees nothing")
+}
+
+// plainOf is what of a value is not secret.
+func plainOf(value resource.PropertyValue) any {
+	switch {
+	case value.IsSecret():
+		return nil
+	case value.IsOutput() && value.OutputValue().Secret:
+		return nil
+	case value.IsObject():
+		out := map[string]any{}
+		for key, v := range value.ObjectValue() {
+			out[string(key)] = plainOf(v)
+		}
+		return out
+	case value.IsArray():
+		var out []any
+		for _, v := range value.ArrayValue() {
+			out = append(out, plainOf(v))
+		}
+		return out
+	default:
+		return value.Mappable()
+	}
+}
+
+func TestNothingIsOpenToTheWorldButTheWeb(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		var open []string
+		for _, r := range g.ofType("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
+			if cidr := r.Inputs["cidrIpv4"]; cidr.IsString() && cidr.StringValue() == "0.0.0.0/0" {
+				open = append(open, r.Name)
+			}
+		}
+		assert.ElementsMatch(t, []string{"http-0.0.0.0-0", "https-0.0.0.0-0"}, open)
+	})
+	values := settings(t, "dev")
+	values["eco2:domain"], values["eco2:hostedZoneId"] = "", ""
+	g, err := run("dev", values)
+	require.NoError(t, err)
+	for _, r := range g.ofType("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
+		assert.NotContains(t, r.Name, "http", "without a domain nothing serves the web")
+	}
+	assert.Empty(t, g.ofType("kubernetes:networking.k8s.io/v1:Ingress"))
+	assert.Empty(t, g.ofType("aws:acm/certificate:Certificate"))
+}

@@ -1,0 +1,72 @@
+package infra
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/acm"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/route53"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// Certificate is the domain's and its subdomains' certificate for the load balancer, proven by a DNS
+// record. The load balancer's own records are external-dns's: only it knows where they lead.
+type Certificate struct {
+	pulumi.ResourceState
+
+	// Outputs
+
+	// ARN is the certificate's once it is issued: a load balancer refuses one that is not.
+	ARN pulumi.StringOutput
+}
+
+// CertificateArgs are the certificate's inputs.
+type CertificateArgs struct {
+	Domain       string
+	HostedZoneID string
+}
+
+// NewCertificate declares the certificate and waits for it to be issued.
+func NewCertificate(ctx *pulumi.Context, name string, args CertificateArgs, opts ...pulumi.ResourceOption) (*Certificate, error) {
+	c := &Certificate{}
+	if err := ctx.RegisterComponentResource("eco2:infra:Certificate", name, c, opts...); err != nil {
+		return nil, fmt.Errorf("registering certificate %s: %w", name, err)
+	}
+	parent := pulumi.Parent(c)
+
+	certificate, err := acm.NewCertificate(ctx, name, &acm.CertificateArgs{
+		DomainName:              pulumi.String(args.Domain),
+		SubjectAlternativeNames: pulumi.ToStringArray([]string{"*." + args.Domain}),
+		ValidationMethod:        pulumi.String("DNS"),
+	}, parent)
+	if err != nil {
+		return nil, fmt.Errorf("requesting certificate for %s: %w", args.Domain, err)
+	}
+
+	// A domain and its wildcard are proven by one and the same record.
+	proof := certificate.DomainValidationOptions.Index(pulumi.Int(0))
+	record, err := route53.NewRecord(ctx, name, &route53.RecordArgs{
+		ZoneId:  pulumi.String(args.HostedZoneID),
+		Name:    proof.ResourceRecordName().Elem(),
+		Type:    proof.ResourceRecordType().Elem(),
+		Records: pulumi.StringArray{proof.ResourceRecordValue().Elem()},
+		Ttl:     pulumi.Int(60),
+		// Another stack that once proved the same domain leaves the same record.
+		AllowOverwrite: pulumi.Bool(true),
+	}, parent)
+	if err != nil {
+		return nil, fmt.Errorf("proving the domain %s: %w", args.Domain, err)
+	}
+
+	issued, err := acm.NewCertificateValidation(ctx, name, &acm.CertificateValidationArgs{
+		CertificateArn:        certificate.Arn,
+		ValidationRecordFqdns: pulumi.StringArray{record.Fqdn},
+	}, parent,
+		// ACM answers within minutes or, with a wrong zone, never.
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "15m"}))
+	if err != nil {
+		return nil, fmt.Errorf("waiting for the certificate of %s: %w", args.Domain, err)
+	}
+	c.ARN = issued.CertificateArn
+
+	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{"arn": c.ARN})
+}

@@ -1,0 +1,111 @@
+package platform
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// argoCDIngress is Argo CD's door: the load balancer ends TLS and speaks HTTP to the NodePort, which is
+// what the server is told to expect.
+func (p *Platform) argoCDIngress(ctx *pulumi.Context, after ...pulumi.Resource) error {
+	annotation := func(name string) string { return "alb.ingress.kubernetes.io/" + name }
+	ingress, err := networkingv1.NewIngress(ctx, "argocd", &networkingv1.IngressArgs{
+		Metadata: metav1.ObjectMetaArgs{
+			Name: pulumi.String("argocd"), Namespace: pulumi.String(argoCD),
+			Annotations: pulumi.StringMap{
+				annotation("scheme"):      pulumi.String("internet-facing"),
+				annotation("target-type"): pulumi.String("instance"),
+				// All Ingresses of the cluster share one load balancer.
+				annotation("group.name"):      pulumi.String(p.config.Name),
+				annotation("listen-ports"):    pulumi.String(`[{"HTTP":80},{"HTTPS":443}]`),
+				annotation("ssl-redirect"):    pulumi.String("443"),
+				annotation("certificate-arn"): p.infra.CertificateARN,
+				// The one group: without this line the controller would want to make its own.
+				annotation("security-groups"):      p.infra.SecurityGroup.Group.ID(),
+				annotation("backend-protocol"):     pulumi.String("HTTP"),
+				annotation("healthcheck-protocol"): pulumi.String("HTTP"),
+				annotation("healthcheck-path"):     pulumi.String("/healthz"),
+				annotation("success-codes"):        pulumi.String("200"),
+				// The provider would wait for the load balancer's address; external-dns does that better.
+				"pulumi.com/skipAwait": pulumi.String("true"),
+			},
+		},
+		Spec: networkingv1.IngressSpecArgs{
+			IngressClassName: pulumi.String("alb"),
+			Rules: networkingv1.IngressRuleArray{networkingv1.IngressRuleArgs{
+				Host: pulumi.String("argocd." + p.config.Domain),
+				Http: networkingv1.HTTPIngressRuleValueArgs{Paths: networkingv1.HTTPIngressPathArray{networkingv1.HTTPIngressPathArgs{
+					Path: pulumi.String("/"), PathType: pulumi.String("Prefix"),
+					Backend: networkingv1.IngressBackendArgs{Service: networkingv1.IngressServiceBackendArgs{
+						Name: pulumi.String("argocd-server"),
+						Port: networkingv1.ServiceBackendPortArgs{Number: pulumi.Int(80)},
+					}},
+				}}},
+			}},
+		},
+	}, p.with(append(after, p.cluster.ArgoCD)...)...)
+	if err != nil {
+		return fmt.Errorf("creating ingress argocd: %w", err)
+	}
+	p.made = append(p.made, ingress)
+	return nil
+}
+
+// rootApplication hands the workloads to Argo CD: an app of apps with sync waves, in a repository of its
+// own. The project exists first, since an Application without one is refused.
+func (p *Platform) rootApplication(ctx *pulumi.Context) error {
+	source := p.config.GitOps
+	if source.Repository == "" {
+		return nil
+	}
+	name := string(p.config.Environment)
+	anything := pulumi.Array{pulumi.Map{"group": pulumi.String("*"), "kind": pulumi.String("*")}}
+	project, err := apiextensions.NewCustomResource(ctx, "project-"+name, &apiextensions.CustomResourceArgs{
+		ApiVersion: pulumi.String("argoproj.io/v1alpha1"),
+		Kind:       pulumi.String("AppProject"),
+		Metadata:   metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: pulumi.String(argoCD)},
+		OtherFields: kubernetes.UntypedArgs{"spec": pulumi.Map{
+			"description": pulumi.String("The workloads of " + p.config.Name),
+			"sourceRepos": pulumi.ToStringArray([]string{"*"}),
+			"destinations": pulumi.Array{pulumi.Map{
+				"server": pulumi.String("https://kubernetes.default.svc"), "namespace": pulumi.String("*"),
+			}},
+			"clusterResourceWhitelist": anything,
+		}},
+	}, p.with(p.cluster.ArgoCD)...)
+	if err != nil {
+		return fmt.Errorf("creating project %s: %w", name, err)
+	}
+	// Workloads need what the releases bring: classes, stores, operators.
+	application, err := apiextensions.NewCustomResource(ctx, "root", &apiextensions.CustomResourceArgs{
+		ApiVersion: pulumi.String("argoproj.io/v1alpha1"),
+		Kind:       pulumi.String("Application"),
+		Metadata:   metav1.ObjectMetaArgs{Name: pulumi.String("root"), Namespace: pulumi.String(argoCD)},
+		OtherFields: kubernetes.UntypedArgs{"spec": pulumi.Map{
+			"project": pulumi.String(name),
+			"source": pulumi.Map{
+				"repoURL":        pulumi.String(source.Repository),
+				"targetRevision": pulumi.String(source.Revision),
+				"path":           pulumi.String(source.Path),
+				"directory":      pulumi.Map{"recurse": pulumi.Bool(true)},
+			},
+			"destination": pulumi.Map{
+				"server": pulumi.String("https://kubernetes.default.svc"), "namespace": pulumi.String(argoCD),
+			},
+			"syncPolicy": pulumi.Map{
+				"automated":   pulumi.Map{"prune": pulumi.Bool(true), "selfHeal": pulumi.Bool(true)},
+				"syncOptions": pulumi.ToStringArray([]string{"ServerSideApply=true"}),
+			},
+		}},
+	}, p.with(append([]pulumi.Resource{project}, p.made...)...)...)
+	if err != nil {
+		return fmt.Errorf("creating application root: %w", err)
+	}
+	p.made = append(p.made, project, application)
+	return nil
+}

@@ -1,0 +1,88 @@
+package platform
+
+import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+// grafanaAdmin is the Secret with Grafana's first user.
+const grafanaAdmin = "grafana-admin"
+
+// prometheusStack watches the cluster, from the node that the table keeps for it.
+func (p *Platform) prometheusStack() Chart {
+	selector := pulumi.StringMap{"infra-type": pulumi.String("monitoring")}
+	tolerations := pulumi.Array{pulumi.Map{
+		"key": pulumi.String("domain"), "operator": pulumi.String("Equal"),
+		"value": pulumi.String("observability"), "effect": pulumi.String("NoSchedule"),
+	}}
+	// placed says of each part that it runs on the monitoring node; one that is forgotten stays Pending.
+	placed := func(more pulumi.Map) pulumi.Map {
+		out := pulumi.Map{"nodeSelector": selector, "tolerations": tolerations}
+		for key, value := range more {
+			out[key] = value
+		}
+		return out
+	}
+	claim := func(size string) pulumi.Map {
+		return pulumi.Map{"volumeClaimTemplate": pulumi.Map{"spec": pulumi.Map{
+			"storageClassName": pulumi.String("gp3"),
+			"accessModes":      pulumi.ToStringArray([]string{"ReadWriteOnce"}),
+			"resources":        pulumi.Map{"requests": pulumi.Map{"storage": pulumi.String(size)}},
+		}}}
+	}
+	prometheus := placed(pulumi.Map{
+		"retention": pulumi.String("15d"),
+		"replicas":  pulumi.Int(1),
+		"resources": resources("500m", "1Gi", "3Gi"),
+		// The monitors of every release and workload count, not only this release's own.
+		"serviceMonitorSelectorNilUsesHelmValues": pulumi.Bool(false),
+		"podMonitorSelectorNilUsesHelmValues":     pulumi.Bool(false),
+		"ruleSelectorNilUsesHelmValues":           pulumi.Bool(false),
+		"probeSelectorNilUsesHelmValues":          pulumi.Bool(false),
+		"scrapeConfigSelectorNilUsesHelmValues":   pulumi.Bool(false),
+	})
+	alertmanager := placed(pulumi.Map{"replicas": pulumi.Int(1), "resources": resources("20m", "64Mi", "128Mi")})
+	grafana := placed(pulumi.Map{
+		"admin": pulumi.Map{
+			"existingSecret": pulumi.String(grafanaAdmin),
+			"userKey":        pulumi.String("admin-user"),
+			"passwordKey":    pulumi.String("admin-password"),
+		},
+		"resources": resources("50m", "192Mi", "384Mi"),
+	})
+	if p.prod() {
+		prometheus["retention"] = pulumi.String("30d")
+		prometheus["retentionSize"] = pulumi.String("180GB")
+		prometheus["storageSpec"] = claim("200Gi")
+		alertmanager["storage"] = claim("50Gi")
+		grafana["persistence"] = pulumi.Map{
+			"enabled": pulumi.Bool(true), "storageClassName": pulumi.String("gp3"), "size": pulumi.String("10Gi"),
+		}
+		// The volume attaches to one pod at a time.
+		grafana["deploymentStrategy"] = pulumi.Map{"type": pulumi.String("Recreate")}
+	}
+	off := pulumi.Map{"enabled": pulumi.Bool(false)}
+	return Chart{
+		Release: "kube-prometheus-stack", Namespace: monitoring,
+		Repository: "https://prometheus-community.github.io/helm-charts", Name: "kube-prometheus-stack", Version: "88.5.3",
+		Values: pulumi.Map{
+			"crds":         off,
+			"prometheus":   pulumi.Map{"prometheusSpec": prometheus},
+			"alertmanager": pulumi.Map{"alertmanagerSpec": alertmanager},
+			"prometheusOperator": placed(pulumi.Map{
+				"resources": resources("50m", "96Mi", "192Mi"),
+				// The jobs that make the webhook's certificate need a node too, or the install hangs.
+				"admissionWebhooks": pulumi.Map{"patch": placed(nil)},
+			}),
+			"grafana":            grafana,
+			"kube-state-metrics": placed(pulumi.Map{"resources": resources("20m", "64Mi", "192Mi")}),
+			// kubeadm binds these to the loopback address, where they stay: opened, they would answer everyone
+			// on the node network. Watched, they would be down for ever.
+			"kubeControllerManager": off,
+			"kubeScheduler":         off,
+			"kubeEtcd":              off,
+			"kubeProxy":             off,
+			"defaultRules": pulumi.Map{"rules": pulumi.Map{
+				"etcd": pulumi.Bool(false), "kubeProxy": pulumi.Bool(false), "kubeControllerManager": pulumi.Bool(false),
+				"kubeSchedulerAlerting": pulumi.Bool(false), "kubeSchedulerRecording": pulumi.Bool(false),
+			}},
+		},
+	}
+}
