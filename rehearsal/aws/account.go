@@ -1,0 +1,317 @@
+package aws
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"eco2/rehearsal/store"
+)
+
+const (
+	// StateFile is the account's file in a rehearsal's state directory.
+	StateFile = "aws.db"
+	// LoadBalancerKind is under which load balancers are kept. No program makes one: the cluster's
+	// controllers do, and tests plant them.
+	LoadBalancerKind = "loadbalancer"
+)
+
+// Account is everything that exists in AWS, of all stacks of a rehearsal. Several processes may use it.
+type Account struct {
+	store *store.Store
+}
+
+// Open names the account in a state directory; it is empty until something is created.
+func Open(stateDir string) *Account {
+	return &Account{store: store.Open(filepath.Join(stateDir, StateFile))}
+}
+
+// Instance is a machine.
+type Instance struct {
+	ID               string            `json:"id"`
+	Image            string            `json:"ami"`
+	Type             string            `json:"instanceType"`
+	State            string            `json:"instanceState"`
+	AvailabilityZone string            `json:"availabilityZone"`
+	Region           string            `json:"_region"`
+	VPCID            string            `json:"_vpcId"`
+	SubnetID         string            `json:"subnetId"`
+	SecurityGroupIDs []string          `json:"vpcSecurityGroupIds"`
+	KeyName          string            `json:"keyName"`
+	Profile          string            `json:"iamInstanceProfile"`
+	PrivateIP        string            `json:"privateIp"`
+	PrivateDNS       string            `json:"privateDns"`
+	PublicIP         string            `json:"publicIp"` // empty if it has none
+	PublicDNS        string            `json:"publicDns"`
+	UserData         string            `json:"_userData"` // in the clear; the provider's outputs have its hash
+	Tags             map[string]string `json:"tagsAll"`
+	RootVolume       RootVolume        `json:"rootBlockDevice"`
+	MetadataOptions  MetadataOptions   `json:"metadataOptions"`
+}
+
+// Name is the instance's Name tag.
+func (i Instance) Name() string { return i.Tags["Name"] }
+
+// RootVolume is an instance's first disk.
+type RootVolume struct {
+	ID        string `json:"volumeId"`
+	SizeGiB   int    `json:"volumeSize"`
+	Type      string `json:"volumeType"`
+	Encrypted bool   `json:"encrypted"`
+}
+
+// MetadataOptions say how an instance may ask for what is known of it.
+type MetadataOptions struct {
+	Tokens   string `json:"httpTokens"` // "required" or "optional"
+	HopLimit int    `json:"httpPutResponseHopLimit"`
+}
+
+// VPC is a network.
+type VPC struct {
+	ID   string            `json:"id"`
+	CIDR string            `json:"cidrBlock"`
+	Tags map[string]string `json:"tagsAll"`
+}
+
+// Subnet is a part of a VPC in one zone.
+type Subnet struct {
+	ID               string            `json:"id"`
+	VPCID            string            `json:"vpcId"`
+	CIDR             string            `json:"cidrBlock"`
+	AvailabilityZone string            `json:"availabilityZone"`
+	Tags             map[string]string `json:"tagsAll"`
+}
+
+// Group is a security group.
+type Group struct {
+	ID    string            `json:"id"`
+	Name  string            `json:"name"`
+	VPCID string            `json:"vpcId"`
+	Tags  map[string]string `json:"tagsAll"`
+}
+
+// KeyPair is a public key under a name.
+type KeyPair struct {
+	Name        string `json:"keyName"`
+	PublicKey   string `json:"publicKey"` // as in authorized_keys
+	Fingerprint string `json:"fingerprint"`
+}
+
+// Parameter is one of the Systems Manager's. Its value is kept in the clear.
+type Parameter struct {
+	Name          string  `json:"name"`
+	Type          string  `json:"type"`
+	Value         string  `json:"value"`
+	InsecureValue string  `json:"insecureValue"`
+	Description   string  `json:"description"`
+	Version       float64 `json:"version"`
+}
+
+// LoadBalancer is one that a controller made.
+type LoadBalancer struct {
+	ARN              string   `json:"id"`
+	Name             string   `json:"name"`
+	VPCID            string   `json:"vpcId"`
+	SubnetIDs        []string `json:"subnetIds"`
+	SecurityGroupIDs []string `json:"securityGroupIds"`
+}
+
+func all[T any](a *Account, kind string) (list []T, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		return store.Each(t, kind, func(_ string, v T) error {
+			list = append(list, v)
+			return nil
+		})
+	})
+	return list, err
+}
+
+// Instances lists all instances.
+func (a *Account) Instances() ([]Instance, error) { return all[Instance](a, "instance") }
+
+// VPCs lists all VPCs.
+func (a *Account) VPCs() ([]VPC, error) { return all[VPC](a, "vpc") }
+
+// Subnets lists all subnets.
+func (a *Account) Subnets() ([]Subnet, error) { return all[Subnet](a, "subnet") }
+
+// Groups lists all security groups, without those that VPCs are born with.
+func (a *Account) Groups() ([]Group, error) { return all[Group](a, "securityGroup") }
+
+// Parameters lists the parameters of all regions.
+func (a *Account) Parameters() ([]Parameter, error) { return all[Parameter](a, "parameter") }
+
+// LoadBalancers lists all load balancers.
+func (a *Account) LoadBalancers() ([]LoadBalancer, error) {
+	return all[LoadBalancer](a, LoadBalancerKind)
+}
+
+// PutLoadBalancer makes or changes a load balancer.
+func (a *Account) PutLoadBalancer(b LoadBalancer) error {
+	return a.store.Update(func(t *store.Tx) error { return t.Put(LoadBalancerKind, b.ARN, b) })
+}
+
+// DeleteLoadBalancer removes one; it need not exist.
+func (a *Account) DeleteLoadBalancer(arn string) error {
+	return a.store.Update(func(t *store.Tx) error { return t.Delete(LoadBalancerKind, arn) })
+}
+
+// ReleaseImage publishes an image for look-ups and instances, in every region.
+func (a *Account) ReleaseImage(i Image) error {
+	return a.store.Update(func(t *store.Tx) error { return t.Put(imageKind, i.Name, i) })
+}
+
+// KeyPair finds a key of a region; ok is false if there is none.
+func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error) {
+	err = a.store.View(func(t *store.Tx) (err error) {
+		ok, err = t.Get("keyPair", tx{t, region}.key("keyPair", name), &pair)
+		return err
+	})
+	return pair, ok, err
+}
+
+// InstanceByAddress finds the instance with a public or private address; ok is false if there is none. A
+// private address that two VPCs have is refused.
+func (a *Account) InstanceByAddress(ip netip.Addr) (i Instance, ok bool, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		id, err := holder(t, ip)
+		if err == nil && id != "" {
+			ok, err = t.Get("instance", id, &i)
+		}
+		return err
+	})
+	return i, ok, err
+}
+
+func holder(t *store.Tx, ip netip.Addr) (id string, err error) {
+	var owner address
+	if _, err := t.Get(publicIndex, ip.String(), &owner); err != nil || owner.Instance != "" {
+		return owner.Instance, err
+	}
+	err = store.Each(t, "vpc", func(vpcID string, _ VPC) error {
+		var owner address
+		ok, err := t.Get(privateIndex, vpcID+" "+ip.String(), &owner)
+		switch {
+		case err != nil || !ok:
+			return err
+		case id != "":
+			return fmt.Errorf("finding the instance at %s: both %s and %s have this address, in VPCs that overlap", ip, id, owner.Instance)
+		}
+		id = owner.Instance
+		return nil
+	})
+	return id, err
+}
+
+// Rules lists all rules of a group, those that are part of it included.
+func (a *Account) Rules(groupID string) (rules []Rule, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		for _, d := range []Direction{Ingress, Egress} {
+			list, err := tx{Tx: t}.rules(d)
+			if err != nil {
+				return err
+			}
+			for _, r := range list {
+				if r.GroupID == groupID {
+					rules = append(rules, r)
+				}
+			}
+		}
+		return nil
+	})
+	return rules, err
+}
+
+// AllowsInbound says whether an instance's groups admit TCP connections from a source to a port. A rule that
+// refers to a group admits the private addresses of the group's instances, as in AWS.
+func (a *Account) AllowsInbound(instanceID string, port int, source netip.Addr) (bool, error) {
+	return a.allows(Ingress, instanceID, port, source)
+}
+
+// AllowsOutbound says the same of connections from the instance.
+func (a *Account) AllowsOutbound(instanceID string, port int, destination netip.Addr) (bool, error) {
+	return a.allows(Egress, instanceID, port, destination)
+}
+
+func (a *Account) allows(d Direction, instanceID string, port int, peer netip.Addr) (allowed bool, err error) {
+	peer = peer.Unmap()
+	err = a.store.View(func(t *store.Tx) error {
+		var inst, other Instance
+		if ok, err := t.Get("instance", instanceID, &inst); err != nil {
+			return err
+		} else if !ok {
+			return refuse(absent["instance"][0], absent["instance"][1], instanceID)
+		}
+		var owner address
+		if ok, err := t.Get(privateIndex, inst.VPCID+" "+peer.String(), &owner); err != nil {
+			return err
+		} else if ok {
+			if _, err := t.Get("instance", owner.Instance, &other); err != nil {
+				return err
+			}
+		}
+		rules, err := tx{Tx: t}.rules(d)
+		allowed = slices.ContainsFunc(rules, func(r Rule) bool {
+			return slices.Contains(inst.SecurityGroupIDs, r.GroupID) && (r.Allows(port, peer) ||
+				r.ReferencedGroupID != "" && r.allowsTCP(port) && slices.Contains(other.SecurityGroupIDs, r.ReferencedGroupID))
+		})
+		return err
+	})
+	return allowed, err
+}
+
+// Existing is one thing in the account.
+type Existing struct {
+	// Kind is a type's short name, for instance "subnet", or "volume", "networkInterface", "loadbalancer".
+	Kind, ID, Name string
+}
+
+// Inventory is what exists, ordered by kind and id.
+type Inventory []Existing
+
+// Counts are how many there are of each kind.
+func (inv Inventory) Counts() map[string]int {
+	counts := map[string]int{}
+	for _, e := range inv {
+		counts[e.Kind]++
+	}
+	return counts
+}
+
+// String lists the counts: "2 subnet, 1 vpc".
+func (inv Inventory) String() string {
+	counts := inv.Counts()
+	parts := make([]string, 0, len(counts))
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[kind], kind))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Inventory lists everything that the account has and would be billed or blamed for: not the released
+// images, and not what comes and goes with a VPC.
+func (a *Account) Inventory() (inv Inventory, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		kinds, err := t.Kinds()
+		if err != nil {
+			return err
+		}
+		for _, kind := range kinds {
+			if strings.HasPrefix(kind, "index.") {
+				continue
+			}
+			err := store.Each(t, kind, func(id string, o object) error {
+				inv = append(inv, Existing{Kind: kind, ID: id, Name: o.title()})
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return inv, err
+}

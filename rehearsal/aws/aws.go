@@ -1,0 +1,182 @@
+// Package aws is the rehearsal's model of an AWS account behind the Pulumi engine.
+//
+// It stands in for the provider pulumi-aws v6.83.2 (Terraform's provider v5): the same inputs, defaults,
+// replacements, waits and refusals, for the kinds of resources the program uses and no others. What it
+// does not know it refuses, so that nothing passes the rehearsal that the model never looked at.
+//
+// Each kind is an entry of a table (table.go has the shape of it): network.go, securitygroup.go,
+// instance.go, address.go, iam.go, ssm.go and dns.go hold the entries, latency.go the times. One
+// implementation of plugin.Kind drives them all.
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"sync/atomic"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"eco2/rehearsal/latency"
+	"eco2/rehearsal/plugin"
+)
+
+const (
+	// Name is that under which the SDK asks for its provider.
+	Name = "aws"
+	// Version is the SDK's.
+	Version = "6.83.2"
+	// AccountID is the account of every rehearsal, the number AWS uses in its own documentation.
+	AccountID = "123456789012"
+)
+
+// New builds the provider on the model that is kept in a state directory.
+func New(stateDir string) (plugin.Provider, error) {
+	c, err := newCloud(stateDir)
+	if err != nil {
+		return plugin.Provider{}, err
+	}
+	return plugin.Provider{
+		Name: Name, Version: Version,
+		Kinds:      c.kind,
+		Functions:  map[string]plugin.Function{"aws:ec2/getAmi:getAmi": c.getAmi},
+		Configure:  c.configure,
+		DiffConfig: diffConfig,
+	}, nil
+}
+
+// cloud is one configured provider on the account.
+type cloud struct {
+	account *Account
+	// latency scales every modelled wait: 0 is at once, 1 is as long as AWS takes.
+	latency  latency.Factor
+	settings atomic.Pointer[settings]
+	// status shows how far an operation is; tests listen to it.
+	status func(ctx context.Context, r *plugin.Request, line string)
+}
+
+// settings are the provider's own inputs, as far as the model heeds them.
+type settings struct {
+	region      string
+	defaultTags map[string]string
+}
+
+func newCloud(stateDir string) (*cloud, error) {
+	factor, err := latency.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	c := &cloud{
+		account: Open(stateDir), latency: factor,
+		status: func(ctx context.Context, r *plugin.Request, line string) { r.Status(ctx, line) },
+	}
+	c.settings.Store(&settings{})
+	return c, nil
+}
+
+// kind is the behaviour of a type token; nil refuses it.
+func (c *cloud) kind(typ string) plugin.Kind {
+	if spec, ok := specs[typ]; ok {
+		return &kind{spec: spec, typ: typ, name: kindName(typ), cloud: c}
+	}
+	return nil
+}
+
+// specs is the whole model, by type token.
+var specs = map[string]*spec{
+	"aws:acm/certificate:Certificate":                           &certificate,
+	"aws:acm/certificateValidation:CertificateValidation":       &certificateValidation,
+	"aws:ec2/eip:Eip":                                           &eip,
+	"aws:ec2/eipAssociation:EipAssociation":                     &eipAssociation,
+	"aws:ec2/instance:Instance":                                 &instance,
+	"aws:ec2/internetGateway:InternetGateway":                   &internetGateway,
+	"aws:ec2/keyPair:KeyPair":                                   &keyPair,
+	"aws:ec2/route:Route":                                       &route,
+	"aws:ec2/routeTable:RouteTable":                             &routeTable,
+	"aws:ec2/routeTableAssociation:RouteTableAssociation":       &routeTableAssociation,
+	"aws:ec2/securityGroup:SecurityGroup":                       &securityGroup,
+	"aws:ec2/subnet:Subnet":                                     &subnet,
+	"aws:ec2/vpc:Vpc":                                           &vpc,
+	"aws:iam/instanceProfile:InstanceProfile":                   &instanceProfile,
+	"aws:iam/role:Role":                                         &role,
+	"aws:iam/rolePolicy:RolePolicy":                             &rolePolicy,
+	"aws:iam/rolePolicyAttachment:RolePolicyAttachment":         &rolePolicyAttachment,
+	"aws:route53/record:Record":                                 &record,
+	"aws:ssm/parameter:Parameter":                               &parameter,
+	"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule":   &egressRule,
+	"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": &ingressRule,
+}
+
+// regionShape is that of the commercial regions' names, "eu-central-1".
+var regionShape = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+
+// configure takes the provider's inputs. An unknown region, as in the preview of a program that makes it,
+// is left empty.
+func (c *cloud) configure(_ context.Context, in resource.PropertyMap) error {
+	set := &settings{}
+	region := setting(in["region"])
+	switch {
+	case region.IsComputed() || region.IsOutput():
+	case !region.IsString() || region.StringValue() == "":
+		return fmt.Errorf("configuring the AWS provider: missing required configuration aws:region")
+	case !regionShape.MatchString(region.StringValue()):
+		return fmt.Errorf("configuring the AWS provider: invalid AWS Region: %s", region.StringValue())
+	default:
+		set.region = region.StringValue()
+	}
+	if tags := setting(in["defaultTags"]); tags.IsObject() {
+		if tags := setting(tags.ObjectValue()["tags"]); tags.IsObject() {
+			set.defaultTags = map[string]string{}
+			for key, v := range tags.ObjectValue() {
+				if v.IsString() {
+					set.defaultTags[string(key)] = v.StringValue()
+				}
+			}
+		}
+	}
+	if allowed := accounts(in["allowedAccountIds"]); len(allowed) > 0 && !slices.Contains(allowed, AccountID) {
+		return fmt.Errorf("configuring the AWS provider: AWS account ID not allowed: %s", AccountID)
+	}
+	if slices.Contains(accounts(in["forbiddenAccountIds"]), AccountID) {
+		return fmt.Errorf("configuring the AWS provider: AWS account ID not allowed: %s", AccountID)
+	}
+	c.settings.Store(set)
+	return nil
+}
+
+// setting decodes a provider input: SDKs send what is not a string as JSON in a string.
+func setting(v resource.PropertyValue) resource.PropertyValue {
+	if v.IsSecret() {
+		return setting(v.SecretValue().Element)
+	}
+	if !v.IsString() {
+		return v
+	}
+	var decoded any
+	if err := json.Unmarshal([]byte(v.StringValue()), &decoded); err != nil {
+		return v
+	}
+	switch decoded.(type) {
+	case map[string]any, []any:
+		return resource.NewPropertyValue(decoded)
+	}
+	return v
+}
+
+func accounts(v resource.PropertyValue) (ids []string) {
+	if v = setting(v); v.IsArray() {
+		for _, id := range v.ArrayValue() {
+			if id.IsString() {
+				ids = append(ids, id.StringValue())
+			}
+		}
+	}
+	return ids
+}
+
+// diffConfig: what lives in one region cannot move to another, everything else is a setting.
+func diffConfig(r *plugin.Request) plugin.Diff {
+	return plugin.Compare(r.OldInputs, r.Inputs, func(property string) bool { return property == "region" })
+}

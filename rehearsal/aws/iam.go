@@ -1,0 +1,300 @@
+package aws
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+const (
+	// IAM's quotas: characters of a role's trust policy and of its inline policies together, white space
+	// left out, and managed policies attached to a role.
+	trustPolicySize, inlinePolicySize, attachedPolicies = 2048, 10240, 10
+)
+
+// iamName is the shape of IAM names, which have 64 characters for roles and 128 for everything else.
+func iamName(length int) trait {
+	return matching(fmt.Sprintf(`^[\w+=,.@-]{1,%d}$`, length), fmt.Sprintf("a name of 1 to %d letters, digits and _+=,.@-", length))
+}
+
+var role = spec{
+	title: "IAM Role", service: "IAM", calls: calls{"CreateRole", "UpdateAssumeRolePolicy", "DeleteRole"},
+	inputs: inputs{
+		"name":                text(replaces, iamName(64)),
+		"assumeRolePolicy":    document(required, valid(trustPolicy)),
+		"description":         text(lengthBetween(0, 1000)),
+		"forceDetachPolicies": flag(fallback(false)),
+		"maxSessionDuration":  number(fallback(3600), between(3600, 43200)),
+		"path":                text(replaces, fallback("/"), iamPath),
+		"permissionsBoundary": text(),
+		"tags":                ownTags,
+	},
+	outputs:  []string{"arn", "createDate", "inlinePolicies", "managedPolicyArns", "namePrefix", "uniqueId"},
+	autoname: "name",
+	create: func(c *call) error {
+		name := c.it.text("name")
+		other, err := c.get("role", name)
+		if err != nil {
+			return err
+		}
+		if other != nil {
+			return refuse("EntityAlreadyExists", "Role with name %s already exists.", name)
+		}
+		c.fill(object{"id": name, "arn": c.arn("iam", "role"+c.it.text("path")+name), "createDate": now(),
+			"uniqueId": newUniqueID("AROA"), "namePrefix": "", "inlinePolicies": []any{}, "managedPolicyArns": []any{}})
+		return c.trustFits()
+	},
+	update: (*call).trustFits,
+	remove: func(c *call) error {
+		name := c.it.id()
+		inlined, err := c.where("rolePolicy", "role", name)
+		if err != nil {
+			return err
+		}
+		attached, err := c.where("rolePolicyAttachment", "role", name)
+		if err != nil {
+			return err
+		}
+		profiles, err := c.where("instanceProfile", "role", name)
+		if err != nil {
+			return err
+		}
+		conflict := func(message string, usedBy []string) error {
+			return &apiError{code: "DeleteConflict", message: message, usedBy: usedBy}
+		}
+		switch force := c.it.flag("forceDetachPolicies"); {
+		case len(profiles) > 0:
+			return conflict("Cannot delete entity, must remove roles from instance profile first.", ids("instance profile", profiles))
+		case len(attached) > 0 && !force:
+			return conflict("Cannot delete entity, must detach all policies first.", ids("attachment of", attached))
+		case len(inlined) > 0 && !force:
+			return conflict("Cannot delete entity, must delete policies first.", ids("policy", inlined))
+		}
+		if err := c.dropWhere("rolePolicy", "role", name); err != nil {
+			return err
+		}
+		return c.dropWhere("rolePolicyAttachment", "role", name)
+	},
+}
+
+func ids(what string, list []object) (out []string) {
+	for _, o := range list {
+		name := o.text("name")
+		if arn := o.text("policyArn"); arn != "" {
+			name = arn
+		}
+		out = append(out, what+" "+name)
+	}
+	return out
+}
+
+func (c *call) trustFits() error {
+	if n := len(stripped(c.it.text("assumeRolePolicy"))); n > trustPolicySize {
+		return refuse("LimitExceeded", "Cannot exceed quota for ACLSizePerRole: %d", trustPolicySize)
+	}
+	return nil
+}
+
+var rolePolicy = spec{
+	title: "IAM Role Policy", service: "IAM", calls: calls{"PutRolePolicy", "PutRolePolicy", "DeleteRolePolicy"},
+	inputs: inputs{
+		"name":   text(replaces, iamName(128)),
+		"role":   text(required, replaces),
+		"policy": document(required, valid(identityPolicy)),
+	},
+	outputs:  []string{"namePrefix"},
+	autoname: "name",
+	create: func(c *call) error {
+		c.fill(object{"id": c.it.text("role") + ":" + c.it.text("name"), "namePrefix": ""})
+		return c.policiesFit()
+	},
+	update: (*call).policiesFit,
+}
+
+func (c *call) policiesFit() error {
+	name := c.it.text("role")
+	if _, err := c.must("role", name); err != nil {
+		return err
+	}
+	policies, err := c.where("rolePolicy", "role", name)
+	if err != nil {
+		return err
+	}
+	size := len(stripped(c.it.text("policy")))
+	for _, o := range policies {
+		if o.id() != c.it.id() {
+			size += len(stripped(o.text("policy")))
+		}
+	}
+	if size > inlinePolicySize {
+		return refuse("LimitExceeded", "Maximum policy size of %d bytes exceeded for role %s", inlinePolicySize, name)
+	}
+	return nil
+}
+
+var rolePolicyAttachment = spec{
+	title: "IAM Role Policy Attachment", service: "IAM", calls: calls{"AttachRolePolicy", "AttachRolePolicy", "DetachRolePolicy"},
+	inputs: inputs{
+		"role":      text(required, replaces),
+		"policyArn": text(required, replaces, matching(`^arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/.+$`, "the ARN of a policy")),
+	},
+	create: func(c *call) error {
+		name, arn := c.it.text("role"), c.it.text("policyArn")
+		if _, err := c.must("role", name); err != nil {
+			return err
+		}
+		if !strings.Contains(arn, ":iam::aws:") { // policies of the account are no kind of the model
+			return refuse("NoSuchEntity", "Policy %s does not exist or is not attachable.", arn)
+		}
+		others, err := c.where("rolePolicyAttachment", "role", name)
+		if err != nil {
+			return err
+		}
+		if len(others) >= attachedPolicies {
+			return refuse("LimitExceeded", "Cannot exceed quota for PoliciesPerRole: %d", attachedPolicies)
+		}
+		// The provider's made-up id: the role and 26 digits.
+		c.fill(object{"id": name + "-" + randomFrom("0123456789", 26)})
+		return nil
+	},
+}
+
+var instanceProfile = spec{
+	title: "IAM Instance Profile", service: "IAM",
+	calls: calls{"CreateInstanceProfile", "AddRoleToInstanceProfile", "DeleteInstanceProfile"},
+	inputs: inputs{
+		"name": text(replaces, iamName(128)),
+		"path": text(replaces, fallback("/"), iamPath),
+		"role": text(),
+		"tags": ownTags,
+	},
+	outputs:  []string{"arn", "createDate", "namePrefix", "uniqueId"},
+	autoname: "name",
+	create: func(c *call) error {
+		name := c.it.text("name")
+		other, err := c.get("instanceProfile", name)
+		if err != nil {
+			return err
+		}
+		if other != nil {
+			return refuse("EntityAlreadyExists", "Instance Profile %s already exists.", name)
+		}
+		c.fill(object{"id": name, "arn": c.arn("iam", "instance-profile"+c.it.text("path")+name), "createDate": now(),
+			"uniqueId": newUniqueID("AIPA"), "namePrefix": ""})
+		return c.profileRole()
+	},
+	update: (*call).profileRole,
+}
+
+func (c *call) profileRole() error {
+	name := c.it.text("role")
+	if name == "" {
+		return nil
+	}
+	_, err := c.must("role", name)
+	var refused *apiError
+	if errors.As(err, &refused) {
+		refused.operation = "AddRoleToInstanceProfile"
+	}
+	return err
+}
+
+var iamPath = matching(`^/([!-~]+/)?$`, `a path that begins and ends with a slash`)
+
+// now is IAM's createDate.
+func now() string { return time.Now().UTC().Format(time.RFC3339) }
+
+var white = regexp.MustCompile(`\s`)
+
+func stripped(s string) string { return white.ReplaceAllString(s, "") }
+
+// statement is what the model checks of a policy's statement.
+type statement struct {
+	Effect, Action, NotAction, Resource, NotResource, Principal, NotPrincipal any
+}
+
+// oneOrMore is a JSON value that may be in a list or on its own.
+type oneOrMore []statement
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *oneOrMore) UnmarshalJSON(data []byte) error {
+	if strings.HasPrefix(strings.TrimSpace(string(data)), "[") {
+		return json.Unmarshal(data, (*[]statement)(o))
+	}
+	var one statement
+	if err := json.Unmarshal(data, &one); err != nil {
+		return err
+	}
+	*o = oneOrMore{one}
+	return nil
+}
+
+func statements(doc string) (oneOrMore, string) {
+	var policy struct {
+		Version   string
+		Statement oneOrMore
+	}
+	if err := json.Unmarshal([]byte(doc), &policy); err != nil {
+		return nil, fmt.Sprintf("contains an invalid JSON policy: %s", err)
+	}
+	if policy.Version != "" && policy.Version != "2012-10-17" && policy.Version != "2008-10-17" {
+		return nil, "MalformedPolicyDocument: The policy is not in the valid JSON format: Version " + policy.Version
+	}
+	if len(policy.Statement) == 0 {
+		return nil, "MalformedPolicyDocument: The policy must have at least one statement."
+	}
+	for _, s := range policy.Statement {
+		switch {
+		case s.Effect != "Allow" && s.Effect != "Deny":
+			return nil, "MalformedPolicyDocument: Syntax errors in policy: Effect must be Allow or Deny."
+		case empty(s.Action) && empty(s.NotAction):
+			return nil, "MalformedPolicyDocument: Policy statement must contain actions."
+		}
+	}
+	return policy.Statement, ""
+}
+
+// identityPolicy checks a policy that belongs to a role.
+func identityPolicy(doc string) string {
+	list, reason := statements(doc)
+	for _, s := range list {
+		switch {
+		case empty(s.Resource) && empty(s.NotResource):
+			return "MalformedPolicyDocument: Policy statement must contain resources."
+		case !empty(s.Principal) || !empty(s.NotPrincipal):
+			return "MalformedPolicyDocument: Policy document should not specify a principal."
+		}
+	}
+	return reason
+}
+
+// trustPolicy checks who may take a role.
+func trustPolicy(doc string) string {
+	list, reason := statements(doc)
+	for _, s := range list {
+		switch {
+		case !empty(s.Resource) || !empty(s.NotResource):
+			return "MalformedPolicyDocument: Has prohibited field Resource"
+		case empty(s.Principal) && empty(s.NotPrincipal):
+			return "MalformedPolicyDocument: AssumeRole policy must contain principals"
+		}
+	}
+	return reason
+}
+
+func empty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}

@@ -1,0 +1,387 @@
+package aws
+
+import (
+	"crypto/md5"  //nolint:gosec // AWS's fingerprint of an RSA key
+	"crypto/sha1" //nolint:gosec // the provider's hash of user data
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"golang.org/x/crypto/ssh"
+
+	"eco2/rehearsal/plugin"
+)
+
+var keyPair = spec{
+	title: "EC2 Key Pair", service: "EC2", calls: calls{"ImportKeyPair", "ImportKeyPair", "DeleteKeyPair"},
+	inputs: inputs{
+		"keyName": text(replaces, lengthBetween(1, 255)),
+		"publicKey": text(required, replaces, valid(func(s string) string {
+			_, _, err := parseKey(s)
+			if err != nil {
+				return err.Error()
+			}
+			return ""
+		})),
+		"tags": ownTags,
+	},
+	outputs:  []string{"arn", "fingerprint", "keyNamePrefix", "keyPairId", "keyType"},
+	autoname: "keyName",
+	create: func(c *call) error {
+		name := c.it.text("keyName")
+		other, err := c.get("keyPair", name)
+		if err != nil {
+			return err
+		}
+		if other != nil {
+			return refuse("InvalidKeyPair.Duplicate", "The keypair already exists")
+		}
+		typ, fingerprint, err := parseKey(c.it.text("publicKey"))
+		if err != nil {
+			return err
+		}
+		c.fill(object{"id": name, "arn": c.arn("ec2", "key-pair/"+name), "keyPairId": newID("key"), "keyType": typ,
+			"fingerprint": fingerprint, "keyNamePrefix": ""})
+		return nil
+	},
+}
+
+// parseKey reads a key as EC2 imports it, RSA or ED25519 in OpenSSH's format, and fingerprints it as EC2 does.
+func parseKey(s string) (typ, fingerprint string, err error) {
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s))
+	if err != nil {
+		return "", "", refuse("InvalidKey.Format", "Key is not in valid OpenSSH public key format")
+	}
+	switch key.Type() {
+	case ssh.KeyAlgoED25519:
+		sum := sha256.Sum256(key.Marshal())
+		return "ed25519", base64.StdEncoding.EncodeToString(sum[:]), nil
+	case ssh.KeyAlgoRSA:
+		public, ok := key.(ssh.CryptoPublicKey)
+		if !ok {
+			break
+		}
+		der, err := x509.MarshalPKIXPublicKey(public.CryptoPublicKey())
+		if err != nil {
+			break
+		}
+		sum := md5.Sum(der) //nolint:gosec // see the import
+		return "rsa", regexp.MustCompile(`..\B`).ReplaceAllString(hex.EncodeToString(sum[:]), "$0:"), nil
+	}
+	return "", "", refuse("InvalidKey.Format", "Key is not in valid OpenSSH public key format: EC2 takes RSA and ED25519 keys, not %s", key.Type())
+}
+
+// rootDevice is where Canonical's images have their root volume.
+const rootDevice = "/dev/sda1"
+
+var instance = spec{
+	title: "EC2 Instance", service: "EC2", calls: calls{"RunInstances", "ModifyInstanceAttribute", "TerminateInstances"},
+	inputs: inputs{
+		"ami": text(required, replaces),
+		// AWS stops, modifies and starts the instance.
+		"instanceType": text(required, matching(`^[a-z][a-z0-9]*[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|([0-9]+)?xlarge|metal(-[0-9]+xl)?)$`,
+			`an instance type such as "t3.large"`)),
+		"subnetId":                          text(required, replaces),
+		"availabilityZone":                  text(replaces, computed),
+		"keyName":                           text(replaces, computed),
+		"vpcSecurityGroupIds":               texts(computed),
+		"iamInstanceProfile":                text(computed),
+		"associatePublicIpAddress":          flag(replaces, computed),
+		"privateIp":                         text(replaces, computed),
+		"sourceDestCheck":                   flag(fallback(true)),
+		"userData":                          text(computed, lengthBetween(0, 16384)),
+		"userDataBase64":                    text(computed),
+		"userDataReplaceOnChange":           flag(fallback(false)),
+		"disableApiStop":                    flag(computed),
+		"disableApiTermination":             flag(computed),
+		"ebsOptimized":                      flag(replaces, computed),
+		"getPasswordData":                   flag(fallback(false)),
+		"instanceInitiatedShutdownBehavior": text(computed, oneOf("stop", "terminate")),
+		"monitoring":                        flag(computed),
+		"tenancy":                           text(replaces, computed, oneOf("default", "dedicated", "host")),
+		"creditSpecification":               nested(inputs{"cpuCredits": text(oneOf("standard", "unlimited"))}),
+		"maintenanceOptions":                nested(inputs{"autoRecovery": text(computed, oneOf("default", "disabled"))}, computed),
+		"metadataOptions": nested(inputs{
+			"httpEndpoint":            text(computed, oneOf("enabled", "disabled")),
+			"httpProtocolIpv6":        text(computed, oneOf("enabled", "disabled")),
+			"httpPutResponseHopLimit": number(computed, between(1, 64)),
+			"httpTokens":              text(computed, oneOf("optional", "required")),
+			"instanceMetadataTags":    text(computed, oneOf("enabled", "disabled")),
+		}, computed),
+		"privateDnsNameOptions": nested(inputs{
+			"enableResourceNameDnsARecord":    flag(computed),
+			"enableResourceNameDnsAaaaRecord": flag(computed),
+			"hostnameType":                    text(computed, oneOf("ip-name", "resource-name")),
+		}, computed),
+		"rootBlockDevice": nested(inputs{
+			"deleteOnTermination": flag(fallback(true)),
+			"encrypted":           flag(replaces, computed),
+			"iops":                number(computed, between(100, 256000)),
+			"kmsKeyId":            text(replaces, computed),
+			"tags":                textMap(),
+			"throughput":          number(computed, between(125, 1000)),
+			"volumeSize":          number(computed, between(1, 16384)),
+			"volumeType":          text(computed, oneOf("gp2", "gp3", "io1", "io2", "sc1", "st1", "standard")),
+		}, computed),
+		"volumeTags": textMap(),
+		"tags":       ownTags,
+	},
+	outputs: []string{"arn", "instanceState", "instanceLifecycle", "ipv6Addresses", "outpostArn", "passwordData",
+		"primaryNetworkInterfaceId", "privateDns", "publicDns", "publicIp", "secondaryPrivateIps", "securityGroups"},
+	check: func(in resource.PropertyMap) []plugin.Failure {
+		if has(in, "userData") && has(in, "userDataBase64") {
+			return []plugin.Failure{{Property: "userData", Reason: `"userData": conflicts with userDataBase64`}}
+		}
+		return nil
+	},
+	diff: func(r *plugin.Request, d plugin.Diff) {
+		// The provider replaces an instance for its user data only if it is told to.
+		if v := r.Inputs["userDataReplaceOnChange"]; !v.IsBool() || !v.BoolValue() {
+			return
+		}
+		for _, key := range []string{"userData", "userDataBase64"} {
+			if change, ok := d.Changed[key]; ok {
+				change.Replaces = true
+				d.Changed[key] = change
+			}
+		}
+	},
+	// The provider keeps a hash of user data in the state, as it may be long and hold secrets.
+	shown: func(in resource.PropertyMap) {
+		if data, ok := textOf(in, "userData"); ok {
+			sum := sha1.Sum([]byte(data)) //nolint:gosec // see the import
+			in["userData"] = resource.NewStringProperty(hex.EncodeToString(sum[:]))
+		}
+	},
+	create: runInstance,
+	update: updateInstance,
+	changes: func(c *call) []string {
+		// A stop gives up an address that came with the instance; the start brings another.
+		if own, err := c.hasOwnPublic(c.old); err != nil || !own || !c.restarts() {
+			return nil
+		}
+		return []string{"publicDns", "publicIp"}
+	},
+	remove: func(c *call) error {
+		if c.it.flag("disableApiTermination") {
+			return refuse("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", c.it.id())
+		}
+		if err := c.dropPublic(c.it); err != nil {
+			return err
+		}
+		if err := c.Delete(privateIndex, c.it.text("_vpcId")+" "+c.it.text("privateIp")); err != nil {
+			return err
+		}
+		if err := c.drop("networkInterface", c.it.text("primaryNetworkInterfaceId")); err != nil {
+			return err
+		}
+		root := c.it.object("rootBlockDevice")
+		if root.flag("deleteOnTermination") {
+			return c.drop("volume", root.text("volumeId"))
+		}
+		return c.keepVolume(root, "")
+	},
+}
+
+func runInstance(c *call) error {
+	image, err := c.image(c.it.text("ami"))
+	if err != nil {
+		return err
+	}
+	sub, err := c.must("subnet", c.it.text("subnetId"))
+	if err != nil {
+		return err
+	}
+	network, err := c.must("vpc", sub.text("vpcId"))
+	if err != nil {
+		return err
+	}
+	if zone := c.it.text("availabilityZone"); zone != "" && zone != sub.text("availabilityZone") {
+		return refuse("InvalidParameterValue", "The availability zone '%s' is not that of subnet '%s', '%s'", zone, sub.id(), sub.text("availabilityZone"))
+	}
+	if name := c.it.text("keyName"); name != "" {
+		if _, err := c.must("keyPair", name); err != nil {
+			return err
+		}
+	}
+	if err := c.placed(); err != nil {
+		return err
+	}
+	if err := c.suits(image); err != nil {
+		return err
+	}
+	id := newID("i")
+	ip, err := c.takePrivate(sub, c.it.text("privateIp"), address{VPC: network.id(), Instance: id})
+	if err != nil {
+		return err
+	}
+	eni := newID("eni")
+	c.fill(object{
+		"id": id, "arn": c.arn("ec2", "instance/"+id), "instanceState": "running", "instanceLifecycle": "", "outpostArn": "",
+		"passwordData": "", "ipv6Addresses": []any{}, "secondaryPrivateIps": []any{}, "securityGroups": []any{},
+		"primaryNetworkInterfaceId": eni, "privateIp": ip, "privateDns": c.privateName(ip), "publicIp": "", "publicDns": "",
+		"_vpcId": network.id(), "_userData": userData(c.in), "availabilityZone": sub.text("availabilityZone"),
+	})
+	for key, v := range map[string]any{
+		"associatePublicIpAddress": sub.flag("mapPublicIpOnLaunch"), "keyName": "", "iamInstanceProfile": "",
+		"vpcSecurityGroupIds": []any{network.text("defaultSecurityGroupId")}, "disableApiStop": false,
+		"disableApiTermination": false, "ebsOptimized": false, "monitoring": false, "tenancy": "default",
+		"instanceInitiatedShutdownBehavior": "stop", "maintenanceOptions": map[string]any{}, "metadataOptions": map[string]any{},
+		"privateDnsNameOptions": map[string]any{}, "rootBlockDevice": map[string]any{"deleteOnTermination": true},
+	} {
+		c.it.or(key, v)
+	}
+	c.it.object("maintenanceOptions").or("autoRecovery", "default")
+	// Canonical registers its images since 23.04 with imds-support v2.0, which asks for tokens and two hops.
+	for key, v := range map[string]any{"httpEndpoint": "enabled", "httpProtocolIpv6": "disabled",
+		"httpPutResponseHopLimit": 2, "httpTokens": "required", "instanceMetadataTags": "disabled"} {
+		c.it.object("metadataOptions").or(key, v)
+	}
+	for key, v := range map[string]any{"enableResourceNameDnsARecord": sub.flag("enableResourceNameDnsARecordOnLaunch"),
+		"enableResourceNameDnsAaaaRecord": false, "hostnameType": sub.text("privateDnsHostnameTypeOnLaunch")} {
+		c.it.object("privateDnsNameOptions").or(key, v)
+	}
+	root := c.it.object("rootBlockDevice")
+	root["volumeId"], root["deviceName"] = newID("vol"), rootDevice
+	// What the image's snapshot and gp3 come with.
+	for key, v := range map[string]any{"volumeType": "gp3", "volumeSize": image.RootGiB, "encrypted": false, "kmsKeyId": "",
+		"iops": 3000, "throughput": 125} {
+		root.or(key, v)
+	}
+	if size := int(root.number("volumeSize")); size < image.RootGiB {
+		return refuse("InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", size, image.snapshot(c.tx), image.RootGiB)
+	}
+	if err := c.ownPublic(c.it); err != nil {
+		return err
+	}
+	err = c.put("networkInterface", object{"id": eni, "vpcId": network.id(), "subnetId": sub.id(), "privateIp": ip,
+		"instance": id, "_name": c.it.title()})
+	if err != nil {
+		return err
+	}
+	return c.keepVolume(root, id)
+}
+
+// keepVolume records a root volume and what it is attached to.
+func (c *call) keepVolume(root object, attachedTo string) error {
+	return c.put("volume", object{"id": root.text("volumeId"), "size": root.number("volumeSize"), "type": root.text("volumeType"),
+		"encrypted": root.flag("encrypted"), "instance": attachedTo, "availabilityZone": c.it.text("availabilityZone"),
+		"_name": c.it.title()})
+}
+
+func updateInstance(c *call) error {
+	if err := c.placed(); err != nil {
+		return err
+	}
+	root, before := c.it.object("rootBlockDevice"), c.old.object("rootBlockDevice")
+	if root.number("volumeSize") < before.number("volumeSize") {
+		return &apiError{code: "InvalidParameterValue", message: "New size cannot be smaller than existing size", operation: "ModifyVolume",
+			during: fmt.Sprintf("updating EC2 Instance (%s) volume (%s)", c.it.id(), root.text("volumeId"))}
+	}
+	if err := c.keepVolume(root, c.it.id()); err != nil {
+		return err
+	}
+	if !c.restarts() {
+		return nil
+	}
+	if c.it.text("instanceType") != c.old.text("instanceType") {
+		image, err := c.image(c.it.text("ami"))
+		if err != nil {
+			return err
+		}
+		if err := c.suits(image); err != nil {
+			return err
+		}
+	}
+	c.restart = true
+	if c.changed("userData", "userDataBase64") {
+		c.it["_userData"] = userData(c.in)
+	}
+	own, err := c.hasOwnPublic(c.it)
+	if err != nil || !own {
+		return err
+	}
+	old := c.it.text("publicIp")
+	if err := c.ownPublic(c.it); err != nil { // before the old one is free, as AWS rarely gives it back
+		return err
+	}
+	return c.Delete(publicIndex, old)
+}
+
+// restarts says whether an update stops and starts the instance.
+func (c *call) restarts() bool {
+	return c.it.text("instanceType") != c.old.text("instanceType") || c.changed("userData", "userDataBase64")
+}
+
+// placed verifies what an instance names besides its subnet.
+func (c *call) placed() error {
+	sub, err := c.must("subnet", c.it.text("subnetId"))
+	if err != nil {
+		return err
+	}
+	network := sub.text("vpcId")
+	for _, id := range c.it.texts("vpcSecurityGroupIds") {
+		group, err := c.get("securityGroup", id)
+		if err != nil {
+			return err
+		}
+		if group == nil {
+			in, err := c.must("vpc", network)
+			if err != nil {
+				return err
+			}
+			if in.text("defaultSecurityGroupId") == id {
+				continue
+			}
+			return refuse(absent["securityGroup"][0], absent["securityGroup"][1], id)
+		}
+		if group.text("vpcId") != network {
+			return refuse("InvalidParameter", "Security group %s and subnet %s belong to different networks.", id, sub.id())
+		}
+	}
+	name := c.it.text("iamInstanceProfile")
+	if name == "" {
+		return nil
+	}
+	profile, err := c.get("instanceProfile", name)
+	if err != nil {
+		return err
+	}
+	if profile == nil {
+		return refuse("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
+	}
+	if profile.text("role") == "" {
+		return refuse("InvalidParameterValue", "IAM Instance Profile \"%s\" has no associated IAM Roles", profile.text("arn"))
+	}
+	return nil
+}
+
+// armFamily are the types with AWS's own processors: a g after the generation's number.
+var armFamily = regexp.MustCompile(`^([a-z]+[0-9]+g[a-z]*|a1)\.`)
+
+// suits verifies that a type has the image's architecture.
+func (c *call) suits(image Image) error {
+	arch := "x86_64"
+	if armFamily.MatchString(c.it.text("instanceType")) {
+		arch = "arm64"
+	}
+	if arch == image.Architecture {
+		return nil
+	}
+	return refuse("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.", arch, image.Architecture)
+}
+
+// userData is what the instance finds: userDataBase64 is decoded on the way.
+func userData(in object) string {
+	if encoded := in.text("userDataBase64"); encoded != "" {
+		if data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded)); err == nil {
+			return string(data)
+		}
+	}
+	return in.text("userData")
+}

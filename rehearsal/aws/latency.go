@@ -1,0 +1,77 @@
+package aws
+
+import (
+	"strings"
+	"time"
+)
+
+// Op is an operation that takes time.
+type Op string
+
+// The operations. Restart is the update of an instance that must be stopped for it, Retag the update of
+// nothing but tags.
+const (
+	Create  Op = "create"
+	Update  Op = "update"
+	Delete  Op = "delete"
+	Restart Op = "restart"
+	Retag   Op = "retag"
+)
+
+// latencies are what the provider usually takes in a quiet region, its own polling included. They are
+// magnitudes, for planning and for finding the critical path, not measurements of one account.
+var latencies = map[string]map[Op]time.Duration{
+	// A create waits for "available", and sets DNS host names by a second call that it polls for.
+	"vpc": {Create: 12 * time.Second, Update: 11 * time.Second, Delete: time.Second},
+	// Attaching and detaching are polled; a detach comes before each delete.
+	"internetGateway": {Create: time.Second, Update: 2 * time.Second, Delete: 1500 * time.Millisecond},
+	// mapPublicIpOnLaunch is a second call, and the provider polls for it with a 10 s delay.
+	"subnet":                {Create: 11 * time.Second, Update: 11 * time.Second, Delete: time.Second},
+	"routeTable":            {Create: time.Second, Update: time.Second, Delete: time.Second},
+	"route":                 {Create: time.Second, Update: time.Second, Delete: time.Second},
+	"routeTableAssociation": {Create: time.Second, Update: time.Second, Delete: time.Second},
+	// A create reads the group back until it is visible and revokes the default egress rule.
+	"securityGroup":            {Create: 2 * time.Second, Update: time.Second, Delete: time.Second},
+	"securityGroupIngressRule": {Create: time.Second, Update: time.Second, Delete: time.Second},
+	"securityGroupEgressRule":  {Create: time.Second, Update: time.Second, Delete: time.Second},
+	"keyPair":                  {Create: 500 * time.Millisecond, Update: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
+	// IAM is one global service: each call is short, and what it made is eventually visible.
+	"role":                 {Create: time.Second, Update: time.Second, Delete: time.Second},
+	"rolePolicy":           {Create: 500 * time.Millisecond, Update: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
+	"rolePolicyAttachment": {Create: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
+	// The provider waits until the profile with its role is visible to EC2.
+	"instanceProfile": {Create: 7 * time.Second, Update: 2 * time.Second, Delete: time.Second},
+	// pending → running in one poll after 10 s; shutting-down → terminated takes two or three;
+	// stop, modify and start are three such waits.
+	"instance":       {Create: 13 * time.Second, Update: 2 * time.Second, Restart: 60 * time.Second, Delete: 40 * time.Second},
+	"eip":            {Create: time.Second, Update: time.Second, Delete: time.Second},
+	"eipAssociation": {Create: time.Second, Delete: time.Second},
+	"parameter":      {Create: 500 * time.Millisecond, Update: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
+	// A request is quick, its validation records appear a few seconds later.
+	"certificate": {Create: 3 * time.Second, Update: time.Second, Delete: time.Second},
+	// ACM looks for the records every so often; half a minute to several minutes.
+	"certificateValidation": {Create: 45 * time.Second},
+	// Route 53 reports INSYNC when all its name servers have the change; the provider waits for that.
+	"record": {Create: 35 * time.Second, Update: 35 * time.Second, Delete: 35 * time.Second},
+}
+
+// retag is a call for the tags and one to read them back, for any type.
+const retag = time.Second
+
+// Latency is the time at factor 1 that an operation on a resource type takes; the type is a token such as
+// "aws:ec2/vpc:Vpc" or its short name, "vpc". What takes no time, or is no type of the model, is 0.
+func Latency(typ string, op Op) time.Duration {
+	if op == Retag {
+		return retag
+	}
+	return latencies[kindName(typ)][op]
+}
+
+// kindName shortens a type token to the name that the model keeps its objects under.
+func kindName(typ string) string {
+	if _, rest, ok := strings.Cut(typ, "/"); ok {
+		typ = rest
+	}
+	name, _, _ := strings.Cut(typ, ":")
+	return name
+}

@@ -1,0 +1,433 @@
+package aws
+
+import (
+	"fmt"
+	"hash/crc32"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"eco2/rehearsal/store"
+)
+
+// ownTags are a resource's tags; the provider's default tags join them in tagsAll.
+var ownTags = textMap()
+
+var vpc = spec{
+	title: "EC2 VPC", service: "EC2", calls: calls{"CreateVpc", "ModifyVpcAttribute", "DeleteVpc"},
+	inputs: inputs{
+		"cidrBlock":                        text(required, replaces, valid(networkOfSize(16, 28))),
+		"enableDnsHostnames":               flag(computed),
+		"enableDnsSupport":                 flag(fallback(true)),
+		"enableNetworkAddressUsageMetrics": flag(computed),
+		"instanceTenancy":                  text(replaces, fallback("default"), oneOf("default", "dedicated")),
+		"tags":                             ownTags,
+	},
+	outputs: []string{"arn", "defaultNetworkAclId", "defaultRouteTableId", "defaultSecurityGroupId",
+		"dhcpOptionsId", "mainRouteTableId", "ownerId"},
+	timeout: 5 * time.Minute,
+	create: func(c *call) error {
+		id := newID("vpc")
+		// Every VPC is born with a route table, a group and an ACL; they go with it and count for nothing.
+		main := newID("rtb")
+		c.fill(object{"id": id, "arn": c.arn("ec2", "vpc/"+id), "ownerId": AccountID,
+			"defaultNetworkAclId": newID("acl"), "defaultSecurityGroupId": newID("sg"), "dhcpOptionsId": newID("dopt"),
+			"defaultRouteTableId": main, "mainRouteTableId": main})
+		c.it.or("enableDnsHostnames", false)
+		c.it.or("enableNetworkAddressUsageMetrics", false)
+		return nil
+	},
+	remove: func(c *call) error {
+		var usedBy []string
+		for _, kind := range [][2]string{{"subnet", "subnet"}, {"internetGateway", "internet gateway"},
+			{"securityGroup", "security group"}, {"routeTable", "route table"}, {LoadBalancerKind, "load balancer"}} {
+			found, err := c.where(kind[0], "vpcId", c.it.id())
+			if err != nil {
+				return err
+			}
+			for _, o := range found {
+				usedBy = append(usedBy, blocker(kind[0], kind[1], o))
+			}
+		}
+		return blocked(usedBy, "The vpc '%s' has dependencies and cannot be deleted.", c.it.id())
+	},
+}
+
+var internetGateway = spec{
+	title: "EC2 Internet Gateway", service: "EC2", calls: calls{"CreateInternetGateway", "AttachInternetGateway", "DeleteInternetGateway"},
+	inputs: inputs{
+		"vpcId": text(computed),
+		"tags":  ownTags,
+	},
+	outputs: []string{"arn", "ownerId"},
+	timeout: 20 * time.Minute,
+	create: func(c *call) error {
+		id := newID("igw")
+		c.fill(object{"id": id, "arn": c.arn("ec2", "internet-gateway/"+id), "ownerId": AccountID})
+		return c.attachGateway()
+	},
+	update: func(c *call) error {
+		if c.old.text("vpcId") == c.it.text("vpcId") {
+			return nil
+		}
+		if err := c.detachGateway(); err != nil {
+			return err
+		}
+		return c.attachGateway()
+	},
+	remove: (*call).detachGateway,
+}
+
+func (c *call) attachGateway() error {
+	network := c.it.text("vpcId")
+	if network == "" {
+		return nil
+	}
+	attaching := func(code, message string) error {
+		return &apiError{code: code, message: message, operation: "AttachInternetGateway",
+			during: fmt.Sprintf("attaching EC2 Internet Gateway (%s) to EC2 VPC (%s)", c.it.id(), network)}
+	}
+	if found, err := c.get("vpc", network); err != nil {
+		return err
+	} else if found == nil {
+		return attaching(absent["vpc"][0], fmt.Sprintf(absent["vpc"][1], network))
+	}
+	others, err := c.where("internetGateway", "vpcId", network)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if other.id() != c.it.id() {
+			return attaching("Resource.AlreadyAssociated", fmt.Sprintf("Network %s already has an internet gateway attached", network))
+		}
+	}
+	return nil
+}
+
+// detachGateway refuses while the old VPC has addresses that are reached through the gateway.
+func (c *call) detachGateway() error {
+	network := c.old.text("vpcId")
+	if network == "" {
+		return nil
+	}
+	var usedBy []string
+	err := store.Each(c.Tx, publicIndex, func(ip string, a address) error {
+		if a.VPC == network {
+			usedBy = append(usedBy, fmt.Sprintf("instance %s (%s)", a.Instance, ip))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	balancers, err := c.where(LoadBalancerKind, "vpcId", network)
+	if err != nil {
+		return err
+	}
+	for _, o := range balancers {
+		usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))
+	}
+	if len(usedBy) == 0 {
+		return nil
+	}
+	return &apiError{code: "DependencyViolation", operation: "DetachInternetGateway", usedBy: usedBy, again: true,
+		during:  fmt.Sprintf("detaching EC2 Internet Gateway (%s) from EC2 VPC (%s)", c.old.id(), network),
+		message: fmt.Sprintf("Network %s has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.", network)}
+}
+
+var subnet = spec{
+	title: "EC2 Subnet", service: "EC2", calls: calls{"CreateSubnet", "ModifySubnetAttribute", "DeleteSubnet"},
+	inputs: inputs{
+		"vpcId":                                   text(required, replaces),
+		"cidrBlock":                               text(required, replaces, valid(networkOfSize(16, 28))),
+		"availabilityZone":                        text(computed, replaces),
+		"assignIpv6AddressOnCreation":             flag(fallback(false)),
+		"enableDns64":                             flag(fallback(false)),
+		"enableResourceNameDnsARecordOnLaunch":    flag(fallback(false)),
+		"enableResourceNameDnsAaaaRecordOnLaunch": flag(fallback(false)),
+		"mapPublicIpOnLaunch":                     flag(fallback(false)),
+		"privateDnsHostnameTypeOnLaunch":          text(computed, oneOf("ip-name", "resource-name")),
+		"tags":                                    ownTags,
+	},
+	outputs: []string{"arn", "availabilityZoneId", "ownerId"},
+	timeout: 20 * time.Minute,
+	create: func(c *call) error {
+		network, err := c.must("vpc", c.it.text("vpcId"))
+		if err != nil {
+			return err
+		}
+		cidr := netip.MustParsePrefix(c.it.text("cidrBlock"))
+		if outer := netip.MustParsePrefix(network.text("cidrBlock")); !outer.Overlaps(cidr) || outer.Bits() > cidr.Bits() {
+			return refuse("InvalidSubnet.Range", "The CIDR '%s' is invalid.", cidr)
+		}
+		siblings, err := c.where("subnet", "vpcId", network.id())
+		if err != nil {
+			return err
+		}
+		for _, other := range siblings {
+			if netip.MustParsePrefix(other.text("cidrBlock")).Overlaps(cidr) {
+				return refuse("InvalidSubnet.Conflict", "The CIDR '%s' conflicts with another subnet", cidr)
+			}
+		}
+		zones := zonesOf(c.region)
+		c.it.or("availabilityZone", zones[0])
+		at := slices.Index(zones, c.it.text("availabilityZone"))
+		if at < 0 {
+			return refuse("InvalidParameterValue", "Value (%s) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: %s.",
+				c.it.text("availabilityZone"), strings.Join(zones, ", "))
+		}
+		id := newID("subnet")
+		c.fill(object{"id": id, "arn": c.arn("ec2", "subnet/"+id), "ownerId": AccountID,
+			"availabilityZoneId": fmt.Sprintf("%s-az%d", zonePrefix(c.region), at+1)})
+		c.it.or("privateDnsHostnameTypeOnLaunch", "ip-name")
+		return nil
+	},
+	remove: func(c *call) error {
+		var usedBy []string
+		interfaces, err := c.where("networkInterface", "subnetId", c.it.id())
+		if err != nil {
+			return err
+		}
+		for _, o := range interfaces {
+			usedBy = append(usedBy, fmt.Sprintf("instance %s (%s)", o.text("instance"), o.text("_name")))
+		}
+		err = store.Each(c.Tx, LoadBalancerKind, func(_ string, o object) error {
+			if slices.Contains(o.texts("subnetIds"), c.it.id()) {
+				usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := blocked(usedBy, "The subnet '%s' has dependencies and cannot be deleted.", c.it.id()); err != nil {
+			return err
+		}
+		return c.dropWhere("routeTableAssociation", "subnetId", c.it.id())
+	},
+}
+
+var routeTable = spec{
+	title: "EC2 Route Table", service: "EC2", calls: calls{"CreateRouteTable", "CreateRoute", "DeleteRouteTable"},
+	inputs: inputs{
+		"vpcId": text(required, replaces),
+		"routes": list(inputs{
+			"cidrBlock": text(required, valid(isNetwork)),
+			"gatewayId": text(required),
+		}, computed),
+		"tags": ownTags,
+	},
+	outputs: []string{"arn", "ownerId", "propagatingVgws"},
+	timeout: 5 * time.Minute,
+	create: func(c *call) error {
+		if _, err := c.must("vpc", c.it.text("vpcId")); err != nil {
+			return err
+		}
+		id := newID("rtb")
+		c.fill(object{"id": id, "arn": c.arn("ec2", "route-table/"+id), "ownerId": AccountID, "propagatingVgws": []string{}})
+		c.it.or("routes", []any{})
+		return c.inlineRoutes()
+	},
+	update: (*call).inlineRoutes,
+	remove: func(c *call) error {
+		associations, err := c.where("routeTableAssociation", "routeTableId", c.it.id())
+		if err != nil {
+			return err
+		}
+		var usedBy []string
+		for _, o := range associations {
+			usedBy = append(usedBy, "subnet "+o.text("subnetId"))
+		}
+		if err := blocked(usedBy, "The routeTable '%s' has dependencies and cannot be deleted.", c.it.id()); err != nil {
+			return err
+		}
+		return c.dropWhere("route", "routeTableId", c.it.id())
+	},
+}
+
+func (c *call) inlineRoutes() error {
+	for _, r := range c.it.objects("routes") {
+		if err := c.reaches(c.it, r.text("gatewayId")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reaches verifies that a gateway is attached to a route table's VPC.
+func (c *call) reaches(table object, gatewayID string) error {
+	gateway, err := c.get("internetGateway", gatewayID)
+	if err != nil {
+		return err
+	}
+	if gateway == nil {
+		return refuse("InvalidGatewayID.NotFound", "The gateway ID '%s' does not exist", gatewayID)
+	}
+	if gateway.text("vpcId") != table.text("vpcId") {
+		return refuse("InvalidParameterValue", "route table %s and network gateway %s belong to different networks", table.id(), gatewayID)
+	}
+	return nil
+}
+
+var route = spec{
+	title: "Route", service: "EC2", calls: calls{"CreateRoute", "ReplaceRoute", "DeleteRoute"},
+	inputs: inputs{
+		"routeTableId":         text(required, replaces),
+		"destinationCidrBlock": text(required, replaces, valid(isNetwork)),
+		"gatewayId":            text(required),
+	},
+	outputs: []string{"instanceId", "instanceOwnerId", "networkInterfaceId", "origin", "state"},
+	create: func(c *call) error {
+		table, err := c.must("routeTable", c.it.text("routeTableId"))
+		if err != nil {
+			return err
+		}
+		if err := c.reaches(table, c.it.text("gatewayId")); err != nil {
+			return err
+		}
+		destination := c.it.text("destinationCidrBlock")
+		// The provider's own id of a route: its table and a hash of where it goes.
+		id := fmt.Sprintf("r-%s%d", table.id(), crc32.ChecksumIEEE([]byte(destination)))
+		other, err := c.get("route", id)
+		if err != nil {
+			return err
+		}
+		inline := slices.ContainsFunc(table.objects("routes"), func(r object) bool { return r.text("cidrBlock") == destination })
+		if other != nil || inline {
+			return refuse("RouteAlreadyExists", "The route identified by %s already exists.", destination)
+		}
+		c.fill(object{"id": id, "instanceId": "", "instanceOwnerId": "", "networkInterfaceId": "", "origin": "CreateRoute", "state": "active"})
+		return nil
+	},
+	update: func(c *call) error {
+		table, err := c.must("routeTable", c.it.text("routeTableId"))
+		if err != nil {
+			return err
+		}
+		return c.reaches(table, c.it.text("gatewayId"))
+	},
+}
+
+var routeTableAssociation = spec{
+	title: "EC2 Route Table Association", service: "EC2",
+	calls: calls{"AssociateRouteTable", "ReplaceRouteTableAssociation", "DisassociateRouteTable"},
+	inputs: inputs{
+		"routeTableId": text(required),
+		"subnetId":     text(required, replaces),
+	},
+	create: func(c *call) error {
+		if err := c.sameNetwork(); err != nil {
+			return err
+		}
+		others, err := c.where("routeTableAssociation", "subnetId", c.it.text("subnetId"))
+		if err != nil {
+			return err
+		}
+		if len(others) > 0 {
+			return refuse("Resource.AlreadyAssociated", "the specified association for route table %s conflicts with an existing association", c.it.text("routeTableId"))
+		}
+		c.fill(object{"id": newID("rtbassoc")})
+		return nil
+	},
+	update: (*call).sameNetwork,
+}
+
+func (c *call) sameNetwork() error {
+	table, err := c.must("routeTable", c.it.text("routeTableId"))
+	if err != nil {
+		return err
+	}
+	sub, err := c.must("subnet", c.it.text("subnetId"))
+	if err != nil {
+		return err
+	}
+	if table.text("vpcId") != sub.text("vpcId") {
+		return refuse("InvalidParameterValue", "route table %s and subnet %s belong to different networks", table.id(), sub.id())
+	}
+	return nil
+}
+
+// fill sets outputs.
+func (c *call) fill(o object) {
+	for key, v := range o {
+		c.it[key] = v
+	}
+}
+
+// blocker names something in the way: load balancers go by their names, everything else by its id.
+func blocker(kind, words string, o object) string {
+	if kind == LoadBalancerKind {
+		return words + " " + o.text("name")
+	}
+	return o.described(words)
+}
+
+// isNetwork refuses what is no IPv4 CIDR in canonical form.
+func isNetwork(s string) string {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil || !p.Addr().Is4():
+		return fmt.Sprintf("%q is not a valid IPv4 CIDR block", s)
+	case p != p.Masked():
+		return fmt.Sprintf("%q is not a valid IPv4 CIDR block; did you mean %q?", s, p.Masked())
+	}
+	return ""
+}
+
+func isNetwork6(s string) string {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil || !p.Addr().Is6():
+		return fmt.Sprintf("%q is not a valid IPv6 CIDR block", s)
+	case p != p.Masked():
+		return fmt.Sprintf("%q is not a valid IPv6 CIDR block; did you mean %q?", s, p.Masked())
+	}
+	return ""
+}
+
+// networkOfSize also bounds the prefix length.
+func networkOfSize(low, high int) func(string) string {
+	return func(s string) string {
+		if reason := isNetwork(s); reason != "" {
+			return reason
+		}
+		if bits := netip.MustParsePrefix(s).Bits(); bits < low || bits > high {
+			return fmt.Sprintf("expected %q to contain a network value with between %d and %d significant bits, got: %d", s, low, high, bits)
+		}
+		return ""
+	}
+}
+
+// zoneLetters are those of the regions whose zones for a new account are not a, b and c.
+var zoneLetters = map[string]string{
+	"ap-northeast-1": "acd", "ap-northeast-2": "abcd", "ca-central-1": "abd",
+	"us-east-1": "abcdef", "us-west-1": "ac", "us-west-2": "abcd",
+}
+
+// zonesOf lists the availability zones of a region.
+func zonesOf(region string) (zones []string) {
+	letters, ok := zoneLetters[region]
+	if !ok {
+		letters = "abc"
+	}
+	for _, l := range letters {
+		zones = append(zones, region+string(l))
+	}
+	return zones
+}
+
+// zonePrefix abbreviates a region as zone ids do: eu-central-1 is euc1, ap-southeast-2 is apse2.
+func zonePrefix(region string) string {
+	parts := strings.Split(region, "-")
+	if len(parts) != 3 {
+		return strings.ReplaceAll(region, "-", "")
+	}
+	middle := parts[1][:1]
+	for _, second := range []string{"east", "west"} {
+		if rest, ok := strings.CutSuffix(parts[1], second); ok && rest != "" {
+			middle = rest[:1] + second[:1]
+		}
+	}
+	return parts[0] + middle + parts[2]
+}

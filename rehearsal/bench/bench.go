@@ -1,0 +1,121 @@
+// Package bench measures what the program costs the engine: steps and seconds without any waiting, for
+// clusters of several sizes, and, from the latencies of the models, how long the longest chain of waits is.
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"eco2/rehearsal/stack"
+	"eco2/rehearsal/toolchain"
+)
+
+// Sizes are the numbers of nodes: the cluster's own, and four and sixteen times as many.
+var Sizes = []int{14, 56, 224}
+
+// Run brings a stack of each size up, previews it and destroys it, and prints a table. The state goes to
+// temporary directories.
+func Run(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) error {
+	const columns = "%6v  %11v  %7v  %10v  %10v  %20v\n"
+	_, _ = fmt.Fprintf(out, columns, "nodes", "steps of up", "up s", "preview s", "destroy s", "critical path of up")
+	var longest Path
+	for i, nodes := range Sizes {
+		r, err := measure(ctx, progress, tools, repo, nodes)
+		if err != nil {
+			return fmt.Errorf("measuring %d nodes: %w", nodes, err)
+		}
+		if i == 0 {
+			longest = r.path
+		}
+		_, _ = fmt.Fprintf(out, columns, nodes, r.steps, r.up, r.preview, r.destroy, r.path.Total.Round(time.Second))
+	}
+	_, err := fmt.Fprintf(out, "\nThe critical path of up for %d nodes, under the models' latencies:\n%s", Sizes[0], longest)
+	return err
+}
+
+type result struct {
+	steps                int
+	up, preview, destroy seconds
+	path                 Path
+}
+
+type seconds time.Duration
+
+func (s seconds) String() string { return fmt.Sprintf("%.1f", time.Duration(s).Seconds()) }
+
+func measure(ctx context.Context, progress io.Writer, tools toolchain.Toolchain, repo string, nodes int) (r result, err error) {
+	dir, err := os.MkdirTemp("", "eco2-bench-")
+	if err != nil {
+		return r, fmt.Errorf("making a state directory: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	s, err := stack.Open(ctx, "bench", tools, stack.Options{
+		Repo: repo, StateDir: dir, SettingsOf: "dev", Config: map[string]any{"nodes": workers(nodes - 1)},
+	})
+	if err != nil {
+		return r, err
+	}
+	timed := func(took *seconds, operation string, more ...string) error {
+		_, _ = fmt.Fprintf(progress, "%d nodes: %s\n", nodes, operation)
+		started := time.Now()
+		output, err := s.Output(ctx, s.Operation(operation, more...)...)
+		*took = seconds(time.Since(started))
+		if err != nil {
+			return fmt.Errorf("%s: %w\n%s", operation, err, output)
+		}
+		return nil
+	}
+	if err := timed(&r.up, "up"); err != nil {
+		return r, err
+	}
+	if err := timed(&r.preview, "preview", "--expect-no-changes"); err != nil {
+		return r, err
+	}
+	state, err := readState(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	r.steps, r.path = len(state), criticalPath(state)
+	return r, timed(&r.destroy, "destroy")
+}
+
+// workers spreads a number of workers over the entries of the node table, as counts of their overrides.
+func workers(n int) map[string]any {
+	names := []string{
+		"k8s-api-auth", "k8s-api-my", "k8s-api-scan", "k8s-api-character", "k8s-api-location", "k8s-api-info",
+		"k8s-api-chat", "k8s-worker-storage", "k8s-worker-ai", "k8s-rabbitmq", "k8s-postgresql", "k8s-redis", "k8s-monitoring",
+	}
+	counts := map[string]any{}
+	for i, name := range names {
+		count := n / len(names)
+		if i < n%len(names) {
+			count++
+		}
+		counts[name] = map[string]any{"count": count}
+	}
+	return counts
+}
+
+// readState exports a stack's resources.
+func readState(ctx context.Context, s *stack.Stack) ([]node, error) {
+	file := filepath.Join(s.StateDir, "exported.json")
+	if output, err := s.Output(ctx, "stack", "export", "--stack", s.Name, "--file", file); err != nil {
+		return nil, fmt.Errorf("exporting the state: %w\n%s", err, output)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the state: %w", err)
+	}
+	var exported struct {
+		Deployment struct{ Resources []node }
+	}
+	if err := json.Unmarshal(data, &exported); err != nil {
+		return nil, fmt.Errorf("reading the state: %w", err)
+	}
+	return exported.Deployment.Resources, nil
+}

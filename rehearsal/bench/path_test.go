@@ -1,0 +1,41 @@
+package bench
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/command/hosts"
+)
+
+func TestCriticalPath(t *testing.T) {
+	urn := func(typ, name string) string { return "urn:pulumi:s::p::" + typ + "::" + name }
+	vpc, sg := urn("aws:ec2/vpc:Vpc", "v"), urn("aws:ec2/securityGroup:SecurityGroup", "g")
+	key, init := urn("aws:ec2/keyPair:KeyPair", "k"), urn("command:remote:Command", "init")
+	path := criticalPath([]node{
+		{URN: vpc, Type: "aws:ec2/vpc:Vpc"},
+		{URN: key, Type: "aws:ec2/keyPair:KeyPair"},
+		{URN: sg, Type: "aws:ec2/securityGroup:SecurityGroup", Dependencies: []string{vpc}},
+		{URN: init, Type: "command:remote:Command", Dependencies: []string{key, sg}, Inputs: map[string]any{
+			"create": "sudo bash /usr/local/lib/eco2/init.sh --node n # init.sh@0a1b2c3d",
+		}},
+	})
+	assert.Equal(t, []Step{
+		{"Vpc v", aws.Latency("vpc", aws.Create)},
+		{"SecurityGroup g", aws.Latency("securityGroup", aws.Create)},
+		{"Command init", hosts.Durations["init"]},
+	}, path.Steps)
+	assert.Equal(t, 12*time.Second+2*time.Second+hosts.Durations["init"], path.Total)
+}
+
+func TestWorkersAddUp(t *testing.T) {
+	for _, size := range Sizes {
+		sum := 1 // the control plane
+		for _, override := range workers(size - 1) {
+			sum += override.(map[string]any)["count"].(int)
+		}
+		assert.Equal(t, size, sum)
+	}
+}

@@ -1,0 +1,78 @@
+package hosts
+
+import (
+	"fmt"
+	"net/netip"
+
+	"eco2/rehearsal/aws"
+)
+
+// account is the AWS model as the machines' cloud.
+type account struct{ *aws.Account }
+
+// OpenAccount opens the AWS model in a rehearsal's state directory as the machines' cloud.
+func OpenAccount(stateDir string) Machines { return account{aws.Open(stateDir)} }
+
+func (a account) ByID(id string) (Machine, bool, error) {
+	return a.find(func(i aws.Instance) bool { return i.ID == id })
+}
+
+func (a account) ByPrivateIP(network, address string) (Machine, bool, error) {
+	return a.find(func(i aws.Instance) bool { return i.VPCID == network && i.PrivateIP == address })
+}
+
+func (a account) find(matches func(aws.Instance) bool) (Machine, bool, error) {
+	instances, err := a.Instances()
+	if err != nil {
+		return Machine{}, false, fmt.Errorf("listing instances: %w", err)
+	}
+	for _, i := range instances {
+		if matches(i) {
+			return a.machine(i)
+		}
+	}
+	return Machine{}, false, nil
+}
+
+func (a account) ByPublicIP(address string) (Machine, bool, error) {
+	ip, _ := netip.ParseAddr(address)    // the zero address, which nobody has, for anything else
+	if !ip.IsValid() || ip.IsPrivate() { // the operator is in no VPC
+		return Machine{}, false, nil
+	}
+	instance, found, err := a.InstanceByAddress(ip)
+	if err != nil || !found {
+		return Machine{}, false, err
+	}
+	machine, found, err := a.machine(instance)
+	machine.PublicIP = address // an elastic address may have come after the instance
+	return machine, found, err
+}
+
+func (a account) machine(i aws.Instance) (Machine, bool, error) {
+	m := Machine{
+		ID: i.ID, Name: i.Name(), Network: i.VPCID, PublicIP: i.PublicIP, PrivateIP: i.PrivateIP,
+		Zone: i.AvailabilityZone, Running: i.State == "running",
+	}
+	if m.Name == "" {
+		m.Name = i.ID
+	}
+	if i.KeyName == "" {
+		return m, true, nil
+	}
+	pair, found, err := a.KeyPair(i.Region, i.KeyName)
+	if err != nil {
+		return Machine{}, false, fmt.Errorf("reading the key pair of %s: %w", m.Name, err)
+	}
+	if found {
+		m.AuthorizedKey = pair.PublicKey
+	}
+	return m, true, nil
+}
+
+func (a account) Admits(m Machine, port int, from string) (bool, error) {
+	ip, err := netip.ParseAddr(from)
+	if err != nil {
+		return false, fmt.Errorf("reading the address %q: %w", from, err)
+	}
+	return a.AllowsInbound(m.ID, port, ip)
+}

@@ -1,0 +1,106 @@
+package hosts
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/kubernetes/model"
+	"eco2/rehearsal/store"
+)
+
+// kubeconfig is the administrator's access to a cluster, the same each time. Its certificates and key are
+// words that say what they are, in the encoding of real ones.
+func kubeconfig(cluster, server string) string {
+	encode := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+	return fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters:
+- name: kubernetes
+  cluster:
+    certificate-authority-data: %s
+    server: %s
+contexts:
+- name: kubernetes-admin@kubernetes
+  context:
+    cluster: kubernetes
+    user: kubernetes-admin
+current-context: kubernetes-admin@kubernetes
+users:
+- name: kubernetes-admin
+  user:
+    client-certificate-data: %s
+    client-key-data: %s
+`, encode(authority(cluster)), server,
+		encode("simulated client certificate of cluster "+cluster), encode("simulated client key of cluster "+cluster))
+}
+
+// authority is what stands in the place of the certificate of a cluster's certificate authority.
+func authority(cluster string) string { return "simulated certificate authority of cluster " + cluster }
+
+// Connect implements kubernetes.Connect: the cluster is the one whose control plane is the machine that
+// answers at the kubeconfig's server.
+func (s *Simulated) Connect(_ context.Context, endpoint kubernetes.Endpoint) (kubernetes.Cluster, error) {
+	server, err := url.Parse(endpoint.Server)
+	if err != nil || server.Scheme != "https" {
+		return nil, fmt.Errorf("the kubeconfig's server %q is no https URL", endpoint.Server)
+	}
+	port, err := strconv.Atoi(server.Port())
+	if err != nil {
+		port = 443 // of https
+	}
+	machine, err := s.reach(server.Hostname(), port)
+	if err != nil {
+		return nil, err
+	}
+	st, err := s.state(machine.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !st.ControlPlane || port != apiPort {
+		return nil, fmt.Errorf("dial tcp %s: connect: connection refused", net.JoinHostPort(server.Hostname(), strconv.Itoa(port)))
+	}
+	if endpoint.CA != authority(st.Cluster) {
+		return nil, fmt.Errorf("tls: failed to verify certificate: x509: certificate signed by unknown authority")
+	}
+	return s.clusters.Cluster(st.Cluster), nil
+}
+
+// Running is a cluster whose control plane runs.
+type Running struct {
+	Cluster      *model.Cluster
+	ControlPlane Machine
+}
+
+// Clusters lists the clusters that run, ordered by the ids of their control planes' instances.
+func (s *Simulated) Clusters() ([]Running, error) {
+	states := map[string]state{}
+	var ids []string
+	err := s.store.View(func(tx *store.Tx) error {
+		return store.Each(tx, machineKind, func(id string, st state) error {
+			if st.ControlPlane {
+				states[id] = st
+				ids = append(ids, id)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the simulated machines: %w", err)
+	}
+	var running []Running
+	for _, id := range ids {
+		machine, found, err := s.machines.ByID(id)
+		if err != nil {
+			return nil, err
+		}
+		if found && machine.Running {
+			running = append(running, Running{s.clusters.Cluster(states[id].Cluster), machine})
+		}
+	}
+	return running, nil
+}

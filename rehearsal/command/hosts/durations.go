@@ -1,0 +1,19 @@
+package hosts
+
+import "time"
+
+// Durations is how long each script takes on a real machine that has nothing of it yet. They are estimates
+// until they are measured on real machines.
+var Durations = map[string]time.Duration{
+	"prepare":    60 * time.Second,
+	"install":    time.Second,
+	"init":       35 * time.Second,
+	"join":       15 * time.Second,
+	"kubeconfig": time.Second,
+	"calico":     10 * time.Second,
+	"ready":      20 * time.Second,
+	"argocd":     45 * time.Second,
+	"crds":       4 * time.Second,
+	"leave":      15 * time.Second,
+	"sweep":      10 * time.Second,
+}

@@ -1,0 +1,398 @@
+package model
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/store"
+)
+
+// systemNamespaces are those of every cluster; the API server does not delete them.
+var systemNamespaces = []string{"default", "kube-node-lease", "kube-public", "kube-system"}
+
+// object is one object as the store keeps it. What it looks like follows from what was applied.
+type object struct {
+	Ref     kubernetes.Ref `json:"ref"`
+	UID     string         `json:"uid"`
+	Created time.Time      `json:"created"`
+	// Generation counts the applies that changed something, from 1.
+	Generation int `json:"generation"`
+	// Applied is each manager's last manifest, the latest last; each owns the fields in its own.
+	Applied []applied `json:"applied"`
+}
+
+type applied struct {
+	Manager  string              `json:"manager"`
+	Manifest kubernetes.Manifest `json:"manifest"`
+}
+
+// live is the object as the API server shows it.
+func (o *object) live() kubernetes.Manifest {
+	out := map[string]any{}
+	for _, a := range o.Applied {
+		merge(out, a.Manifest)
+	}
+	metadata, _ := out["metadata"].(map[string]any)
+	if metadata == nil {
+		metadata = map[string]any{}
+		out["metadata"] = metadata
+	}
+	metadata["uid"] = o.UID
+	metadata["creationTimestamp"] = o.Created.UTC().Format(time.RFC3339)
+	metadata["generation"] = float64(o.Generation)
+	if o.Ref.Kind == "Namespace" {
+		merge(metadata, map[string]any{"labels": map[string]any{"kubernetes.io/metadata.name": o.Ref.Name}})
+		out["status"] = map[string]any{"phase": "Active"}
+	}
+	return out
+}
+
+// merge puts what from has over what into has; lists are taken whole.
+func merge(into, from map[string]any) {
+	for key, value := range from {
+		child, isMap := value.(map[string]any)
+		if !isMap {
+			into[key] = value
+			continue
+		}
+		target, ok := into[key].(map[string]any)
+		if !ok {
+			target = map[string]any{}
+			into[key] = target
+		}
+		merge(target, child)
+	}
+}
+
+// leaves calls fn with every field that is no object itself, in the order of their paths.
+func leaves(m map[string]any, path []string, fn func(path []string, value any)) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		at := append(slices.Clone(path), key)
+		if child, ok := m[key].(map[string]any); ok && len(child) > 0 {
+			leaves(child, at, fn)
+		} else {
+			fn(at, m[key])
+		}
+	}
+}
+
+// lookup finds a field, and drop removes it.
+func lookup(m map[string]any, path []string) (any, bool) {
+	for _, key := range path[:len(path)-1] {
+		m, _ = m[key].(map[string]any)
+	}
+	value, ok := m[path[len(path)-1]]
+	return value, ok
+}
+
+func drop(m map[string]any, path []string) {
+	for _, key := range path[:len(path)-1] {
+		m, _ = m[key].(map[string]any)
+	}
+	delete(m, path[len(path)-1])
+}
+
+// Get implements kubernetes.Cluster.
+func (c *Cluster) Get(_ context.Context, ref kubernetes.Ref) (live kubernetes.Manifest, err error) {
+	err = c.store.View(func(tx *store.Tx) error {
+		var o object
+		found, err := tx.Get(objectKind, c.key(ref), &o)
+		if err == nil && !found {
+			err = fmt.Errorf("%s %w", ref, kubernetes.ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		live = o.live()
+		return nil
+	})
+	return live, err
+}
+
+// Apply implements kubernetes.Cluster.
+func (c *Cluster) Apply(_ context.Context, manifest kubernetes.Manifest, options kubernetes.ApplyOptions) (live kubernetes.Manifest, err error) {
+	manifest, err = normalise(manifest)
+	if err != nil {
+		return nil, err
+	}
+	err = c.store.Update(func(tx *store.Tx) error {
+		live, err = c.apply(tx, manifest, options)
+		return err
+	})
+	return live, err
+}
+
+func (c *Cluster) apply(tx *store.Tx, manifest kubernetes.Manifest, options kubernetes.ApplyOptions) (kubernetes.Manifest, error) {
+	info, err := c.info(tx)
+	if err != nil {
+		return nil, err
+	}
+	ref := manifest.Ref()
+	api, served := info.serves(ref.APIVersion, ref.Kind)
+	if !served {
+		return nil, noMatch(ref.APIVersion, ref.Kind)
+	}
+	if ref.Name == "" {
+		return nil, fmt.Errorf("%s: metadata.name: required value", ref.Kind)
+	}
+	if api.ClusterWide != (ref.Namespace == "") {
+		return nil, fmt.Errorf("the server could not find the requested resource: whether a %s belongs to a namespace is not as the manifest has it", ref.Kind)
+	}
+	if ref.Namespace != "" {
+		if found, err := tx.Get(objectKind, c.key(namespaceRef(ref.Namespace)), &object{}); err != nil || !found {
+			return nil, orElse(err, fmt.Errorf("namespaces %q not found", ref.Namespace))
+		}
+	}
+	var o object
+	found, err := tx.Get(objectKind, c.key(ref), &o)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !found:
+		o = object{Ref: ref, UID: randomHex(32), Created: time.Now()}
+	case options.New:
+		return nil, fmt.Errorf("%s already exists: import it, give the new one another name, or set upsertExistingObjects on the provider", ref)
+	}
+	if err := o.take(manifest, options); err != nil {
+		return nil, err
+	}
+	if ref.Kind == "CustomResourceDefinition" {
+		if err := c.learn(tx, info, o.live()); err != nil {
+			return nil, err
+		}
+	}
+	return o.live(), tx.Put(objectKind, c.key(ref), o)
+}
+
+// take makes a manager's new manifest part of the object: its fields that others hold with another value
+// are conflicts, and its earlier fields that are gone from it go from the object.
+func (o *object) take(manifest kubernetes.Manifest, options kubernetes.ApplyOptions) error {
+	before := o.live()
+	var conflicts []string
+	leaves(manifest, nil, func(path []string, value any) {
+		for _, other := range o.Applied {
+			theirs, held := lookup(other.Manifest, path)
+			if other.Manager == options.Manager || !held || reflect.DeepEqual(theirs, value) || path[0] == "apiVersion" {
+				continue
+			}
+			if options.Force {
+				drop(other.Manifest, path)
+				continue
+			}
+			conflicts = append(conflicts, fmt.Sprintf("conflict with %q using %s: .%s", other.Manager, o.Ref.APIVersion, strings.Join(path, ".")))
+		}
+	})
+	if len(conflicts) > 0 {
+		return fmt.Errorf("apply failed with %d conflicts: %s", len(conflicts), strings.Join(conflicts, ", "))
+	}
+	o.Applied = slices.DeleteFunc(o.Applied, func(a applied) bool { return a.Manager == options.Manager })
+	o.Applied = append(o.Applied, applied{Manager: options.Manager, Manifest: manifest})
+	if o.Generation == 0 || !reflect.DeepEqual(before, o.live()) {
+		o.Generation++
+	}
+	return nil
+}
+
+// Delete implements kubernetes.Cluster. A namespace takes everything in it along, a custom resource
+// definition all objects of its kind.
+func (c *Cluster) Delete(_ context.Context, ref kubernetes.Ref) error {
+	return c.store.Update(func(tx *store.Tx) error { return c.delete(tx, ref) })
+}
+
+func (c *Cluster) delete(tx *store.Tx, ref kubernetes.Ref) error {
+	var o object
+	found, err := tx.Get(objectKind, c.key(ref), &o)
+	if err != nil || !found {
+		return orElse(err, fmt.Errorf("%s %w", ref, kubernetes.ErrNotFound))
+	}
+	switch ref.Kind {
+	case "Namespace":
+		if slices.Contains(systemNamespaces, ref.Name) {
+			return fmt.Errorf("namespaces %q is forbidden: this namespace may not be deleted", ref.Name)
+		}
+		if err := c.deleteWhere(tx, func(r kubernetes.Ref) bool { return r.Namespace == ref.Name }); err != nil {
+			return err
+		}
+		// Helm keeps its releases as Secrets in their namespace.
+		if err := c.deleteReleases(tx, ref.Name); err != nil {
+			return err
+		}
+	case "CustomResourceDefinition":
+		if err := c.forget(tx, o.live()); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(objectKind, c.key(ref))
+}
+
+func (c *Cluster) deleteWhere(tx *store.Tx, doomed func(kubernetes.Ref) bool) error {
+	refs, err := c.refs(tx)
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		if doomed(ref) {
+			if err := tx.Delete(objectKind, c.key(ref)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) refs(tx *store.Tx) (refs []kubernetes.Ref, err error) {
+	err = c.each(tx, func(o object) { refs = append(refs, o.Ref) })
+	return refs, err
+}
+
+func (c *Cluster) each(tx *store.Tx, fn func(object)) error {
+	return store.Each(tx, objectKind, func(id string, o object) error {
+		if strings.HasPrefix(id, c.id+"|") {
+			fn(o)
+		}
+		return nil
+	})
+}
+
+// Objects lists the objects as they are, ordered by group, kind, namespace and name.
+func (c *Cluster) Objects() (manifests []kubernetes.Manifest, err error) {
+	err = c.store.View(func(tx *store.Tx) error {
+		return c.each(tx, func(o object) { manifests = append(manifests, o.live()) })
+	})
+	return manifests, err
+}
+
+// learn adds the kind that a custom resource definition defines, and forget takes it away again with its
+// objects.
+func (c *Cluster) learn(tx *store.Tx, info Info, definition kubernetes.Manifest) error {
+	apis, err := defined(definition)
+	if err != nil {
+		return err
+	}
+	for _, api := range apis {
+		if _, served := info.serves(api.APIVersion, api.Kind); !served {
+			info.Custom = append(info.Custom, api)
+		}
+	}
+	return tx.Put(clusterKind, c.id, info)
+}
+
+func (c *Cluster) forget(tx *store.Tx, definition kubernetes.Manifest) error {
+	apis, err := defined(definition)
+	if err != nil {
+		return err
+	}
+	info, err := c.info(tx)
+	if err != nil {
+		return err
+	}
+	info.Custom = slices.DeleteFunc(info.Custom, func(api kubernetes.API) bool { return slices.Contains(apis, api) })
+	if err := tx.Put(clusterKind, c.id, info); err != nil {
+		return err
+	}
+	return c.deleteWhere(tx, func(r kubernetes.Ref) bool {
+		return slices.ContainsFunc(apis, func(api kubernetes.API) bool { return api.APIVersion == r.APIVersion && api.Kind == r.Kind })
+	})
+}
+
+// defined reads the kinds from a custom resource definition.
+func defined(definition kubernetes.Manifest) ([]kubernetes.API, error) {
+	var crd struct {
+		Spec struct {
+			Group, Scope string
+			Names        struct{ Kind string }
+			Versions     []struct {
+				Name   string
+				Served *bool
+			}
+		}
+	}
+	if err := remarshal(definition, &crd); err != nil {
+		return nil, fmt.Errorf("reading a custom resource definition: %w", err)
+	}
+	if crd.Spec.Group == "" || crd.Spec.Names.Kind == "" {
+		return nil, fmt.Errorf("CustomResourceDefinition %s is invalid: spec.group and spec.names.kind are required", definition.Ref().Name)
+	}
+	var apis []kubernetes.API
+	for _, v := range crd.Spec.Versions {
+		if v.Served == nil || *v.Served {
+			apis = append(apis, kubernetes.API{
+				APIVersion: crd.Spec.Group + "/" + v.Name, Kind: crd.Spec.Names.Kind, ClusterWide: crd.Spec.Scope == "Cluster",
+			})
+		}
+	}
+	return apis, nil
+}
+
+func (c *Cluster) addNamespace(tx *store.Tx, name, manager string) error {
+	ref := namespaceRef(name)
+	if found, err := tx.Get(objectKind, c.key(ref), &object{}); err != nil || found {
+		return err
+	}
+	o := object{Ref: ref, UID: randomHex(32), Created: time.Now()}
+	manifest := kubernetes.Manifest{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}}
+	if err := o.take(manifest, kubernetes.ApplyOptions{Manager: manager}); err != nil {
+		return err
+	}
+	return tx.Put(objectKind, c.key(ref), o)
+}
+
+func namespaceRef(name string) kubernetes.Ref {
+	return kubernetes.Ref{APIVersion: "v1", Kind: "Namespace", Name: name}
+}
+
+// key is an object's id in the store: versions of one group share their objects.
+func (c *Cluster) key(ref kubernetes.Ref) string {
+	return strings.Join([]string{c.id, ref.Group(), ref.Kind, ref.Namespace, ref.Name}, "|")
+}
+
+func noMatch(apiVersion, kind string) error {
+	return fmt.Errorf("no matches for kind %q in version %q", kind, apiVersion)
+}
+
+// normalise gives a manifest the types that JSON has, and stores a Secret's stringData as the API server
+// does: in data, encoded.
+func normalise(manifest kubernetes.Manifest) (out kubernetes.Manifest, err error) {
+	if err := remarshal(manifest, &out); err != nil {
+		return nil, fmt.Errorf("reading the manifest: %w", err)
+	}
+	plain, ok := out["stringData"].(map[string]any)
+	if !ok || out["apiVersion"] != "v1" || out["kind"] != "Secret" {
+		return out, nil
+	}
+	data, _ := out["data"].(map[string]any)
+	if data == nil {
+		data = map[string]any{}
+	}
+	for key, value := range plain {
+		text, _ := value.(string)
+		data[key] = base64.StdEncoding.EncodeToString([]byte(text))
+	}
+	delete(out, "stringData")
+	out["data"] = data
+	return out, nil
+}
+
+func remarshal(from, to any) error {
+	data, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, to)
+}
+
+func orElse(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}

@@ -1,0 +1,156 @@
+package model
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/store"
+)
+
+// Release implements kubernetes.Cluster.
+func (c *Cluster) Release(_ context.Context, namespace, name string) (release kubernetes.Release, err error) {
+	err = c.store.View(func(tx *store.Tx) error {
+		found, err := tx.Get(releaseKind, c.releaseKey(namespace, name), &release)
+		if err == nil && !found {
+			err = fmt.Errorf("release %s/%s %w", namespace, name, kubernetes.ErrNotFound)
+		}
+		return err
+	})
+	return release, err
+}
+
+// Install implements kubernetes.Cluster.
+func (c *Cluster) Install(_ context.Context, spec kubernetes.ReleaseSpec) (release kubernetes.Release, err error) {
+	err = c.store.Update(func(tx *store.Tx) error {
+		if found, err := tx.Get(releaseKind, c.releaseKey(spec.Namespace, spec.Name), &release); err != nil || found {
+			return orElse(err, fmt.Errorf("cannot re-use a name that is still in use"))
+		}
+		if spec.CreateNamespace {
+			if err := c.addNamespace(tx, spec.Namespace, "helm"); err != nil {
+				return err
+			}
+		}
+		if found, err := tx.Get(objectKind, c.key(namespaceRef(spec.Namespace)), &object{}); err != nil || !found {
+			return orElse(err, fmt.Errorf("namespaces %q not found", spec.Namespace))
+		}
+		if bundle := bundleOf(spec.Chart); bundle != "" && bringsDefinitions(spec) {
+			if err := c.installBundle(tx, bundle); err != nil {
+				return err
+			}
+		}
+		release, err = c.deploy(tx, spec, 1)
+		return err
+	})
+	return release, err
+}
+
+// Upgrade implements kubernetes.Cluster. Unlike an install it brings no definitions, as with Helm.
+func (c *Cluster) Upgrade(_ context.Context, spec kubernetes.ReleaseSpec) (release kubernetes.Release, err error) {
+	err = c.store.Update(func(tx *store.Tx) error {
+		found, err := tx.Get(releaseKind, c.releaseKey(spec.Namespace, spec.Name), &release)
+		if err != nil || !found {
+			return orElse(err, fmt.Errorf("%q has no deployed releases", spec.Name))
+		}
+		release, err = c.deploy(tx, spec, release.Revision+1)
+		return err
+	})
+	return release, err
+}
+
+// deploy records a revision, if the cluster serves what its chart makes or its pods look for.
+func (c *Cluster) deploy(tx *store.Tx, spec kubernetes.ReleaseSpec, revision int) (kubernetes.Release, error) {
+	info, err := c.info(tx)
+	if err != nil {
+		return kubernetes.Release{}, err
+	}
+	for _, api := range kubernetes.Bundles[bundleOf(spec.Chart)] {
+		if _, served := info.serves(api.APIVersion, api.Kind); !served {
+			return kubernetes.Release{}, fmt.Errorf("chart %s needs its custom resource definitions first: %w", spec.Chart, noMatch(api.APIVersion, api.Kind))
+		}
+	}
+	values, err := json.Marshal(spec.Values)
+	if err != nil {
+		return kubernetes.Release{}, fmt.Errorf("reading the values: %w", err)
+	}
+	sum := sha256.Sum256(values)
+	release := kubernetes.Release{
+		Namespace: spec.Namespace, Name: spec.Name, Chart: chartName(spec.Chart), Version: spec.Version,
+		Checksum: hex.EncodeToString(sum[:]), Revision: revision, Status: "deployed",
+	}
+	return release, tx.Put(releaseKind, c.releaseKey(spec.Namespace, spec.Name), release)
+}
+
+// Uninstall implements kubernetes.Cluster.
+func (c *Cluster) Uninstall(_ context.Context, namespace, name string) error {
+	return c.store.Update(func(tx *store.Tx) error {
+		key := c.releaseKey(namespace, name)
+		if found, err := tx.Get(releaseKind, key, &kubernetes.Release{}); err != nil || !found {
+			return orElse(err, fmt.Errorf("release %s/%s %w", namespace, name, kubernetes.ErrNotFound))
+		}
+		return tx.Delete(releaseKind, key)
+	})
+}
+
+// Releases lists the releases, ordered by namespace and name.
+func (c *Cluster) Releases() (releases []kubernetes.Release, err error) {
+	err = c.store.View(func(tx *store.Tx) error {
+		releases, err = c.releases(tx)
+		return err
+	})
+	return releases, err
+}
+
+func (c *Cluster) releases(tx *store.Tx) (releases []kubernetes.Release, err error) {
+	err = store.Each(tx, releaseKind, func(id string, r kubernetes.Release) error {
+		if strings.HasPrefix(id, c.id+"|") {
+			releases = append(releases, r)
+		}
+		return nil
+	})
+	return releases, err
+}
+
+func (c *Cluster) deleteReleases(tx *store.Tx, namespace string) error {
+	releases, err := c.releases(tx)
+	if err != nil {
+		return err
+	}
+	for _, r := range releases {
+		if r.Namespace == namespace {
+			if err := tx.Delete(releaseKind, c.releaseKey(r.Namespace, r.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) releaseKey(namespace, name string) string {
+	return strings.Join([]string{c.id, namespace, name}, "|")
+}
+
+// chartName is the last part of a repository's chart, an oci:// reference or a path.
+func chartName(chart string) string { return path.Base(strings.TrimSuffix(chart, ".tgz")) }
+
+// bundleOf is the bundle of definitions that a chart needs; empty for none that is known.
+func bundleOf(chart string) string {
+	name := chartName(chart)
+	if _, ok := kubernetes.Bundles[name]; ok {
+		return name
+	}
+	return ""
+}
+
+// bringsDefinitions says whether installing the chart installs its definitions. Those in its crds folder
+// depend on skipCrds, those among its templates on a value: external-secrets and kube-prometheus-stack
+// have installCRDs and crds.enabled.
+func bringsDefinitions(spec kubernetes.ReleaseSpec) bool {
+	crds, _ := spec.Values["crds"].(map[string]any)
+	return !spec.SkipCRDs && spec.Values["installCRDs"] != false && crds["enabled"] != false
+}

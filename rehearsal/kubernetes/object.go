@@ -1,0 +1,278 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"eco2/rehearsal/plugin"
+)
+
+const (
+	// managerKey is the output that remembers which field manager applied the object.
+	managerKey = "__fieldManager"
+	// autonamed marks, as an annotation, that the provider chose the object's name.
+	autonamed = "pulumi.com/autonamed"
+	// patchForce, as an annotation, takes fields over from other managers.
+	patchForce = "pulumi.com/patchForce"
+)
+
+// metadataFields are the parts of metadata that a manifest may set.
+var metadataFields = []string{"annotations", "finalizers", "generateName", "labels", "name", "namespace", "ownerReferences"}
+
+// objectName is what the API server accepts for most kinds: a DNS subdomain.
+var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// objectKind is the behaviour of one API kind.
+type objectKind struct {
+	*session
+	apiVersion, kind string
+	info             kindInfo
+	// custom: defined by a custom resource definition. unlisted: by one that is in no known bundle, so
+	// that its scope is known to the cluster only.
+	custom, unlisted bool
+}
+
+func (k objectKind) Check(_ context.Context, r *plugin.Request) (resource.PropertyMap, []plugin.Failure) {
+	inputs := r.Inputs.Copy()
+	var failures []plugin.Failure
+	fail := func(property, format string, args ...any) {
+		failures = append(failures, plugin.Failure{Property: property, Reason: fmt.Sprintf(format, args...)})
+	}
+	for property, want := range map[resource.PropertyKey]string{"apiVersion": k.apiVersion, "kind": k.kind} {
+		if given := plugin.Text(inputs[property]); given != "" && given != want {
+			fail(string(property), "is %q, but the resource's type says %q", given, want)
+		}
+		inputs[property] = resource.NewProperty(want)
+	}
+	for _, key := range inputs.StableKeys() {
+		standard := key == "apiVersion" || key == "kind" || key == "metadata"
+		if !standard && !k.custom && !slices.Contains(k.info.fields, string(key)) {
+			fail(string(key), "a %s has no property %q", k.kind, key)
+		}
+	}
+	if metadata := inputs["metadata"]; metadata.IsComputed() {
+		return inputs, failures
+	} else if !metadata.IsNull() && !metadata.IsObject() {
+		fail("metadata", "must be an object")
+		return inputs, failures
+	}
+	metadata := resource.PropertyMap{}
+	if inputs["metadata"].IsObject() {
+		metadata = inputs["metadata"].ObjectValue().Copy()
+	}
+	for _, key := range metadata.StableKeys() {
+		if !slices.Contains(metadataFields, string(key)) {
+			fail("metadata."+string(key), "cannot be set, or does not exist")
+		}
+	}
+	k.nameObject(r, metadata)
+	if name := metadata["name"]; name.IsString() && !objectName.MatchString(name.StringValue()) && !strings.HasPrefix(k.apiVersion, "rbac.") {
+		fail("metadata.name", "%q is no valid name: small letters, digits, '-' and '.', beginning and ending with a letter or digit", name.StringValue())
+	}
+	switch {
+	case k.info.cluster && metadata.HasValue("namespace"):
+		fail("metadata.namespace", "a %s belongs to no namespace", k.kind)
+	case !k.info.cluster && !k.unlisted && !metadata.HasValue("namespace"):
+		metadata["namespace"] = resource.NewProperty(k.namespace())
+	}
+	inputs["metadata"] = resource.NewProperty(metadata)
+	return inputs, failures
+}
+
+// nameObject gives an object without a name the one it had, or a new one: the resource's name and eight
+// characters, so that a replacement can exist beside what it replaces.
+func (k objectKind) nameObject(r *plugin.Request, metadata resource.PropertyMap) {
+	if metadata.HasValue("name") || metadata.HasValue("generateName") {
+		return
+	}
+	if old := metadataOf(r.OldInputs); isAutonamed(r.OldInputs) {
+		metadata["name"] = old["name"]
+	} else {
+		metadata["name"] = resource.NewProperty(autoname(r.Name))
+	}
+	annotations := resource.PropertyMap{}
+	if metadata["annotations"].IsObject() {
+		annotations = metadata["annotations"].ObjectValue().Copy()
+	} else if metadata["annotations"].IsComputed() {
+		return
+	}
+	annotations[autonamed] = resource.NewProperty("true")
+	metadata["annotations"] = resource.NewProperty(annotations)
+}
+
+func metadataOf(inputs resource.PropertyMap) resource.PropertyMap {
+	if inputs["metadata"].IsObject() {
+		return inputs["metadata"].ObjectValue()
+	}
+	return resource.PropertyMap{}
+}
+
+func annotation(inputs resource.PropertyMap, name string) string {
+	if annotations := metadataOf(inputs)["annotations"]; annotations.IsObject() {
+		return plugin.Text(annotations.ObjectValue()[resource.PropertyKey(name)])
+	}
+	return ""
+}
+
+func isAutonamed(inputs resource.PropertyMap) bool { return annotation(inputs, autonamed) == "true" }
+
+func (k objectKind) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, error) {
+	diff := plugin.Compare(r.OldInputs, r.Inputs, func(property string) bool { return property == "kind" })
+	fixed := append([]string{"metadata.name", "metadata.namespace"}, k.immutable()...)
+	replaced := false
+	for path, change := range diff.Changed {
+		if slices.ContainsFunc(fixed, func(field string) bool { return within(path, field) || within(field, path) }) ||
+			// A change of the group is a change of the kind; a newer version of it is the same object.
+			path == "apiVersion" && group(r.OldInputs) != group(r.Inputs) {
+			change.Replaces = true
+			diff.Changed[path] = change
+		}
+		replaced = replaced || change.Replaces
+	}
+	before, after := metadataOf(r.OldInputs), metadataOf(r.Inputs)
+	sameName := before["name"].DeepEquals(after["name"]) && before["namespace"].DeepEquals(after["namespace"])
+	diff.DeleteBeforeReplace = replaced && sameName && !isAutonamed(r.Inputs)
+	return diff, nil
+}
+
+func group(inputs resource.PropertyMap) string {
+	return Ref{APIVersion: plugin.Text(inputs["apiVersion"])}.Group()
+}
+
+// immutable are the paths that replace this object under the provider's settings.
+func (k objectKind) immutable() []string {
+	switch {
+	case k.kind == "ConfigMap" && k.apiVersion == "v1" && k.config.configMapMutable:
+		return nil
+	case k.kind == "Secret" && k.apiVersion == "v1" && k.config.secretMutable:
+		return []string{"type"}
+	default:
+		return k.info.immutable
+	}
+}
+
+// within says whether a path is the field or lies in it.
+func within(path, field string) bool {
+	rest, ok := strings.CutPrefix(path, field)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+func (k objectKind) Create(ctx context.Context, r *plugin.Request) (string, resource.PropertyMap, error) {
+	manager := "pulumi-kubernetes-" + digest(string(r.URN), 8)
+	if r.Preview {
+		return "", k.outputs(r.Inputs, manager), nil
+	}
+	cluster, err := k.cluster(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	live, err := cluster.Apply(ctx, manifestOf(r.Inputs), ApplyOptions{
+		Manager: manager, Force: k.forced(r.Inputs), New: !k.config.upsert,
+	})
+	if err != nil {
+		return "", nil, fmt.Errorf("creating %s: %w", manifestOf(r.Inputs).Ref(), err)
+	}
+	return idOf(live.Ref()), k.outputs(fromManifest(live), manager), nil
+}
+
+func (k objectKind) Read(ctx context.Context, r *plugin.Request) (string, resource.PropertyMap, error) {
+	cluster, err := k.cluster(ctx)
+	switch {
+	case err != nil && k.config.deleteUnreachable:
+		return "", nil, nil
+	case err != nil && k.config.skipUpdateUnreachable:
+		return r.ID, r.State, nil
+	case err != nil:
+		return "", nil, err
+	}
+	ref := k.ref(r)
+	live, err := cluster.Get(ctx, ref)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("reading %s: %w", ref, err)
+	}
+	return r.ID, k.outputs(fromManifest(live), plugin.Text(r.State[managerKey])), nil
+}
+
+func (k objectKind) Update(ctx context.Context, r *plugin.Request) (resource.PropertyMap, error) {
+	manager := plugin.Text(r.State[managerKey])
+	if manager == "" {
+		manager = "pulumi-kubernetes" // an imported object
+	}
+	if r.Preview {
+		return k.outputs(r.Inputs, manager), nil
+	}
+	cluster, err := k.cluster(ctx)
+	if err != nil && k.config.skipUpdateUnreachable {
+		return r.State, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	live, err := cluster.Apply(ctx, manifestOf(r.Inputs), ApplyOptions{Manager: manager, Force: k.forced(r.Inputs)})
+	if err != nil {
+		return nil, fmt.Errorf("updating %s: %w", manifestOf(r.Inputs).Ref(), err)
+	}
+	return k.outputs(fromManifest(live), manager), nil
+}
+
+func (k objectKind) Delete(ctx context.Context, r *plugin.Request) error {
+	cluster, err := k.cluster(ctx)
+	if err != nil {
+		if k.config.deleteUnreachable {
+			return nil
+		}
+		return fmt.Errorf("deleting %s: %w; if the cluster is gone for good, set deleteUnreachable on the provider", k.ref(r), err)
+	}
+	if err := cluster.Delete(ctx, k.ref(r)); err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("deleting %s: %w", k.ref(r), err)
+	}
+	return nil
+}
+
+func (k objectKind) forced(inputs resource.PropertyMap) bool {
+	return k.config.force || annotation(inputs, patchForce) == "true"
+}
+
+// ref is the object that an id names: "namespace/name", or "name" for the whole cluster's.
+func (k objectKind) ref(r *plugin.Request) Ref {
+	namespace, name, found := strings.Cut(r.ID, "/")
+	if !found {
+		namespace, name = "", r.ID
+	}
+	return Ref{APIVersion: k.apiVersion, Kind: k.kind, Namespace: namespace, Name: name}
+}
+
+func idOf(ref Ref) string {
+	if ref.Namespace == "" {
+		return ref.Name
+	}
+	return ref.Namespace + "/" + ref.Name
+}
+
+// outputs are the object's properties as the SDK reads them. A Secret's contents are secret whichever
+// property they came in by.
+func (k objectKind) outputs(properties resource.PropertyMap, manager string) resource.PropertyMap {
+	out := properties.Copy()
+	out[managerKey] = resource.NewProperty(manager)
+	if k.apiVersion == "v1" && k.kind == "Secret" {
+		for _, key := range []resource.PropertyKey{"data", "stringData"} {
+			if out.HasValue(key) {
+				out[key] = resource.MakeSecret(out[key])
+			}
+		}
+	}
+	return out
+}
+
+func manifestOf(inputs resource.PropertyMap) Manifest { return inputs.Mappable() }
+
+func fromManifest(m Manifest) resource.PropertyMap { return resource.NewPropertyMapFromMap(m) }

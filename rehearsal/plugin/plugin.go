@@ -1,0 +1,402 @@
+// Package plugin serves a Pulumi provider that is written as a table of resource kinds.
+//
+// It speaks the engine's provider protocol directly. The SDK's own wrapper drops which keys force a
+// replacement as soon as a provider returns a detailed diff, and the model's whole point is to return both.
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil/rpcerror"
+	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// Provider is one package of resources.
+type Provider struct {
+	// Name and Version are the package's, as its SDK registers them: "aws", "6.83.2".
+	Name, Version string
+	// Kinds finds the behaviour of a type token; nil means that the type is refused.
+	Kinds func(typ string) Kind
+	// Functions are the provider's look-ups by token.
+	Functions map[string]Function
+	// Configure takes the provider's own inputs before any other call. Optional.
+	Configure func(ctx context.Context, inputs resource.PropertyMap) error
+	// DiffConfig says what a change of the provider's own inputs means. Without it, a change is an update.
+	DiffConfig func(r *Request) Diff
+}
+
+// Kind is the behaviour of one resource type. Inputs arrive without secret wrappers, with unknown values
+// as resource.Computed during previews.
+type Kind interface {
+	// Check validates Inputs and returns them with defaults. Each failure names its property.
+	Check(ctx context.Context, r *Request) (resource.PropertyMap, []Failure)
+	// Diff compares OldInputs (and State) with Inputs.
+	Diff(ctx context.Context, r *Request) (Diff, error)
+	// Create makes the resource and returns its id and outputs; in a preview it makes nothing and
+	// returns what is known already.
+	Create(ctx context.Context, r *Request) (id string, outputs resource.PropertyMap, err error)
+	// Read returns the outputs as they are now; an empty id says that the resource is gone.
+	Read(ctx context.Context, r *Request) (id string, outputs resource.PropertyMap, err error)
+	Update(ctx context.Context, r *Request) (outputs resource.PropertyMap, err error)
+	Delete(ctx context.Context, r *Request) error
+}
+
+// Function is a look-up, for instance an AMI by its owner and name.
+type Function func(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, []Failure, error)
+
+// Request is what the engine says of one resource in one call. What a call does not carry is empty.
+type Request struct {
+	URN       resource.URN
+	Type      string
+	Name      string
+	ID        string
+	Inputs    resource.PropertyMap
+	OldInputs resource.PropertyMap
+	State     resource.PropertyMap
+	Preview   bool
+	// Timeout is the resource's customTimeouts for this operation; zero where the program sets none.
+	Timeout time.Duration
+
+	engine *engine
+}
+
+// Log writes a line under this resource in the engine's display.
+func (r *Request) Log(ctx context.Context, line string) {
+	r.engine.log(ctx, pulumirpc.LogSeverity_INFO, r.URN, line, false)
+}
+
+// Status replaces the short text beside this resource in the engine's display, for instance how far it is.
+func (r *Request) Status(ctx context.Context, line string) {
+	r.engine.log(ctx, pulumirpc.LogSeverity_INFO, r.URN, line, true)
+}
+
+// Failure is a property that was refused, and why.
+type Failure struct {
+	Property, Reason string
+}
+
+// Diff says which properties changed. A path is a top-level property or goes into one: "tags.Name".
+type Diff struct {
+	// Changed maps each changed path to what happens to it.
+	Changed map[string]Change
+	// DeleteBeforeReplace: the new one cannot exist beside the old one, for instance because of its name.
+	DeleteBeforeReplace bool
+}
+
+// Change is what one property's change comes to.
+type Change struct {
+	// Op is added, deleted or updated.
+	Op Op
+	// Replaces: this change cannot be made in place.
+	Replaces bool
+}
+
+// Op is the direction of a property's change.
+type Op int
+
+// The directions of a change.
+const (
+	Updated Op = iota
+	Added
+	Deleted
+)
+
+// PartialError reports a resource that exists although its creation or update failed: the engine keeps
+// it in the state and tries again with the next run.
+type PartialError struct {
+	ID      string
+	Inputs  resource.PropertyMap
+	Outputs resource.PropertyMap
+	Reason  string
+}
+
+func (e *PartialError) Error() string { return e.Reason }
+
+type server struct {
+	pulumirpc.UnimplementedResourceProviderServer
+
+	provider Provider
+	engine   *engine
+	trace    *trace
+}
+
+func (s *server) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
+	return &pulumirpc.PluginInfo{Version: s.provider.Version}, nil
+}
+
+func (s *server) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
+	s.engine.cancel()
+	return &emptypb.Empty{}, nil
+}
+
+func (s *server) CheckConfig(_ context.Context, in *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
+	return &pulumirpc.CheckResponse{Inputs: in.News}, nil
+}
+
+func (s *server) DiffConfig(_ context.Context, in *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
+	r, err := s.request(in, properties{oldInputs: in.OldInputs, inputs: in.News})
+	if err != nil {
+		return nil, err
+	}
+	if s.provider.DiffConfig != nil {
+		return s.provider.DiffConfig(r).response(), nil
+	}
+	return Compare(r.OldInputs, r.Inputs, nil).response(), nil
+}
+
+func (s *server) Configure(ctx context.Context, in *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
+	if s.provider.Configure != nil {
+		args, err := unmarshal(in.Args)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.provider.Configure(ctx, args); err != nil {
+			return nil, err
+		}
+	}
+	// AcceptSecrets false: the engine unwraps secrets on the way in and marks the outputs of the same
+	// names on the way out.
+	return &pulumirpc.ConfigureResponse{SupportsPreview: true}, nil
+}
+
+func (s *server) Invoke(ctx context.Context, in *pulumirpc.InvokeRequest) (*pulumirpc.InvokeResponse, error) {
+	call := s.trace.start("Invoke", in.Tok, "", "", false)
+	fn, ok := s.provider.Functions[in.Tok]
+	if !ok {
+		return nil, call.end(rpcerror.Newf(codes.NotFound, "the rehearsal's model of %s has no function %s", s.provider.Name, in.Tok))
+	}
+	args, err := unmarshal(in.Args)
+	if err != nil {
+		return nil, call.end(err)
+	}
+	result, failures, err := fn(ctx, args)
+	if err != nil {
+		return nil, call.end(err)
+	}
+	out, err := marshal(result)
+	return &pulumirpc.InvokeResponse{Return: out, Failures: checkFailures(failures)}, call.end(err)
+}
+
+func (s *server) Check(ctx context.Context, in *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
+	call := s.trace.start("Check", in.Type, in.Urn, "", false)
+	r, kind, err := s.resource(in, properties{oldInputs: in.Olds, inputs: in.News})
+	if err != nil {
+		return nil, call.end(err)
+	}
+	inputs, failures := kind.Check(ctx, r)
+	out, err := marshal(inputs)
+	return &pulumirpc.CheckResponse{Inputs: out, Failures: checkFailures(failures)}, call.end(err)
+}
+
+func (s *server) Diff(ctx context.Context, in *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
+	call := s.trace.start("Diff", in.Type, in.Urn, in.Id, false)
+	r, kind, err := s.resource(in, properties{oldInputs: in.OldInputs, state: in.Olds, inputs: in.News})
+	if err != nil {
+		return nil, call.end(err)
+	}
+	r.ID = in.Id
+	diff, err := kind.Diff(ctx, r)
+	if err != nil {
+		return nil, call.end(err)
+	}
+	// The engine passes ignoreChanges both by keeping the old inputs and by name; honour the names too,
+	// so that a kind which compares with its state cannot resurrect an ignored change.
+	for path := range diff.Changed {
+		if slices.ContainsFunc(in.IgnoreChanges, func(ignored string) bool { return covers(ignored, path) }) {
+			delete(diff.Changed, path)
+		}
+	}
+	return diff.response(), call.end(nil)
+}
+
+func (s *server) Create(ctx context.Context, in *pulumirpc.CreateRequest) (*pulumirpc.CreateResponse, error) {
+	call := s.trace.start("Create", in.Type, in.Urn, "", in.Preview)
+	r, kind, err := s.resource(in, properties{inputs: in.Properties})
+	if err != nil {
+		return nil, call.end(err)
+	}
+	r.Preview, r.Timeout = in.Preview, seconds(in.Timeout)
+	ctx, done := s.engine.operation(ctx)
+	defer done()
+	id, outputs, err := kind.Create(ctx, r)
+	if err != nil {
+		return nil, call.end(partial(err))
+	}
+	call.id = id
+	out, err := marshal(outputs)
+	return &pulumirpc.CreateResponse{Id: id, Properties: out}, call.end(err)
+}
+
+func (s *server) Read(ctx context.Context, in *pulumirpc.ReadRequest) (*pulumirpc.ReadResponse, error) {
+	call := s.trace.start("Read", in.Type, in.Urn, in.Id, false)
+	r, kind, err := s.resource(in, properties{inputs: in.Inputs, state: in.Properties})
+	if err != nil {
+		return nil, call.end(err)
+	}
+	r.ID = in.Id
+	id, outputs, err := kind.Read(ctx, r)
+	if err != nil {
+		return nil, call.end(err)
+	}
+	if id == "" {
+		return &pulumirpc.ReadResponse{}, call.end(nil)
+	}
+	out, err := marshal(outputs)
+	return &pulumirpc.ReadResponse{Id: id, Properties: out, Inputs: in.Inputs}, call.end(err)
+}
+
+func (s *server) Update(ctx context.Context, in *pulumirpc.UpdateRequest) (*pulumirpc.UpdateResponse, error) {
+	call := s.trace.start("Update", in.Type, in.Urn, in.Id, in.Preview)
+	r, kind, err := s.resource(in, properties{oldInputs: in.OldInputs, state: in.Olds, inputs: in.News})
+	if err != nil {
+		return nil, call.end(err)
+	}
+	r.ID, r.Preview, r.Timeout = in.Id, in.Preview, seconds(in.Timeout)
+	ctx, done := s.engine.operation(ctx)
+	defer done()
+	outputs, err := kind.Update(ctx, r)
+	if err != nil {
+		return nil, call.end(partial(err))
+	}
+	out, err := marshal(outputs)
+	return &pulumirpc.UpdateResponse{Properties: out}, call.end(err)
+}
+
+func (s *server) Delete(ctx context.Context, in *pulumirpc.DeleteRequest) (*emptypb.Empty, error) {
+	call := s.trace.start("Delete", in.Type, in.Urn, in.Id, false)
+	r, kind, err := s.resource(in, properties{oldInputs: in.OldInputs, state: in.Properties})
+	if err != nil {
+		return nil, call.end(err)
+	}
+	r.ID, r.Timeout = in.Id, seconds(in.Timeout)
+	ctx, done := s.engine.operation(ctx)
+	defer done()
+	return &emptypb.Empty{}, call.end(kind.Delete(ctx, r))
+}
+
+// named is what every call says of its resource. Older engines leave type and name to the URN.
+type named interface {
+	GetUrn() string
+	GetType() string
+	GetName() string
+}
+
+// properties are those that a call carries.
+type properties struct{ inputs, oldInputs, state *structpb.Struct }
+
+// resource reads a call about one resource and finds its kind.
+func (s *server) resource(call named, p properties) (*Request, Kind, error) {
+	r, err := s.request(call, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	kind := s.provider.Kinds(r.Type)
+	if kind == nil {
+		return nil, nil, rpcerror.Newf(codes.Unimplemented,
+			"the rehearsal's model of %s does not know the resource type %s (%s)", s.provider.Name, r.Type, r.Name)
+	}
+	return r, kind, nil
+}
+
+func (s *server) request(call named, p properties) (*Request, error) {
+	urn := resource.URN(call.GetUrn())
+	if !urn.IsValid() {
+		return nil, rpcerror.Newf(codes.InvalidArgument, "the engine sent an invalid URN: %q", urn)
+	}
+	r := &Request{URN: urn, Type: call.GetType(), Name: call.GetName(), engine: s.engine}
+	if r.Type == "" {
+		r.Type, r.Name = string(urn.Type()), urn.Name()
+	}
+	for _, property := range []struct {
+		from *structpb.Struct
+		to   *resource.PropertyMap
+	}{{p.inputs, &r.Inputs}, {p.oldInputs, &r.OldInputs}, {p.state, &r.State}} {
+		var err error
+		if *property.to, err = unmarshal(property.from); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// partial turns a PartialError into the protocol's form of it.
+func partial(err error) error {
+	var p *PartialError
+	if !errors.As(err, &p) {
+		return err
+	}
+	outputs, merr := marshal(p.Outputs)
+	if merr != nil {
+		return merr
+	}
+	inputs, merr := marshal(p.Inputs)
+	if merr != nil {
+		return merr
+	}
+	return rpcerror.WithDetails(rpcerror.New(codes.Unknown, p.Reason), &pulumirpc.ErrorResourceInitFailed{
+		Id: p.ID, Properties: outputs, Inputs: inputs, Reasons: []string{p.Reason},
+	})
+}
+
+func (d Diff) response() *pulumirpc.DiffResponse {
+	out := &pulumirpc.DiffResponse{
+		Changes:             pulumirpc.DiffResponse_DIFF_NONE,
+		DeleteBeforeReplace: d.DeleteBeforeReplace,
+		HasDetailedDiff:     true,
+		DetailedDiff:        map[string]*pulumirpc.PropertyDiff{},
+	}
+	replaces := map[Op][2]pulumirpc.PropertyDiff_Kind{
+		Added:   {pulumirpc.PropertyDiff_ADD, pulumirpc.PropertyDiff_ADD_REPLACE},
+		Deleted: {pulumirpc.PropertyDiff_DELETE, pulumirpc.PropertyDiff_DELETE_REPLACE},
+		Updated: {pulumirpc.PropertyDiff_UPDATE, pulumirpc.PropertyDiff_UPDATE_REPLACE},
+	}
+	for path, change := range d.Changed {
+		out.Changes = pulumirpc.DiffResponse_DIFF_SOME
+		kind := replaces[change.Op][0]
+		if change.Replaces {
+			kind = replaces[change.Op][1]
+			out.Replaces = append(out.Replaces, top(path))
+		}
+		out.Diffs = append(out.Diffs, top(path))
+		out.DetailedDiff[path] = &pulumirpc.PropertyDiff{Kind: kind, InputDiff: true}
+	}
+	slices.Sort(out.Replaces)
+	slices.Sort(out.Diffs)
+	out.Replaces, out.Diffs = slices.Compact(out.Replaces), slices.Compact(out.Diffs)
+	return out
+}
+
+func checkFailures(failures []Failure) []*pulumirpc.CheckFailure {
+	out := make([]*pulumirpc.CheckFailure, len(failures))
+	for i, f := range failures {
+		out[i] = &pulumirpc.CheckFailure{Property: f.Property, Reason: f.Reason}
+	}
+	return out
+}
+
+func unmarshal(s *structpb.Struct) (resource.PropertyMap, error) {
+	m, err := plugin.UnmarshalProperties(s, plugin.MarshalOptions{KeepUnknowns: true, SkipNulls: true})
+	if err != nil {
+		return nil, fmt.Errorf("reading properties from the engine: %w", err)
+	}
+	return m, nil
+}
+
+func marshal(m resource.PropertyMap) (*structpb.Struct, error) {
+	s, err := plugin.MarshalProperties(m, plugin.MarshalOptions{KeepUnknowns: true, SkipNulls: true, KeepSecrets: true})
+	if err != nil {
+		return nil, fmt.Errorf("sending properties to the engine: %w", err)
+	}
+	return s, nil
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

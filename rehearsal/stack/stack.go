@@ -1,0 +1,300 @@
+// Package stack runs the pulumi command on the real project with a stack's own settings, in a state
+// directory that holds everything a rehearsal leaves.
+package stack
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
+	"gopkg.in/yaml.v3"
+
+	"eco2/rehearsal/command/hosts"
+	"eco2/rehearsal/latency"
+	"eco2/rehearsal/toolchain"
+)
+
+// parallel is how many resources the engine works on at once. Its default follows the cores, but nearly
+// all of an update is waiting.
+const parallel = "64"
+
+// Stack is one stack of the project, ready for the pulumi command.
+type Stack struct {
+	Name string
+	// StateDir is the rehearsal's: models, backend, toolchain.
+	StateDir string
+	// Project is the project's name.
+	Project string
+
+	tools   toolchain.Toolchain
+	dir     string
+	environ []string
+}
+
+// Options are where a stack comes from and what differs.
+type Options struct {
+	// Repo is the project's checkout.
+	Repo     string
+	StateDir string
+	// SettingsOf is the stack whose settings are taken, if they are not the stack's own.
+	SettingsOf string
+	// Config are settings on top of the stack file's: key without the project's name, to a value as YAML
+	// would decode it. Nil removes a key.
+	Config map[string]any
+	// Latency is the factor for the models' latencies: 1 is like AWS, 0 does not wait.
+	Latency float64
+}
+
+// Open prepares a stack: its project with the built program, its settings, and its backend. Settings that
+// the committed file cannot hold are filled with throw-away values.
+func Open(ctx context.Context, name string, tools toolchain.Toolchain, o Options) (*Stack, error) {
+	secrets, err := loadThrowAway(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack{Name: name, StateDir: o.StateDir, tools: tools, dir: filepath.Join(o.StateDir, "stacks", name)}
+	s.environ = append(tools.Environ(o.StateDir),
+		"PULUMI_CONFIG_PASSPHRASE="+secrets.Passphrase,
+		hosts.OperatorEnv+"="+hosts.DefaultOperator,
+		fmt.Sprintf("%s=%g", latency.Env, o.Latency),
+	)
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("creating the directory of stack %s: %w", name, err)
+	}
+	if err := s.writeProject(o.Repo); err != nil {
+		return nil, err
+	}
+	if err := s.writeSettings(ctx, o, secrets); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(o.StateDir, "backend"), 0o755); err != nil {
+		return nil, fmt.Errorf("creating the backend: %w", err)
+	}
+	if _, err := os.Stat(s.CheckpointFile()); errors.Is(err, fs.ErrNotExist) {
+		if output, err := s.Output(ctx, "stack", "init", "--stack", name); err != nil {
+			return nil, fmt.Errorf("creating stack %s: %w\n%s", name, err, output)
+		}
+	}
+	return s, s.breakStaleLock()
+}
+
+// CheckpointFile is the stack's state as the file backend keeps it.
+func (s *Stack) CheckpointFile() string {
+	return filepath.Join(s.StateDir, "backend", ".pulumi", "stacks", s.Project, s.Name+".json")
+}
+
+// writeProject writes the project's own Pulumi.yaml with one difference: the program is built already.
+// Without that, the engine would build it for the preview and again for the update.
+func (s *Stack) writeProject(repo string) error {
+	project, err := readYAML(filepath.Join(repo, "Pulumi.yaml"))
+	if err != nil {
+		return err
+	}
+	s.Project, _ = project["name"].(string)
+	project["runtime"] = map[string]any{"name": "go", "options": map[string]any{"binary": s.tools.Program}}
+	project["main"] = repo
+	return writeYAML(filepath.Join(s.dir, "Pulumi.yaml"), project)
+}
+
+// writeSettings writes the stack's committed settings, as they are, and throw-away values for what they
+// cannot hold or what only their owner can read.
+func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway) error {
+	from := s.Name
+	if o.SettingsOf != "" {
+		from = o.SettingsOf
+	}
+	path := filepath.Join(o.Repo, "Pulumi."+from+".yaml")
+	if from == "local" {
+		path = filepath.Join(o.Repo, "rehearsal", "Pulumi.local.yaml")
+	}
+	settings, err := readYAML(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no stack %q: the stacks are local, dev and prod", from)
+	}
+	if err != nil {
+		return err
+	}
+	values, _ := settings["config"].(map[string]any)
+	if values == nil {
+		values = map[string]any{}
+	}
+	key := func(name string) string { return s.Project + ":" + name }
+	crypter := config.NewSymmetricCrypterFromPassphrase(secrets.Passphrase, secrets.Salt)
+	encrypted := func(plain string) (map[string]any, error) {
+		text, err := crypter.EncryptValue(ctx, plain)
+		return map[string]any{"secure": text}, err
+	}
+	// Somebody's addresses stay, and the rehearsal's operator comes beside them.
+	admins, _ := values[key("adminCidrs")].([]any)
+	values[key("adminCidrs")] = append(admins, hosts.DefaultOperator+"/32")
+	domain, _ := values[key("domain")].(string)
+	if _, set := values[key("hostedZoneId")]; domain != "" && !set {
+		values[key("hostedZoneId")] = HostedZone
+	}
+	// Somebody's secrets are encrypted with what only they have.
+	delete(settings, "secretsprovider")
+	delete(settings, "encryptedkey")
+	private := maps.Clone(secrets.Passwords)
+	private["sshPrivateKey"] = secrets.PrivateKey
+	for name, plain := range private {
+		value, err := encrypted(plain)
+		if err != nil {
+			return fmt.Errorf("encrypting the throw-away %s: %w", name, err)
+		}
+		values[key(name)] = value
+	}
+	for name, value := range o.Config {
+		if secret, ok := value.(Secret); ok {
+			if value, err = encrypted(string(secret)); err != nil {
+				return fmt.Errorf("encrypting %s: %w", name, err)
+			}
+		}
+		values[key(name)] = value
+		if value == nil {
+			delete(values, key(name))
+		}
+	}
+	// What Pulumi itself writes when it first uses a passphrase: the salt, and a known text to check the
+	// passphrase with.
+	check, err := crypter.EncryptValue(ctx, "pulumi")
+	if err != nil {
+		return fmt.Errorf("encrypting the passphrase's check: %w", err)
+	}
+	settings["encryptionsalt"] = fmt.Sprintf("v1:%s:%s", base64.StdEncoding.EncodeToString(secrets.Salt), check)
+	settings["config"] = values
+	return writeYAML(filepath.Join(s.dir, "Pulumi."+s.Name+".yaml"), settings)
+}
+
+// Secret is a value of Options.Config that is encrypted.
+type Secret string
+
+// Operation is the command line of an up, a preview or a destroy of this stack. Nobody is asked: what an up
+// or a destroy would do is for a preview to show.
+func (s *Stack) Operation(name string, more ...string) []string {
+	args := []string{name, "--parallel", parallel, "--stack", s.Name}
+	if name != "preview" {
+		args = append(args, "--yes", "--skip-preview")
+	}
+	return append(args, more...)
+}
+
+// Run runs the pulumi command on the terminal. An interrupt is the command's own: the terminal sends it
+// there too, and the engine ends what it has begun before it stops. A second one, as an ended context
+// would be, makes it abandon that.
+func (s *Stack) Run(ctx context.Context, args ...string) error {
+	cmd := s.Command(context.WithoutCancel(ctx), args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if err := cmd.Start(); err != nil {
+		signal.Stop(signals)
+		return fmt.Errorf("starting pulumi: %w", err)
+	}
+	go func() {
+		for sig := range signals {
+			if sig == syscall.SIGTERM { // which reaches this process alone
+				_ = cmd.Process.Signal(os.Interrupt) // it may have ended by itself
+			}
+		}
+	}()
+	err := cmd.Wait()
+	signal.Stop(signals)
+	close(signals)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return &FailedError{Code: exit.ExitCode()}
+	}
+	return err
+}
+
+// FailedError is a pulumi command that ran on the terminal and has said there what was wrong.
+type FailedError struct {
+	// Code is its exit code; -1 if a signal ended it.
+	Code int
+}
+
+func (e *FailedError) Error() string { return fmt.Sprintf("pulumi ended with exit code %d", e.Code) }
+
+// Output runs the pulumi command and returns what it printed on both its outputs.
+func (s *Stack) Output(ctx context.Context, args ...string) (string, error) {
+	var text strings.Builder
+	cmd := s.Command(ctx, args...)
+	cmd.Stdout, cmd.Stderr = &text, &text
+	err := cmd.Run()
+	return text.String(), err
+}
+
+// Command is the pulumi command with the stack's environment.
+func (s *Stack) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, s.tools.Pulumi, args...)
+	cmd.Dir, cmd.Env = s.dir, s.environ
+	// Asked to stop, the engine finishes what it has begun: killed, it would forget resources.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	return cmd
+}
+
+// breakStaleLock removes a lock whose owner is gone. The file backend cannot tell; here, the owner can only
+// have been a process of this machine.
+func (s *Stack) breakStaleLock() error {
+	locks, err := filepath.Glob(filepath.Join(s.StateDir, "backend", ".pulumi", "locks", "organization", s.Project, s.Name, "*.json"))
+	if err != nil {
+		return fmt.Errorf("looking for locks: %w", err)
+	}
+	for _, path := range locks {
+		var lock struct {
+			Pid int `json:"pid"`
+		}
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = json.Unmarshal(data, &lock)
+		}
+		if err != nil {
+			return fmt.Errorf("reading the lock %s: %w", path, err)
+		}
+		if syscall.Kill(lock.Pid, 0) == nil {
+			return fmt.Errorf("stack %s is being worked on by process %d; wait for it, or stop it", s.Name, lock.Pid)
+		}
+		fmt.Fprintf(os.Stderr, "the run that held stack %s (process %d) was killed; removing its lock\n", s.Name, lock.Pid)
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("removing the lock of a killed run: %w", err)
+		}
+	}
+	return nil
+}
+
+func readYAML(path string) (map[string]any, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading settings: %w", err)
+	}
+	out := map[string]any{}
+	if err := yaml.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("reading settings %s: %w", path, err)
+	}
+	return out, nil
+}
+
+func writeYAML(path string, value any) error {
+	data, err := yaml.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("writing settings %s: %w", path, err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return fmt.Errorf("writing settings: %w", err)
+	}
+	return nil
+}

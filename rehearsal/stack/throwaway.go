@@ -1,0 +1,89 @@
+package stack
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// HostedZone is the zone that the model of AWS has for every domain.
+const HostedZone = "Z0REHEARSAL00000000"
+
+// throwAway is what a committed stack file cannot hold and a real user sets: made once for a state
+// directory, worth nothing outside of it.
+type throwAway struct {
+	// Passphrase encrypts the stacks' secrets, with Salt.
+	Passphrase string
+	Salt       []byte
+	// PrivateKey is an SSH key in OpenSSH form.
+	PrivateKey string
+	Passwords  map[string]string
+}
+
+// passwordKeys are the secrets that the program keeps for its workloads.
+var passwordKeys = []string{"postgresPassword", "redisPassword", "rabbitmqPassword", "grafanaPassword"}
+
+// loadThrowAway reads the state directory's values, or makes them.
+func loadThrowAway(stateDir string) (throwAway, error) {
+	path := filepath.Join(stateDir, "throwaway.json")
+	var values throwAway
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &values)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		values, err = newThrowAway()
+		if err == nil {
+			err = save(path, values)
+		}
+	}
+	if err != nil {
+		return throwAway{}, fmt.Errorf("preparing the rehearsal's throw-away secrets in %s: %w", path, err)
+	}
+	return values, nil
+}
+
+func newThrowAway() (throwAway, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return throwAway{}, err
+	}
+	block, err := ssh.MarshalPrivateKey(private, "rehearsal")
+	if err != nil {
+		return throwAway{}, err
+	}
+	values := throwAway{
+		Passphrase: rand.Text(),
+		Salt:       make([]byte, 8), // the size of Pulumi's own
+		PrivateKey: string(pem.EncodeToMemory(block)),
+		Passwords:  map[string]string{},
+	}
+	for _, key := range passwordKeys {
+		values.Passwords[key] = rand.Text()
+	}
+	_, err = rand.Read(values.Salt)
+	return values, err
+}
+
+// save writes the file whole or not at all.
+func save(path string, values throwAway) error {
+	data, err := json.MarshalIndent(values, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}

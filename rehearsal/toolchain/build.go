@@ -1,0 +1,168 @@
+package toolchain
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// reportAfter is when a build is long enough to say so, reportEvery how often it then does.
+const (
+	reportAfter = 5 * time.Second
+	reportEvery = 15 * time.Second
+)
+
+// target is one `go build`.
+type target struct {
+	// what is built, for people; usual is how long that takes on two cores with empty caches.
+	what, usual string
+	dir         string
+	// output is the file to make, or with a slash at its end the directory for all packages.
+	output   string
+	packages []string
+	ldflags  string
+}
+
+// build runs the Go tool, which decides what is stale. A file appears under its name when it is complete.
+func build(ctx context.Context, out io.Writer, t target) error {
+	intoDir := strings.HasSuffix(t.output, string(filepath.Separator))
+	output := t.output
+	if !intoDir {
+		if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
+			return fmt.Errorf("building %s: %w", t.what, err)
+		}
+		output += ".new"
+	}
+	args := append([]string{"build", "-v", "-o", output, "-ldflags", t.ldflags}, t.packages...)
+
+	p := &progress{out: out, what: t.what, usual: t.usual, started: time.Now()}
+	done := p.watch()
+	err := run(ctx, t.dir, p, args...)
+	close(done)
+	if err != nil {
+		return fmt.Errorf("building %s: %w%s", t.what, err, p.errors())
+	}
+	if !intoDir {
+		if err := os.Rename(output, t.output); err != nil {
+			return fmt.Errorf("building %s: %w", t.what, err)
+		}
+	}
+	p.finish()
+	return nil
+}
+
+// download fetches a module's dependencies, so that the network works while another build does.
+func download(ctx context.Context, dir string) error {
+	var output bytes.Buffer
+	if err := run(ctx, dir, &output, "mod", "download"); err != nil {
+		return fmt.Errorf("downloading the modules of %s: %w\n%s", filepath.Base(dir), err, output.String())
+	}
+	return nil
+}
+
+func run(ctx context.Context, dir string, output io.Writer, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Stdout, cmd.Stderr = output, output
+	// A group of its own, so that an interrupt ends the compilers with it and nothing is left running.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// progress counts the packages that `go build -v` names, and keeps what else it says for an error.
+type progress struct {
+	out         io.Writer
+	what, usual string
+	started     time.Time
+
+	mu       sync.Mutex
+	partial  []byte
+	packages int
+	other    []string
+	reported bool
+}
+
+func (p *progress) Write(data []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.partial = append(p.partial, data...)
+	for {
+		i := bytes.IndexByte(p.partial, '\n')
+		if i < 0 {
+			return len(data), nil
+		}
+		line := string(p.partial[:i])
+		p.partial = p.partial[i+1:]
+		switch {
+		case strings.HasPrefix(line, "go: downloading"):
+		case strings.ContainsAny(line, " \t:#"):
+			p.other = append(p.other, line)
+		default:
+			p.packages++
+		}
+	}
+}
+
+// watch reports from time to time until the channel it returns is closed.
+func (p *progress) watch() chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		timer := time.NewTimer(reportAfter)
+		defer timer.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-timer.C:
+				p.report()
+				timer.Reset(reportEvery)
+			}
+		}
+	}()
+	return done
+}
+
+func (p *progress) report() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	usual := ""
+	if !p.reported {
+		usual = fmt.Sprintf(" (with empty caches about %s)", p.usual)
+	}
+	p.reported = true
+	_, _ = fmt.Fprintf(p.out, "building %s%s: %d packages, %.0fs\n", p.what, usual, p.packages, time.Since(p.started).Seconds())
+}
+
+func (p *progress) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reported {
+		_, _ = fmt.Fprintf(p.out, "built %s in %.0fs\n", p.what, time.Since(p.started).Seconds())
+	}
+}
+
+func (p *progress) errors() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var text strings.Builder
+	scanner := bufio.NewScanner(strings.NewReader(strings.Join(p.other, "\n")))
+	for scanner.Scan() {
+		text.WriteString("\n  " + scanner.Text())
+	}
+	return text.String()
+}

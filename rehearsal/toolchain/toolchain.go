@@ -1,0 +1,240 @@
+// Package toolchain finds or builds what a rehearsal runs: the pulumi command, the program, and the
+// stand-ins for plugins. What is built once stays in the user's cache directory, keyed by version.
+package toolchain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"eco2/rehearsal/plugin"
+)
+
+// PulumiVersion is the engine that is built where none is installed. The program's SDK has the same.
+const PulumiVersion = "v3.250.0"
+
+// plugins are the packages of resources that the program uses, with the versions of their SDKs: the
+// engine asks for exactly these.
+var plugins = map[string]string{"aws": "v6.83.2", "command": "v1.2.1", "kubernetes": "v4.30.0"}
+
+// Toolchain is ready to run a stack.
+type Toolchain struct {
+	// Pulumi is the command's path, Program the built program's.
+	Pulumi, Program string
+	// Home is PULUMI_HOME, in which the engine finds the stand-ins.
+	Home string
+}
+
+// Prepare builds what is missing or stale. repo is the project's checkout, stateDir the rehearsal's, and
+// progress goes to out.
+func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolchain, error) {
+	bin := filepath.Join(stateDir, "bin")
+	t := Toolchain{Program: filepath.Join(bin, "eco2"), Home: filepath.Join(stateDir, "pulumi")}
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return t, fmt.Errorf("creating the rehearsal's state directory: %w", err)
+	}
+	rehearsal := filepath.Join(repo, "rehearsal")
+	pulumiModule := filepath.Join(rehearsal, "toolchain", "pulumi")
+	installed := installedPulumi(ctx)
+	cached, err := cachedPulumi()
+	if err != nil {
+		return t, err
+	}
+
+	// The stand-ins come first and alone: they compile the standard library, gRPC and the SDK, which the
+	// other two share and would otherwise both compile. The network works for those meanwhile.
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return download(gctx, repo) })
+	if installed == "" && !exists(cached) {
+		group.Go(func() error { return download(gctx, pulumiModule) })
+	}
+	group.Go(func() error {
+		return build(gctx, out, target{
+			what: "the rehearsal's plugins", dir: rehearsal, output: bin + string(filepath.Separator), usual: "half a minute",
+			packages: []string{
+				"./cmd/pulumi-language-go", "./cmd/pulumi-resource-aws",
+				"./cmd/pulumi-resource-command", "./cmd/pulumi-resource-kubernetes",
+			},
+		})
+	})
+	if err := group.Wait(); err != nil {
+		return t, err
+	}
+
+	group, gctx = errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return build(gctx, out, target{
+			what: "the program", dir: repo, output: t.Program, usual: "4 minutes", packages: []string{"."},
+		})
+	})
+	group.Go(func() error {
+		if installed != "" {
+			t.Pulumi = installed
+			return nil
+		}
+		var err error
+		t.Pulumi, err = builtPulumi(gctx, out, pulumiModule, cached, bin)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return t, err
+	}
+	return t, linkPlugins(bin, t.Home)
+}
+
+// Environ is what the pulumi command needs to use this toolchain and nothing else of the machine's.
+func (t Toolchain) Environ(stateDir string) []string {
+	return append(os.Environ(),
+		"PULUMI_HOME="+t.Home,
+		"PULUMI_BACKEND_URL=file://"+filepath.Join(stateDir, "backend"),
+		"PULUMI_SKIP_UPDATE_CHECK=true",
+		// A plugin that is missing fails at once, instead of being looked for on the internet.
+		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
+		plugin.StateDirEnv+"="+stateDir,
+	)
+}
+
+// installedPulumi is the path of a pulumi on PATH that is as new as the SDK, or empty.
+func installedPulumi(ctx context.Context) string {
+	path, err := exec.LookPath("pulumi")
+	if err != nil {
+		return ""
+	}
+	output, err := exec.CommandContext(ctx, path, "version").Output()
+	if err != nil || !fits(strings.TrimSpace(string(output)), PulumiVersion) {
+		return ""
+	}
+	return path
+}
+
+// fits says whether a version has the same major as the wanted one and is not older.
+func fits(version, wanted string) bool {
+	have, want := numbers(version), numbers(wanted)
+	if have == nil || have[0] != want[0] {
+		return false
+	}
+	for i := 1; i < len(want); i++ {
+		if have[i] != want[i] {
+			return have[i] > want[i]
+		}
+	}
+	return true
+}
+
+// numbers are the three parts of v1.2.3; nil for anything else. A pre-release counts as its release.
+func numbers(version string) []int {
+	version, _, _ = strings.Cut(strings.TrimPrefix(version, "v"), "-")
+	fields := strings.Split(version, ".")
+	if len(fields) != 3 {
+		return nil
+	}
+	out := make([]int, len(fields))
+	for i, field := range fields {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			return nil
+		}
+		out[i] = n
+	}
+	return out
+}
+
+// cachedPulumi is where the engine of this version is kept once it is built.
+func cachedPulumi() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the user's cache directory: %w", err)
+	}
+	return filepath.Join(cache, "eco2", "pulumi-"+PulumiVersion, "pulumi"), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// builtPulumi is the engine built from its module, once for each version on this machine.
+func builtPulumi(ctx context.Context, out io.Writer, module, cached, bin string) (string, error) {
+	if !exists(cached) {
+		err := build(ctx, out, target{
+			what: "pulumi " + PulumiVersion, dir: module, output: cached, usual: "5 minutes, once",
+			packages: []string{"github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+			// Without a version the command cannot tell whether a plugin or the SDK fits it.
+			ldflags: "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=" + PulumiVersion,
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	// The command looks for language hosts beside itself, where ours is; a symbolic link would lead it
+	// back to the cache.
+	path := filepath.Join(bin, "pulumi")
+	if same(cached, path) {
+		return path, nil
+	}
+	if err := os.RemoveAll(path); err != nil {
+		return "", fmt.Errorf("replacing %s: %w", path, err)
+	}
+	if err := os.Link(cached, path); err != nil {
+		if err := copyFile(cached, path); err != nil {
+			return "", fmt.Errorf("copying pulumi out of the cache: %w", err)
+		}
+	}
+	return path, nil
+}
+
+// same says whether two names lead to the same file, or to a copy of it.
+func same(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	if err != nil {
+		return false
+	}
+	return os.SameFile(first, second) || (first.Size() == second.Size() && !second.ModTime().Before(first.ModTime()))
+}
+
+func copyFile(from, to string) (err error) {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	_, err = io.Copy(target, source)
+	return err
+}
+
+// linkPlugins puts the stand-ins where the engine looks for plugins that were installed. On PATH it would
+// find them too, and warn each time.
+func linkPlugins(bin, home string) error {
+	for name, version := range plugins {
+		dir := filepath.Join(home, "plugins", "resource-"+name+"-"+version)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("installing the %s plugin: %w", name, err)
+		}
+		binary := "pulumi-resource-" + name
+		link := filepath.Join(dir, binary)
+		if err := os.RemoveAll(link); err != nil {
+			return fmt.Errorf("installing the %s plugin: %w", name, err)
+		}
+		if err := os.Symlink(filepath.Join(bin, binary), link); err != nil {
+			return fmt.Errorf("installing the %s plugin: %w", name, err)
+		}
+	}
+	return nil
+}

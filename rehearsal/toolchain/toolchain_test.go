@@ -1,0 +1,55 @@
+package toolchain
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestFits(t *testing.T) {
+	for version, want := range map[string]bool{
+		"v3.250.0": true, "v3.251.1": true, "3.250.0": true, "v3.250.1-alpha.2": true,
+		"v3.249.9": false, "v4.0.0": false, "v2.999.0": false, "": false, "v3.250": false, "unknown": false,
+	} {
+		assert.Equal(t, want, fits(version, "v3.250.0"), version)
+	}
+}
+
+// The engine is built with the version of the SDK that the program uses: an older one may not know what the
+// SDK asks for.
+func TestPulumiVersionIsTheSDKs(t *testing.T) {
+	for _, file := range []string{"../../go.mod", "../go.mod", "pulumi/go.mod"} {
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		module := "github.com/pulumi/pulumi/sdk/v3 "
+		assert.Contains(t, string(data), module+PulumiVersion, file)
+	}
+}
+
+// The stand-ins answer for the versions that the program's SDKs ask for.
+func TestPluginVersionsAreTheSDKs(t *testing.T) {
+	data, err := os.ReadFile("../../go.mod")
+	require.NoError(t, err)
+	for name, module := range map[string]string{
+		"aws": "pulumi-aws/sdk/v6", "command": "pulumi-command/sdk", "kubernetes": "pulumi-kubernetes/sdk/v4",
+	} {
+		assert.Contains(t, string(data), "github.com/pulumi/"+module+" "+plugins[name])
+	}
+}
+
+func TestBuildReportsTheCompilersWords(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module broken\n\ngo 1.26\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { missing() }\n"), 0o600))
+	output := filepath.Join(dir, "out", "broken")
+	err := build(t.Context(), &bytes.Buffer{}, target{what: "the broken thing", dir: dir, output: output, packages: []string{"."}})
+	require.Error(t, err)
+	assert.True(t, strings.HasPrefix(err.Error(), "building the broken thing: exit status 1"), err)
+	assert.Contains(t, err.Error(), "undefined: missing")
+	assert.NoFileExists(t, output, "what did not build must not look built")
+}
