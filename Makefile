@@ -1,0 +1,65 @@
+# Everything a person types. `make up` and `make test` are all that a bare machine needs: they build what
+# is missing and say so.
+
+STACK   ?= local
+# What FROM=dev is for: preview STACK against a copy of that stack's state.
+FROM    ?=
+# How slow the models are: 1 is like AWS, 0 does not wait.
+LATENCY ?= 0
+ARGS    ?=
+
+STATE    := $(CURDIR)/.rehearsal
+REHEARSE := $(STATE)/bin/rehearse
+LINTER   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eco2/golangci-lint-v2.12.2
+# Findings are cached with the path of the checkout they were made in, and without that file a //nolint
+# beside one is not seen: each checkout has a cache of its own.
+LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
+RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --latency $(LATENCY)
+
+.PHONY: help up preview destroy status bench test lint golden clean rehearse
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Variables: STACK=local|dev|prod  FROM=<stack>  LATENCY=<factor>  UNPROTECT=1  ARGS='<pulumi arguments>'"
+
+up: rehearse ## Bring the stack up on this machine
+	@$(RUN) up -- $(ARGS)
+
+preview: rehearse ## Show what an update would change
+	@$(RUN) preview $(if $(FROM),--from $(FROM)) -- $(ARGS)
+
+destroy: rehearse ## Take the stack away
+	@$(RUN) destroy $(if $(UNPROTECT),--unprotect) -- $(ARGS)
+
+status: rehearse ## Show what exists
+	@$(RUN) status
+
+bench: rehearse ## Measure the engine's work and the critical path
+	@$(RUN) bench
+
+test: rehearse ## Run all tests
+	@$(RUN) prepare
+	go test ./...
+	@# The engine runs the built program, of which a cached result knows nothing.
+	cd rehearsal && go test -count=1 -timeout 30m ./...
+
+golden: ## Write the golden lists anew, for you to read the diff
+	go test -run Golden -update .
+
+lint: $(LINTER) ## Check the style of Go and of the shell scripts
+	go vet ./...
+	$(LINT) ./...
+	cd rehearsal && go vet ./... && $(LINT) --config ../.golangci.yml ./...
+	@command -v shellcheck >/dev/null || { echo "installing shellcheck"; apt-get update -qq && apt-get install -qq --yes shellcheck; }
+	shellcheck cluster/scripts/*.sh
+
+# The name holds the version in tools/golangci-lint/go.mod: another version is another file.
+$(LINTER):
+	@echo "building golangci-lint; with empty caches about 3 minutes, once"
+	cd tools/golangci-lint && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+clean: ## Remove what the rehearsal left, its model of AWS included
+	rm -rf $(STATE)
+
+rehearse:
+	@cd rehearsal && go build -o $(REHEARSE) ./cmd/rehearse
