@@ -122,6 +122,12 @@ func TestWrongSettings(t *testing.T) {
 			"eco2:gitops.repository: carries credentials; give them to Argo CD as a repository secret instead"},
 		{"a mirror's trailing slash", values{"mirror": values{"files": "http://mirror.example/"}},
 			`eco2:mirror.files: "http://mirror.example/" must be an http or https URL without a slash at its end`},
+		{"a checksum of something else", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"coredns": strings.Repeat("0", 64)}}},
+			"eco2:mirror.sha256.coredns: names no manifest; those are calico and argocd"},
+		{"half a checksum", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"calico": "c2ab4f9a"}}},
+			`eco2:mirror.sha256.calico: "c2ab4f9a" is not a SHA-256 in hexadecimal, as sha256sum prints it`},
+		{"a checksum without a mirror", values{"mirror": values{"sha256": values{"calico": strings.Repeat("0", 64)}}},
+			"eco2:mirror.sha256.calico: is of a manifest that nothing serves; set eco2:mirror.files too"},
 		{"no password", values{"redisPassword": ""},
 			"eco2:redisPassword: is missing; set it with: pulumi config set --secret eco2:redisPassword"},
 		{"a password that does not fit", values{"redisPassword": strings.Repeat("x", 5000)},
@@ -203,4 +209,15 @@ func TestNodeOverrides(t *testing.T) {
 	ready := g.named(t, commandType, "ready").Inputs["create"].StringValue()
 	assert.Contains(t, ready, "k8s-worker-ai,k8s-worker-ai-2,k8s-worker-ai-3")
 	assert.NotContains(t, ready, "k8s-api-chat")
+}
+
+// A mirror that serves a manifest of its own says so with its checksum, and the others stay pinned.
+func TestAMirrorsManifestHasItsOwnChecksum(t *testing.T) {
+	values := settings(t, "dev")
+	sum := strings.Repeat("0123456789abcdef", 4)
+	values["eco2:mirror"] = map[string]any{"files": "http://mirror.example", "sha256": map[string]any{"calico": sum}}
+	g, err := run("dev", values)
+	require.NoError(t, err)
+	assert.Contains(t, g.named(t, commandType, "calico").Inputs["create"].StringValue(), "--manifest-sha256 "+sum)
+	assert.NotContains(t, g.named(t, commandType, "argocd").Inputs["create"].StringValue(), sum)
 }

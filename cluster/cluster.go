@@ -102,7 +102,7 @@ func (c *Cluster) calico(ctx *pulumi.Context, conf config.Config, initialised pu
 	if err != nil {
 		return nil, err
 	}
-	pinned := conf.Versions.CalicoManifest()
+	pinned := conf.CalicoManifest()
 	return c.Run(ctx, "calico", Script{Name: "calico", Args: flags(
 		Flag("manifest-url", pulumi.String(pinned.URL)),
 		Flag("manifest-sha256", pulumi.String(pinned.SHA256)),
@@ -117,7 +117,7 @@ func (c *Cluster) argoCD(ctx *pulumi.Context, conf config.Config) (*remote.Comma
 	if err != nil {
 		return nil, err
 	}
-	pinned := conf.Versions.ArgoCDManifest()
+	pinned := conf.ArgoCDManifest()
 	return c.Run(ctx, "argocd", Script{Name: "argocd", Args: flags(
 		Flag("manifest-url", pulumi.String(pinned.URL)),
 		Flag("manifest-sha256", pulumi.String(pinned.SHA256)),

@@ -88,12 +88,15 @@ type Passwords struct {
 	Postgres, Redis, RabbitMQ, Grafana pulumi.StringOutput
 }
 
-// Mirror replaces the public internet where it does not reach. Both are optional.
+// Mirror replaces the public internet where it does not reach. All of it is optional.
 type Mirror struct {
 	// Files answers for https://HOST/PATH at <files>/HOST/PATH: packages, their keys, manifests, charts.
 	Files string `json:"files"`
 	// Images answers for every image registry, as containerd asks a mirror: /v2/… with ?ns=<registry>.
 	Images string `json:"images"`
+	// SHA256 are the checksums, in hexadecimal, of the manifests that Files serves in another form than
+	// their makers do, such as with other images in them, by component: calico, argocd.
+	SHA256 map[string]string `json:"sha256"`
 }
 
 // NodeEntry is what overrides may be said of: an entry of the node table.
@@ -187,7 +190,7 @@ func (l *loader) load() Config {
 		Nodes:        read[map[string]NodeOverride](l, "nodes", "a map from node name to {instanceType, diskGb, count}"),
 		Versions:     read[Versions](l, "versions", "a map of component to version"),
 		GitOps:       read[GitOps](l, "gitops", "{repository, revision, path}"),
-		Mirror:       read[Mirror](l, "mirror", "{files, images}"),
+		Mirror:       read[Mirror](l, "mirror", "{files, images, sha256}"),
 	}
 	c.VpcCidr = l.prefix("vpcCidr", "10.0.0.0/16")
 	c.PodCidr = l.prefix("podCidr", "192.168.0.0/16")

@@ -18,6 +18,7 @@ var (
 	hostedZone   = regexp.MustCompile(`^Z[A-Z0-9]{7,31}$`)
 	domain       = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$`)
 	userName     = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+	sha256Sum    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	stackName    = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
 )
 
@@ -191,6 +192,17 @@ func (l *loader) mirror(m Mirror) {
 		u, err := url.Parse(field.value)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.HasSuffix(field.value, "/") {
 			l.problem(field.key, "%q must be an http or https URL without a slash at its end", field.value)
+		}
+	}
+	for _, component := range slices.Sorted(maps.Keys(m.SHA256)) {
+		key, sum := "mirror.sha256."+component, m.SHA256[component]
+		switch {
+		case component != "calico" && component != "argocd":
+			l.problem(key, "names no manifest; those are calico and argocd")
+		case !sha256Sum.MatchString(sum):
+			l.problem(key, "%q is not a SHA-256 in hexadecimal, as sha256sum prints it", sum)
+		case m.Files == "":
+			l.problem(key, "is of a manifest that nothing serves; set %s too", l.key("mirror.files"))
 		}
 	}
 }

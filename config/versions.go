@@ -84,10 +84,18 @@ func (v Versions) Minor() string { return minor(v.Kubernetes) }
 func (v Versions) Pause() string { return kubernetes[v.Minor()].Pause }
 
 // CalicoManifest is the pinned manifest of the chosen Calico.
-func (v Versions) CalicoManifest() Manifest { return calico[v.Calico] }
+func (c Config) CalicoManifest() Manifest { return c.pinned("calico", calico[c.Versions.Calico]) }
 
 // ArgoCDManifest is the pinned manifest of the chosen Argo CD.
-func (v Versions) ArgoCDManifest() Manifest { return argoCD[v.ArgoCD] }
+func (c Config) ArgoCDManifest() Manifest { return c.pinned("argocd", argoCD[c.Versions.ArgoCD]) }
+
+// pinned is a component's manifest with the checksum of the mirror's, where the mirror serves its own.
+func (c Config) pinned(component string, m Manifest) Manifest {
+	if sum, ok := c.Mirror.SHA256[component]; ok {
+		m.SHA256 = sum
+	}
+	return m
+}
 
 var semver = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 
