@@ -91,6 +91,7 @@ YAML
 main() {
   local node labels taints config
   flags node labels taints -- "$@"
+  alone init
   config=$(cat)
   [[ -n $config ]] || die 'no kubeadm configuration on standard input'
   if made_before; then

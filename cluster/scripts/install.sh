@@ -12,6 +12,7 @@ set -euo pipefail
 readonly DIR=/usr/local/lib/eco2
 
 main() {
+  alone install
   mkdir "$SCRATCH/scripts"
   awk -v dir="$SCRATCH/scripts" '/^=== [a-z]+\.sh ===$/ { file = dir "/" $2; next } { print > file }'
   # A command that runs meanwhile finds the old file or the new one, and never half of one.

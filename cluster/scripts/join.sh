@@ -25,7 +25,8 @@ cleanup() {
 # Takes the key from standard input, without the empty lines before it that ssh-add
 # does not forgive.
 start_agent() {
-  eval "$(ssh-agent -s -t 1800 -a "$SCRATCH/agent")" >/dev/null
+  # Without the lock, which an agent that outlives this script would go on holding.
+  eval "$(ssh-agent -s -t 1800 -a "$SCRATCH/agent" 9>&-)" >/dev/null
   sed '/./,$!d' | ssh-add -q - 2>/dev/null || die 'standard input holds no private SSH key that works without a passphrase'
 }
 
@@ -108,6 +109,7 @@ registered() { [[ $(provider_id_of_node) == "$provider_id" ]]; }
 main() {
   local node address user endpoint provider_id labels taints known_hosts found state=new
   flags node address user endpoint provider-id labels taints -- "$@"
+  alone "join-$node"
   start_agent
   # One file per node, because other joins run at the same time.
   install --directory --mode=0700 /root/.ssh /root/.ssh/eco2_known_hosts

@@ -47,6 +47,17 @@ flags() {
   [[ $_missing == ' ' ]] || die "missing flags:${_missing% }"
 }
 
+# alone WORK: waits until no other run of the same work is under way on this machine,
+# and keeps others out until the script ends. A run whose connection broke goes on
+# for a while, and its successor must not meet it half-way.
+alone() {
+  exec 9>"/run/lock/eco2-$1"
+  flock --nonblock 9 && return
+  step "waiting for an earlier run of $1, which lost its connection, to end"
+  flock --timeout 600 9 ||
+    die "an earlier run of $1 has not ended in ten minutes; see what it does with 'fuser -v /run/lock/eco2-$1'"
+}
+
 # retry SECONDS COMMAND…: until it succeeds, or SECONDS have passed.
 retry() {
   local deadline=$((SECONDS + $1))

@@ -165,6 +165,7 @@ main() {
   # shellcheck disable=SC2034 # files_mirror: upstream reads it
   local node kubernetes_version containerd_version pause_version files_mirror images_mirror
   flags node kubernetes-version containerd-version pause-version files-mirror images-mirror -- "$@"
+  alone prepare
   await_cloud_init
   refuse_upgrade
   name_host
