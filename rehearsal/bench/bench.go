@@ -4,11 +4,9 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"eco2/rehearsal/stack"
@@ -76,7 +74,7 @@ func measure(ctx context.Context, progress io.Writer, tools toolchain.Toolchain,
 	if err := timed(&r.preview, "preview", "--expect-no-changes"); err != nil {
 		return r, err
 	}
-	state, err := readState(ctx, s)
+	state, err := s.Resources(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -99,23 +97,4 @@ func workers(n int) map[string]any {
 		counts[name] = map[string]any{"count": count}
 	}
 	return counts
-}
-
-// readState exports a stack's resources.
-func readState(ctx context.Context, s *stack.Stack) ([]node, error) {
-	file := filepath.Join(s.StateDir, "exported.json")
-	if output, err := s.Output(ctx, "stack", "export", "--stack", s.Name, "--file", file); err != nil {
-		return nil, fmt.Errorf("exporting the state: %w\n%s", err, output)
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the state: %w", err)
-	}
-	var exported struct {
-		Deployment struct{ Resources []node }
-	}
-	if err := json.Unmarshal(data, &exported); err != nil {
-		return nil, fmt.Errorf("reading the state: %w", err)
-	}
-	return exported.Deployment.Resources, nil
 }

@@ -5,16 +5,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/command/hosts"
+	"eco2/rehearsal/stack"
+	"eco2/rehearsal/timeline"
 )
-
-// node is a resource of the exported state, as far as the path needs it.
-type node struct {
-	URN, Type    string
-	Dependencies []string
-	Inputs       map[string]any
-}
 
 // releaseTime is how long a chart takes to become ready: an estimate, until it is measured on a real cluster.
 const releaseTime = 40 * time.Second
@@ -49,14 +46,14 @@ func (p Path) String() string {
 
 // criticalPath is the chain that takes longest. The engine starts a resource as soon as those it depends
 // on are done, so with enough parallelism an update takes as long as this.
-func criticalPath(resources []node) Path {
-	byURN := map[string]node{}
+func criticalPath(resources []stack.Resource) Path {
+	byURN := map[resource.URN]stack.Resource{}
 	for _, r := range resources {
 		byURN[r.URN] = r
 	}
-	known := map[string]Path{}
-	var longest func(urn string) Path
-	longest = func(urn string) Path {
+	known := map[resource.URN]Path{}
+	var longest func(urn resource.URN) Path
+	longest = func(urn resource.URN) Path {
 		if path, ok := known[urn]; ok {
 			return path
 		}
@@ -70,7 +67,7 @@ func criticalPath(resources []node) Path {
 		takes := duration(r)
 		path := Path{
 			Total: before.Total + takes,
-			Steps: append(append([]Step(nil), before.Steps...), Step{Name: label(urn), Takes: takes}),
+			Steps: append(append([]Step(nil), before.Steps...), Step{Name: timeline.Label(urn), Takes: takes}),
 		}
 		known[urn] = path
 		return path
@@ -84,14 +81,7 @@ func criticalPath(resources []node) Path {
 	return critical
 }
 
-// label is a resource as people name it: its type's last word and its name.
-func label(urn string) string {
-	fields := strings.Split(urn, "::")
-	typ := fields[len(fields)-2]
-	return typ[strings.LastIndexByte(typ, ':')+1:] + " " + fields[len(fields)-1]
-}
-
-func duration(r node) time.Duration {
+func duration(r stack.Resource) time.Duration {
 	switch {
 	case strings.HasPrefix(r.Type, "aws:"):
 		return aws.Latency(r.Type, aws.Create)

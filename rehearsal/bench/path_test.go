@@ -4,21 +4,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/stretchr/testify/assert"
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/command/hosts"
+	"eco2/rehearsal/stack"
 )
 
 func TestCriticalPath(t *testing.T) {
-	urn := func(typ, name string) string { return "urn:pulumi:s::p::" + typ + "::" + name }
+	urn := func(typ, name string) resource.URN { return resource.URN("urn:pulumi:s::p::" + typ + "::" + name) }
 	vpc, sg := urn("aws:ec2/vpc:Vpc", "v"), urn("aws:ec2/securityGroup:SecurityGroup", "g")
 	key, init := urn("aws:ec2/keyPair:KeyPair", "k"), urn("command:remote:Command", "init")
-	path := criticalPath([]node{
+	path := criticalPath([]stack.Resource{
 		{URN: vpc, Type: "aws:ec2/vpc:Vpc"},
 		{URN: key, Type: "aws:ec2/keyPair:KeyPair"},
-		{URN: sg, Type: "aws:ec2/securityGroup:SecurityGroup", Dependencies: []string{vpc}},
-		{URN: init, Type: "command:remote:Command", Dependencies: []string{key, sg}, Inputs: map[string]any{
+		{URN: sg, Type: "aws:ec2/securityGroup:SecurityGroup", Dependencies: []resource.URN{vpc}},
+		{URN: init, Type: "command:remote:Command", Dependencies: []resource.URN{key, sg}, Inputs: map[string]any{
 			"create": "sudo bash /usr/local/lib/eco2/init.sh --node n # init.sh@0a1b2c3d",
 		}},
 	})

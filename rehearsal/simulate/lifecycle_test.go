@@ -11,14 +11,15 @@ import (
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/stack"
+	"eco2/rehearsal/stacktest"
 )
 
 // The life of a stack with dev's settings, in the order in which people live it.
 func TestDev(t *testing.T) {
 	w := newWorld(t, "dev", "")
-	printed := w.must(w.up())
-	w.changes()
-	counts := w.inventory().Counts()
+	printed := w.Must(w.Up())
+	w.Changes()
+	counts := w.Inventory().Counts()
 
 	t.Run("there is what the program declares", func(t *testing.T) {
 		assert.Equal(t, 14, counts["instance"])
@@ -28,9 +29,9 @@ func TestDev(t *testing.T) {
 	})
 
 	t.Run("no secret is printed", func(t *testing.T) {
-		shown := w.must(w.pulumi("stack", "output", "--json"))
+		shown := w.Must(w.Pulumi("stack", "output", "--json"))
 		assert.Contains(t, shown, `"kubeconfig": "[secret]"`)
-		secret := w.must(w.pulumi("config", "get", "eco2:redisPassword"))
+		secret := w.Must(w.Pulumi("config", "get", "eco2:redisPassword"))
 		for _, text := range []string{printed, shown} {
 			assert.NotContains(t, text, strings.TrimSpace(secret))
 			assert.NotContains(t, text, "PRIVATE KEY")
@@ -39,71 +40,71 @@ func TestDev(t *testing.T) {
 	})
 
 	t.Run("up again changes nothing", func(t *testing.T) {
-		assert.Empty(t, w.steps())
-		assert.Contains(t, w.must(w.up()), "186 unchanged")
-		assert.Empty(t, w.changes())
+		assert.Empty(t, w.Steps())
+		assert.Contains(t, w.Must(w.Up()), "186 unchanged")
+		assert.Empty(t, w.Changes())
 	})
 
 	t.Run("a newer image changes nothing", func(t *testing.T) {
-		require.NoError(t, aws.Open(w.dir).ReleaseImage(aws.UbuntuImage("20991231", "amd64", "x86_64")))
-		assert.Empty(t, w.steps())
+		require.NoError(t, aws.Open(w.Dir).ReleaseImage(aws.UbuntuImage("20991231", "amd64", "x86_64")))
+		assert.Empty(t, w.Steps())
 	})
 
 	t.Run("another SSH key replaces the key pair and no machine", func(t *testing.T) {
 		other := newWorld(t, "other", "dev")
-		other.open() // makes another throw-away key
-		w.options.Config["sshPrivateKey"] = stack.Secret(other.privateKey())
+		other.Open() // makes another throw-away key
+		w.Options.Config["sshPrivateKey"] = stack.Secret(other.PrivateKey())
 		var aws []string
-		for _, step := range w.steps() {
+		for _, step := range w.Steps() {
 			if strings.Contains(step, " aws:") {
 				aws = append(aws, step)
 			}
 		}
 		assert.Equal(t, []string{"replace aws:ec2/keyPair:KeyPair ssh"}, aws)
-		delete(w.options.Config, "sshPrivateKey")
+		delete(w.Options.Config, "sshPrivateKey")
 	})
 
 	t.Run("one node is removed: it leaves, its machine ends, nothing else is touched", func(t *testing.T) {
-		w.options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
-		w.must(w.up())
-		changes := w.changes()
-		inOrder(t, changes, "Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis")
+		w.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
+		w.Must(w.Up())
+		changes := w.Changes()
+		w.InOrder(changes, "Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis")
 		onlyOf(t, changes, "k8s-redis", "Command ready") // which waits for thirteen now
 	})
 
 	t.Run("and comes back", func(t *testing.T) {
-		delete(w.options.Config, "nodes")
-		w.must(w.up())
-		changes := w.changes()
-		inOrder(t, changes, "Create aws:ec2/instance:Instance k8s-redis", "Create command:remote:Command prepare-k8s-redis",
+		delete(w.Options.Config, "nodes")
+		w.Must(w.Up())
+		changes := w.Changes()
+		w.InOrder(changes, "Create aws:ec2/instance:Instance k8s-redis", "Create command:remote:Command prepare-k8s-redis",
 			"Create command:remote:Command join-k8s-redis", "Create command:remote:Command ready")
 		onlyOf(t, changes, "k8s-redis", "Command ready")
-		assert.Equal(t, counts, w.inventory().Counts())
-		assert.Empty(t, w.steps())
+		assert.Equal(t, counts, w.Inventory().Counts())
+		assert.Empty(t, w.Steps())
 	})
 
 	t.Run("one node is replaced: it leaves before its successor joins", func(t *testing.T) {
-		urn := w.urn("aws:ec2/instance:Instance", "k8s-redis")
-		w.must(w.up("--replace", urn))
-		changes := w.changes()
-		inOrder(t, changes, "Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis",
+		urn := w.URN("aws:ec2/instance:Instance", "k8s-redis")
+		w.Must(w.Up("--replace", urn))
+		changes := w.Changes()
+		w.InOrder(changes, "Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis",
 			"Create aws:ec2/instance:Instance k8s-redis", "Create command:remote:Command prepare-k8s-redis",
 			"Create command:remote:Command join-k8s-redis", "Create command:remote:Command ready")
 		onlyOf(t, changes, "k8s-redis", "Command ready")
-		assert.Equal(t, counts, w.inventory().Counts())
-		assert.Empty(t, w.steps())
+		assert.Equal(t, counts, w.Inventory().Counts())
+		assert.Empty(t, w.Steps())
 	})
 
 	t.Run("a larger machine is a change in place", func(t *testing.T) {
-		w.options.Config["nodes"] = map[string]any{"k8s-postgresql": map[string]any{"instanceType": "t3.xlarge"}}
-		assert.Contains(t, w.steps(), "update aws:ec2/instance:Instance k8s-postgresql")
-		w.must(w.up())
-		assert.Equal(t, "Update aws:ec2/instance:Instance k8s-postgresql", w.changes()[0])
-		assert.Empty(t, w.steps())
+		w.Options.Config["nodes"] = map[string]any{"k8s-postgresql": map[string]any{"instanceType": "t3.xlarge"}}
+		assert.Contains(t, w.Steps(), "update aws:ec2/instance:Instance k8s-postgresql")
+		w.Must(w.Up())
+		assert.Equal(t, "Update aws:ec2/instance:Instance k8s-postgresql", w.Changes()[0])
+		assert.Empty(t, w.Steps())
 	})
 
 	t.Run("a load balancer that nobody removed blocks the destroy, soon and by name", func(t *testing.T) {
-		account := aws.Open(w.dir)
+		account := aws.Open(w.Dir)
 		vpcs, err := account.VPCs()
 		require.NoError(t, err)
 		require.Len(t, vpcs, 1)
@@ -114,9 +115,9 @@ func TestDev(t *testing.T) {
 			Name: "k8s-forgotten", VPCID: vpcs[0].ID, SubnetIDs: []string{subnets[0].ID, subnets[1].ID},
 		}
 		require.NoError(t, account.PutLoadBalancer(left))
-		w.changes()
+		w.Changes()
 		started := time.Now()
-		printed, err := w.destroy()
+		printed, err := w.Destroy()
 		require.Error(t, err)
 		assert.Less(t, time.Since(started), 2*time.Minute)
 		assert.Contains(t, printed, "DependencyViolation")
@@ -125,22 +126,11 @@ func TestDev(t *testing.T) {
 	})
 
 	t.Run("destroy leaves nothing, and asks the cluster for the sweep alone", func(t *testing.T) {
-		w.must(w.destroy())
+		w.Must(w.Destroy())
 		// With what the blocked destroy above had done already.
-		assert.Equal(t, []string{"Delete command:remote:Command sweep"}, inCluster(w.changes()))
-		assert.Empty(t, w.inventory())
+		assert.Equal(t, []string{"Delete command:remote:Command sweep"}, stacktest.InCluster(w.Changes()))
+		assert.Empty(t, w.Inventory())
 	})
-}
-
-// inOrder checks that changes hold these, one after the other.
-func inOrder(t *testing.T, changes []string, names ...string) {
-	t.Helper()
-	at := -1
-	for _, name := range names {
-		next := slices.Index(changes, name)
-		require.Greater(t, next, at, "%s in %v", name, changes)
-		at = next
-	}
 }
 
 // onlyOf checks that every change ends with one of these.
@@ -157,22 +147,22 @@ func TestProd(t *testing.T) {
 	w := newWorld(t, "prod", "")
 
 	t.Run("wrong settings change nothing", func(t *testing.T) {
-		w.options.Config["adminCidrs"] = []any{"0.0.0.0/0"}
-		w.options.Config["zones"] = []any{"ap-northeast-2a"}
-		printed, err := w.up()
+		w.Options.Config["adminCidrs"] = []any{"0.0.0.0/0"}
+		w.Options.Config["zones"] = []any{"ap-northeast-2a"}
+		printed, err := w.Up()
 		require.Error(t, err)
 		assert.Contains(t, printed, "the configuration of stack prod has 2 problem(s):")
 		assert.Contains(t, printed, "eco2:zones: has 1 zone(s)")
 		assert.Contains(t, printed, "eco2:adminCidrs: 0.0.0.0/0 opens SSH and the Kubernetes API to the whole internet, which prod refuses")
-		assert.Empty(t, w.inventory())
-		assert.Empty(t, w.changes())
+		assert.Empty(t, w.Inventory())
+		assert.Empty(t, w.Changes())
 	})
 
 	t.Run("and the next run, with them put right, needs no repair", func(t *testing.T) {
-		w.options.Config = map[string]any{}
-		w.must(w.up())
-		assert.Empty(t, w.steps())
-		subnets, err := aws.Open(w.dir).Subnets()
+		w.Options.Config = map[string]any{}
+		w.Must(w.Up())
+		assert.Empty(t, w.Steps())
+		subnets, err := aws.Open(w.Dir).Subnets()
 		require.NoError(t, err)
 		require.Len(t, subnets, 3)
 		for _, subnet := range subnets {
@@ -181,22 +171,22 @@ func TestProd(t *testing.T) {
 	})
 
 	t.Run("it is protected", func(t *testing.T) {
-		before := w.inventory()
-		w.changes()
-		printed, err := w.destroy()
+		before := w.Inventory()
+		w.Changes()
+		printed, err := w.Destroy()
 		require.Error(t, err)
 		assert.Contains(t, printed, "protected")
-		assert.Empty(t, w.changes(), "the refusal comes before the first delete")
-		assert.Equal(t, before, w.inventory())
+		assert.Empty(t, w.Changes(), "the refusal comes before the first delete")
+		assert.Equal(t, before, w.Inventory())
 	})
 
 	t.Run("until that is lifted", func(t *testing.T) {
-		w.options.Config["protect"] = false
-		w.must(w.up())
-		w.changes()
-		w.must(w.destroy())
-		assert.Equal(t, []string{"Delete command:remote:Command sweep"}, inCluster(w.changes()))
-		assert.Empty(t, w.inventory())
+		w.Options.Config["protect"] = false
+		w.Must(w.Up())
+		w.Changes()
+		w.Must(w.Destroy())
+		assert.Equal(t, []string{"Delete command:remote:Command sweep"}, stacktest.InCluster(w.Changes()))
+		assert.Empty(t, w.Inventory())
 	})
 }
 
@@ -204,11 +194,11 @@ func TestProd(t *testing.T) {
 func TestPreviewOfProdOnDevsState(t *testing.T) {
 	w := newWorld(t, "prod", "dev")
 	// The networks differ, and with them everything: the same network shows the rest.
-	w.options.Config["vpcCidr"] = "10.1.0.0/16"
-	w.must(w.up())
-	assert.Empty(t, w.steps())
+	w.Options.Config["vpcCidr"] = "10.1.0.0/16"
+	w.Must(w.Up())
+	assert.Empty(t, w.Steps())
 
-	w.options.SettingsOf = ""
+	w.Options.SettingsOf = ""
 	assert.Equal(t, []string{
 		"create kubernetes:argoproj.io/v1alpha1:AppProject project-prod", // named after the environment
 		"delete kubernetes:argoproj.io/v1alpha1:AppProject project-dev",
@@ -222,48 +212,48 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 		"update kubernetes:helm.sh/v3:Release external-dns",                 // another domain
 		"update kubernetes:helm.sh/v3:Release kube-prometheus-stack",        // volumes, retention
 		"update kubernetes:networking.k8s.io/v1:Ingress argocd",
-	}, w.steps())
+	}, w.Steps())
 }
 
 // Two stacks live in one account: no name of one is taken by the other.
 func TestDevAndProdShareAnAccount(t *testing.T) {
 	dev := newWorld(t, "dev", "")
-	dev.must(dev.up())
+	dev.Must(dev.Up())
 	prod := *dev
-	prod.name = "prod"
-	prod.options.Config = map[string]any{}
-	prod.must(prod.up())
-	assert.Equal(t, 28, dev.inventory().Counts()["instance"])
-	dev.must(dev.destroy())
-	assert.Equal(t, 14, dev.inventory().Counts()["instance"])
-	assert.Empty(t, prod.steps())
+	prod.Name = "prod"
+	prod.Options.Config = map[string]any{}
+	prod.Must(prod.Up())
+	assert.Equal(t, 28, dev.Inventory().Counts()["instance"])
+	dev.Must(dev.Destroy())
+	assert.Equal(t, 14, dev.Inventory().Counts()["instance"])
+	assert.Empty(t, prod.Steps())
 }
 
 // What is lost between two runs is not the engine's knowledge: a wrong key is reported and put right.
 func TestAWrongKeyIsReportedAndPutRight(t *testing.T) {
 	w := newWorld(t, "dev", "")
-	w.options.Config["sshUser"] = "root" // Ubuntu's images let nobody in under this name
-	printed, err := w.up()
+	w.Options.Config["sshUser"] = "root" // Ubuntu's images let nobody in under this name
+	printed, err := w.Up()
 	require.Error(t, err)
 	assert.Contains(t, printed, "unable to authenticate")
 	assert.Contains(t, printed, "prepare-k8s-master")
 	assert.NotContains(t, printed, "PRIVATE KEY")
-	instances := w.inventory().Counts()["instance"]
-	delete(w.options.Config, "sshUser")
-	w.must(w.up())
+	instances := w.Inventory().Counts()["instance"]
+	delete(w.Options.Config, "sshUser")
+	w.Must(w.Up())
 	assert.Equal(t, 14, instances, "the machines of the failed run are the machines of the next")
-	assert.Equal(t, 14, w.inventory().Counts()["instance"])
-	assert.Empty(t, w.steps())
+	assert.Equal(t, 14, w.Inventory().Counts()["instance"])
+	assert.Empty(t, w.Steps())
 }
 
 // A secret that a user gives is a secret wherever it goes.
 func TestAUsersSecretIsMasked(t *testing.T) {
 	w := newWorld(t, "dev", "")
 	const password = "correct horse battery staple"
-	w.options.Config["postgresPassword"] = stack.Secret(password)
+	w.Options.Config["postgresPassword"] = stack.Secret(password)
 	for _, args := range [][]string{
 		{"preview", "--diff"}, {"preview", "--json"}, {"up", "--yes", "--diff"}, {"stack", "export"},
 	} {
-		assert.NotContains(t, w.must(w.pulumi(args...)), password, args)
+		assert.NotContains(t, w.Must(w.Pulumi(args...)), password, args)
 	}
 }

@@ -17,11 +17,13 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"gopkg.in/yaml.v3"
 
 	"eco2/rehearsal/command/hosts"
 	"eco2/rehearsal/latency"
+	"eco2/rehearsal/level"
 	"eco2/rehearsal/toolchain"
 )
 
@@ -38,6 +40,7 @@ type Stack struct {
 	Project string
 
 	tools   toolchain.Toolchain
+	level   level.Level
 	dir     string
 	environ []string
 }
@@ -54,6 +57,10 @@ type Options struct {
 	Config map[string]any
 	// Latency is the factor for the models' latencies: 1 is like AWS, 0 does not wait.
 	Latency float64
+	// Level is how much is real; empty is level.Simulate.
+	Level level.Level
+	// Environ is what the level's plugins need besides.
+	Environ []string
 }
 
 // Open prepares a stack: its project with the built program, its settings, and its backend. Settings that
@@ -63,12 +70,16 @@ func Open(ctx context.Context, name string, tools toolchain.Toolchain, o Options
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{Name: name, StateDir: o.StateDir, tools: tools, dir: filepath.Join(o.StateDir, "stacks", name)}
+	s := &Stack{Name: name, StateDir: o.StateDir, tools: tools, level: o.Level, dir: filepath.Join(o.StateDir, "stacks", name)}
 	s.environ = append(tools.Environ(o.StateDir),
 		"PULUMI_CONFIG_PASSPHRASE="+secrets.Passphrase,
 		hosts.OperatorEnv+"="+hosts.DefaultOperator,
 		fmt.Sprintf("%s=%g", latency.Env, o.Latency),
+		level.Env+"="+string(o.Level),
+		// The flag for a log of the engine's events is among those.
+		"PULUMI_DEBUG_COMMANDS=true",
 	)
+	s.environ = append(s.environ, o.Environ...)
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("creating the directory of stack %s: %w", name, err)
 	}
@@ -179,12 +190,22 @@ func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway)
 // Secret is a value of Options.Config that is encrypted.
 type Secret string
 
+// platform is where, in the program, the cluster ends and what runs on it begins. A rehearsal with real
+// machines leaves it out, with all that depends on it: its images and charts are in no mirror yet.
+var platform = []string{"**::argocd", "**::crds-*", "**pulumi:providers:kubernetes::kubernetes"}
+
 // Operation is the command line of an up, a preview or a destroy of this stack. Nobody is asked: what an up
 // or a destroy would do is for a preview to show.
 func (s *Stack) Operation(name string, more ...string) []string {
 	args := []string{name, "--parallel", parallel, "--stack", s.Name}
 	if name != "preview" {
 		args = append(args, "--yes", "--skip-preview")
+	}
+	if s.level == level.Rehearse && name != "destroy" {
+		for _, pattern := range platform {
+			args = append(args, "--exclude", pattern)
+		}
+		args = append(args, "--exclude-dependents")
 	}
 	return append(args, more...)
 }
@@ -274,6 +295,52 @@ func (s *Stack) breakStaleLock() error {
 		}
 	}
 	return nil
+}
+
+// Value is an output of the stack, a secret one too: text as it is, anything else as JSON.
+func (s *Stack) Value(ctx context.Context, name string) (string, error) {
+	value, err := s.Command(ctx, "stack", "output", name, "--show-secrets", "--stack", s.Name).Output()
+	if err != nil {
+		return "", fmt.Errorf("reading output %s of stack %s: %w", name, s.Name, err)
+	}
+	return string(value), nil
+}
+
+// WriteKey writes the machines' private key into the state directory and returns the file's path.
+func (s *Stack) WriteKey() (string, error) {
+	secrets, err := loadThrowAway(s.StateDir)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(s.StateDir, "ssh.key")
+	if err := os.WriteFile(path, []byte(secrets.PrivateKey), 0o600); err != nil {
+		return "", fmt.Errorf("writing the machines' key: %w", err)
+	}
+	return path, nil
+}
+
+// Resource is a resource of a stack's state, as far as the rehearsal reads it.
+type Resource struct {
+	URN          resource.URN
+	Type         string
+	Dependencies []resource.URN
+	Inputs       map[string]any
+}
+
+// Resources reads the stack's state. Secrets in it stay encrypted.
+func (s *Stack) Resources(ctx context.Context) ([]Resource, error) {
+	var exported struct {
+		Deployment struct{ Resources []Resource }
+	}
+	cmd := s.Command(ctx, "stack", "export", "--stack", s.Name)
+	data, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(data, &exported)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the state of stack %s: %w", s.Name, err)
+	}
+	return exported.Deployment.Resources, nil
 }
 
 func readYAML(path string) (map[string]any, error) {

@@ -21,39 +21,56 @@ const (
 	reportEvery = 15 * time.Second
 )
 
-// target is one `go build`.
-type target struct {
-	// what is built, for people; usual is how long that takes on two cores with empty caches.
-	what, usual string
-	dir         string
-	// output is the file to make, or with a slash at its end the directory for all packages.
-	output   string
-	packages []string
-	ldflags  string
+// Target is one `go build`.
+type Target struct {
+	// What is built, for people; Usual is how long that takes on two cores with empty caches.
+	What, Usual string
+	// Dir is the module that pins the versions.
+	Dir string
+	// Output is the file to make, or with a slash at its end the directory for all packages.
+	Output   string
+	Packages []string
+	LDFlags  string
+	// Tags are build tags, separated by commas.
+	Tags string
+	// Static makes a binary that needs no library, and is the same from any checkout on any machine.
+	Static bool
 }
 
-// build runs the Go tool, which decides what is stale. A file appears under its name when it is complete.
-func build(ctx context.Context, out io.Writer, t target) error {
-	intoDir := strings.HasSuffix(t.output, string(filepath.Separator))
-	output := t.output
+// Build runs the Go tool, which decides what is stale. A file appears under its name when it is complete.
+func Build(ctx context.Context, out io.Writer, t Target) error {
+	intoDir := strings.HasSuffix(t.Output, string(filepath.Separator))
+	output := t.Output
 	if !intoDir {
 		if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
-			return fmt.Errorf("building %s: %w", t.what, err)
+			return fmt.Errorf("building %s: %w", t.What, err)
 		}
 		output += ".new"
+		// The Go tool does not link again what is there and up to date.
+		if exists(t.Output) {
+			if err := copyFile(t.Output, output); err != nil {
+				return fmt.Errorf("building %s: %w", t.What, err)
+			}
+		}
 	}
-	args := append([]string{"build", "-v", "-o", output, "-ldflags", t.ldflags}, t.packages...)
+	args := []string{"build", "-v", "-o", output, "-ldflags", t.LDFlags, "-tags", t.Tags}
+	var env []string
+	if t.Static {
+		args = append(args, "-trimpath", "-buildvcs=false")
+		env = append(env, "CGO_ENABLED=0")
+	}
+	args = append(args, t.Packages...)
 
-	p := &progress{out: out, what: t.what, usual: t.usual, started: time.Now()}
+	p := &progress{out: out, what: t.What, usual: t.Usual, started: time.Now()}
 	done := p.watch()
-	err := run(ctx, t.dir, p, args...)
+	err := run(ctx, t.Dir, env, p, args...)
 	close(done)
 	if err != nil {
-		return fmt.Errorf("building %s: %w%s", t.what, err, p.errors())
+		return fmt.Errorf("building %s: %w%s", t.What, err, p.errors())
 	}
 	if !intoDir {
-		if err := os.Rename(output, t.output); err != nil {
-			return fmt.Errorf("building %s: %w", t.what, err)
+		if err := os.Rename(output, t.Output); err != nil {
+			return fmt.Errorf("building %s: %w", t.What, err)
 		}
 	}
 	p.finish()
@@ -63,15 +80,16 @@ func build(ctx context.Context, out io.Writer, t target) error {
 // download fetches a module's dependencies, so that the network works while another build does.
 func download(ctx context.Context, dir string) error {
 	var output bytes.Buffer
-	if err := run(ctx, dir, &output, "mod", "download"); err != nil {
+	if err := run(ctx, dir, nil, &output, "mod", "download"); err != nil {
 		return fmt.Errorf("downloading the modules of %s: %w\n%s", filepath.Base(dir), err, output.String())
 	}
 	return nil
 }
 
-func run(ctx context.Context, dir string, output io.Writer, args ...string) error {
+func run(ctx context.Context, dir string, env []string, output io.Writer, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = output, output
 	// A group of its own, so that an interrupt ends the compilers with it and nothing is left running.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -57,9 +57,9 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 		group.Go(func() error { return download(gctx, pulumiModule) })
 	}
 	group.Go(func() error {
-		return build(gctx, out, target{
-			what: "the rehearsal's plugins", dir: rehearsal, output: bin + string(filepath.Separator), usual: "half a minute",
-			packages: []string{
+		return Build(gctx, out, Target{
+			What: "the rehearsal's plugins", Dir: rehearsal, Output: bin + string(filepath.Separator), Usual: "half a minute",
+			Packages: []string{
 				"./cmd/pulumi-language-go", "./cmd/pulumi-resource-aws",
 				"./cmd/pulumi-resource-command", "./cmd/pulumi-resource-kubernetes",
 			},
@@ -71,8 +71,8 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 
 	group, gctx = errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return build(gctx, out, target{
-			what: "the program", dir: repo, output: t.Program, usual: "4 minutes", packages: []string{"."},
+		return Build(gctx, out, Target{
+			What: "the program", Dir: repo, Output: t.Program, Usual: "4 minutes", Packages: []string{"."},
 		})
 	})
 	group.Go(func() error {
@@ -164,11 +164,11 @@ func exists(path string) bool {
 // builtPulumi is the engine built from its module, once for each version on this machine.
 func builtPulumi(ctx context.Context, out io.Writer, module, cached, bin string) (string, error) {
 	if !exists(cached) {
-		err := build(ctx, out, target{
-			what: "pulumi " + PulumiVersion, dir: module, output: cached, usual: "5 minutes, once",
-			packages: []string{"github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+		err := Build(ctx, out, Target{
+			What: "pulumi " + PulumiVersion, Dir: module, Output: cached, Usual: "5 minutes, once",
+			Packages: []string{"github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
 			// Without a version the command cannot tell whether a plugin or the SDK fits it.
-			ldflags: "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=" + PulumiVersion,
+			LDFlags: "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=" + PulumiVersion,
 		})
 		if err != nil {
 			return "", err

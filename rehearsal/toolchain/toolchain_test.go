@@ -47,7 +47,7 @@ func TestBuildReportsTheCompilersWords(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module broken\n\ngo 1.26\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { missing() }\n"), 0o600))
 	output := filepath.Join(dir, "out", "broken")
-	err := build(t.Context(), &bytes.Buffer{}, target{what: "the broken thing", dir: dir, output: output, packages: []string{"."}})
+	err := Build(t.Context(), &bytes.Buffer{}, Target{What: "the broken thing", Dir: dir, Output: output, Packages: []string{"."}})
 	require.Error(t, err)
 	assert.True(t, strings.HasPrefix(err.Error(), "building the broken thing: exit status 1"), err)
 	assert.Contains(t, err.Error(), "undefined: missing")

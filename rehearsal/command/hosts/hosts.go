@@ -25,8 +25,6 @@ import (
 )
 
 const (
-	// ModeEnv selects the transport of the command provider: "simulated", the default, or "ssh".
-	ModeEnv = "ECO2_REHEARSAL_HOSTS"
 	// OperatorEnv is the address from which the rehearsal's user reaches the machines.
 	OperatorEnv = "ECO2_REHEARSAL_OPERATOR"
 	// DefaultOperator is in the range that carriers keep for themselves (RFC 6598): the AWS model gives
@@ -143,7 +141,7 @@ func (s *Simulated) change(id string, to func(*state)) (st state, err error) {
 func (s *Simulated) Run(ctx context.Context, session command.Session) (int, error) {
 	c := session.Connection
 	if c.HostKey != "" {
-		return 0, errors.New("the simulated machines have no host keys: leave connection.hostKey unset, or set " + ModeEnv + " to ssh")
+		return 0, errors.New("the simulated machines have no host keys: leave connection.hostKey unset")
 	}
 	machine, err := s.reach(c.Host, c.Port)
 	if err == nil {

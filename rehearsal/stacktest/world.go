@@ -1,0 +1,189 @@
+// Package stacktest is for tests of the whole program through the real engine: a stack in a state directory
+// of its own, whose settings change as the test goes on, and what the engine would do and has done.
+package stacktest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/stack"
+	"eco2/rehearsal/toolchain"
+)
+
+// repo is the project's checkout, seen from a package of the rehearsal.
+const repo = "../.."
+
+// Tools builds what the tests run, into the checkout's own state directory.
+func Tools(ctx context.Context) (toolchain.Toolchain, error) {
+	absolute, err := filepath.Abs(repo)
+	if err != nil {
+		return toolchain.Toolchain{}, err
+	}
+	return toolchain.Prepare(ctx, absolute, filepath.Join(absolute, ".rehearsal"), os.Stderr)
+}
+
+// World is one state directory with one stack in it.
+type World struct {
+	// Dir is the state directory, Name the stack's.
+	Dir, Name string
+	// Options may be changed between two commands: they are what the next one sees.
+	Options stack.Options
+	// Tools may be changed too: another program is another commit.
+	Tools toolchain.Toolchain
+
+	t *testing.T
+	// seen is how many calls of the trace an earlier look has counted.
+	seen int
+}
+
+// New is an empty world: nothing exists in AWS. The stack has the settings of a committed stack file.
+func New(t *testing.T, tools toolchain.Toolchain, name, settingsOf string) *World {
+	t.Helper()
+	absolute, err := filepath.Abs(repo)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	return &World{t: t, Tools: tools, Dir: dir, Name: name, Options: stack.Options{
+		Repo: absolute, StateDir: dir, SettingsOf: settingsOf, Config: map[string]any{},
+	}}
+}
+
+// Open is the stack with the world's settings as they are now.
+func (w *World) Open() *stack.Stack {
+	w.t.Helper()
+	s, err := stack.Open(w.t.Context(), w.Name, w.Tools, w.Options)
+	require.NoError(w.t, err)
+	return s
+}
+
+// Pulumi runs the command on the stack and returns what it printed.
+func (w *World) Pulumi(args ...string) (string, error) {
+	w.t.Helper()
+	return w.Open().Output(w.t.Context(), append(args, "--stack", w.Name)...)
+}
+
+func (w *World) operation(name string, more ...string) (string, error) {
+	w.t.Helper()
+	s := w.Open()
+	return s.Output(w.t.Context(), s.Operation(name, more...)...)
+}
+
+// Up brings the stack up.
+func (w *World) Up(more ...string) (string, error) { return w.operation("up", more...) }
+
+// Destroy takes the stack away.
+func (w *World) Destroy() (string, error) { return w.operation("destroy") }
+
+// Must fails the test with the command's own words.
+func (w *World) Must(output string, err error) string {
+	w.t.Helper()
+	require.NoError(w.t, err, output)
+	return output
+}
+
+// Steps are what a preview would do: "replace aws:ec2/instance:Instance k8s-redis", without what stays as
+// it is.
+func (w *World) Steps() []string {
+	w.t.Helper()
+	s := w.Open()
+	cmd := s.Command(w.t.Context(), s.Operation("preview", "--json")...)
+	var problems strings.Builder
+	cmd.Stderr = &problems
+	data, err := cmd.Output()
+	require.NoError(w.t, err, "%s%s", data, problems.String())
+	var preview struct {
+		Steps []struct {
+			Op  string
+			URN resource.URN
+		}
+	}
+	require.NoError(w.t, json.Unmarshal(data, &preview), string(data))
+	var steps []string
+	for _, step := range preview.Steps {
+		if step.Op != "same" && step.URN.Type() != resource.RootStackType {
+			steps = append(steps, fmt.Sprintf("%s %s %s", step.Op, step.URN.Type(), step.URN.Name()))
+		}
+	}
+	slices.Sort(steps)
+	return slices.Compact(steps)
+}
+
+// Changes are the calls since the last look that changed something: "Delete command:remote:Command sweep".
+func (w *World) Changes() []string {
+	w.t.Helper()
+	calls, err := plugin.ReadTrace(w.Dir)
+	require.NoError(w.t, err)
+	var changes []string
+	for _, call := range calls[w.seen:] {
+		if (call.Method == "Create" || call.Method == "Update" || call.Method == "Delete") && !call.Preview {
+			changes = append(changes, fmt.Sprintf("%s %s %s", call.Method, call.Type, resource.URN(call.URN).Name()))
+		}
+	}
+	w.seen = len(calls)
+	return changes
+}
+
+// InOrder checks that changes hold these, one after the other.
+func (w *World) InOrder(changes []string, names ...string) {
+	w.t.Helper()
+	at := -1
+	for _, name := range names {
+		next := slices.Index(changes, name)
+		require.Greater(w.t, next, at, "%s in %v", name, changes)
+		at = next
+	}
+}
+
+// InCluster are those of the changes that were made to machines or to the cluster, and not to AWS.
+func InCluster(changes []string) []string {
+	var found []string
+	for _, change := range changes {
+		if !strings.Contains(change, " aws:") {
+			found = append(found, change)
+		}
+	}
+	return found
+}
+
+func (w *World) Inventory() aws.Inventory {
+	w.t.Helper()
+	inventory, err := aws.Open(w.Dir).Inventory()
+	require.NoError(w.t, err)
+	return inventory
+}
+
+// URN is a resource's full name in the stack's state.
+func (w *World) URN(typ, name string) string {
+	w.t.Helper()
+	var exported struct {
+		Deployment struct{ Resources []struct{ URN resource.URN } }
+	}
+	require.NoError(w.t, json.Unmarshal([]byte(w.Must(w.Pulumi("stack", "export"))), &exported))
+	for _, r := range exported.Deployment.Resources {
+		if string(r.URN.Type()) == typ && r.URN.Name() == name {
+			return string(r.URN)
+		}
+	}
+	require.Failf(w.t, "missing resource", "the state has no %s named %s", typ, name)
+	return ""
+}
+
+// PrivateKey is the throw-away key of this world.
+func (w *World) PrivateKey() string {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.Dir, "throwaway.json"))
+	require.NoError(w.t, err)
+	var values struct{ PrivateKey string }
+	require.NoError(w.t, json.Unmarshal(data, &values))
+	return values.PrivateKey
+}

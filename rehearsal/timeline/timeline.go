@@ -1,0 +1,143 @@
+// Package timeline shows what ran when in an update, from the engine's own log of events: each step as a
+// bar, and in colour those that the update's end waited for.
+package timeline
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+)
+
+// Timeline is one update.
+type Timeline struct {
+	Started time.Time
+	Took    time.Duration
+	// Steps are in the order in which they began. What stayed as it was is left out.
+	Steps []Step
+}
+
+// Step is what the engine did to one resource. The engine's clock counts whole seconds.
+type Step struct {
+	URN resource.URN
+	// Op is the engine's word: create, update, delete, replace.
+	Op string
+	// Start and End count from the update's beginning. A step that was cut off has the update's end.
+	Start, End time.Duration
+	Failed     bool
+	// Critical steps are those that the last one to end waited for, one after the other.
+	Critical bool
+}
+
+// Label is a resource as people name it: its type's last word and its name.
+func Label(urn resource.URN) string {
+	typ := string(urn.Type())
+	return typ[strings.LastIndexByte(typ, ':')+1:] + " " + urn.Name()
+}
+
+// Label names the step's resource.
+func (s Step) Label() string { return Label(s.URN) }
+
+// Read reads a log as `pulumi up --event-log` writes it.
+func Read(r io.Reader) (Timeline, error) {
+	var t Timeline
+	var first, last int
+	open := map[resource.URN]*Step{}
+	var steps []*Step
+	decoder := json.NewDecoder(bufio.NewReader(r))
+	for {
+		var event apitype.EngineEvent
+		err := decoder.Decode(&event)
+		// A killed engine leaves half a line.
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return t, fmt.Errorf("reading the engine's events: %w", err)
+		}
+		if first == 0 {
+			first = event.Timestamp
+		}
+		last = max(last, event.Timestamp)
+		at := time.Duration(event.Timestamp-first) * time.Second
+		switch {
+		case event.ResourcePreEvent != nil && isStep(event.ResourcePreEvent.Metadata):
+			step := &Step{URN: resource.URN(event.ResourcePreEvent.Metadata.URN), Op: string(event.ResourcePreEvent.Metadata.Op), Start: at, End: -1}
+			open[step.URN] = step
+			steps = append(steps, step)
+		case event.ResOutputsEvent != nil:
+			end(open, event.ResOutputsEvent.Metadata, at, false)
+		case event.ResOpFailedEvent != nil:
+			end(open, event.ResOpFailedEvent.Metadata, at, true)
+		}
+	}
+	t.Started, t.Took = time.Unix(int64(first), 0), time.Duration(last-first)*time.Second
+	for _, step := range steps {
+		if step.End < 0 {
+			step.End, step.Failed = t.Took, true
+		}
+		t.Steps = append(t.Steps, *step)
+	}
+	slices.SortStableFunc(t.Steps, func(a, b Step) int { return cmp.Compare(a.Start, b.Start) })
+	return t, nil
+}
+
+// isStep leaves out what takes no time: what stays, components, and the stack itself.
+func isStep(m apitype.StepEventMetadata) bool {
+	state := m.New
+	if state == nil {
+		state = m.Old
+	}
+	return m.Op != apitype.OpSame && state != nil && state.Custom && !strings.HasPrefix(m.Type, "pulumi:")
+}
+
+func end(open map[resource.URN]*Step, m apitype.StepEventMetadata, at time.Duration, failed bool) {
+	if step := open[resource.URN(m.URN)]; step != nil {
+		step.End, step.Failed = at, failed
+		delete(open, step.URN)
+	}
+}
+
+// Mark finds the critical steps: the one that ended last, of those it depends on the one that ended last,
+// and so on.
+func (t *Timeline) Mark(dependencies map[resource.URN][]resource.URN) {
+	byURN := map[resource.URN]*Step{}
+	var at *Step
+	for i := range t.Steps {
+		step := &t.Steps[i]
+		byURN[step.URN] = step
+		if at == nil || step.End > at.End {
+			at = step
+		}
+	}
+	for at != nil && !at.Critical {
+		at.Critical = true
+		var before *Step
+		for _, urn := range dependencies[at.URN] {
+			if step := byURN[urn]; step != nil && (before == nil || step.End > before.End) {
+				before = step
+			}
+		}
+		at = before
+	}
+}
+
+// Critical are the critical steps, first to last.
+func (t Timeline) Critical() []Step {
+	var critical []Step
+	for _, step := range t.Steps {
+		if step.Critical {
+			critical = append(critical, step)
+		}
+	}
+	slices.SortStableFunc(critical, func(a, b Step) int { return cmp.Compare(a.End, b.End) })
+	return critical
+}
