@@ -1,0 +1,163 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+
+	"eco2/rehearsal/toolchain"
+)
+
+// project is an upstream project whose binaries are built from its Go module.
+type project struct {
+	// name is the folder below build/ whose go.mod pins the project, and module the line in it that counts.
+	name, module string
+	// packages are the commands to build, below the module, with how long each takes with empty caches on
+	// two cores, in this order: the first of a project compiles what the others share.
+	packages []command
+	// ldflags say which version a binary is, where it cannot know.
+	ldflags func(version string) string
+}
+
+type command struct{ path, usual, tags string }
+
+// binary is the name that `go build` would give it.
+func (c command) binary(p project) string {
+	if c.path == "." {
+		return p.name
+	}
+	return path.Base(c.path)
+}
+
+var allProjects = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
+
+var (
+	kubernetes = project{
+		name: "kubernetes", module: "k8s.io/kubernetes",
+		packages: []command{
+			{path: "cmd/kubeadm", usual: "3 minutes"}, {path: "cmd/kubelet", usual: "4 minutes"}, {path: "cmd/kubectl", usual: "a minute"},
+			{path: "cmd/kube-apiserver", usual: "80 seconds"}, {path: "cmd/kube-controller-manager", usual: "half a minute"},
+			{path: "cmd/kube-scheduler", usual: "10 seconds"}, {path: "cmd/kube-proxy", usual: "10 seconds"},
+		},
+		ldflags: func(version string) string {
+			numbers := strings.Split(strings.TrimPrefix(version, "v"), ".")
+			flags := ""
+			for _, stamp := range []string{
+				"gitVersion=" + version, "gitMajor=" + numbers[0], "gitMinor=" + numbers[1], "gitTreeState=clean",
+			} {
+				flags += " -X k8s.io/component-base/version." + stamp
+			}
+			return flags
+		},
+	}
+	etcd = project{
+		name: "etcd", module: "go.etcd.io/etcd/server/v3",
+		packages: []command{{path: ".", usual: "half a minute"}},
+	}
+	coreDNS = project{
+		name: "coredns", module: "github.com/coredns/coredns",
+		packages: []command{{path: ".", usual: "2 minutes", tags: "grpcnotrace"}},
+	}
+	containerd = project{
+		name: "containerd", module: "github.com/containerd/containerd/v2",
+		packages: []command{
+			{path: "cmd/containerd", usual: "2 minutes"}, {path: "cmd/ctr", usual: "10 seconds"},
+			// As upstream builds it: there is one in memory for each pod.
+			{path: "cmd/containerd-shim-runc-v2", usual: "20 seconds", tags: "no_grpc"},
+		},
+		ldflags: func(version string) string {
+			return " -X github.com/containerd/containerd/v2/version.Version=" + strings.TrimPrefix(version, "v")
+		},
+	}
+	criTools = project{
+		name: "cri-tools", module: "sigs.k8s.io/cri-tools",
+		packages: []command{{path: "cmd/crictl", usual: "half a minute"}},
+		ldflags: func(version string) string {
+			return " -X sigs.k8s.io/cri-tools/pkg/version.Version=" + version
+		},
+	}
+	cniPlugins = project{
+		name: "cni-plugins", module: "github.com/containernetworking/plugins",
+		packages: []command{
+			{path: "plugins/main/bridge", usual: "10 seconds"}, {path: "plugins/main/loopback", usual: "a second"},
+			{path: "plugins/main/ptp", usual: "a second"}, {path: "plugins/ipam/host-local", usual: "a second"},
+			{path: "plugins/meta/portmap", usual: "a second"}, {path: "plugins/meta/bandwidth", usual: "a second"},
+			{path: "plugins/meta/firewall", usual: "a second"}, {path: "plugins/meta/tuning", usual: "a second"},
+		},
+		ldflags: func(version string) string {
+			return " -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=" + version
+		},
+	}
+)
+
+// built is a project whose binaries are in the user's cache directory.
+type built struct {
+	// version is as the module has it: "v1.36.4".
+	version string
+	dir     string
+}
+
+func (b built) binary(name string) string { return filepath.Join(b.dir, name) }
+
+// build makes the binaries that are not in the cache yet. modules is the directory
+// of the modules that pin them.
+func (p project) build(ctx context.Context, out io.Writer, modules, cache string) (built, error) {
+	version, err := p.version(modules)
+	if err != nil {
+		return built{}, err
+	}
+	b := built{version: version, dir: filepath.Join(cache, p.name+"-"+version)}
+	for _, command := range p.packages {
+		name := command.binary(p)
+		if exists(b.binary(name)) {
+			continue
+		}
+		target := toolchain.Target{
+			What: name + " " + version, Usual: command.usual + ", once",
+			Dir: filepath.Join(modules, p.name), Output: b.binary(name), Packages: []string{path.Join(p.module, command.path)},
+			LDFlags: "-s -w", Tags: command.tags, Static: true,
+		}
+		if p.ldflags != nil {
+			target.LDFlags += p.ldflags(version)
+		}
+		if err := toolchain.Build(ctx, out, target); err != nil {
+			return built{}, err
+		}
+	}
+	return b, nil
+}
+
+// version is what the project's build module pins.
+func (p project) version(modules string) (string, error) {
+	file := filepath.Join(modules, p.name, "go.mod")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading which %s is built: %w", p.name, err)
+	}
+	parsed, err := modfile.ParseLax(file, data, nil)
+	if err != nil {
+		return "", fmt.Errorf("reading which %s is built: %w", p.name, err)
+	}
+	for _, require := range parsed.Require {
+		if require.Mod.Path == p.module {
+			return require.Mod.Version, nil
+		}
+	}
+	return "", fmt.Errorf("reading which %s is built: %s does not require %s", p.name, file, p.module)
+}
+
+// mustBe reports another version than the wanted one, which has no "v" before it.
+func (p project) mustBe(wanted, modules string) error {
+	pinned, err := p.version(modules)
+	if err == nil && pinned != "v"+wanted {
+		err = fmt.Errorf("the rehearsal builds %s %s and %s is asked for; take the former in eco2:versions, or pin the latter in rehearsal/mirror/build/%s",
+			p.name, strings.TrimPrefix(pinned, "v"), wanted, p.name)
+	}
+	return err
+}

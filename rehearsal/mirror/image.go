@@ -1,0 +1,236 @@
+package mirror
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Image is a container image of a few files. The same files make the same image, digest and all.
+type Image struct {
+	// Name is what a pod asks for: registry/repository:tag.
+	Name string
+	// Files are executables of this machine, by their path in the image. Each is a layer of its own, so that
+	// images share what they have in common.
+	Files map[string]string
+	// Links are targets of symbolic links, by their path in the image.
+	Links map[string]string
+	// Debian are binary packages whose files are in the image too. Their dependencies have to be named as well.
+	Debian     []string
+	Entrypoint []string
+	// User is a number, as user or user:group; empty is root.
+	User string
+}
+
+// AddImage serves the image, in the place of one that had its name.
+func (m Mirror) AddImage(ctx context.Context, i Image, out io.Writer) error {
+	d, err := newDebian(out)
+	if err != nil {
+		return err
+	}
+	return m.addImage(ctx, i, d)
+}
+
+func (m Mirror) addImage(ctx context.Context, i Image, d debian) error {
+	tag, err := name.NewTag(i.Name, name.StrictValidation)
+	if err != nil {
+		return fmt.Errorf("adding the image %q to the mirror: %w", i.Name, err)
+	}
+	image, err := i.build(ctx, d)
+	if err != nil {
+		return fmt.Errorf("making the image %s: %w", i.Name, err)
+	}
+	if err := m.put(tag, image); err != nil {
+		return fmt.Errorf("writing the image %s: %w", i.Name, err)
+	}
+	return nil
+}
+
+func (i Image) build(ctx context.Context, d debian) (v1.Image, error) {
+	var layers []v1.Layer
+	if len(i.Debian) > 0 {
+		layer, err := debianLayer(ctx, d, i.Debian)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	if len(i.Links) > 0 {
+		layer, err := linkLayer(i.Links)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	for _, target := range slices.Sorted(maps.Keys(i.Files)) {
+		layer, err := fileLayer(target, i.Files[target])
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	image, err := mutate.AppendLayers(image, layers...)
+	if err != nil {
+		return nil, err
+	}
+	file, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", runtime.GOARCH
+	file.Config = v1.Config{
+		Entrypoint: i.Entrypoint, User: i.User,
+		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+	}
+	return mutate.ConfigFile(image, file)
+}
+
+// layer packs what write writes. It is not compressed: no wire is saved where everything is on one machine,
+// and 14 nodes would each have to decompress it.
+func layer(write func(*tar.Writer) error) (v1.Layer, error) {
+	var buffer bytes.Buffer
+	archive := tar.NewWriter(&buffer)
+	if err := write(archive); err != nil {
+		return nil, err
+	}
+	if err := archive.Close(); err != nil {
+		return nil, err
+	}
+	return static.NewLayer(buffer.Bytes(), types.OCIUncompressedLayer), nil
+}
+
+// entry is a file without an owner or a time, so that the layer depends on nothing but the contents.
+func entry(name string, kind byte) *tar.Header {
+	return &tar.Header{Typeflag: kind, Name: strings.TrimPrefix(path.Clean(name), "/"), Mode: 0o755, Format: tar.FormatPAX}
+}
+
+func fileLayer(target, source string) (v1.Layer, error) {
+	return layer(func(archive *tar.Writer) error {
+		data, err := os.ReadFile(source)
+		if err != nil {
+			return err
+		}
+		header := entry(target, tar.TypeReg)
+		header.Size = int64(len(data))
+		if err := archive.WriteHeader(header); err != nil {
+			return err
+		}
+		_, err = archive.Write(data)
+		return err
+	})
+}
+
+func linkLayer(links map[string]string) (v1.Layer, error) {
+	return layer(func(archive *tar.Writer) error {
+		for _, name := range slices.Sorted(maps.Keys(links)) {
+			header := entry(name, tar.TypeSymlink)
+			header.Linkname = links[name]
+			if err := archive.WriteHeader(header); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func debianLayer(ctx context.Context, d debian, names []string) (v1.Layer, error) {
+	files, err := d.packages(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	return layer(func(archive *tar.Writer) error {
+		for _, file := range files {
+			err := d.files(ctx, file, func(found *tar.Header, content io.Reader) error {
+				header := entry(found.Name, found.Typeflag)
+				header.Mode, header.Size, header.Linkname = found.Mode, found.Size, found.Linkname
+				if err := archive.WriteHeader(header); err != nil {
+					return err
+				}
+				_, err := io.Copy(archive, content)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// repositoryOf has the registry before it, as pods name images: docker.io, not the host that serves it.
+func repositoryOf(tag name.Tag) string {
+	if tag.RegistryStr() == name.DefaultRegistry {
+		return path.Join("docker.io", tag.RepositoryStr())
+	}
+	return path.Join(tag.RegistryStr(), tag.RepositoryStr())
+}
+
+// put writes what an image is made of, and its tag last.
+func (m Mirror) put(tag name.Tag, image v1.Image) error {
+	layers, err := image.Layers()
+	if err != nil {
+		return err
+	}
+	for _, layer := range layers {
+		if err := m.putLayer(layer); err != nil {
+			return err
+		}
+	}
+	for _, part := range []struct {
+		digest  func() (v1.Hash, error)
+		content func() ([]byte, error)
+	}{{image.ConfigName, image.RawConfigFile}, {image.Digest, image.RawManifest}} {
+		digest, err := part.digest()
+		if err != nil {
+			return err
+		}
+		content, err := part.content()
+		if err != nil {
+			return err
+		}
+		if err := writeFile(m.layout().Blob(digest.String()), content); err != nil {
+			return err
+		}
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		return err
+	}
+	return writeFile(m.layout().Tag(repositoryOf(tag), tag.TagStr()), []byte(digest.String()))
+}
+
+func (m Mirror) putLayer(layer v1.Layer) error {
+	digest, err := layer.Digest()
+	if err != nil {
+		return err
+	}
+	if exists(m.layout().Blob(digest.String())) {
+		return nil
+	}
+	content, err := layer.Compressed()
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	return writeFile(m.layout().Blob(digest.String()), data)
+}

@@ -1,0 +1,131 @@
+package mirror
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/mirror/server"
+)
+
+// asked tells a mirror which registry a request was meant for, as containerd does.
+type asked string
+
+func (a asked) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	query := r.URL.Query()
+	query.Set("ns", string(a))
+	r.URL.RawQuery = query.Encode()
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// pull gets registry/repository:tag from a mirror over plain HTTP.
+func pull(t *testing.T, m Mirror, image string) (v1.Image, error) {
+	s := httptest.NewServer(server.Handler(m.Dir))
+	t.Cleanup(s.Close)
+	registry, rest, _ := strings.Cut(image, "/")
+	reference, err := name.NewTag(strings.TrimPrefix(s.URL, "http://")+"/"+rest, name.Insecure)
+	require.NoError(t, err)
+	return remote.Image(reference, remote.WithTransport(asked(registry)))
+}
+
+func program(t *testing.T, content string) string {
+	path := filepath.Join(t.TempDir(), "program")
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o755))
+	return path
+}
+
+func TestImageIsPulledAsItWasDescribed(t *testing.T) {
+	m := Mirror{Dir: t.TempDir()}
+	description := Image{
+		Name:       "quay.example/calico/node:v1",
+		Files:      map[string]string{"/usr/local/bin/node": program(t, "node"), "/bin/ctl": program(t, "ctl")},
+		Links:      map[string]string{"/bin/alias": "ctl"},
+		Entrypoint: []string{"/usr/local/bin/node", "run"},
+		User:       "65535",
+	}
+	require.NoError(t, m.AddImage(t.Context(), description, io.Discard))
+
+	image, err := pull(t, m, "quay.example/calico/node:v1")
+	require.NoError(t, err)
+	config, err := image.ConfigFile()
+	require.NoError(t, err)
+	assert.Equal(t, "linux", config.OS)
+	assert.Equal(t, description.Entrypoint, config.Config.Entrypoint)
+	assert.Equal(t, "65535", config.Config.User)
+
+	contents := map[string]string{}
+	flat := mutate.Extract(image)
+	defer func() { assert.NoError(t, flat.Close()) }()
+	for archive := tar.NewReader(flat); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		data, err := io.ReadAll(archive)
+		require.NoError(t, err)
+		contents[header.Name] = string(data) + header.Linkname
+		assert.Equal(t, int64(0o755), header.Mode, header.Name)
+	}
+	assert.Equal(t, map[string]string{"usr/local/bin/node": "node", "bin/ctl": "ctl", "bin/alias": "ctl"}, contents)
+
+	_, err = pull(t, m, "docker.example/calico/node:v1")
+	assert.ErrorContains(t, err, "the mirror has no manifest v1 of the image docker.example/calico/node")
+}
+
+// A tag whose image changes without a reason would be pulled again, and its pods' images would differ.
+func TestSameFilesMakeTheSameImage(t *testing.T) {
+	digest := func(content string) string {
+		m := Mirror{Dir: t.TempDir()}
+		require.NoError(t, m.AddImage(t.Context(), Image{
+			Name: "quay.example/a/b:v1", Files: map[string]string{"/b": program(t, content), "/a": program(t, "a")},
+		}, io.Discard))
+		image, err := pull(t, m, "quay.example/a/b:v1")
+		require.NoError(t, err)
+		d, err := image.Digest()
+		require.NoError(t, err)
+		return d.String()
+	}
+	assert.Equal(t, digest("b"), digest("b"))
+	assert.NotEqual(t, digest("b"), digest("c"))
+}
+
+func TestImageTakesThePlaceOfOneWithItsName(t *testing.T) {
+	m := Mirror{Dir: t.TempDir()}
+	for _, content := range []string{"old", "new"} {
+		require.NoError(t, m.AddImage(t.Context(), Image{
+			Name: "docker.io/a/b:v1", Files: map[string]string{"/b": program(t, content)},
+		}, io.Discard))
+		image, err := pull(t, m, "docker.io/a/b:v1")
+		require.NoError(t, err)
+		layers, err := image.Layers()
+		require.NoError(t, err)
+		packed, err := layers[0].Uncompressed()
+		require.NoError(t, err)
+		archive := tar.NewReader(packed)
+		_, err = archive.Next()
+		require.NoError(t, err)
+		data, err := io.ReadAll(archive)
+		require.NoError(t, err)
+		assert.Equal(t, content, string(data))
+	}
+}
+
+func TestImageNeedsAWholeName(t *testing.T) {
+	err := Mirror{Dir: t.TempDir()}.AddImage(t.Context(), Image{Name: "calico/node"}, io.Discard)
+	assert.ErrorContains(t, err, "calico/node")
+}

@@ -1,0 +1,65 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The rehearsal is of what the program installs where nobody says otherwise.
+func TestPinsAreTheProgramsDefaults(t *testing.T) {
+	program, err := os.ReadFile("../../config/versions.go")
+	require.NoError(t, err)
+	for field, p := range map[string]project{"Kubernetes": kubernetes, "Containerd": containerd} {
+		found := regexp.MustCompile(`(?m)^\t` + field + `:\s+"(.*)",$`).FindSubmatch(program)
+		require.NotNil(t, found, field)
+		assert.NoError(t, p.mustBe(string(found[1]), "build"))
+	}
+	assert.EqualError(t, kubernetes.mustBe("1.2.3", "build"), "the rehearsal builds kubernetes 1.36.4 and 1.2.3 is asked for; "+
+		"take the former in eco2:versions, or pin the latter in rehearsal/mirror/build/kubernetes")
+}
+
+func TestEachProjectIsPinned(t *testing.T) {
+	for _, p := range allProjects {
+		version, err := p.version("build")
+		require.NoError(t, err)
+		assert.Regexp(t, `^v\d+\.\d+\.\d+$`, version, p.name)
+	}
+	_, err := project{name: "etcd", module: "example.com/other"}.version("build")
+	assert.ErrorContains(t, err, "does not require example.com/other")
+}
+
+func TestAddFileReplacesTheWholeFile(t *testing.T) {
+	m := Mirror{Dir: t.TempDir()}
+	for _, content := range []string{"a long manifest", "short"} {
+		require.NoError(t, m.AddFile("https://raw.example/v1/calico.yaml", []byte(content)))
+		data, err := os.ReadFile(filepath.Join(m.Dir, "files", "raw.example", "v1", "calico.yaml"))
+		require.NoError(t, err)
+		assert.Equal(t, content, string(data))
+	}
+}
+
+func TestLockWaitsAndIsInterrupted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache", "lock")
+	unlock, err := lock(t.Context(), path, &bytes.Buffer{})
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var out bytes.Buffer
+	_, err = lock(ctx, path, &out)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Equal(t, "waiting for another run, which prepares the mirror\n", out.String())
+
+	unlock()
+	unlock, err = lock(t.Context(), path, &out)
+	require.NoError(t, err)
+	unlock()
+}

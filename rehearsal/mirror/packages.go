@@ -1,0 +1,194 @@
+package mirror
+
+import (
+	"archive/tar"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// units are systemd units and settings that the packages carry. kubeadm relies on the drop-in's names.
+//
+//go:embed packages
+var units embed.FS
+
+// debPackage is a binary package, named, versioned and laid out as upstream's.
+type debPackage struct {
+	name, version, summary string
+	// relations are further fields of its control file.
+	relations []string
+	// binaries are files of this machine, by their path in the package.
+	binaries map[string]string
+	// settings are files in packages/, by their path in the package.
+	settings map[string]string
+	// postinst is what runs on a machine that has installed it.
+	postinst string
+}
+
+const reloadUnits = "[ ! -d /run/systemd/system ] || systemctl daemon-reload"
+
+// kubernetesPackages are what pkgs.k8s.io has for a minor version.
+func kubernetesPackages(s sources) []debPackage {
+	version := func(project string) string { return s.version(project) + "-1.1" }
+	plugins := map[string]string{}
+	for _, command := range cniPlugins.packages {
+		plugins["/opt/cni/bin/"+command.binary(cniPlugins)] = s.binary("cni-plugins", command.binary(cniPlugins))
+	}
+	return []debPackage{
+		{
+			name: "kubelet", version: version("kubernetes"), summary: "the node agent of Kubernetes",
+			relations: []string{"Depends: iptables, kubernetes-cni (>= 1.2.0), mount, util-linux"},
+			binaries:  map[string]string{"/usr/bin/kubelet": s.binary("kubernetes", "kubelet")},
+			settings:  map[string]string{"/usr/lib/systemd/system/kubelet.service": "kubelet.service"},
+			postinst:  reloadUnits,
+		},
+		{
+			name: "kubeadm", version: version("kubernetes"), summary: "sets up Kubernetes clusters",
+			binaries: map[string]string{"/usr/bin/kubeadm": s.binary("kubernetes", "kubeadm")},
+			settings: map[string]string{"/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf": "10-kubeadm.conf"},
+			postinst: reloadUnits,
+		},
+		{
+			name: "kubectl", version: version("kubernetes"), summary: "the command line of Kubernetes",
+			binaries: map[string]string{"/usr/bin/kubectl": s.binary("kubernetes", "kubectl")},
+		},
+		{
+			name: "cri-tools", version: version("cri-tools"), summary: "asks container runtimes",
+			binaries: map[string]string{"/usr/bin/crictl": s.binary("cri-tools", "crictl")},
+		},
+		{
+			name: "kubernetes-cni", version: version("cni-plugins"), summary: "the standard network plugins",
+			binaries: plugins,
+		},
+	}
+}
+
+// containerdPackage is what download.docker.com has for the machines' Debian. It brings runc, which needs C and
+// is therefore Debian's.
+func containerdPackage(s sources, runc string) debPackage {
+	return debPackage{
+		name: "containerd.io", version: s.version("containerd") + "-1~debian.12~" + suite, summary: "a container runtime",
+		relations: []string{
+			"Depends: libc6 (>= 2.34), libseccomp2 (>= 2.5.0)",
+			"Conflicts: containerd, runc", "Replaces: containerd, runc", "Provides: containerd, runc",
+		},
+		binaries: map[string]string{
+			"/usr/bin/containerd":              s.binary("containerd", "containerd"),
+			"/usr/bin/containerd-shim-runc-v2": s.binary("containerd", "containerd-shim-runc-v2"),
+			"/usr/bin/ctr":                     s.binary("containerd", "ctr"),
+			"/usr/bin/runc":                    runc,
+		},
+		settings: map[string]string{
+			"/usr/lib/systemd/system/containerd.service": "containerd.service",
+			"/etc/containerd/config.toml":                "containerd.toml",
+		},
+		postinst: "[ ! -d /run/systemd/system ] || { systemctl daemon-reload; systemctl enable --now containerd; }",
+	}
+}
+
+// control is the package's entry in its own archive and in a repository's index.
+func (p debPackage) control() string {
+	fields := append([]string{
+		"Package: " + p.name, "Version: " + p.version, "Architecture: " + runtime.GOARCH,
+		"Maintainer: the rehearsal of eco2 <nobody@localhost>", "Priority: optional", "Section: net",
+	}, p.relations...)
+	return strings.Join(append(fields, "Description: "+p.summary), "\n") + "\n"
+}
+
+// filename is as upstream's.
+func (p debPackage) filename() string {
+	return p.name + "_" + p.version + "_" + runtime.GOARCH + ".deb"
+}
+
+// build makes the archive in dir and returns its path.
+func (p debPackage) build(ctx context.Context, dir string) (_ string, err error) {
+	tree := filepath.Join(dir, p.name+".d")
+	defer func() { err = errors.Join(err, os.RemoveAll(tree)) }()
+	if err := p.lay(tree); err != nil {
+		return "", fmt.Errorf("making the package %s: %w", p.name, err)
+	}
+	file := filepath.Join(dir, p.filename())
+	// zstd, since 14 machines unpack it at once.
+	cmd := exec.CommandContext(ctx, "dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", tree, file)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("making the package %s: dpkg-deb: %w\n%s", p.name, err, output)
+	}
+	return file, nil
+}
+
+// lay puts the package's files where dpkg-deb expects them.
+func (p debPackage) lay(tree string) error {
+	if err := place(filepath.Join(tree, "DEBIAN", "control"), []byte(p.control()), 0o644); err != nil {
+		return err
+	}
+	for path, source := range p.binaries {
+		path = filepath.Join(tree, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.Link(source, path); err != nil {
+			return err
+		}
+	}
+	var conffiles strings.Builder
+	for path, name := range p.settings {
+		data, err := units.ReadFile("packages/" + name)
+		if err != nil {
+			return err
+		}
+		if err := place(filepath.Join(tree, path), data, 0o644); err != nil {
+			return err
+		}
+		if strings.HasPrefix(path, "/etc/") {
+			conffiles.WriteString(path + "\n")
+		}
+	}
+	if conffiles.Len() > 0 {
+		if err := place(filepath.Join(tree, "DEBIAN", "conffiles"), []byte(conffiles.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	if p.postinst == "" {
+		return nil
+	}
+	return place(filepath.Join(tree, "DEBIAN", "postinst"), []byte("#!/bin/sh\nset -e\n"+p.postinst+"\n"), 0o755)
+}
+
+func place(path string, data []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, mode)
+}
+
+// runc takes the binary out of Debian's package, into dir.
+func (d debian) runc(ctx context.Context, dir string) (string, error) {
+	packages, err := d.packages(ctx, "runc")
+	if err != nil {
+		return "", err
+	}
+	target := filepath.Join(dir, "runc")
+	found := false
+	err = d.files(ctx, packages[0], func(header *tar.Header, content io.Reader) error {
+		if header.Name != "/usr/sbin/runc" {
+			return nil
+		}
+		found = true
+		data, err := io.ReadAll(content)
+		if err != nil {
+			return err
+		}
+		return place(target, data, 0o755)
+	})
+	if err == nil && !found {
+		err = errors.New("unpacking runc: Debian's package has no /usr/sbin/runc")
+	}
+	return target, err
+}

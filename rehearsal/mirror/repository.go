@@ -1,0 +1,175 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// repository is a signed apt repository.
+type repository struct {
+	// root is its HOST/PATH, and key the path of its public key in it.
+	root, key string
+	// suite is empty for a flat repository, which has no components either.
+	suite, component string
+	// pool is where its packages are, below root.
+	pool string
+}
+
+// addRepositories makes the repositories that are not there yet, as prepare.sh asks for them.
+func (m Mirror) addRepositories(ctx context.Context, s sources) error {
+	minor := s.version("kubernetes")
+	minor = minor[:strings.LastIndexByte(minor, '.')]
+	err := m.addRepository(ctx, s, repository{
+		root: "pkgs.k8s.io/core:/stable:/v" + minor + "/deb", key: "Release.key", pool: runtime.GOARCH,
+	}, func(string) ([]debPackage, error) { return kubernetesPackages(s), nil })
+	if err != nil {
+		return err
+	}
+	return m.addRepository(ctx, s, repository{
+		root: "download.docker.com/linux/debian", key: "gpg", suite: suite, component: "stable",
+		pool: "dists/" + suite + "/pool/stable/" + runtime.GOARCH,
+	}, func(dir string) ([]debPackage, error) {
+		runc, err := s.debian.runc(ctx, dir)
+		return []debPackage{containerdPackage(s, runc)}, err
+	})
+}
+
+// addRepository makes a repository of the packages, which may use a directory for what they need. It
+// appears as a whole.
+func (m Mirror) addRepository(ctx context.Context, s sources, r repository, packages func(dir string) ([]debPackage, error)) (err error) {
+	target := m.layout().File(r.root)
+	if exists(target) {
+		return nil
+	}
+	dir := target + ".new"
+	// One that a killed run left is begun anew.
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("making the repository %s: %w", r.root, err)
+	}
+	scratch := filepath.Join(dir, "scratch")
+	pool := filepath.Join(dir, r.pool)
+	for _, d := range []string{scratch, pool} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return fmt.Errorf("making the repository %s: %w", r.root, err)
+		}
+	}
+	contents, err := packages(scratch)
+	if err != nil {
+		return fmt.Errorf("making the repository %s: %w", r.root, err)
+	}
+	var index strings.Builder
+	for _, p := range contents {
+		say(s.out, "making the package %s %s", p.name, p.version)
+		file, err := p.build(ctx, pool)
+		if err != nil {
+			return err
+		}
+		if err := appendIndex(&index, p, path.Join(r.pool, p.filename()), file); err != nil {
+			return fmt.Errorf("making the repository %s: %w", r.root, err)
+		}
+	}
+	if err := r.publish(dir, index.String()); err != nil {
+		return fmt.Errorf("making the repository %s: %w", r.root, err)
+	}
+	if err := errors.Join(os.RemoveAll(scratch), os.Rename(dir, target)); err != nil {
+		return fmt.Errorf("making the repository %s: %w", r.root, err)
+	}
+	return nil
+}
+
+// appendIndex adds a package's stanza. name is the archive's path as apt asks for it, below the root.
+func appendIndex(index io.Writer, p debPackage, name, file string) error {
+	archive, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = archive.Close() }() // it was read
+	sum := sha256.New()
+	size, err := io.Copy(sum, archive)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(index, "%sFilename: %s\nSize: %d\nSHA256: %x\n\n", p.control(), name, size, sum.Sum(nil))
+	return err
+}
+
+// publish writes the index and signs it, with a key that nobody keeps: a repository that is made anew has
+// another, and its clients fetch it together with the repository.
+func (r repository) publish(dir, index string) error {
+	lists, packages := "", "Packages"
+	if r.suite != "" {
+		lists, packages = path.Join("dists", r.suite), path.Join(r.component, "binary-"+runtime.GOARCH, packages)
+	}
+	if err := place(filepath.Join(dir, lists, packages), []byte(index), 0o644); err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	key, err := openpgp.NewEntity("the rehearsal of eco2", "", "", &packet.Config{
+		Algorithm: packet.PubKeyAlgoEdDSA, DefaultHash: crypto.SHA512, Time: func() time.Time { return now },
+	})
+	if err != nil {
+		return fmt.Errorf("making a key: %w", err)
+	}
+	public, err := armored(key)
+	if err != nil {
+		return fmt.Errorf("writing the public key: %w", err)
+	}
+	if err := place(filepath.Join(dir, r.key), public, 0o644); err != nil {
+		return err
+	}
+	signed, err := sign(key, r.release(now, packages, index))
+	if err != nil {
+		return fmt.Errorf("signing the repository: %w", err)
+	}
+	return place(filepath.Join(dir, lists, "InRelease"), signed, 0o644)
+}
+
+// release says which indexes a repository has, and what is in them.
+func (r repository) release(now time.Time, packages, index string) string {
+	fields := []string{"Origin: eco2", "Architectures: " + runtime.GOARCH, "Date: " + now.Format(time.RFC1123)}
+	if r.suite != "" {
+		fields = append(fields, "Suite: "+r.suite, "Codename: "+r.suite, "Components: "+r.component)
+	}
+	return fmt.Sprintf("%s\nSHA256:\n %x %d %s\n", strings.Join(fields, "\n"), sha256.Sum256([]byte(index)), len(index), packages)
+}
+
+func armored(key *openpgp.Entity) ([]byte, error) {
+	var buffer bytes.Buffer
+	w, err := armor.Encode(&buffer, openpgp.PublicKeyType, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(key.Serialize(w), w.Close()); err != nil {
+		return nil, err
+	}
+	return buffer.Bytes(), nil
+}
+
+func sign(key *openpgp.Entity, text string) ([]byte, error) {
+	var buffer bytes.Buffer
+	w, err := clearsign.Encode(&buffer, key.PrivateKey, &packet.Config{DefaultHash: crypto.SHA512})
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.WriteString(w, text)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return nil, err
+	}
+	return buffer.Bytes(), nil
+}
