@@ -164,6 +164,20 @@ func (a *Account) ReleaseImage(i Image) error {
 	return a.store.Update(func(t *store.Tx) error { return t.Put(imageKind, i.Name, i) })
 }
 
+// Image finds an image of a region by its id; ok is false if there is none.
+func (a *Account) Image(region, id string) (image Image, ok bool, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		list, err := tx{t, region}.images()
+		for _, i := range list {
+			if i.In(region) == id {
+				image, ok = i, true
+			}
+		}
+		return err
+	})
+	return image, ok, err
+}
+
 // KeyPair finds a key of a region; ok is false if there is none.
 func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) (err error) {
@@ -171,6 +185,16 @@ func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error
 		return err
 	})
 	return pair, ok, err
+}
+
+// RoleOf names the role of an instance profile; empty if there is none.
+func (a *Account) RoleOf(profile string) (role string, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		o, err := tx{Tx: t}.get("instanceProfile", profile)
+		role = o.text("role")
+		return err
+	})
+	return role, err
 }
 
 // InstanceByAddress finds the instance with a public or private address; ok is false if there is none. A

@@ -105,6 +105,7 @@ func (t tx) privateName(ip string) string {
 
 var eip = spec{
 	title: "EC2 EIP", service: "EC2", calls: calls{"AllocateAddress", "AssociateAddress", "ReleaseAddress"},
+	machines: func(o object) string { return o.text("instance") },
 	inputs: inputs{
 		"domain":             text(replaces, computed, oneOf("vpc")),
 		"instance":           text(computed),
@@ -176,6 +177,7 @@ var detached = object{"associationId": "", "instance": "", "networkInterface": "
 
 var eipAssociation = spec{
 	title: "EC2 EIP Association", service: "EC2", calls: calls{"AssociateAddress", "AssociateAddress", "DisassociateAddress"},
+	machines: func(o object) string { return o.text("instanceId") },
 	inputs: inputs{
 		"allocationId":       text(required, replaces),
 		"instanceId":         text(required, replaces),

@@ -32,12 +32,14 @@ const (
 	AccountID = "123456789012"
 )
 
-// New builds the provider on the model that is kept in a state directory.
-func New(stateDir string) (plugin.Provider, error) {
+// New builds the provider on the model that is kept in a state directory. Machines may be nil: then there are
+// none outside of the model.
+func New(stateDir string, machines Machines) (plugin.Provider, error) {
 	c, err := newCloud(stateDir)
 	if err != nil {
 		return plugin.Provider{}, err
 	}
+	c.machines = machines
 	return plugin.Provider{
 		Name: Name, Version: Version,
 		Kinds:      c.kind,
@@ -49,7 +51,8 @@ func New(stateDir string) (plugin.Provider, error) {
 
 // cloud is one configured provider on the account.
 type cloud struct {
-	account *Account
+	account  *Account
+	machines Machines
 	// latency scales every modelled wait: 0 is at once, 1 is as long as AWS takes.
 	latency  latency.Factor
 	settings atomic.Pointer[settings]

@@ -1047,7 +1047,7 @@ func TestWhatOtherPackagesSee(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []LoadBalancer{balancer}, balancers)
 
-	p, err := New(t.TempDir())
+	p, err := New(t.TempDir(), nil)
 	require.NoError(t, err)
 	assert.Equal(t, "aws", p.Name)
 	assert.NotNil(t, p.Kinds(typVPC))

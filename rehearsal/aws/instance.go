@@ -81,6 +81,7 @@ const rootDevice = "/dev/sda1"
 
 var instance = spec{
 	title: "EC2 Instance", service: "EC2", calls: calls{"RunInstances", "ModifyInstanceAttribute", "TerminateInstances"},
+	machines: object.id,
 	inputs: inputs{
 		"ami": text(required, replaces),
 		// AWS stops, modifies and starts the instance.

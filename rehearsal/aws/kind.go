@@ -184,8 +184,10 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 		return "", nil, k.failed(Create, r.Name, err)
 	}
 	if err := k.cloud.latency.Wait(ctx, Latency(k.typ, Create)); err != nil {
-		return "", nil, &plugin.PartialError{ID: c.it.id(), Inputs: r.Inputs, Outputs: c.it.outputs(),
-			Reason: k.failed(Create, c.it.id(), fmt.Errorf("waiting for completion: %w", err)).Error()}
+		return "", nil, k.partly(Create, r, c.it, fmt.Errorf("waiting for completion: %w", err))
+	}
+	if err := k.real(ctx, c.it); err != nil {
+		return "", nil, k.partly(Create, r, c.it, err)
 	}
 	return c.it.id(), c.it.outputs(), nil
 }
@@ -303,8 +305,10 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 		return nil, k.failed(Update, r.ID, err)
 	}
 	if err := k.cloud.latency.Wait(ctx, Latency(k.typ, op)); err != nil {
-		return nil, &plugin.PartialError{ID: r.ID, Inputs: r.Inputs, Outputs: c.it.outputs(),
-			Reason: k.failed(Update, r.ID, fmt.Errorf("waiting for completion: %w", err)).Error()}
+		return nil, k.partly(Update, r, c.it, fmt.Errorf("waiting for completion: %w", err))
+	}
+	if err := k.real(ctx, c.it); err != nil {
+		return nil, k.partly(Update, r, c.it, err)
 	}
 	return c.it.outputs(), nil
 }
@@ -321,10 +325,10 @@ func plain(in resource.PropertyMap) object {
 
 // Delete implements plugin.Kind. What is gone already is fine.
 func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
-	gone := false
+	already := false
 	err := k.retry(ctx, r, "still destroying; in use by", func(t tx) error {
 		old, err := t.get(k.name, r.ID)
-		if gone = old == nil; err != nil || gone {
+		if already = old == nil; err != nil || already {
 			return err
 		}
 		if k.remove != nil {
@@ -337,11 +341,14 @@ func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
 	if err != nil {
 		return k.failed(Delete, r.ID, err)
 	}
-	if gone {
-		return nil
+	if !already {
+		if err := k.cloud.latency.Wait(ctx, Latency(k.typ, Delete)); err != nil {
+			return k.failed(Delete, r.ID, fmt.Errorf("waiting for completion: %w", err))
+		}
 	}
-	if err := k.cloud.latency.Wait(ctx, Latency(k.typ, Delete)); err != nil {
-		return k.failed(Delete, r.ID, fmt.Errorf("waiting for completion: %w", err))
+	// Also of what is gone from the account: an earlier delete may have ended before this.
+	if err := k.real(ctx, gone(r)); err != nil {
+		return k.failed(Delete, r.ID, err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ var ownTags = textMap()
 
 var vpc = spec{
 	title: "EC2 VPC", service: "EC2", calls: calls{"CreateVpc", "ModifyVpcAttribute", "DeleteVpc"},
+	machines: object.id,
 	inputs: inputs{
 		"cidrBlock":                        text(required, replaces, valid(networkOfSize(16, 28))),
 		"enableDnsHostnames":               flag(computed),

@@ -36,6 +36,7 @@ var inlineRule = inputs{
 
 var securityGroup = spec{
 	title: "Security Group", service: "EC2", calls: calls{"CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "DeleteSecurityGroup"},
+	machines: object.id,
 	inputs: inputs{
 		"name":                text(append([]trait{replaces}, groupText...)...),
 		"description":         text(append([]trait{replaces, fallback("Managed by Pulumi")}, groupText...)...),
@@ -158,6 +159,7 @@ const (
 func rule(d Direction, title, authorize, revoke string) spec {
 	return spec{
 		title: title, service: "EC2", calls: calls{authorize, "ModifySecurityGroupRules", revoke},
+		machines: func(o object) string { return o.text("securityGroupId") },
 		inputs: inputs{
 			"securityGroupId":           text(required, replaces),
 			"ipProtocol":                text(required, matching(protocolShape, protocolWords)),

@@ -42,6 +42,8 @@ type spec struct {
 	changes func(c *call) []string
 	// remove refuses what is in use, and removes what goes with the object. Optional.
 	remove func(c *call) error
+	// machines names what a change of the object means to the account's Machines; nil where it means nothing.
+	machines func(o object) string
 }
 
 // calls are AWS's names of the operations.

@@ -3,7 +3,24 @@ package main
 
 import (
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/level"
+	"eco2/rehearsal/machines"
 	"eco2/rehearsal/plugin"
 )
 
-func main() { plugin.Main(aws.New) }
+func main() {
+	plugin.Main(func(stateDir string) (plugin.Provider, error) {
+		real, err := level.FromEnv()
+		if err != nil {
+			return plugin.Provider{}, err
+		}
+		if real != level.Rehearse {
+			return aws.New(stateDir, nil)
+		}
+		driver, err := machines.New(stateDir)
+		if err != nil {
+			return plugin.Provider{}, err
+		}
+		return aws.New(stateDir, driver)
+	})
+}

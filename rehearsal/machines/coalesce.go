@@ -1,0 +1,76 @@
+package machines
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// gather is how long a round waits for more callers: the engine makes the machines of a stack all at once.
+const gather = 50 * time.Millisecond
+
+// coalescer runs one thing, one run at a time, for many callers: each gets the result of a run that began after
+// its call, and callers that come while a run is going on share the next.
+type coalescer[T any] struct {
+	run func(ctx context.Context) T
+
+	mu   sync.Mutex
+	next *round[T]
+	busy bool
+}
+
+// round is one run and those who wait for it.
+type round[T any] struct {
+	ctx     context.Context
+	abandon context.CancelFunc
+	waiting int
+	done    chan struct{}
+	result  T
+}
+
+// do waits for a run; it ends early, with the context's error, when ctx does. A run whose callers have all left
+// is cancelled.
+func (c *coalescer[T]) do(ctx context.Context) (result T, err error) {
+	c.mu.Lock()
+	if c.next == nil || c.next.ctx.Err() != nil { // all who waited for it have left
+		c.next = &round[T]{done: make(chan struct{})}
+		c.next.ctx, c.next.abandon = context.WithCancel(context.WithoutCancel(ctx))
+	}
+	r := c.next
+	r.waiting++
+	if !c.busy {
+		c.busy = true
+		go c.work()
+	}
+	c.mu.Unlock()
+
+	select {
+	case <-r.done:
+		return r.result, nil
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.waiting--; r.waiting == 0 {
+		r.abandon()
+	}
+	return result, ctx.Err()
+}
+
+// work runs rounds until nobody waits.
+func (c *coalescer[T]) work() {
+	for {
+		time.Sleep(gather)
+		c.mu.Lock()
+		r := c.next
+		c.next = nil
+		c.busy = r != nil
+		c.mu.Unlock()
+		if r == nil {
+			return
+		}
+		r.result = c.run(r.ctx)
+		r.abandon()
+		close(r.done)
+	}
+}

@@ -1,0 +1,139 @@
+package machines
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/imds"
+)
+
+// firewall is the nftables ruleset by which a machine enforces its security groups, the same text for the same
+// rules. The members are the private addresses of each group's instances, for rules that refer to groups, and
+// the resolver is the VPC's own.
+//
+// A group judges what passes the instance's network card, so both chains look at eth0 alone. Inwards that is
+// after conntrack and before kube-proxy translates: a NodePort is judged by its own port. Outwards it is after
+// all translation: the card sees what leaves. As in AWS, what was allowed in one direction is answered in the
+// other, and an open connection survives the rule that let it in.
+func firewall(rules []aws.Rule, members map[string][]netip.Addr, resolver netip.Addr) string {
+	var text strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
+	// Declared first, so that there is something to delete; all of it is one transaction.
+	line("table inet security-groups")
+	line("delete table inet security-groups")
+	line("table inet security-groups {")
+	for _, id := range referenced(rules) {
+		line("\tset %s {", id)
+		line("\t\ttype ipv4_addr")
+		if addresses := members[id]; len(addresses) > 0 {
+			line("\t\telements = { %s }", joined(addresses))
+		}
+		line("\t}")
+	}
+	line("\tchain ingress {")
+	line("\t\ttype filter hook prerouting priority mangle; policy accept;")
+	line("\t\tiifname != \"eth0\" accept")
+	line("\t\tct state established,related accept")
+	for _, match := range matches(rules, aws.Ingress) {
+		line("\t\t%s accept", match)
+	}
+	line("\t\tcounter drop")
+	line("\t}")
+	line("\tchain egress {")
+	line("\t\ttype filter hook postrouting priority srcnat + 10; policy accept;")
+	line("\t\toifname != \"eth0\" accept")
+	line("\t\tct state established,related accept")
+	// Groups do not apply to the metadata service and the VPC's resolver.
+	line("\t\tip daddr %s accept", imds.Address)
+	line("\t\tip daddr %s meta l4proto { tcp, udp } th dport 53 accept", resolver)
+	for _, match := range matches(rules, aws.Egress) {
+		line("\t\t%s accept", match)
+	}
+	line("\t\tcounter drop")
+	line("\t}")
+	line("}")
+	return text.String()
+}
+
+// referenced are the groups that rules name, in order.
+func referenced(rules []aws.Rule) (ids []string) {
+	for _, r := range rules {
+		if r.ReferencedGroupID != "" {
+			ids = append(ids, r.ReferencedGroupID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func joined(addresses []netip.Addr) string {
+	addresses = slices.SortedFunc(slices.Values(addresses), netip.Addr.Compare)
+	texts := make([]string, len(addresses))
+	for i, a := range addresses {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// matches are what rules of one direction admit, as nftables says it, in order.
+func matches(rules []aws.Rule, d aws.Direction) (texts []string) {
+	side := map[aws.Direction]string{aws.Ingress: "saddr", aws.Egress: "daddr"}[d]
+	for _, r := range rules {
+		peer := ""
+		switch {
+		case r.Direction != d:
+			continue
+		case r.ReferencedGroupID != "":
+			peer = fmt.Sprintf("ip %s @%s", side, r.ReferencedGroupID)
+		case r.CIDR.IsValid() && r.CIDR.Addr().Is4():
+			peer = fmt.Sprintf("ip %s %s", side, r.CIDR.Masked())
+		case r.CIDR.IsValid():
+			peer = fmt.Sprintf("ip6 %s %s", side, r.CIDR.Masked())
+		default:
+			continue // a prefix list: the account has none, so there is nobody on it
+		}
+		texts = append(texts, strings.TrimSpace(peer+" "+service(r)))
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
+// service is what of a peer's traffic a rule admits; empty for all of it.
+func service(r aws.Rule) string {
+	switch r.Protocol {
+	case "-1":
+		return ""
+	case "tcp", "6":
+		return "tcp dport " + ports(r)
+	case "udp", "17":
+		return "udp dport " + ports(r)
+	case "icmp", "1":
+		return icmp("icmp", "icmp", r)
+	case "icmpv6", "58":
+		return icmp("icmpv6", "ipv6-icmp", r)
+	}
+	return "meta l4proto " + r.Protocol
+}
+
+func ports(r aws.Rule) string {
+	if r.FromPort == r.ToPort {
+		return strconv.Itoa(r.FromPort)
+	}
+	return fmt.Sprintf("%d-%d", r.FromPort, r.ToPort)
+}
+
+// icmp: of these rules the ports are type and code, and -1 is any.
+func icmp(name, protocol string, r aws.Rule) string {
+	if r.FromPort < 0 {
+		return "meta l4proto " + protocol
+	}
+	match := fmt.Sprintf("%s type %d", name, r.FromPort)
+	if r.ToPort >= 0 {
+		match += fmt.Sprintf(" %s code %d", name, r.ToPort)
+	}
+	return match
+}

@@ -1,0 +1,64 @@
+package machines
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
+)
+
+func TestFirewall(t *testing.T) {
+	any4, any6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
+	home := netip.MustParsePrefix("203.0.113.7/24") // AWS keeps the network of it
+	for name, test := range map[string]struct {
+		rules   []aws.Rule
+		members map[string][]netip.Addr
+	}{
+		"cluster": {
+			rules: []aws.Rule{
+				{Direction: aws.Ingress, Protocol: "tcp", FromPort: 22, ToPort: 22, CIDR: home},
+				{Direction: aws.Ingress, Protocol: "tcp", FromPort: 30000, ToPort: 32767, CIDR: home},
+				{Direction: aws.Ingress, Protocol: "-1", ToPort: 65535, ReferencedGroupID: "sg-0a"},
+				{Direction: aws.Egress, Protocol: "-1", ToPort: 65535, CIDR: any4},
+			},
+			members: map[string][]netip.Addr{"sg-0a": {netip.MustParseAddr("10.0.16.4"), netip.MustParseAddr("10.0.0.4")}},
+		},
+		"protocols": {
+			rules: []aws.Rule{
+				{Direction: aws.Ingress, Protocol: "17", FromPort: 53, ToPort: 53, CIDR: any4},
+				{Direction: aws.Ingress, Protocol: "icmp", FromPort: 8, ToPort: 0, CIDR: any4},
+				{Direction: aws.Ingress, Protocol: "icmp", FromPort: 3, ToPort: -1, CIDR: any4},
+				{Direction: aws.Ingress, Protocol: "1", FromPort: -1, ToPort: -1, CIDR: home},
+				{Direction: aws.Ingress, Protocol: "icmpv6", FromPort: -1, ToPort: -1, CIDR: any6},
+				{Direction: aws.Ingress, Protocol: "4", CIDR: any4},
+				{Direction: aws.Ingress, Protocol: "tcp", FromPort: 443, ToPort: 443, PrefixListID: "pl-0a"},
+				{Direction: aws.Egress, Protocol: "tcp", FromPort: 443, ToPort: 443, CIDR: any6},
+				// Two groups with the same rule.
+				{Direction: aws.Egress, Protocol: "udp", FromPort: 1, ToPort: 2, ReferencedGroupID: "sg-0b", GroupID: "sg-0a"},
+				{Direction: aws.Egress, Protocol: "udp", FromPort: 1, ToPort: 2, ReferencedGroupID: "sg-0b", GroupID: "sg-0b"},
+			},
+		},
+		"none": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := firewall(test.rules, test.members, netip.MustParseAddr("10.0.0.2"))
+			golden := filepath.Join("testdata", "firewall-"+name+".nft")
+			if os.Getenv("GOLDEN") != "" {
+				require.NoError(t, os.WriteFile(golden, []byte(got), 0o600))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), got)
+			if nft, err := exec.LookPath("nft"); err == nil && os.Geteuid() == 0 {
+				output, err := exec.Command(nft, "--check", "--file", golden).CombinedOutput()
+				assert.NoError(t, err, string(output))
+			}
+		})
+	}
+}

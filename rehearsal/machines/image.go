@@ -1,0 +1,265 @@
+package machines
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/build"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+)
+
+// A machine image is Debian as debootstrap makes it, which takes a minute or two and the network, and on top of
+// that what the Dockerfile in image/ says, which takes seconds and neither.
+
+//go:embed image
+var recipe embed.FS
+
+// suite is the Debian release of the machines.
+const suite = "bookworm"
+
+// packages are what a cloud's image of Debian has and kubeadm, kubelet and containerd rely on. containerd and
+// Kubernetes themselves are for the program to install.
+var packages = []string{
+	"systemd", "systemd-sysv", "dbus", "openssh-server", "openssh-client", "sudo", "procps", "less",
+	"ca-certificates", "curl", "gpgv", "xz-utils",
+	"iproute2", "iputils-ping", "iptables", "nftables", "netbase", "netcat-openbsd",
+	"conntrack", "ebtables", "ethtool", "kmod", "libseccomp2", "socat",
+}
+
+// baseTag and imageTag name images by what they are made of: another recipe is another image.
+func baseTag() string {
+	sum := sha256.Sum256([]byte(suite + "\n" + strings.Join(packages, "\n")))
+	return "eco2-debian:" + hex.EncodeToString(sum[:])[:12]
+}
+
+func imageTag() (string, error) {
+	context, err := buildContext()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(context)
+	return "eco2-machine:" + hex.EncodeToString(sum[:])[:12], nil
+}
+
+// buildImage makes the machine image where Docker has none of this recipe.
+func buildImage(ctx context.Context, out io.Writer) error {
+	docker, err := connect()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = docker.Close() }() // nothing was written
+	tag, err := imageTag()
+	if err != nil {
+		return err
+	}
+	if found, err := hasImage(ctx, docker, tag); err != nil || found {
+		return err
+	}
+	if err := importBase(ctx, out, docker); err != nil {
+		return fmt.Errorf("making the machines' Debian: %w", err)
+	}
+	files, err := buildContext()
+	if err != nil {
+		return err
+	}
+	base := baseTag()
+	answer, err := docker.ImageBuild(ctx, bytes.NewReader(files), build.ImageBuildOptions{
+		Tags: []string{tag}, BuildArgs: map[string]*string{"BASE": &base}, Remove: true, ForceRemove: true, NetworkMode: "none",
+	})
+	if err != nil {
+		return fmt.Errorf("building the machine image: %w", err)
+	}
+	defer func() { _ = answer.Body.Close() }() // it was read to its end
+	if err := readBuild(answer.Body); err != nil {
+		return fmt.Errorf("building the machine image: %w", err)
+	}
+	return nil
+}
+
+func hasImage(ctx context.Context, docker *client.Client, tag string) (bool, error) {
+	_, err := docker.ImageInspect(ctx, tag)
+	if cerrdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for the image %s: %w", tag, err)
+	}
+	return true, nil
+}
+
+// readBuild reads a build's progress to its end; an error is part of it.
+func readBuild(progress io.Reader) error {
+	var said strings.Builder
+	for decoder := json.NewDecoder(progress); ; {
+		var line struct{ Stream, Error string }
+		err := decoder.Decode(&line)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case line.Error != "":
+			return fmt.Errorf("%s%s", line.Error, indented(said.String()))
+		}
+		said.WriteString(line.Stream)
+	}
+}
+
+// buildContext is the recipe's directory as a tar archive, the same every time.
+func buildContext() ([]byte, error) {
+	var buffer bytes.Buffer
+	archive := tar.NewWriter(&buffer)
+	err := fs.WalkDir(recipe, "image", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := recipe.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		header := &tar.Header{Name: strings.TrimPrefix(path, "image/"), Mode: 0o644, Size: int64(len(data))}
+		if bytes.HasPrefix(data, []byte("#!")) {
+			header.Mode = 0o755 // an embedded file does not say
+		}
+		if err := archive.WriteHeader(header); err != nil {
+			return err
+		}
+		_, err = archive.Write(data)
+		return err
+	})
+	if err == nil {
+		err = archive.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("packing the machine image's recipe: %w", err)
+	}
+	return buffer.Bytes(), nil
+}
+
+// importBase gives Docker the plain Debian, from the user's cache or newly made.
+func importBase(ctx context.Context, out io.Writer, docker *client.Client) error {
+	tag := baseTag()
+	if found, err := hasImage(ctx, docker, tag); err != nil || found {
+		return err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return fmt.Errorf("finding the user's cache directory: %w", err)
+	}
+	cached := filepath.Join(cache, "eco2", strings.ReplaceAll(tag, ":", "-")+".tar.gz")
+	if _, err := os.Stat(cached); errors.Is(err, fs.ErrNotExist) {
+		if err := debootstrap(ctx, out, cached); err != nil {
+			return err
+		}
+	}
+	file, err := os.Open(cached)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // it was read
+	say(out, "loading the machines' Debian into Docker")
+	answer, err := docker.ImageImport(ctx, image.ImportSource{Source: file, SourceName: "-"}, tag, image.ImportOptions{})
+	if err != nil {
+		return fmt.Errorf("loading %s: %w", cached, err)
+	}
+	defer func() { _ = answer.Close() }() // it was read to its end
+	return readBuild(answer)
+}
+
+// debootstrap installs Debian into a directory and packs it. The file appears when it is complete.
+func debootstrap(ctx context.Context, out io.Writer, file string) (err error) {
+	if _, err := exec.LookPath("debootstrap"); err != nil {
+		if err := install(ctx, out, "debootstrap, which makes the machines' Debian", "debootstrap"); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return fmt.Errorf("making the cache directory: %w", err)
+	}
+	// One that a killed run left is begun anew: debootstrap does not go on with half a system.
+	root := file + ".new.d"
+	if err := os.RemoveAll(root); err != nil {
+		return fmt.Errorf("removing what an earlier run left: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
+	say(out, "making the machines' Debian with debootstrap: a minute or two, once")
+	args := []string{"--variant=minbase", "--include=" + strings.Join(packages, ","), suite, root}
+	if mirror := debianMirror(ctx); mirror != "" {
+		args = append(args, mirror)
+	}
+	if err := command(ctx, "debootstrap", args...); err != nil {
+		return err
+	}
+	if err := trim(root); err != nil {
+		return err
+	}
+	if err := pack(ctx, root, file+".new"); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// debianMirror is where this host gets the same Debian from; empty leaves it to debootstrap.
+func debianMirror(ctx context.Context) string {
+	output, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)",
+		"Created-By: Packages", "Codename: "+suite, "Component: main").Output()
+	if err != nil {
+		return "" // no apt, or one without sources
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(output)), "\n")
+	return first
+}
+
+// trim removes what a machine can do without: a third of the whole.
+func trim(root string) error {
+	for _, pattern := range []string{
+		"usr/share/doc/*", "usr/share/man/*", "usr/share/info/*", "usr/share/locale/*", "usr/share/lintian",
+		"var/cache/apt/*", "var/lib/apt/lists/*", "var/log/*.log", "var/log/apt/*",
+	} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return fmt.Errorf("trimming the machine image: %w", err)
+		}
+		for _, path := range found {
+			if err := os.RemoveAll(path); err != nil {
+				return fmt.Errorf("trimming the machine image: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// pack is tar's work: owners, links, devices and capabilities have to survive.
+func pack(ctx context.Context, root, file string) (err error) {
+	target, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("packing the machine image: %w", err)
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	compressed, err := gzip.NewWriterLevel(target, gzip.BestSpeed)
+	if err != nil {
+		return fmt.Errorf("packing the machine image: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "tar", "--create", "--numeric-owner", "--xattrs", "--directory", root, ".")
+	cmd.Stdout = compressed
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("packing the machine image: %w", err)
+	}
+	return compressed.Close()
+}
