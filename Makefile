@@ -2,6 +2,8 @@
 # is missing and say so.
 
 STACK   ?= local
+# How much is real: rehearse has machines in Docker and needs root, simulate has models of them.
+LEVEL   ?= rehearse
 # What FROM=dev is for: preview STACK against a copy of that stack's state.
 FROM    ?=
 # How slow the models are: 1 is like AWS, 0 does not wait.
@@ -14,13 +16,13 @@ LINTER   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eco2/golangci-lint-v2.12.2
 # Findings are cached with the path of the checkout they were made in, and without that file a //nolint
 # beside one is not seen: each checkout has a cache of its own.
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
-RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --latency $(LATENCY)
+RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
 
-.PHONY: help up preview destroy status bench test lint golden clean rehearse
+.PHONY: help up preview destroy status kubectl ssh bench bench-rehearsal test lint golden clean rehearse
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: STACK=local|dev|prod  FROM=<stack>  LATENCY=<factor>  UNPROTECT=1  ARGS='<pulumi arguments>'"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  FROM=<stack>  LATENCY=<factor>  UNPROTECT=1  ARGS='<arguments>'"
 
 up: rehearse ## Bring the stack up on this machine
 	@$(RUN) up -- $(ARGS)
@@ -34,14 +36,23 @@ destroy: rehearse ## Take the stack away
 status: rehearse ## Show what exists
 	@$(RUN) status
 
+kubectl: rehearse ## Run kubectl on the cluster: make kubectl ARGS='get pods -A'
+	@$(RUN) kubectl -- $(ARGS)
+
+ssh: rehearse ## Log in to a machine: make ssh NODE=k8s-redis
+	@$(RUN) ssh $(or $(NODE),$(error name a node: make ssh NODE=k8s-master)) $(if $(ARGS),-- "$$ARGS")
+
 bench: rehearse ## Measure the engine's work and the critical path
 	@$(RUN) bench
+
+bench-rehearsal: rehearse ## Measure an update of real machines against kubeadm by hand
+	@$(RUN) bench-rehearsal
 
 test: rehearse ## Run all tests
 	@$(RUN) prepare
 	go test ./...
 	@# The engine runs the built program, of which a cached result knows nothing.
-	cd rehearsal && go test -count=1 -timeout 30m ./...
+	cd rehearsal && go test -count=1 -timeout 60m ./...
 
 golden: ## Write the golden lists anew, for you to read the diff
 	go test -run Golden -update .
@@ -58,7 +69,8 @@ $(LINTER):
 	@echo "building golangci-lint; with empty caches about 3 minutes, once"
 	cd tools/golangci-lint && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-clean: ## Remove what the rehearsal left, its model of AWS included
+clean: ## Remove what the rehearsal left: machines, models, built tools
+	@if [ -x $(REHEARSE) ]; then $(RUN) clean; fi
 	rm -rf $(STATE)
 
 rehearse:

@@ -6,6 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"eco2/rehearsal/bench"
+	"eco2/rehearsal/level"
+	"eco2/rehearsal/stack"
 )
 
 func (r *run) bench() *cobra.Command {
@@ -19,6 +21,31 @@ func (r *run) bench() *cobra.Command {
 				return err
 			}
 			return bench.Run(cmd.Context(), os.Stdout, os.Stderr, tools, r.repo)
+		},
+	}
+}
+
+func (r *run) benchRehearsal() *cobra.Command {
+	return &cobra.Command{
+		Use:   "bench-rehearsal",
+		Short: "Measure an update of real machines against kubeadm by hand",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			tools, err := r.tools(cmd.Context())
+			if err != nil {
+				return err
+			}
+			r.level = level.Rehearse
+			o, err := r.options(cmd.Context())
+			if err != nil {
+				return err
+			}
+			o.SettingsOf = r.name
+			s, err := stack.Open(cmd.Context(), "bench", tools, o)
+			if err != nil {
+				return err
+			}
+			return bench.Rehearsal(cmd.Context(), os.Stdout, os.Stderr, s, r.host.Network)
 		},
 	}
 }

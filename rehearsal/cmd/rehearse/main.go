@@ -1,5 +1,5 @@
-// Command rehearse runs the project's own Pulumi program on this machine, with models in the place of
-// what one machine does not have. `make` calls it.
+// Command rehearse runs the project's own Pulumi program on this machine, with a model of AWS and, as the
+// level says, real machines or models of them. `make` calls it.
 package main
 
 import (
@@ -13,6 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"eco2/rehearsal/level"
+	"eco2/rehearsal/machines"
+	"eco2/rehearsal/rehearse"
 	"eco2/rehearsal/stack"
 	"eco2/rehearsal/toolchain"
 )
@@ -39,12 +42,21 @@ func main() {
 
 // run is what the commands share.
 type run struct {
+	// state is for what all levels share; each has its models and machines below it.
 	repo, state, name string
+	level             level.Level
 	latency           float64
+
+	// host is this one, once options has made it ready.
+	host rehearse.Host
 }
+
+// stateDir is the state directory of the level.
+func (r *run) stateDir() string { return filepath.Join(r.state, string(r.level)) }
 
 func root() *cobra.Command {
 	r := &run{}
+	var levelName string
 	cmd := &cobra.Command{
 		Use:           "rehearse",
 		Short:         "Run the project's Pulumi program on this machine, with a model of AWS",
@@ -55,6 +67,7 @@ func root() *cobra.Command {
 	flags.StringVar(&r.repo, "repo", ".", "the project's checkout")
 	flags.StringVar(&r.state, "state", "", "the rehearsal's state directory (default <repo>/.rehearsal)")
 	flags.StringVar(&r.name, "stack", "local", "the stack: local, dev or prod")
+	flags.StringVar(&levelName, "level", string(level.Rehearse), "how much is real: rehearse has machines in Docker, simulate has models of them")
 	flags.Float64Var(&r.latency, "latency", 0, "how slow the models are: 1 is like AWS, 0 does not wait")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
 		if r.repo, err = filepath.Abs(r.repo); err != nil {
@@ -63,10 +76,13 @@ func root() *cobra.Command {
 		if r.state == "" {
 			r.state = filepath.Join(r.repo, ".rehearsal")
 		}
-		r.state, err = filepath.Abs(r.state)
+		if r.state, err = filepath.Abs(r.state); err != nil {
+			return err
+		}
+		r.level, err = level.Parse(levelName)
 		return err
 	}
-	cmd.AddCommand(r.up(), r.preview(), r.destroy(), r.status(), r.bench(), r.prepare())
+	cmd.AddCommand(r.up(), r.preview(), r.destroy(), r.status(), r.kubectl(), r.ssh(), r.bench(), r.benchRehearsal(), r.prepare(), r.clean())
 	return cmd
 }
 
@@ -74,8 +90,17 @@ func (r *run) tools(ctx context.Context) (toolchain.Toolchain, error) {
 	return toolchain.Prepare(ctx, r.repo, r.state, os.Stderr)
 }
 
-func (r *run) options() stack.Options {
-	return stack.Options{Repo: r.repo, StateDir: r.state, Latency: r.latency}
+// options are a stack's at this level, after this host was made ready for it.
+func (r *run) options(ctx context.Context) (stack.Options, error) {
+	o := stack.Options{Repo: r.repo, StateDir: r.stateDir(), Latency: r.latency, Level: r.level}
+	if r.level == level.Rehearse {
+		host, err := rehearse.Prepare(ctx, r.repo, r.stateDir(), os.Stderr)
+		if err != nil {
+			return o, err
+		}
+		r.host, o.Environ, o.Config = host, host.Environ, host.Settings()
+	}
+	return o, nil
 }
 
 func (r *run) open(ctx context.Context) (*stack.Stack, error) {
@@ -83,7 +108,11 @@ func (r *run) open(ctx context.Context) (*stack.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stack.Open(ctx, r.name, tools, r.options())
+	o, err := r.options(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return stack.Open(ctx, r.name, tools, o)
 }
 
 func (r *run) prepare() *cobra.Command {
@@ -92,81 +121,25 @@ func (r *run) prepare() *cobra.Command {
 		Short: "Build what the other commands need, and nothing else",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := r.tools(cmd.Context())
+			if _, err := r.tools(cmd.Context()); err != nil {
+				return err
+			}
+			_, err := r.options(cmd.Context())
 			return err
 		},
 	}
 }
 
-func (r *run) up() *cobra.Command {
+func (r *run) clean() *cobra.Command {
 	return &cobra.Command{
-		Use:   "up [-- PULUMI ARGUMENTS]",
-		Short: "Bring the stack up, or make it what the program says now",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := r.open(cmd.Context())
-			if err != nil {
-				return err
+		Use:   "clean",
+		Short: "Remove the machines, whatever the models say",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if r.level != level.Rehearse {
+				return nil // what a simulation leaves is in its state directory
 			}
-			if err := s.Run(cmd.Context(), s.Operation("up", args...)...); err != nil {
-				return err
-			}
-			fmt.Printf("\nThe machines and the cluster are models: see what they hold with `make status`.\n")
-			return nil
+			return machines.Remove(cmd.Context(), r.stateDir())
 		},
 	}
-}
-
-func (r *run) preview() *cobra.Command {
-	var from string
-	cmd := &cobra.Command{
-		Use:   "preview [-- PULUMI ARGUMENTS]",
-		Short: "Show what an update would change",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if from == "" {
-				s, err := r.open(cmd.Context())
-				if err != nil {
-					return err
-				}
-				return s.Run(cmd.Context(), s.Operation("preview", args...)...)
-			}
-			tools, err := r.tools(cmd.Context())
-			if err != nil {
-				return err
-			}
-			dir, err := os.MkdirTemp("", "eco2-preview-")
-			if err != nil {
-				return fmt.Errorf("making a directory for the copied state: %w", err)
-			}
-			defer func() { _ = os.RemoveAll(dir) }()
-			s, err := stack.Shaped(cmd.Context(), r.name, from, tools, r.options(), dir)
-			if err != nil {
-				return err
-			}
-			return s.Run(cmd.Context(), s.Operation("preview", append([]string{"--diff"}, args...)...)...)
-		},
-	}
-	cmd.Flags().StringVar(&from, "from", "", "preview against a copy of this stack's state: what tells the two apart")
-	return cmd
-}
-
-func (r *run) destroy() *cobra.Command {
-	var unprotect bool
-	cmd := &cobra.Command{
-		Use:   "destroy [-- PULUMI ARGUMENTS]",
-		Short: "Take the stack away",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := r.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if unprotect {
-				if err := s.Run(cmd.Context(), "state", "unprotect", "--all", "--yes", "--stack", r.name); err != nil {
-					return err
-				}
-			}
-			return s.Run(cmd.Context(), s.Operation("destroy", args...)...)
-		},
-	}
-	cmd.Flags().BoolVar(&unprotect, "unprotect", false, "lift the protection of a stack like prod first")
-	return cmd
 }

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"eco2/rehearsal/level"
+	"eco2/rehearsal/stack"
+)
+
+func (r *run) kubectl() *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubectl -- ARGUMENTS",
+		Short: "Run kubectl on the stack's cluster, as its administrator",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := r.openMachines(cmd.Context())
+			if err != nil {
+				return err
+			}
+			kubectl, kubeconfig, err := r.administrator(cmd.Context(), s)
+			if err != nil {
+				return err
+			}
+			return become(kubectl, append(os.Environ(), "KUBECONFIG="+kubeconfig), args...)
+		},
+	}
+}
+
+func (r *run) ssh() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ssh NODE [-- COMMAND]",
+		Short: "Log in to a machine, or run a command there",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := r.openMachines(cmd.Context())
+			if err != nil {
+				return err
+			}
+			address, err := address(cmd.Context(), s, args[0])
+			if err != nil {
+				return err
+			}
+			ssh, err := exec.LookPath("ssh")
+			if err != nil {
+				return errors.New("there is no ssh on this machine; install Debian's openssh-client")
+			}
+			key, err := s.WriteKey()
+			if err != nil {
+				return err
+			}
+			return become(ssh, os.Environ(), append([]string{
+				"-i", key, "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
+				// A replaced machine has another key at the same address.
+				"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", address,
+			}, args[1:]...)...)
+		},
+	}
+}
+
+// openMachines opens a stack whose machines are real.
+func (r *run) openMachines(ctx context.Context) (*stack.Stack, error) {
+	if r.level != level.Rehearse {
+		return nil, fmt.Errorf("at level %s the machines are models, which nobody can enter; LEVEL=%s has real ones", r.level, level.Rehearse)
+	}
+	return r.open(ctx)
+}
+
+// address finds user@host of a node in the stack's outputs, which say "ssh user@host".
+func address(ctx context.Context, s *stack.Stack, node string) (string, error) {
+	var commands map[string]string
+	data, err := s.Value(ctx, "ssh")
+	if err == nil {
+		err = json.Unmarshal([]byte(data), &commands)
+	}
+	if err != nil {
+		return "", fmt.Errorf("finding the machines of stack %s (is it up?): %w", s.Name, err)
+	}
+	command, ok := commands[node]
+	if !ok {
+		return "", fmt.Errorf("there is no node %q; the nodes are %s", node, strings.Join(slices.Sorted(maps.Keys(commands)), ", "))
+	}
+	return strings.TrimPrefix(command, "ssh "), nil
+}
+
+// administrator writes the cluster's kubeconfig into the stack's directory, and finds a kubectl of the
+// cluster's version.
+func (r *run) administrator(ctx context.Context, s *stack.Stack) (kubectl, kubeconfig string, err error) {
+	text, err := s.Value(ctx, "kubeconfig")
+	if err != nil {
+		return "", "", fmt.Errorf("fetching the kubeconfig of stack %s (is it up?): %w", s.Name, err)
+	}
+	kubeconfig = filepath.Join(r.stateDir(), "kubeconfig."+s.Name)
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		return "", "", fmt.Errorf("writing the kubeconfig: %w", err)
+	}
+	return r.host.Kubectl, kubeconfig, nil
+}
+
+// become replaces this process, so that the terminal, signals and the exit code are the other's.
+func become(path string, environ []string, args ...string) error {
+	if err := syscall.Exec(path, append([]string{filepath.Base(path)}, args...), environ); err != nil {
+		return fmt.Errorf("starting %s: %w", path, err)
+	}
+	return nil
+}

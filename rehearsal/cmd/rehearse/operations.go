@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/spf13/cobra"
+
+	"eco2/rehearsal/level"
+	"eco2/rehearsal/stack"
+	"eco2/rehearsal/timeline"
+)
+
+func (r *run) up() *cobra.Command {
+	return &cobra.Command{
+		Use:   "up [-- PULUMI ARGUMENTS]",
+		Short: "Bring the stack up, or make it what the program says now",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			s, err := r.open(ctx)
+			if err != nil {
+				return err
+			}
+			events := filepath.Join(r.stateDir(), "events."+s.Name+".json")
+			if err := os.Remove(events); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("removing the last update's events: %w", err)
+			}
+			err = s.Run(ctx, s.Operation("up", append([]string{"--event-log", events}, args...)...)...)
+			page, drawErr := drawTimeline(ctx, s, events)
+			switch {
+			case drawErr != nil:
+				fmt.Fprintln(os.Stderr, "warning:", drawErr) // the update itself is what counts
+			case page != "":
+				fmt.Printf("\nWhat ran when: file://%s\n", page)
+			}
+			if err != nil {
+				return err
+			}
+			if r.level == level.Simulate {
+				fmt.Println("The machines and the cluster are models: see what they hold with `make status LEVEL=simulate`.")
+			} else {
+				fmt.Println("The machines are containers on this host: `make status`, `make kubectl ARGS='get nodes'`, `make ssh NODE=k8s-master`.")
+			}
+			return nil
+		},
+	}
+}
+
+// drawTimeline makes a page of an update's events and returns its path; none where nothing changed, so that
+// the page of the last change stays.
+func drawTimeline(ctx context.Context, s *stack.Stack, events string) (page string, err error) {
+	log, err := os.Open(events)
+	if err != nil {
+		return "", fmt.Errorf("reading the engine's events: %w", err)
+	}
+	defer func() { _ = log.Close() }() // it was only read
+	t, err := timeline.Read(log)
+	if err != nil || len(t.Steps) == 0 {
+		return "", err
+	}
+	resources, err := s.Resources(context.WithoutCancel(ctx)) // an interrupted update has a timeline too
+	if err != nil {
+		return "", err
+	}
+	dependencies := map[resource.URN][]resource.URN{}
+	for _, r := range resources {
+		dependencies[r.URN] = r.Dependencies
+	}
+	t.Mark(dependencies)
+	page = filepath.Join(s.StateDir, "timeline."+s.Name+".html")
+	file, err := os.OpenFile(page, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644) //nolint:gosec // names and times are no secret
+	if err != nil {
+		return "", fmt.Errorf("drawing the timeline: %w", err)
+	}
+	return page, errors.Join(t.Write(file, "up of stack "+s.Name), file.Close())
+}
+
+func (r *run) preview() *cobra.Command {
+	var from string
+	cmd := &cobra.Command{
+		Use:   "preview [-- PULUMI ARGUMENTS]",
+		Short: "Show what an update would change",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if from == "" {
+				s, err := r.open(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return s.Run(cmd.Context(), s.Operation("preview", args...)...)
+			}
+			tools, err := r.tools(cmd.Context())
+			if err != nil {
+				return err
+			}
+			dir, err := os.MkdirTemp("", "eco2-preview-")
+			if err != nil {
+				return fmt.Errorf("making a directory for the copied state: %w", err)
+			}
+			defer func() { _ = os.RemoveAll(dir) }()
+			o, err := r.options(cmd.Context())
+			if err != nil {
+				return err
+			}
+			s, err := stack.Shaped(cmd.Context(), r.name, from, tools, o, dir)
+			if err != nil {
+				return err
+			}
+			return s.Run(cmd.Context(), s.Operation("preview", append([]string{"--diff"}, args...)...)...)
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "preview against a copy of this stack's state: what tells the two apart")
+	return cmd
+}
+
+func (r *run) destroy() *cobra.Command {
+	var unprotect bool
+	cmd := &cobra.Command{
+		Use:   "destroy [-- PULUMI ARGUMENTS]",
+		Short: "Take the stack away",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := r.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if unprotect {
+				if err := s.Run(cmd.Context(), "state", "unprotect", "--all", "--yes", "--stack", r.name); err != nil {
+					return err
+				}
+			}
+			return s.Run(cmd.Context(), s.Operation("destroy", args...)...)
+		},
+	}
+	cmd.Flags().BoolVar(&unprotect, "unprotect", false, "lift the protection of a stack like prod first")
+	return cmd
+}

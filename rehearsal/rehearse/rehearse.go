@@ -1,0 +1,93 @@
+// Package rehearse makes this host ready for a rehearsal with real machines: what they run in, what they
+// have in place of the internet, and the settings by which the program finds it.
+package rehearse
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"eco2/rehearsal/calico"
+	"eco2/rehearsal/machines"
+	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/toolchain"
+)
+
+// What the program installs by default, in config/versions.go. A test compares the two.
+const (
+	kubernetesVersion = "1.36.4"
+	containerdVersion = "2.3.4"
+	calicoVersion     = "v3.32.1"
+)
+
+// calicoURL is where the program downloads Calico's manifest from.
+const calicoURL = "https://raw.githubusercontent.com/projectcalico/calico/" + calicoVersion + "/manifests/calico-vxlan.yaml"
+
+// probeImage is what the tests run on every node.
+const probeImage = "eco2.example/probe:1"
+
+// Host is a host that is ready.
+type Host struct {
+	// Environ is what the engine's plugins need to find it.
+	Environ []string
+	// Kubectl is the path of a kubectl of the cluster's version.
+	Kubectl string
+	// Network is the manifest of the network between pods, as the machines get it.
+	Network string
+}
+
+// Prepare builds and installs what is missing; where all is there it takes a moment. repo is the project's
+// checkout, stateDir that of the level, and progress goes to out.
+func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, error) {
+	if err := machines.Prepare(ctx, out); err != nil {
+		return Host{}, err
+	}
+	m, err := mirror.Prepare(ctx, repo, mirror.Versions{Kubernetes: kubernetesVersion, Containerd: containerdVersion}, out)
+	if err != nil {
+		return Host{}, err
+	}
+	bin := filepath.Join(stateDir, "bin")
+	err = toolchain.Build(ctx, out, toolchain.Target{
+		What: "what runs in the rehearsal's containers", Usual: "a minute",
+		Dir: filepath.Join(repo, "rehearsal"), Output: bin + string(filepath.Separator),
+		Packages: []string{"./cmd/services", "./cmd/calico", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
+	})
+	if err != nil {
+		return Host{}, err
+	}
+	images := calico.ImagesOf(calicoVersion)
+	for _, image := range []mirror.Image{
+		{Name: images.Node, Files: map[string]string{calico.Binary: filepath.Join(bin, "calico")}},
+		{Name: images.CNI, Files: map[string]string{calico.Binary: filepath.Join(bin, "calico")}},
+		{Name: images.KubeControllers, Files: map[string]string{calico.Binary: filepath.Join(bin, "calico")}},
+		{Name: probeImage, Files: map[string]string{"/probe": filepath.Join(bin, "probe")}, Entrypoint: []string{"/probe"}},
+	} {
+		if err := m.AddImage(ctx, image, out); err != nil {
+			return Host{}, err
+		}
+	}
+	network, err := calico.Manifest(images)
+	if err != nil {
+		return Host{}, err
+	}
+	if err := m.AddFile(calicoURL, network); err != nil {
+		return Host{}, err
+	}
+	return Host{
+		Environ: []string{machines.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Network: string(network),
+	}, nil
+}
+
+// Settings are what a stack says to reach the mirror, as values of stack.Options.Config.
+func (h Host) Settings() map[string]any {
+	sum := sha256.Sum256([]byte(h.Network))
+	return map[string]any{"mirror": map[string]any{
+		"files":  fmt.Sprintf("http://%s/files", machines.MirrorAddress),
+		"images": fmt.Sprintf("http://%s", machines.MirrorAddress),
+		// The stand-in is not what Calico's makers publish, and says so.
+		"sha256": map[string]any{"calico": hex.EncodeToString(sum[:])},
+	}}
+}

@@ -1,0 +1,265 @@
+// Package rehearse tests the whole program on real machines: system containers on this host, which the
+// program's own scripts make into a cluster. It needs root, and takes many minutes.
+package rehearse
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/level"
+	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/stacktest"
+	"eco2/rehearsal/toolchain"
+)
+
+var tools toolchain.Toolchain
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		fmt.Println("SKIP: machines in Docker need root; `make test` as root runs these tests")
+		return
+	}
+	var err error
+	if tools, err = stacktest.Tools(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "preparing the rehearsal:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// commandType is the type of what runs on machines.
+const commandType = "command:remote:Command"
+
+// The life of a cluster on real machines, in the order in which people live it.
+func TestCluster(t *testing.T) {
+	c := newCluster(t)
+
+	t.Run("an engine that is killed during the joins leaves nothing that the next update cannot finish", func(t *testing.T) {
+		s := c.Open()
+		up := s.Command(t.Context(), s.Operation("up")...)
+		log, err := os.Create(filepath.Join(c.Dir, "killed.log"))
+		require.NoError(t, err)
+		up.Stdout, up.Stderr = log, log
+		require.NoError(t, up.Start())
+		joined := func() int {
+			calls, err := plugin.ReadTrace(c.Dir)
+			return len(slices.DeleteFunc(calls, func(call plugin.Call) bool {
+				return err != nil || call.Method != "Create" || call.Failed || !strings.Contains(call.URN, "::join-")
+			}))
+		}
+		deadline := time.Now().Add(15 * time.Minute)
+		for joined() < 3 && up.ProcessState == nil && time.Now().Before(deadline) {
+			time.Sleep(500 * time.Millisecond)
+		}
+		require.NoError(t, up.Process.Kill())
+		_ = up.Wait() // it was killed
+		n := joined()
+		require.GreaterOrEqual(t, n, 3, readFile(t, log.Name()))
+		require.Less(t, n, 13, "the joins were over before the engine was killed")
+		c.Must(c.Up())
+		c.connect()
+	})
+
+	t.Run("fourteen nodes are what the table says", func(t *testing.T) {
+		nodes := c.awaitReady(14, time.Minute)
+		resources, err := c.Open().Resources(t.Context())
+		require.NoError(t, err)
+		told := 0
+		for _, r := range resources {
+			name, isJoin := strings.CutPrefix(r.URN.Name(), "join-")
+			if initName, isInit := strings.CutPrefix(r.URN.Name(), "init-"); isInit {
+				name = initName
+			} else if !isJoin {
+				continue
+			}
+			told++
+			command, _ := r.Inputs["create"].(string)
+			node := nodes[name]
+			for _, label := range strings.Split(flag(command, "labels"), ",") {
+				key, value, _ := strings.Cut(label, "=")
+				assert.Equal(t, value, node.Metadata.Labels[key], "%s %s", name, key)
+			}
+			var want []string
+			if taints := flag(command, "taints"); taints != "" {
+				want = strings.Split(taints, ",")
+			}
+			if isJoin {
+				assert.Equal(t, flag(command, "provider-id"), node.Spec.ProviderID, name)
+			} else {
+				want = append(want, "node-role.kubernetes.io/control-plane=:NoSchedule")
+				assert.Regexp(t, `^aws:///ap-northeast-2a/i-[0-9a-f]{17}$`, node.Spec.ProviderID)
+			}
+			assert.ElementsMatch(t, want, node.taints(), name)
+			assert.Equal(t, "v1.36.4", node.Status.NodeInfo.KubeletVersion, name)
+		}
+		assert.Equal(t, 14, told)
+	})
+
+	t.Run("every node's pod reaches every other's, and a service by its name", func(t *testing.T) {
+		c.installProbes()
+		pairs, asked := c.unreachable()
+		assert.Empty(t, pairs)
+		assert.Equal(t, 14*13, asked)
+	})
+
+	t.Run("up again changes nothing", func(t *testing.T) {
+		assert.Empty(t, c.Steps())
+		c.Changes()
+		c.Must(c.Up())
+		assert.Empty(t, c.Changes())
+	})
+
+	t.Run("another comment in the scripts runs the commands again, and the cluster stays as it is", func(t *testing.T) {
+		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
+		c.Tools.Program = programWithAnotherComment(t)
+		c.Must(c.Up())
+		ran := c.Changes()
+		for _, name := range []string{"prepare-k8s-master", "prepare-k8s-redis", "init-k8s-master", "calico", "join-k8s-redis", "ready"} {
+			assert.Contains(t, ran, "Update "+commandType+" "+name)
+		}
+		c.same(t, nodes, probes)
+		c.Tools.Program = tools.Program
+		c.Must(c.Up())
+		c.same(t, nodes, probes)
+		c.Changes()
+	})
+
+	t.Run("one worker is removed: drained, deleted, ended; nothing else is touched", func(t *testing.T) {
+		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
+		c.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
+		c.Must(c.Up())
+		c.InOrder(c.Changes(), "Delete "+commandType+" leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis")
+		assert.NotContains(t, c.awaitReady(13, time.Minute), "k8s-redis")
+		assert.Equal(t, 13, c.running())
+		delete(nodes, "k8s-redis")
+		delete(probes, "k8s-redis")
+		c.same(t, nodes, probes)
+	})
+
+	t.Run("and comes back", func(t *testing.T) {
+		delete(c.Options.Config, "nodes")
+		c.Must(c.Up())
+		c.awaitReady(14, time.Minute)
+		c.awaitProbes()
+		pairs, _ := c.unreachable()
+		assert.Empty(t, pairs)
+		c.Changes()
+	})
+
+	t.Run("one worker's machine is replaced: its Node comes back with the new provider ID", func(t *testing.T) {
+		before := c.awaitReady(14, time.Minute)["k8s-redis"]
+		c.Must(c.Up("--replace", "**Instance::k8s-redis"))
+		after := c.awaitReady(14, time.Minute)["k8s-redis"]
+		assert.NotEqual(t, before.Spec.ProviderID, after.Spec.ProviderID)
+		assert.NotEqual(t, before.Metadata.UID, after.Metadata.UID)
+		assert.Empty(t, c.Steps())
+	})
+
+	t.Run("a machine that is rebooted comes back", func(t *testing.T) {
+		before := c.awaitReady(14, time.Minute)["k8s-postgresql"]
+		c.docker("restart", c.container("k8s-postgresql"))
+		require.Eventually(t, func() bool {
+			nodes, err := c.nodes()
+			node := nodes["k8s-postgresql"]
+			return err == nil && node.ready() && node.Metadata.UID == before.Metadata.UID
+		}, 3*time.Minute, 3*time.Second)
+		c.awaitProbes()
+		require.Eventually(t, func() bool {
+			pairs, _ := c.unreachable()
+			return len(pairs) == 0
+		}, 3*time.Minute, 5*time.Second)
+	})
+
+	t.Run("a control plane that was stopped comes back", func(t *testing.T) {
+		c.docker("stop", c.container("k8s-master"))
+		_, err := c.nodes()
+		require.Error(t, err, "the API answered without its machine")
+		c.docker("start", c.container("k8s-master"))
+		c.awaitReady(14, 5*time.Minute)
+		c.awaitProbes()
+		pairs, _ := c.unreachable()
+		assert.Empty(t, pairs)
+		assert.Empty(t, c.Steps())
+	})
+
+	t.Run("destroy leaves nothing, also when the control plane was killed first", func(t *testing.T) {
+		c.docker("kill", c.container("k8s-master"))
+		started := time.Now()
+		c.Must(c.Destroy())
+		t.Logf("destroy took %.1f s", time.Since(started).Seconds())
+		assert.Empty(t, c.Inventory())
+		c.nothingIsLeft()
+	})
+}
+
+// same checks that nodes and their probes are those of before: not registered anew, not restarted.
+func (c *cluster) same(t *testing.T, nodes map[string]node, probes map[string]pod) {
+	t.Helper()
+	nodesNow, probesNow := c.awaitReady(len(nodes), time.Minute), c.probes()
+	for name, before := range nodes {
+		assert.Equal(t, before.Metadata.UID, nodesNow[name].Metadata.UID, name)
+		assert.Equal(t, before.Status.NodeInfo.BootID, nodesNow[name].Status.NodeInfo.BootID, name)
+		assert.Equal(t, before.Metadata.Labels, nodesNow[name].Metadata.Labels, name)
+		assert.ElementsMatch(t, before.taints(), nodesNow[name].taints(), name)
+	}
+	for name, before := range probes {
+		assert.Equal(t, before.Metadata.UID, probesNow[name].Metadata.UID, name)
+		for _, container := range probesNow[name].Status.ContainerStatuses {
+			assert.Zero(t, container.RestartCount, name)
+		}
+	}
+}
+
+// flag reads a flag's value from a command line, as the program quotes it.
+func flag(command, name string) string {
+	found := regexp.MustCompile(`--` + name + ` ('([^']*)'|(\S*))`).FindStringSubmatch(command)
+	if found == nil {
+		return ""
+	}
+	return found[2] + found[3]
+}
+
+// programWithAnotherComment builds the program with a line more in the library that all scripts share.
+func programWithAnotherComment(t *testing.T) string {
+	t.Helper()
+	repo, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	lib := filepath.Join(repo, "cluster", "scripts", "lib.sh")
+	changed, overlay := filepath.Join(dir, "lib.sh"), filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(changed, []byte(readFile(t, lib)+"\n# Another comment.\n"), 0o600))
+	require.NoError(t, os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, lib, changed), 0o600))
+	program := filepath.Join(dir, "eco2")
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", program, ".")
+	build.Dir = repo
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return program
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(data)
+}
+
+// newCluster is a stack with the local settings whose machines are real; nothing exists yet, and nothing is
+// left when the test ends, whatever became of it.
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{World: stacktest.New(t, tools, "local", ""), t: t}
+	c.Options.Level = level.Rehearse
+	return c
+}
