@@ -229,6 +229,21 @@ func TestTheSweepComesAfterEverything(t *testing.T) {
 	})
 }
 
+// A bare cluster has all of the nodes, nothing in the cluster that needs its API, and a sweep all the same:
+// people make load balancers and volumes there too.
+func TestABareClusterHasNoPlatform(t *testing.T) {
+	values := settings(t, "dev")
+	values["eco2:platform"] = false
+	g, err := run("dev", values)
+	require.NoError(t, err)
+	assert.Len(t, g.ofType(instanceType), 14)
+	for _, r := range g.resources {
+		assert.False(t, strings.HasPrefix(r.Type, "kubernetes:") || r.Type == "pulumi:providers:kubernetes", r.URN)
+		assert.False(t, r.Name == "argocd" || strings.HasPrefix(r.Name, "crds-"), r.URN)
+	}
+	assert.True(t, g.dependsOn(g.named(t, commandType, "sweep"), g.named(t, commandType, "ready")))
+}
+
 func TestABlockedDestroyGivesUpSoon(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		for _, typ := range []string{"aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet", "aws:ec2/internetGateway:InternetGateway", groupType} {

@@ -29,13 +29,21 @@ func program(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := platform.New(ctx, c, i, k); err != nil {
+	made := i.Made
+	if c.Platform {
+		installed, err := platform.New(ctx, c, i, k)
+		if err != nil {
+			return err
+		}
+		made = append(made, installed...)
+		ctx.Export("argocdUrl", pulumi.String(cluster.ArgoCDURL(c)))
+	}
+	if err := k.Sweep(ctx, c.Protect, made); err != nil {
 		return err
 	}
 
 	ctx.Export("apiEndpoint", i.APIEndpoint())
 	ctx.Export("kubeconfig", k.Kubeconfig) // secret
-	ctx.Export("argocdUrl", pulumi.String(cluster.ArgoCDURL(c)))
 	ssh, nodes := pulumi.StringMap{}, pulumi.StringMap{}
 	for _, node := range i.Nodes {
 		ssh[node.Name] = pulumi.Sprintf("ssh %s@%s", c.SSH.User, node.PublicIP)

@@ -24,11 +24,12 @@ import (
 // Images and the first CNI start are most of it.
 const readyTimeout = "900"
 
-// Cluster is a cluster whose nodes are all Ready and which runs Argo CD.
+// Cluster is a cluster whose nodes are all Ready and which, where the stack has a platform, runs Argo CD.
 type Cluster struct {
 	// Kubeconfig is the administrator's. Secret.
 	Kubeconfig pulumi.StringOutput
-	// Ready is what anything waits for that needs the nodes, ArgoCD what needs its custom resources.
+	// Ready is what anything waits for that needs the nodes, ArgoCD what needs its custom resources; nil
+	// without a platform.
 	Ready, ArgoCD pulumi.Resource
 
 	host *Host
@@ -77,10 +78,15 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra) (*Cluster, error)
 	if err != nil {
 		return nil, err
 	}
-	if cluster.ArgoCD, err = cluster.argoCD(ctx, c); err != nil {
-		return nil, err
+	cluster.made = append(cluster.made, control, calico, cluster.Ready)
+	if c.Platform {
+		argoCD, err := cluster.argoCD(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		cluster.ArgoCD = argoCD
+		cluster.made = append(cluster.made, argoCD)
 	}
-	cluster.made = append(cluster.made, control, calico, cluster.Ready, cluster.ArgoCD)
 	return cluster, nil
 }
 

@@ -23,6 +23,8 @@ type Config struct {
 	Environment Environment
 	// Protect refuses `pulumi destroy` for the network and the control plane until it is lifted.
 	Protect bool
+	// Platform adds Argo CD and all that the platform declares to the bare cluster.
+	Platform bool
 
 	Region      string
 	Zones       []string
@@ -182,6 +184,7 @@ func (l *loader) load() Config {
 		Prefix:       "/" + l.ctx.Project() + "/" + l.ctx.Stack(),
 		Environment:  Environment(l.text("environment")),
 		Protect:      l.boolean("protect"),
+		Platform:     l.boolean("platform"),
 		Region:       l.text("region"),
 		Zones:        read[[]string](l, "zones", "a list of availability zones"),
 		Domain:       l.text("domain"),

@@ -3,6 +3,7 @@ package aws
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -33,9 +34,29 @@ var publicPools = []netip.Prefix{
 	netip.MustParsePrefix("198.18.0.0/15"),
 }
 
+// PublicPoolEnv names a network that public addresses come from instead: two accounts with real machines on one
+// host must not give out the same.
+const PublicPoolEnv = "ECO2_REHEARSAL_PUBLIC_POOL"
+
+func pools() ([]netip.Prefix, error) {
+	text := os.Getenv(PublicPoolEnv)
+	if text == "" {
+		return publicPools, nil
+	}
+	pool, err := netip.ParsePrefix(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", PublicPoolEnv, err)
+	}
+	return []netip.Prefix{pool}, nil
+}
+
 // takePublic gives out the lowest free public address.
 func (t tx) takePublic(owner address) (string, error) {
-	for _, pool := range publicPools {
+	from, err := pools()
+	if err != nil {
+		return "", err
+	}
+	for _, pool := range from {
 		for ip := pool.Addr().Next(); pool.Contains(ip.Next()); ip = ip.Next() {
 			var taken address
 			if ok, err := t.Get(publicIndex, ip.String(), &taken); err != nil {

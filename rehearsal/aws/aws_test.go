@@ -100,7 +100,8 @@ func (w *world) try(typ, name string, inputs in) (made, error) {
 	w.Helper()
 	checked, failures := w.check(typ, name, inputs)
 	require.Empty(w, failures)
-	id, out, err := w.cloud.kind(typ).Create(context.Background(), &plugin.Request{Type: typ, Name: name, Inputs: checked})
+	id, out, err := w.cloud.kind(typ).Create(context.Background(), &plugin.Request{
+		URN: resource.URN(typ + "::" + name), Type: typ, Name: name, Inputs: checked})
 	return made{typ, name, id, checked, out}, err
 }
 

@@ -94,6 +94,9 @@ func checkTags(tags resource.PropertyValue) (failures []plugin.Failure) {
 // when the program begins to say what is already so; order means nothing in lists of texts, and layout
 // nothing in JSON documents.
 func (k *kind) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, error) {
+	if err := k.known(r.ID); err != nil {
+		return plugin.Diff{}, err
+	}
 	olds, news := k.comparable(r.OldInputs, r.Inputs), k.comparable(r.Inputs, r.OldInputs)
 	diff := plugin.Compare(olds, news, nil)
 	for path, change := range diff.Changed {
@@ -174,7 +177,10 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 	var c *call
 	err := k.retry(ctx, r, "waiting for", func(t tx) error {
 		c = &call{tx: t, name: r.Name, in: r.Inputs.Mappable(), it: k.overlay(nil, nil, r.Inputs).Mappable()}
-		c.it["_name"], c.it["_region"] = r.Name, t.region
+		c.it["_name"], c.it["_region"], c.it[urnKey] = r.Name, t.region, string(r.URN)
+		if err := k.abandoned(t, r); err != nil {
+			return err
+		}
 		if err := k.create(c); err != nil {
 			return err
 		}
@@ -282,6 +288,9 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 			return nil
 		})
 	}
+	if err := k.known(r.ID); err != nil { // one that was made in part is updated without a diff
+		return nil, err
+	}
 	var c *call
 	op := Update
 	err := k.change(func(t tx) (err error) {
@@ -325,10 +334,9 @@ func plain(in resource.PropertyMap) object {
 
 // Delete implements plugin.Kind. What is gone already is fine.
 func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
-	already := false
-	err := k.retry(ctx, r, "still destroying; in use by", func(t tx) error {
-		old, err := t.get(k.name, r.ID)
-		if already = old == nil; err != nil || already {
+	var old object
+	err := k.retry(ctx, r, "still destroying; in use by", func(t tx) (err error) {
+		if old, err = t.get(k.name, r.ID); err != nil || old == nil {
 			return err
 		}
 		if k.remove != nil {
@@ -341,13 +349,12 @@ func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
 	if err != nil {
 		return k.failed(Delete, r.ID, err)
 	}
-	if !already {
-		if err := k.cloud.latency.Wait(ctx, Latency(k.typ, Delete)); err != nil {
-			return k.failed(Delete, r.ID, fmt.Errorf("waiting for completion: %w", err))
-		}
+	if old == nil {
+		old = remembered(r) // an earlier delete may have ended before it was real
+	} else if err := k.cloud.latency.Wait(ctx, Latency(k.typ, Delete)); err != nil {
+		return k.failed(Delete, r.ID, fmt.Errorf("waiting for completion: %w", err))
 	}
-	// Also of what is gone from the account: an earlier delete may have ended before this.
-	if err := k.real(ctx, gone(r)); err != nil {
+	if err := k.real(ctx, old); err != nil {
 		return k.failed(Delete, r.ID, err)
 	}
 	return nil

@@ -33,9 +33,66 @@ func (k *kind) partly(op Op, r *plugin.Request, o object, err error) error {
 	return &plugin.PartialError{ID: o.id(), Inputs: r.Inputs, Outputs: o.outputs(), Reason: k.failed(op, o.id(), err).Error()}
 }
 
-// gone is an object as the engine remembers it.
-func gone(r *plugin.Request) object {
+// remembered is an object as the engine remembers it, when the account has it no more.
+func remembered(r *plugin.Request) object {
 	o := object(r.State.MapRepl(nil, func(v resource.PropertyValue) (any, bool) { return nil, unknown(v) }))
 	o["id"] = r.ID
 	return o
+}
+
+// A create that boots a machine takes long enough to be killed, and what the engine never heard of it makes again.
+// So an object is kept under its URN until the engine names it by its id: whoever makes another one under that URN
+// takes the place of what a killed run left, as a call with the same client token does at AWS.
+const (
+	urnKey   = "_urn"
+	knownKey = "_known"
+)
+
+// abandoned removes what a killed run left under the URN of an object that is made again.
+func (k *kind) abandoned(t tx, r *plugin.Request) error {
+	if k.cloud.machines == nil || k.machines == nil {
+		return nil
+	}
+	found, err := t.where(k.name, urnKey, string(r.URN))
+	if err != nil {
+		return err
+	}
+	for _, o := range found {
+		if o.flag(knownKey) {
+			continue
+		}
+		if k.remove != nil {
+			if err := k.remove(&call{tx: t, name: r.Name, it: o, old: o}); err != nil {
+				return err
+			}
+		}
+		if err := t.drop(k.name, o.id()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// known notes that the engine has an object in its state.
+func (k *kind) known(id string) error {
+	if k.cloud.machines == nil || k.machines == nil {
+		return nil
+	}
+	noted := false
+	err := k.view(func(t tx) error {
+		o, err := t.get(k.name, id)
+		noted = o == nil || o.flag(knownKey)
+		return err
+	})
+	if err != nil || noted {
+		return err
+	}
+	return k.change(func(t tx) error {
+		o, err := t.get(k.name, id)
+		if err != nil || o == nil {
+			return err
+		}
+		o[knownKey] = true
+		return t.put(k.name, o)
+	})
 }

@@ -289,8 +289,12 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 	if err != nil {
 		return err
 	}
+	mirror := d.mirrorDir
+	if mirror == "" {
+		mirror = box.Labels[mirrorLabel]
+	}
 	sum := sha256.New()
-	_, _ = fmt.Fprintln(sum, image, d.mirrorDir, len(program)) // a hash takes everything
+	_, _ = fmt.Fprintln(sum, image, mirror, len(program)) // a hash takes everything
 	_, _ = sum.Write(program)
 	made := hex.EncodeToString(sum.Sum(nil))
 	if box.ID != "" && box.Labels[recipeLabel] != made {
@@ -303,7 +307,7 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 		return nil
 	}
 	if box.ID == "" {
-		if box.ID, err = d.createServices(ctx, n, image, binary, made); err != nil {
+		if box.ID, err = d.createServices(ctx, n, image, binary, mirror, made); err != nil {
 			return fmt.Errorf("making the services of %s: %w", n.ID, err)
 		}
 	}
@@ -313,17 +317,17 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 	return d.answers(ctx, n, box.ID)
 }
 
-func (d *Driver) createServices(ctx context.Context, n network, image, binary, made string) (id string, err error) {
+func (d *Driver) createServices(ctx context.Context, n network, image, binary, mirror, made string) (id string, err error) {
 	args := []string{"/usr/local/sbin/services", "--state", "/state", "--vpc", n.ID}
 	binds := []string{binary + ":/usr/local/sbin/services:ro", d.stateDir + ":/state:ro"}
-	if d.mirrorDir != "" {
+	if mirror != "" {
 		args = append(args, "--mirror", "/mirror", "--mirror-address", MirrorAddress)
-		binds = append(binds, d.mirrorDir+":/mirror:ro")
+		binds = append(binds, mirror+":/mirror:ro")
 	}
 	answer, err := d.docker.ContainerCreate(ctx,
 		&container.Config{
 			Image: image, Cmd: args, StopSignal: "SIGTERM",
-			Labels: map[string]string{Label: d.stateDir, idLabel: n.ID, nameLabel: "services", recipeLabel: made},
+			Labels: map[string]string{Label: d.stateDir, idLabel: n.ID, nameLabel: "services", recipeLabel: made, mirrorLabel: mirror},
 		},
 		// It gives itself the addresses that it serves on, and each answer its number of hops.
 		&container.HostConfig{CapAdd: []string{"NET_ADMIN"}, Binds: binds},

@@ -36,10 +36,11 @@ const (
 	// idLabel is what in the account a container or network stands for, nameLabel what people call it.
 	idLabel   = Label + ".id"
 	nameLabel = Label + ".name"
-	// recipeLabel is what a services container was made of.
+	// recipeLabel is what a services container was made of, mirrorLabel the directory that it serves.
 	recipeLabel = Label + ".recipe"
+	mirrorLabel = Label + ".mirror"
 
-	// MirrorEnv names the directory that the mirror serves. Without it, the machines have none.
+	// MirrorEnv names the directory that the mirror serves. A driver that is not told leaves the mirror as it is.
 	MirrorEnv = "ECO2_REHEARSAL_MIRROR"
 
 	// directory is where in the state directory the machines' own files are.
@@ -117,11 +118,11 @@ func (d *Driver) follow(ctx context.Context) (result outcome) {
 	if err != nil {
 		return outcome{faults: []fault{{err: err}}}
 	}
-	return d.make(ctx, w)
+	return d.converge(ctx, w)
 }
 
-// make makes what is wanted, and removes all else that is labelled. What fails for one machine stops no other.
-func (d *Driver) make(ctx context.Context, w wanted) (result outcome) {
+// converge makes what is wanted, and removes all else that is labelled. What fails for one machine stops no other.
+func (d *Driver) converge(ctx context.Context, w wanted) (result outcome) {
 	found, err := d.find(ctx)
 	if err != nil {
 		return outcome{faults: []fault{{err: err}}}
@@ -252,6 +253,31 @@ func inParallel[T any](list []T, do func(i int, v T)) {
 	_ = group.Wait() // do keeps its own errors
 }
 
+// Restore starts what the account says runs and does not, as after this host was rebooted, and returns when it has
+// booted.
+func Restore(ctx context.Context, stateDir string) error {
+	d, err := New(stateDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.docker.Close() }() // nothing was written
+	if networks, err := d.account.VPCs(); err != nil || len(networks) == 0 {
+		return err
+	}
+	result, err := d.rounds.do(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range result.faults {
+		errs = append(errs, f.err)
+	}
+	for _, box := range result.running {
+		errs = append(errs, d.booted(ctx, box))
+	}
+	return errors.Join(errs...)
+}
+
 // Remove takes away everything that the machines of a state directory have on this host: containers with their
 // disks, networks, addresses, translations. It needs no account.
 func Remove(ctx context.Context, stateDir string) error {
@@ -273,7 +299,7 @@ func Remove(ctx context.Context, stateDir string) error {
 	}
 	defer unlock()
 	var errs []error
-	for _, f := range d.make(ctx, wanted{}).faults {
+	for _, f := range d.converge(ctx, wanted{}).faults {
 		errs = append(errs, f.err)
 	}
 	return errors.Join(errs...)

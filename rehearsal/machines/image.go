@@ -16,10 +16,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/build"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 )
@@ -89,12 +91,30 @@ func buildImage(ctx context.Context, out io.Writer) error {
 	if err := readBuild(answer.Body); err != nil {
 		return fmt.Errorf("building the machine image: %w", err)
 	}
+	return removeOldImages(ctx, docker, tag)
+}
+
+// removeOldImages removes what other recipes made, unless a machine still runs on it.
+func removeOldImages(ctx context.Context, docker *client.Client, tag string) error {
+	name, _, _ := strings.Cut(tag, ":")
+	images, err := docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", name))})
+	if err != nil {
+		return fmt.Errorf("listing machine images: %w", err)
+	}
+	for _, i := range images {
+		if slices.Contains(i.RepoTags, tag) {
+			continue
+		}
+		if _, err := docker.ImageRemove(ctx, i.ID, image.RemoveOptions{PruneChildren: true}); err != nil && !cerrdefs.IsConflict(err) && !isNotFound(err) {
+			return fmt.Errorf("removing the old machine image %s: %w", i.ID, err)
+		}
+	}
 	return nil
 }
 
 func hasImage(ctx context.Context, docker *client.Client, tag string) (bool, error) {
 	_, err := docker.ImageInspect(ctx, tag)
-	if cerrdefs.IsNotFound(err) {
+	if isNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -163,6 +183,14 @@ func importBase(ctx context.Context, out io.Writer, docker *client.Client) error
 		return fmt.Errorf("finding the user's cache directory: %w", err)
 	}
 	cached := filepath.Join(cache, "eco2", strings.ReplaceAll(tag, ":", "-")+".tar.gz")
+	if err := os.MkdirAll(filepath.Dir(cached), 0o755); err != nil {
+		return fmt.Errorf("making the cache directory: %w", err)
+	}
+	unlock, err := lock(ctx, cached+".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if _, err := os.Stat(cached); errors.Is(err, fs.ErrNotExist) {
 		if err := debootstrap(ctx, out, cached); err != nil {
 			return err
@@ -189,9 +217,6 @@ func debootstrap(ctx context.Context, out io.Writer, file string) (err error) {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return fmt.Errorf("making the cache directory: %w", err)
-	}
 	// One that a killed run left is begun anew: debootstrap does not go on with half a system.
 	root := file + ".new.d"
 	if err := os.RemoveAll(root); err != nil {
@@ -199,11 +224,12 @@ func debootstrap(ctx context.Context, out io.Writer, file string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
 	say(out, "making the machines' Debian with debootstrap: a minute or two, once")
-	args := []string{"--variant=minbase", "--include=" + strings.Join(packages, ","), suite, root}
+	// What it mounts goes with its mount namespace: nothing is left to trip over, however it ends.
+	args := []string{"--mount", "debootstrap", "--variant=minbase", "--include=" + strings.Join(packages, ","), suite, root}
 	if mirror := debianMirror(ctx); mirror != "" {
 		args = append(args, mirror)
 	}
-	if err := command(ctx, "debootstrap", args...); err != nil {
+	if err := command(ctx, "unshare", args...); err != nil {
 		return err
 	}
 	if err := trim(root); err != nil {

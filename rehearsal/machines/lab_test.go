@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,8 +33,11 @@ type lab struct {
 
 type props = map[string]any
 
-// cidr keeps clear of what a stack of the same host has.
-const cidr = "10.77.0.0/16"
+// These keep clear of what a stack on the same host has.
+const (
+	cidr       = "10.77.0.0/16"
+	publicPool = "198.18.77.0/24"
+)
 
 // newLab prepares this host, and a VPC with a security group that admits SSH from the operator and all of itself.
 func newLab(t *testing.T) *lab {
@@ -44,10 +48,11 @@ func newLab(t *testing.T) *lab {
 	if testing.Short() {
 		t.Skip("machines take half a minute, and more for their first image")
 	}
+	t.Setenv(aws.PublicPoolEnv, publicPool)
 	require.NoError(t, Prepare(t.Context(), os.Stderr))
 	l := &lab{T: t}
 	state := t.TempDir()
-	l.buildServices(state)
+	l.installServices(state)
 	var err error
 	l.driver, err = New(state)
 	require.NoError(t, err)
@@ -65,7 +70,6 @@ func newLab(t *testing.T) *lab {
 	require.NoError(t, err)
 	authorized, err := ssh.NewPublicKey(public)
 	require.NoError(t, err)
-	l.avoidPublicAddresses()
 	l.create("aws:ec2/keyPair:KeyPair", "key", props{"keyName": "key", "publicKey": string(ssh.MarshalAuthorizedKey(authorized))})
 	l.vpc = l.create("aws:ec2/vpc:Vpc", "lab", props{"cidrBlock": cidr, "enableDnsHostnames": true, "tags": props{"Name": "lab"}})
 	l.create("aws:ec2/internetGateway:InternetGateway", "gateway", props{"vpcId": l.vpc})
@@ -77,20 +81,28 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// avoidPublicAddresses takes those that a stack on this host has: the first of its account.
-func (l *lab) avoidPublicAddresses() {
-	l.Helper()
-	for i := range 254 {
-		l.create("aws:ec2/eip:Eip", fmt.Sprint("taken-", i), props{"domain": "vpc"})
+// services is the binary for the services container, built once for all labs.
+var services = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "services-")
+	if err != nil {
+		return nil, err
 	}
-}
-
-func (l *lab) buildServices(state string) {
-	l.Helper()
-	build := exec.Command("go", "build", "-o", filepath.Join(state, "bin", "services"), "../cmd/services")
+	defer func() { _ = os.RemoveAll(dir) }() // a few megabytes in a temporary directory
+	binary := filepath.Join(dir, "services")
+	build := exec.Command("go", "build", "-o", binary, "../cmd/services")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	output, err := build.CombinedOutput()
-	require.NoError(l, err, string(output))
+	if output, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, output)
+	}
+	return os.ReadFile(binary)
+})
+
+func (l *lab) installServices(state string) {
+	l.Helper()
+	program, err := services()
+	require.NoError(l, err)
+	require.NoError(l, os.Mkdir(filepath.Join(state, "bin"), 0o755))
+	require.NoError(l, os.WriteFile(filepath.Join(state, "bin", "services"), program, 0o755))
 }
 
 // isClean verifies that nothing is left on this host.
@@ -118,7 +130,7 @@ func (l *lab) kind(typ string, in props) (plugin.Kind, *plugin.Request) {
 func (l *lab) tryCreate(typ, name string, in props) (string, error) {
 	l.Helper()
 	kind, r := l.kind(typ, in)
-	r.Name = name
+	r.Name, r.URN = name, resource.URN(typ+"::"+name)
 	checked, failures := kind.Check(l.Context(), r)
 	require.Empty(l, failures)
 	r.Inputs = checked

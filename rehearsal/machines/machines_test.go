@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"sync"
@@ -222,9 +223,17 @@ func TestAMachineThatDoesNotBootStaysInTheState(t *testing.T) {
 	var partial *plugin.PartialError
 	require.ErrorAs(t, err, &partial)
 	assert.NotEmpty(t, partial.ID)
-	assert.Contains(t, partial.Reason, "lab-a")
+	assert.Contains(t, partial.Reason, "running machine lab-a")
+	b := l.machine("b")
+	assert.Equal(t, "b", l.overSSH(b, "hostname"), "one machine's trouble is nobody else's")
 	l.delete(instanceType, partial.ID)
-	assert.Equal(t, "b", l.overSSH(l.machine("b"), "hostname"), "and is nobody else's trouble")
+
+	require.NoError(t, l.driver.files(b.ID).write("firewall.nft", "nonsense"))
+	box := l.box(b)
+	require.NoError(t, l.driver.docker.ContainerRestart(t.Context(), box, container.StopOptions{}))
+	err = l.driver.booted(t.Context(), box)
+	require.ErrorContains(t, err, "its first process ended with exit code 1")
+	assert.Contains(t, err.Error(), "firewall.nft:1", "with the end of what it printed")
 }
 
 func TestWhatWasStoppedOrRemovedByHandComesBack(t *testing.T) {
@@ -236,8 +245,7 @@ func TestWhatWasStoppedOrRemovedByHandComesBack(t *testing.T) {
 	found, err := l.driver.find(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, l.driver.docker.ContainerRemove(t.Context(), found.boxes[l.vpc].ID, container.RemoveOptions{Force: true}))
-	require.NoError(t, l.driver.Apply(t.Context(), a.ID))
-	require.NoError(t, l.driver.Apply(t.Context(), b.ID))
+	require.NoError(t, Restore(t.Context(), l.driver.stateDir))
 	assert.Equal(t, "a", l.overSSH(a, "hostname"))
 	assert.Equal(t, "b", l.overSSH(b, "hostname"))
 }
@@ -246,7 +254,7 @@ func TestAnInterruptedCreateIsFinishedLater(t *testing.T) {
 	l := newLab(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	kind, r := l.kind(instanceType, l.inputs("a"))
-	r.Name = "a"
+	r.Name, r.URN = "a", "a"
 	time.AfterFunc(300*time.Millisecond, cancel)
 	_, _, err := kind.Create(ctx, r)
 	var partial *plugin.PartialError
@@ -300,7 +308,8 @@ func TestMetadata(t *testing.T) {
 
 func TestTwoRehearsalsWithTheSameAddressesAreRefused(t *testing.T) {
 	l := newLab(t)
-	taken := netlink.Route{Dst: host(net.ParseIP("198.51.100.1")), Protocol: routeProtocol} // the next address there is
+	first := netip.MustParsePrefix(publicPool).Addr().Next().String()
+	taken := netlink.Route{Dst: host(net.ParseIP(first)), Protocol: routeProtocol}
 	loopback, err := netlink.LinkByName("lo")
 	require.NoError(t, err)
 	taken.LinkIndex = loopback.Attrs().Index
@@ -309,7 +318,7 @@ func TestTwoRehearsalsWithTheSameAddressesAreRefused(t *testing.T) {
 	require.NoError(t, netlink.RouteDel(&taken))
 	var partial *plugin.PartialError
 	require.ErrorAs(t, err, &partial)
-	assert.Contains(t, partial.Reason, "translating 198.51.100.1 for machine lab-a")
+	assert.Contains(t, partial.Reason, "translating "+first+" for machine lab-a")
 	assert.Contains(t, partial.Reason, "on the network device lo; destroy it first")
 	require.NoError(t, l.driver.Apply(t.Context(), partial.ID), "when the other one is gone, it works")
 	assert.Equal(t, "a", l.overSSH(l.instance(partial.ID), "hostname"))

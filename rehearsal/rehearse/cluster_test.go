@@ -165,6 +165,19 @@ func (c *cluster) awaitProbes() {
 	c.kubectl("rollout", "status", "daemonset/probe", "--timeout=240s")
 }
 
+// awaitReachable waits until every node's pod reaches every other's and the service: a Node can be Ready, as it
+// was when the control plane last knew it, before its pods and the cluster's DNS are.
+func (c *cluster) awaitReachable(within time.Duration) {
+	c.t.Helper()
+	var pairs []string
+	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(3 * time.Second) {
+		if pairs, _ = c.unreachable(); len(pairs) == 0 {
+			return
+		}
+	}
+	require.Empty(c.t, pairs, "not reached within %s", within)
+}
+
 // unreachable asks from every node's probe every other's, and the service's name, and returns the pairs that
 // do not work; asked counts those that were tried between two different nodes.
 func (c *cluster) unreachable() (pairs []string, asked int) {

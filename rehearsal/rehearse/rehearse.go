@@ -81,13 +81,17 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, e
 	}, nil
 }
 
-// Settings are what a stack says to reach the mirror, as values of stack.Options.Config.
+// Settings are what a stack says at this level, as values of stack.Options.Config.
 func (h Host) Settings() map[string]any {
 	sum := sha256.Sum256([]byte(h.Network))
-	return map[string]any{"mirror": map[string]any{
-		"files":  fmt.Sprintf("http://%s/files", machines.MirrorAddress),
-		"images": fmt.Sprintf("http://%s", machines.MirrorAddress),
-		// The stand-in is not what Calico's makers publish, and says so.
-		"sha256": map[string]any{"calico": hex.EncodeToString(sum[:])},
-	}}
+	return map[string]any{
+		// What the platform is made of is in no mirror yet.
+		"platform": false,
+		"mirror": map[string]any{
+			"files":  fmt.Sprintf("http://%s/files", machines.MirrorAddress),
+			"images": fmt.Sprintf("http://%s", machines.MirrorAddress),
+			// The stand-in is not what Calico's makers publish, and says so.
+			"sha256": map[string]any{"calico": hex.EncodeToString(sum[:])},
+		},
+	}
 }

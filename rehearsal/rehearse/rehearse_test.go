@@ -5,6 +5,8 @@ package rehearse
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +19,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/aws"
 	"eco2/rehearsal/level"
+	"eco2/rehearsal/machines"
 	"eco2/rehearsal/plugin"
 	"eco2/rehearsal/stacktest"
 	"eco2/rehearsal/toolchain"
@@ -44,8 +48,14 @@ const commandType = "command:remote:Command"
 // The life of a cluster on real machines, in the order in which people live it.
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
+	// What follows a failure would fail for that, slowly.
+	run := func(name string, step func(*testing.T)) {
+		if !t.Failed() {
+			t.Run(name, step)
+		}
+	}
 
-	t.Run("an engine that is killed during the joins leaves nothing that the next update cannot finish", func(t *testing.T) {
+	run("an engine that is killed during the joins leaves nothing that the next update cannot finish", func(t *testing.T) {
 		s := c.Open()
 		up := s.Command(t.Context(), s.Operation("up")...)
 		log, err := os.Create(filepath.Join(c.Dir, "killed.log"))
@@ -58,20 +68,26 @@ func TestCluster(t *testing.T) {
 				return err != nil || call.Method != "Create" || call.Failed || !strings.Contains(call.URN, "::join-")
 			}))
 		}
-		deadline := time.Now().Add(15 * time.Minute)
-		for joined() < 3 && up.ProcessState == nil && time.Now().Before(deadline) {
-			time.Sleep(500 * time.Millisecond)
+		ended := make(chan error, 1)
+		go func() { ended <- up.Wait() }()
+		for deadline := time.After(15 * time.Minute); joined() < 3; {
+			select {
+			case err := <-ended:
+				require.FailNow(t, "the update ended before the joins", "%v\n%s", err, readFile(t, log.Name()))
+			case <-deadline:
+				require.FailNow(t, "no three joins in 15 minutes", readFile(t, log.Name()))
+			case <-time.After(500 * time.Millisecond):
+			}
 		}
 		require.NoError(t, up.Process.Kill())
-		_ = up.Wait() // it was killed
+		<-ended
 		n := joined()
-		require.GreaterOrEqual(t, n, 3, readFile(t, log.Name()))
 		require.Less(t, n, 13, "the joins were over before the engine was killed")
 		c.Must(c.Up())
 		c.connect()
 	})
 
-	t.Run("fourteen nodes are what the table says", func(t *testing.T) {
+	run("fourteen nodes are what the table says", func(t *testing.T) {
 		nodes := c.awaitReady(14, time.Minute)
 		resources, err := c.Open().Resources(t.Context())
 		require.NoError(t, err)
@@ -106,21 +122,21 @@ func TestCluster(t *testing.T) {
 		assert.Equal(t, 14, told)
 	})
 
-	t.Run("every node's pod reaches every other's, and a service by its name", func(t *testing.T) {
+	run("every node's pod reaches every other's, and a service by its name", func(t *testing.T) {
 		c.installProbes()
 		pairs, asked := c.unreachable()
 		assert.Empty(t, pairs)
 		assert.Equal(t, 14*13, asked)
 	})
 
-	t.Run("up again changes nothing", func(t *testing.T) {
+	run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, c.Steps())
 		c.Changes()
 		c.Must(c.Up())
 		assert.Empty(t, c.Changes())
 	})
 
-	t.Run("another comment in the scripts runs the commands again, and the cluster stays as it is", func(t *testing.T) {
+	run("another comment in the scripts runs the commands again, and the cluster stays as it is", func(t *testing.T) {
 		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
 		c.Tools.Program = programWithAnotherComment(t)
 		c.Must(c.Up())
@@ -135,19 +151,19 @@ func TestCluster(t *testing.T) {
 		c.Changes()
 	})
 
-	t.Run("one worker is removed: drained, deleted, ended; nothing else is touched", func(t *testing.T) {
+	run("one worker is removed: drained, deleted, ended; nothing else is touched", func(t *testing.T) {
 		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
 		c.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
 		c.Must(c.Up())
 		c.InOrder(c.Changes(), "Delete "+commandType+" leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis")
 		assert.NotContains(t, c.awaitReady(13, time.Minute), "k8s-redis")
-		assert.Equal(t, 13, c.running())
+		assert.Len(t, c.machines(), 13)
 		delete(nodes, "k8s-redis")
 		delete(probes, "k8s-redis")
 		c.same(t, nodes, probes)
 	})
 
-	t.Run("and comes back", func(t *testing.T) {
+	run("and comes back", func(t *testing.T) {
 		delete(c.Options.Config, "nodes")
 		c.Must(c.Up())
 		c.awaitReady(14, time.Minute)
@@ -157,7 +173,7 @@ func TestCluster(t *testing.T) {
 		c.Changes()
 	})
 
-	t.Run("one worker's machine is replaced: its Node comes back with the new provider ID", func(t *testing.T) {
+	run("one worker's machine is replaced: its Node comes back with the new provider ID", func(t *testing.T) {
 		before := c.awaitReady(14, time.Minute)["k8s-redis"]
 		c.Must(c.Up("--replace", "**Instance::k8s-redis"))
 		after := c.awaitReady(14, time.Minute)["k8s-redis"]
@@ -166,35 +182,67 @@ func TestCluster(t *testing.T) {
 		assert.Empty(t, c.Steps())
 	})
 
-	t.Run("a machine that is rebooted comes back", func(t *testing.T) {
+	run("without the group's rule for itself nodes do not reach each other, and with it the cluster heals", func(t *testing.T) {
+		c.revokeSelfRule()
+		redis := c.probes()["k8s-redis"].Metadata.Name
+		_, err := c.try("", "exec", redis, "--request-timeout=15s", "--", "/probe", "ask", "127.0.0.1")
+		require.ErrorContains(t, err, ":10250", "the API server must not reach a kubelet")
+		// The control plane's own kubelet is on its own machine.
+		var addresses []string
+		for node, pod := range c.probes() {
+			if node != "k8s-master" {
+				addresses = append(addresses, pod.Status.PodIP)
+			}
+		}
+		master := c.probes()["k8s-master"].Metadata.Name
+		answers := c.kubectl(append([]string{"exec", master, "--", "/probe", "ask"}, addresses...)...)
+		assert.Equal(t, 13, strings.Count(answers, "error: "), answers)
+
+		c.Must(c.Pulumi("refresh", "--yes", "--skip-preview"))
+		c.Must(c.Up())
+		c.awaitReady(14, 3*time.Minute)
+		c.awaitReachable(3 * time.Minute)
+		assert.Empty(t, c.Steps())
+	})
+
+	run("SSH is open to the administrator alone", func(t *testing.T) {
+		public := net.JoinHostPort(c.machines()["k8s-redis"].PublicIP, "22")
+		conn, err := net.DialTimeout("tcp", public, 5*time.Second)
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+		// This host's own address in the network, from which nobody was let in.
+		outside := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 76, 0, 1)}}
+		_, err = outside.DialContext(t.Context(), "tcp", public)
+		var timeout net.Error
+		require.ErrorAs(t, err, &timeout)
+		assert.True(t, timeout.Timeout(), "a packet that is dropped is not answered: %v", err)
+	})
+
+	run("a machine that is rebooted comes back", func(t *testing.T) {
 		before := c.awaitReady(14, time.Minute)["k8s-postgresql"]
-		c.docker("restart", c.container("k8s-postgresql"))
+		c.docker("restart", "k8s-postgresql")
 		require.Eventually(t, func() bool {
 			nodes, err := c.nodes()
 			node := nodes["k8s-postgresql"]
 			return err == nil && node.ready() && node.Metadata.UID == before.Metadata.UID
 		}, 3*time.Minute, 3*time.Second)
 		c.awaitProbes()
-		require.Eventually(t, func() bool {
-			pairs, _ := c.unreachable()
-			return len(pairs) == 0
-		}, 3*time.Minute, 5*time.Second)
+		c.awaitReachable(3 * time.Minute)
 	})
 
-	t.Run("a control plane that was stopped comes back", func(t *testing.T) {
-		c.docker("stop", c.container("k8s-master"))
+	run("a control plane that was stopped comes back", func(t *testing.T) {
+		c.docker("stop", "k8s-master")
 		_, err := c.nodes()
 		require.Error(t, err, "the API answered without its machine")
-		c.docker("start", c.container("k8s-master"))
+		c.docker("start", "k8s-master")
 		c.awaitReady(14, 5*time.Minute)
 		c.awaitProbes()
-		pairs, _ := c.unreachable()
-		assert.Empty(t, pairs)
+		c.awaitReachable(3 * time.Minute)
 		assert.Empty(t, c.Steps())
 	})
 
-	t.Run("destroy leaves nothing, also when the control plane was killed first", func(t *testing.T) {
-		c.docker("kill", c.container("k8s-master"))
+	run("destroy leaves nothing, also when the control plane was killed first", func(t *testing.T) {
+		c.docker("kill", "k8s-master")
 		started := time.Now()
 		c.Must(c.Destroy())
 		t.Logf("destroy took %.1f s", time.Since(started).Seconds())
@@ -260,6 +308,85 @@ func readFile(t *testing.T, path string) string {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{World: stacktest.New(t, tools, "local", ""), t: t}
-	c.Options.Level = level.Rehearse
+	// Not a temporary directory: a test that was killed leaves machines, which the next run finds there.
+	c.Dir = filepath.Join(c.Options.Repo, ".rehearsal", "test")
+	c.Options.StateDir = c.Dir
+	require.NoError(t, machines.Remove(t.Context(), c.Dir))
+	require.NoError(t, os.RemoveAll(c.Dir))
+	require.NoError(t, os.MkdirAll(c.Dir, 0o755))
+	host, err := Prepare(t.Context(), c.Options.Repo, c.Dir, os.Stderr)
+	require.NoError(t, err)
+	c.binary = host.Kubectl
+	// Clear of what `make up` may have running beside this.
+	c.Options.Level, c.Options.Environ = level.Rehearse, slices.Concat(host.Environ, []string{aws.PublicPoolEnv + "=198.18.1.0/24"})
+	maps.Copy(c.Options.Config, host.Settings())
+	c.Options.Config["vpcCidr"] = "10.76.0.0/16"
+	t.Cleanup(func() {
+		// The test's own context has ended.
+		assert.NoError(t, machines.Remove(context.Background(), c.Dir))
+	})
 	return c
+}
+
+// revokeSelfRule takes the rule away behind the engine's back, as somebody would in AWS's console.
+func (c *cluster) revokeSelfRule() {
+	c.t.Helper()
+	account := aws.Open(c.Dir)
+	groups, err := account.Groups()
+	require.NoError(c.t, err)
+	require.Len(c.t, groups, 1)
+	rules, err := account.Rules(groups[0].ID)
+	require.NoError(c.t, err)
+	self := slices.IndexFunc(rules, func(r aws.Rule) bool { return r.ReferencedGroupID == groups[0].ID })
+	require.GreaterOrEqual(c.t, self, 0)
+	driver, err := machines.New(c.Dir)
+	require.NoError(c.t, err)
+	provider, err := aws.New(c.Dir, driver)
+	require.NoError(c.t, err)
+	rule := provider.Kinds("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule")
+	require.NoError(c.t, rule.Delete(c.t.Context(), &plugin.Request{ID: rules[self].ID, Name: "self"}))
+}
+
+// machines are those that run for the stack, by the names of their nodes.
+func (c *cluster) machines() map[string]machines.Machine {
+	c.t.Helper()
+	list, err := machines.List(c.t.Context(), c.Dir)
+	require.NoError(c.t, err)
+	found := map[string]machines.Machine{}
+	for _, m := range list {
+		if node, ok := strings.CutPrefix(m.Name, "eco2-local-"); ok {
+			found[node] = m
+		}
+	}
+	return found
+}
+
+// docker does what somebody might do to a machine behind everybody's back.
+func (c *cluster) docker(what, node string) {
+	c.t.Helper()
+	m, ok := c.machines()[node]
+	require.True(c.t, ok, "there is no machine %s", node)
+	out, err := exec.CommandContext(c.t.Context(), "docker", what, m.Container).CombinedOutput()
+	require.NoError(c.t, err, string(out))
+}
+
+// nothingIsLeft checks that Docker and this host have nothing of the stack any more.
+func (c *cluster) nothingIsLeft() {
+	c.t.Helper()
+	for _, kind := range []string{"container", "network", "volume"} {
+		args := []string{kind, "ls", "--quiet", "--filter", "label=" + machines.Label + "=" + c.Dir}
+		if kind == "container" {
+			args = append(args, "--all")
+		}
+		out, err := exec.CommandContext(c.t.Context(), "docker", args...).CombinedOutput()
+		require.NoError(c.t, err, string(out))
+		assert.Empty(c.t, string(out), kind)
+	}
+	mounts := readFile(c.t, "/proc/mounts")
+	assert.NotContains(c.t, mounts, c.Dir)
+	links, err := net.Interfaces()
+	require.NoError(c.t, err)
+	for _, link := range links {
+		assert.NotRegexp(c.t, `^eco2-`, link.Name)
+	}
 }

@@ -40,7 +40,6 @@ type Stack struct {
 	Project string
 
 	tools   toolchain.Toolchain
-	level   level.Level
 	dir     string
 	environ []string
 }
@@ -70,7 +69,7 @@ func Open(ctx context.Context, name string, tools toolchain.Toolchain, o Options
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{Name: name, StateDir: o.StateDir, tools: tools, level: o.Level, dir: filepath.Join(o.StateDir, "stacks", name)}
+	s := &Stack{Name: name, StateDir: o.StateDir, tools: tools, dir: filepath.Join(o.StateDir, "stacks", name)}
 	s.environ = append(tools.Environ(o.StateDir),
 		"PULUMI_CONFIG_PASSPHRASE="+secrets.Passphrase,
 		hosts.OperatorEnv+"="+hosts.DefaultOperator,
@@ -190,22 +189,12 @@ func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway)
 // Secret is a value of Options.Config that is encrypted.
 type Secret string
 
-// platform is where, in the program, the cluster ends and what runs on it begins. A rehearsal with real
-// machines leaves it out, with all that depends on it: its images and charts are in no mirror yet.
-var platform = []string{"**::argocd", "**::crds-*", "**pulumi:providers:kubernetes::kubernetes"}
-
 // Operation is the command line of an up, a preview or a destroy of this stack. Nobody is asked: what an up
 // or a destroy would do is for a preview to show.
 func (s *Stack) Operation(name string, more ...string) []string {
 	args := []string{name, "--parallel", parallel, "--stack", s.Name}
 	if name != "preview" {
 		args = append(args, "--yes", "--skip-preview")
-	}
-	if s.level == level.Rehearse && name != "destroy" {
-		for _, pattern := range platform {
-			args = append(args, "--exclude", pattern)
-		}
-		args = append(args, "--exclude-dependents")
 	}
 	return append(args, more...)
 }

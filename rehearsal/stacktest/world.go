@@ -155,6 +155,7 @@ func InCluster(changes []string) []string {
 	return found
 }
 
+// Inventory is what the model of AWS has.
 func (w *World) Inventory() aws.Inventory {
 	w.t.Helper()
 	inventory, err := aws.Open(w.Dir).Inventory()

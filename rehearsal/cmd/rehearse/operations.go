@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"eco2/rehearsal/level"
+	"eco2/rehearsal/machines"
 	"eco2/rehearsal/stack"
 	"eco2/rehearsal/timeline"
 )
@@ -25,6 +26,11 @@ func (r *run) up() *cobra.Command {
 			s, err := r.open(ctx)
 			if err != nil {
 				return err
+			}
+			if r.level == level.Rehearse {
+				if err := machines.Restore(ctx, r.stateDir()); err != nil {
+					return fmt.Errorf("starting the machines that were stopped: %w", err)
+				}
 			}
 			events := filepath.Join(r.stateDir(), "events."+s.Name+".json")
 			if err := os.Remove(events); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -13,52 +15,76 @@ import (
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/command/hosts"
+	"eco2/rehearsal/level"
+	"eco2/rehearsal/machines"
 )
 
 func (r *run) status() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Show what the models hold: machines, clusters, releases, and all else in the account",
+		Short: "Show what exists: machines, clusters, and all else in the account",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return printStatus(os.Stdout, r.state)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			exists, err := r.printMachines(cmd.Context(), os.Stdout)
+			if err != nil || !exists || r.level == level.Simulate {
+				return err
+			}
+			return r.printCluster(cmd.Context(), os.Stdout)
 		},
 	}
 }
 
-func printStatus(out io.Writer, stateDir string) error {
-	account := aws.Open(stateDir)
+// printMachines shows what the model of AWS has and, where the machines are models too, what they hold; exists
+// is whether it has anything.
+func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, err error) {
+	account := aws.Open(r.stateDir())
 	inventory, err := account.Inventory()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if len(inventory) == 0 {
 		_, err := fmt.Fprintln(out, "Nothing exists: the model of AWS is empty. `make up` brings a stack up.")
-		return err
+		return false, err
 	}
 	t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
 
 	instances, err := account.Instances()
 	if err != nil {
-		return err
+		return false, err
+	}
+	containers := map[string]string{}
+	if r.level == level.Rehearse {
+		list, err := machines.List(ctx, r.stateDir())
+		if err != nil {
+			return false, err
+		}
+		for _, m := range list {
+			containers[m.InstanceID] = m.Container + " " + m.State
+		}
 	}
 	slices.SortFunc(instances, func(a, b aws.Instance) int { return strings.Compare(a.Name(), b.Name()) })
-	t.row("MACHINE (model)", "INSTANCE", "TYPE", "STATE", "ZONE", "PRIVATE", "PUBLIC")
+	t.row("MACHINE", "INSTANCE", "TYPE", "STATE", "ZONE", "PRIVATE", "PUBLIC", "CONTAINER")
 	for _, i := range instances {
-		t.row(i.Name(), i.ID, i.Type, i.State, i.AvailabilityZone, i.PrivateIP, i.PublicIP)
+		container := containers[i.ID]
+		if container == "" {
+			container = "(model)"
+		}
+		t.row(i.Name(), i.ID, i.Type, i.State, i.AvailabilityZone, i.PrivateIP, i.PublicIP, container)
 	}
 
-	simulated, err := hosts.New(stateDir, hosts.OpenAccount(stateDir))
-	if err != nil {
-		return err
-	}
-	clusters, err := simulated.Clusters()
-	if err != nil {
-		return err
-	}
-	for _, running := range clusters {
-		if err := t.cluster(running); err != nil {
-			return err
+	if r.level == level.Simulate {
+		simulated, err := hosts.New(r.stateDir(), hosts.OpenAccount(r.stateDir()))
+		if err != nil {
+			return false, err
+		}
+		clusters, err := simulated.Clusters()
+		if err != nil {
+			return false, err
+		}
+		for _, running := range clusters {
+			if err := t.cluster(running); err != nil {
+				return false, err
+			}
 		}
 	}
 
@@ -68,7 +94,30 @@ func printStatus(out io.Writer, stateDir string) error {
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {
 		t.row(kind, fmt.Sprint(counts[kind]))
 	}
-	return t.Flush()
+	return true, t.Flush()
+}
+
+// printCluster shows what the real cluster says of itself.
+func (r *run) printCluster(ctx context.Context, out io.Writer) error {
+	s, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	kubectl, kubeconfig, err := r.administrator(ctx, s)
+	if err != nil {
+		_, err := fmt.Fprintf(out, "\nStack %s has no cluster yet.\n", s.Name)
+		return err
+	}
+	for _, what := range []string{"nodes", "pods"} {
+		_, _ = fmt.Fprintln(out) // what follows fails if this does
+		cmd := exec.CommandContext(ctx, kubectl, "get", what, "--all-namespaces", "--output=wide", "--request-timeout=10s")
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("asking the cluster of stack %s for its %s: %w", s.Name, what, err)
+		}
+	}
+	return nil
 }
 
 func (t *table) cluster(running hosts.Running) error {
