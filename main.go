@@ -29,17 +29,11 @@ func program(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	made := i.Made
 	if c.Platform {
-		installed, err := platform.New(ctx, c, i, k)
-		if err != nil {
+		if err := platform.New(ctx, c, i, k); err != nil {
 			return err
 		}
-		made = append(made, installed...)
 		ctx.Export("argocdUrl", pulumi.String(cluster.ArgoCDURL(c)))
-	}
-	if err := k.Sweep(ctx, c.Protect, made); err != nil {
-		return err
 	}
 
 	ctx.Export("apiEndpoint", i.APIEndpoint())

@@ -20,12 +20,12 @@ type Platform struct {
 	cluster *cluster.Cluster
 	// objects are the options of every object in the cluster.
 	objects []pulumi.ResourceOption
-	// made is everything of the platform.
+	// made is everything of the platform, which the sweep comes after and so, on destroy, before.
 	made []pulumi.Resource
 }
 
-// New declares the platform and returns all of it.
-func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluster) (made []pulumi.Resource, err error) {
+// New declares the platform and, after all of it, the sweep.
+func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluster) error {
 	provider, err := kubernetes.NewProvider(ctx, "kubernetes", &kubernetes.ProviderArgs{
 		Kubeconfig: k.Kubeconfig,
 		// Without an identity of its own, every new kubeconfig would be another cluster, and everything
@@ -36,7 +36,7 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 		DeleteUnreachable: pulumi.Bool(true),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("configuring Kubernetes: %w", err)
+		return fmt.Errorf("configuring Kubernetes: %w", err)
 	}
 	p := &Platform{config: c, infra: i, cluster: k, objects: []pulumi.ResourceOption{
 		pulumi.Provider(provider),
@@ -46,16 +46,16 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 	}}
 	crds, err := p.installCRDs(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 
 	namespaces, err := p.namespaces(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	storage, err := p.storageClass(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 
 	releases := map[string]*Release{}
@@ -63,58 +63,58 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 		after = append(after, k.Ready, k.ArgoCD, namespaces[chart.Namespace])
 		after = append(after, i.Granted...)
 		after = append(after, crds[chart.Release])
-		installed, err := newRelease(ctx, chart, c.Mirror, p.with(after...)...)
+		made, err := newRelease(ctx, chart, c.Mirror, p.with(after...)...)
 		if err != nil {
 			return err
 		}
-		releases[chart.Release] = installed
-		p.made = append(p.made, installed)
+		releases[chart.Release] = made
+		p.made = append(p.made, made)
 		return nil
 	}
 
 	if err := release(p.loadBalancerController()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := release(p.ebsCSIDriver(), storage); err != nil {
-		return nil, err
+		return err
 	}
 	if err := release(p.externalSecrets()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := release(p.redisOperator()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := release(p.rabbitMQOperator()); err != nil {
-		return nil, err
+		return err
 	}
 	store, err := p.secretStore(ctx, releases["external-secrets"])
 	if err != nil {
-		return nil, err
+		return err
 	}
 	grafana, err := p.grafanaSecret(ctx, store, namespaces[monitoring])
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// Its volumes need the driver, Grafana its password.
 	if err := release(p.prometheusStack(), releases["aws-ebs-csi-driver"], grafana); err != nil {
-		return nil, err
+		return err
 	}
 	if err := release(p.externalDNS()); err != nil {
-		return nil, err
+		return err
 	}
 
 	if err := p.networkPolicies(ctx, namespaces); err != nil {
-		return nil, err
+		return err
 	}
 	if c.Domain != "" {
 		if err := p.argoCDIngress(ctx, releases["aws-load-balancer-controller"], releases["external-dns"]); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := p.rootApplication(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return p.made, nil
+	return k.Sweep(ctx, c.Protect, append(p.made, i.Made...))
 }
 
 // with are the options of an object that comes after others.

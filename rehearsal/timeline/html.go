@@ -9,7 +9,7 @@ import (
 
 // Sizes of the drawing in pixels.
 const (
-	labelWidth = 260
+	labelWidth = 290
 	chartWidth = 900
 	rowHeight  = 16
 )
