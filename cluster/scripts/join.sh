@@ -125,14 +125,17 @@ main() {
   fi
   if [[ $state == joined ]]; then
     step "$node is in the cluster already"
+    reconcile "$node" "$labels" "$taints"
   else
     # Left by a machine that this one replaced, or by a join that did not finish.
     kubectl delete node "$node" --ignore-not-found >/dev/null
     step "joining $node"
     join
     retry 120 registered || die "$node has joined but no Node appeared; see 'journalctl -u kubelet' there"
+    # It registered with its labels and taints: asking for each again would be most of what a join costs the
+    # control plane, thirteen times at once.
+    remember "$node" "$labels" "$taints"
   fi
-  reconcile "$node" "$labels" "$taints"
   step "$node is in the cluster"
 }
 

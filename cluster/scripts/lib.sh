@@ -137,7 +137,12 @@ reconcile() {
   step "reconciling labels and taints of $node"
   reconcile_labels "$node" "$2"
   reconcile_taints "$node" "$3"
-  kubectl annotate --overwrite node "$node" "eco2.io/labels=$2" "eco2.io/taints=$3" >/dev/null
+  remember "$@"
+}
+
+# remember NODE LABELS TAINTS: that the node has these from us, for the next reconcile.
+remember() {
+  kubectl annotate --overwrite node "$1" "eco2.io/labels=$2" "eco2.io/taints=$3" >/dev/null
 }
 
 reconcile_labels() { # NODE LABELS
