@@ -132,8 +132,8 @@ main() {
     step "joining $node"
     join
     retry 120 registered || die "$node has joined but no Node appeared; see 'journalctl -u kubelet' there"
-    # It registered with its labels and taints: asking for each again would be most of what a join costs the
-    # control plane, thirteen times at once.
+    # It registered with its labels and taints: to set each again would only load
+    # the control plane, thirteen times at once.
     remember "$node" "$labels" "$taints"
   fi
   step "$node is in the cluster"

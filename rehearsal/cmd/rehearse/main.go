@@ -136,10 +136,13 @@ func (r *run) clean() *cobra.Command {
 		Short: "Remove the machines, whatever the models say",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if r.level != level.Rehearse {
-				return nil // what a simulation leaves is in its state directory
+			// Those of `make up`, and of tests that were killed. What a simulation leaves is files alone.
+			for _, dir := range []string{string(level.Rehearse), "test"} {
+				if err := machines.Remove(cmd.Context(), filepath.Join(r.state, dir)); err != nil {
+					return err
+				}
 			}
-			return machines.Remove(cmd.Context(), r.stateDir())
+			return nil
 		},
 	}
 }
