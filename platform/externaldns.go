@@ -9,9 +9,11 @@ func (p *Platform) externalDNS() Chart {
 		"provider": pulumi.Map{"name": pulumi.String("aws")},
 		"sources":  pulumi.ToStringArray([]string{"ingress"}),
 		// With "sync" a record goes when its Ingress goes; the ownership records keep others' safe.
-		"policy":     pulumi.String("sync"),
-		"registry":   pulumi.String("txt"),
-		"txtOwnerId": pulumi.String(p.config.Name),
+		"policy": pulumi.String("sync"),
+		// As soon as an Ingress comes or goes, not within a minute: a destroy has no minute.
+		"triggerLoopOnEvent": pulumi.Bool(true),
+		"registry":           pulumi.String("txt"),
+		"txtOwnerId":         pulumi.String(p.config.Name),
 		// Cannot change later without orphans. The record's type is in it, for the apex has room for one TXT.
 		"txtPrefix":    pulumi.String("edns-%{record_type}."),
 		"env":          pulumi.Array{pulumi.Map{"name": pulumi.String("AWS_DEFAULT_REGION"), "value": pulumi.String(p.config.Region)}},

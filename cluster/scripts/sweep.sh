@@ -3,7 +3,7 @@
 # The first step of destroying the cluster. What controllers inside it made in
 # AWS, load balancers and volumes, is in no state of ours, and blocks or outlives
 # the VPC. So this deletes the objects that asked for it while their controllers
-# live, names each, and waits until the controllers have let go.
+# live, names each, and waits until the controllers have let go: of DNS records too.
 #
 # Needs --timeout SECONDS for all of it.
 
@@ -11,6 +11,10 @@ set -euo pipefail
 
 # One slow answer must not use up the time for everything.
 export KUBECTL_LIMIT=15
+# Seconds that a destroy waits for DNS records, of which it cannot know whether they are gone.
+readonly DNS_LIMIT=20
+# The Service and the port of the chart, through the API server.
+readonly DNS_METRICS=/api/v1/namespaces/platform-system/services/external-dns:7979/proxy/metrics
 readonly WAY_OUT="see docs/operations.md, 'Destroy is blocked'"
 
 # Operators that would bring back the workloads which hold volumes.
@@ -93,11 +97,31 @@ remaining() {
     volumes | name_each persistentvolume
 }
 
+# How many names external-dns knows of; fails where it does not run or cannot be asked.
+dns_names() {
+  kubectl get --raw="$DNS_METRICS" 2>/dev/null | awk '$1 == "external_dns_source_endpoints_total" { print int($2) }'
+}
+
+# external-dns hears of an Ingress that is gone, and must live to take its records away.
+let_dns_follow() {
+  local names
+  until names=$(dns_names) && [[ $names == 0 ]]; do
+    ((SECONDS < $1 + DNS_LIMIT)) || {
+      step "note: external-dns has not followed in ${DNS_LIMIT}s; records may be left, see docs/operations.md, 'Finding leftovers'"
+      return
+    }
+    sleep 1
+  done
+  sleep 2 # its call to Route 53, which comes after that number
+  step 'external-dns has taken its records away'
+}
+
 main() {
-  local timeout left
+  local timeout left names
   flags timeout -- "$@"
   retry 10 api_ready ||
     die "the cluster's API does not answer, so what it made in AWS (load balancers, volumes) cannot be deleted through it; $WAY_OUT"
+  names=$(dns_names) || names=
   stop_argocd
   # What cannot be deleted now is tried again, and named if it stays.
   delete_causes || true
@@ -108,6 +132,7 @@ main() {
     sleep 3
     delete_causes || true
   done
+  ((${names:-0} == 0)) || let_dns_follow "$SECONDS"
   step 'nothing that the cluster made in AWS is left'
 }
 

@@ -11,13 +11,8 @@ import (
 	"eco2/rehearsal/store"
 )
 
-const (
-	// StateFile is the account's file in a rehearsal's state directory.
-	StateFile = "aws.db"
-	// LoadBalancerKind is under which load balancers are kept. No program makes one: the cluster's
-	// controllers do, and tests plant them.
-	LoadBalancerKind = "loadbalancer"
-)
+// StateFile is the account's file in a rehearsal's state directory.
+const StateFile = "aws.db"
 
 // Account is everything that exists in AWS, of all stacks of a rehearsal. Several processes may use it.
 type Account struct {
@@ -110,15 +105,6 @@ type Parameter struct {
 	Version       float64 `json:"version"`
 }
 
-// LoadBalancer is one that a controller made.
-type LoadBalancer struct {
-	ARN              string   `json:"id"`
-	Name             string   `json:"name"`
-	VPCID            string   `json:"vpcId"`
-	SubnetIDs        []string `json:"subnetIds"`
-	SecurityGroupIDs []string `json:"securityGroupIds"`
-}
-
 func all[T any](a *Account, kind string) (list []T, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		return store.Each(t, kind, func(_ string, v T) error {
@@ -143,21 +129,6 @@ func (a *Account) Groups() ([]Group, error) { return all[Group](a, "securityGrou
 
 // Parameters lists the parameters of all regions.
 func (a *Account) Parameters() ([]Parameter, error) { return all[Parameter](a, "parameter") }
-
-// LoadBalancers lists all load balancers.
-func (a *Account) LoadBalancers() ([]LoadBalancer, error) {
-	return all[LoadBalancer](a, LoadBalancerKind)
-}
-
-// PutLoadBalancer makes or changes a load balancer.
-func (a *Account) PutLoadBalancer(b LoadBalancer) error {
-	return a.store.Update(func(t *store.Tx) error { return t.Put(LoadBalancerKind, b.ARN, b) })
-}
-
-// DeleteLoadBalancer removes one; it need not exist.
-func (a *Account) DeleteLoadBalancer(arn string) error {
-	return a.store.Update(func(t *store.Tx) error { return t.Delete(LoadBalancerKind, arn) })
-}
 
 // ReleaseImage publishes an image for look-ups and instances, in every region.
 func (a *Account) ReleaseImage(i Image) error {
@@ -185,6 +156,18 @@ func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error
 		return err
 	})
 	return pair, ok, err
+}
+
+// SetInstanceState stops an instance behind everybody's back, or starts it again: "stopped", "running".
+func (a *Account) SetInstanceState(id, state string) error {
+	return a.store.Update(func(t *store.Tx) error {
+		o, err := tx{Tx: t}.must("instance", id)
+		if err != nil {
+			return err
+		}
+		o["instanceState"] = state
+		return tx{Tx: t}.put("instance", o)
+	})
 }
 
 // RoleOf names the role of an instance profile; empty if there is none.
@@ -328,6 +311,9 @@ func (a *Account) Inventory() (inv Inventory, err error) {
 				continue
 			}
 			err := store.Each(t, kind, func(id string, o object) error {
+				if kind == interfaceKind && o.released() {
+					return nil
+				}
 				inv = append(inv, Existing{Kind: kind, ID: id, Name: o.title()})
 				return nil
 			})

@@ -991,7 +991,7 @@ func TestABlockedDeleteGoesOnWhenTheBlockerIsGone(t *testing.T) {
 	require.NoError(t, w.cloud.account.PutLoadBalancer(LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: net.id}))
 	w.cloud.status = func(_ context.Context, _ *plugin.Request, line string) {
 		assert.Equal(t, "still destroying; in use by load balancer k8s-x", line)
-		assert.NoError(t, w.cloud.account.DeleteLoadBalancer("arn:lb"))
+		assert.NoError(t, w.cloud.account.DeleteLoadBalancer("arn:lb", time.Now()))
 	}
 	assert.NoError(t, w.delete(net))
 }

@@ -178,12 +178,15 @@ var instance = spec{
 		if err := c.Delete(privateIndex, c.it.text("_vpcId")+" "+c.it.text("privateIp")); err != nil {
 			return err
 		}
-		if err := c.drop("networkInterface", c.it.text("primaryNetworkInterfaceId")); err != nil {
+		if err := c.drop(interfaceKind, c.it.text("primaryNetworkInterfaceId")); err != nil {
+			return err
+		}
+		if err := c.detachVolumes(c.it.id()); err != nil {
 			return err
 		}
 		root := c.it.object("rootBlockDevice")
 		if root.flag("deleteOnTermination") {
-			return c.drop("volume", root.text("volumeId"))
+			return c.drop(volumeKind, root.text("volumeId"))
 		}
 		return c.keepVolume(root, "")
 	},
@@ -260,7 +263,7 @@ func runInstance(c *call) error {
 	if err := c.ownPublic(c.it); err != nil {
 		return err
 	}
-	err = c.put("networkInterface", object{"id": eni, "vpcId": network.id(), "subnetId": sub.id(), "privateIp": ip,
+	err = c.put(interfaceKind, object{"id": eni, "vpcId": network.id(), "subnetId": sub.id(), "privateIp": ip,
 		"instance": id, "_name": c.it.title()})
 	if err != nil {
 		return err
@@ -270,7 +273,7 @@ func runInstance(c *call) error {
 
 // keepVolume records a root volume and what it is attached to.
 func (c *call) keepVolume(root object, attachedTo string) error {
-	return c.put("volume", object{"id": root.text("volumeId"), "size": root.number("volumeSize"), "type": root.text("volumeType"),
+	return c.put(volumeKind, object{"id": root.text("volumeId"), "size": root.number("volumeSize"), "type": root.text("volumeType"),
 		"encrypted": root.flag("encrypted"), "instance": attachedTo, "availabilityZone": c.it.text("availabilityZone"),
 		"_name": c.it.title()})
 }

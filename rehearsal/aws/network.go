@@ -129,6 +129,11 @@ func (c *call) detachGateway() error {
 	for _, o := range balancers {
 		usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))
 	}
+	left, err := c.leftInterfaces(func(o object) bool { return o.text("vpcId") == network })
+	if err != nil {
+		return err
+	}
+	usedBy = append(usedBy, left...)
 	if len(usedBy) == 0 {
 		return nil
 	}
@@ -186,13 +191,20 @@ var subnet = spec{
 	},
 	remove: func(c *call) error {
 		var usedBy []string
-		interfaces, err := c.where("networkInterface", "subnetId", c.it.id())
+		interfaces, err := c.where(interfaceKind, "subnetId", c.it.id())
 		if err != nil {
 			return err
 		}
 		for _, o := range interfaces {
-			usedBy = append(usedBy, fmt.Sprintf("instance %s (%s)", o.text("instance"), o.text("_name")))
+			if instance := o.text("instance"); instance != "" {
+				usedBy = append(usedBy, fmt.Sprintf("instance %s (%s)", instance, o.text("_name")))
+			}
 		}
+		left, err := c.leftInterfaces(func(o object) bool { return o.text("subnetId") == c.it.id() })
+		if err != nil {
+			return err
+		}
+		usedBy = append(usedBy, left...)
 		err = store.Each(c.Tx, LoadBalancerKind, func(_ string, o object) error {
 			if slices.Contains(o.texts("subnetIds"), c.it.id()) {
 				usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))

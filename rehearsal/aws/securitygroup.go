@@ -100,6 +100,11 @@ var securityGroup = spec{
 		if err != nil {
 			return err
 		}
+		left, err := c.leftInterfaces(func(o object) bool { return slices.Contains(o.texts("groups"), c.it.id()) })
+		if err != nil {
+			return err
+		}
+		usedBy = append(usedBy, left...)
 		for _, d := range []Direction{Ingress, Egress} {
 			rules, err := c.rules(d)
 			if err != nil {

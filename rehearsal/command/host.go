@@ -26,7 +26,17 @@ type Session struct {
 	Status, Warn func(line string)
 }
 
-// GaveUp words the end of trying to connect, the same for all transports.
-func GaveUp(attempts int, last error) error {
-	return fmt.Errorf("after %d failed attempts: %w", attempts, last)
+// UnreachableError is the end of trying to connect, worded the same for all transports.
+type UnreachableError struct {
+	Attempts int
+	Last     error
 }
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("after %d failed attempts: %v", e.Attempts, e.Last)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Last }
+
+// GaveUp is an UnreachableError.
+func GaveUp(attempts int, last error) error { return &UnreachableError{attempts, last} }

@@ -135,6 +135,10 @@ func (k remote) run(ctx context.Context, r *plugin.Request, inputs resource.Prop
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("the resource's time limit of %s is over: %w", r.Timeout, err)
 	}
+	var unreachable *UnreachableError
+	if errors.As(err, &unreachable) {
+		return "", "", err // nothing was run
+	}
 	if err != nil {
 		// The whole command and all of its output, as upstream: this is why a secret must be in neither.
 		return "", "", fmt.Errorf("%w: running %q:\n%s", err, line, out.both())

@@ -122,7 +122,7 @@ func TestDev(t *testing.T) {
 		assert.Less(t, time.Since(started), 2*time.Minute)
 		assert.Contains(t, printed, "DependencyViolation")
 		assert.Contains(t, printed, "k8s-forgotten")
-		require.NoError(t, account.DeleteLoadBalancer(left.ARN))
+		require.NoError(t, account.DeleteLoadBalancer(left.ARN, time.Now()))
 	})
 
 	t.Run("destroy leaves nothing, and asks the cluster for the sweep alone", func(t *testing.T) {

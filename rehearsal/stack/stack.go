@@ -21,6 +21,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"gopkg.in/yaml.v3"
 
+	"eco2/rehearsal/aws"
 	"eco2/rehearsal/command/hosts"
 	"eco2/rehearsal/latency"
 	"eco2/rehearsal/level"
@@ -150,7 +151,7 @@ func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway)
 	values[key("adminCidrs")] = append(admins, hosts.DefaultOperator+"/32")
 	domain, _ := values[key("domain")].(string)
 	if _, set := values[key("hostedZoneId")]; domain != "" && !set {
-		values[key("hostedZoneId")] = HostedZone
+		values[key("hostedZoneId")] = aws.HostedZone
 	}
 	// Somebody's secrets are encrypted with what only they have.
 	delete(settings, "secretsprovider")

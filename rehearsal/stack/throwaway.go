@@ -14,9 +14,6 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// HostedZone is the zone that the model of AWS has for every domain.
-const HostedZone = "Z0REHEARSAL00000000"
-
 // throwAway is what a committed stack file cannot hold and a real user sets: made once for a state
 // directory, worth nothing outside of it.
 type throwAway struct {

@@ -16,6 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/command/hosts"
+	"eco2/rehearsal/kubernetes/model"
+	"eco2/rehearsal/latency"
+	"eco2/rehearsal/level"
 	"eco2/rehearsal/plugin"
 	"eco2/rehearsal/stack"
 	"eco2/rehearsal/toolchain"
@@ -155,9 +159,29 @@ func InCluster(changes []string) []string {
 	return found
 }
 
-// Inventory is what the model of AWS has.
+// Hosts are the simulated machines.
+func (w *World) Hosts() *hosts.Simulated {
+	w.t.Helper()
+	simulated, err := hosts.New(w.Dir, hosts.OpenAccount(w.Dir))
+	require.NoError(w.t, err)
+	return simulated.At(latency.Factor(w.Options.Latency))
+}
+
+// Cluster is the model of the one cluster that runs.
+func (w *World) Cluster() *model.Cluster {
+	w.t.Helper()
+	running, err := w.Hosts().Clusters()
+	require.NoError(w.t, err)
+	require.Len(w.t, running, 1)
+	return running[0].Cluster
+}
+
+// Inventory is what the model of AWS has, after its controllers had their turn.
 func (w *World) Inventory() aws.Inventory {
 	w.t.Helper()
+	if w.Options.Level != level.Rehearse {
+		require.NoError(w.t, w.Hosts().Settle())
+	}
 	inventory, err := aws.Open(w.Dir).Inventory()
 	require.NoError(w.t, err)
 	return inventory

@@ -4,11 +4,15 @@ package main
 import (
 	"eco2/rehearsal/command"
 	"eco2/rehearsal/command/hosts"
+	"eco2/rehearsal/kubectl"
 	"eco2/rehearsal/level"
 	"eco2/rehearsal/plugin"
 )
 
 func main() {
+	if kubectl.Called() { // by a script on a simulated machine
+		kubectl.Main()
+	}
 	plugin.Main(func(stateDir string) (plugin.Provider, error) {
 		how, err := level.FromEnv()
 		if err != nil {

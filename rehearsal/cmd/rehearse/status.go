@@ -38,6 +38,13 @@ func (r *run) status() *cobra.Command {
 // is whether it has anything.
 func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, err error) {
 	account := aws.Open(r.stateDir())
+	simulated, err := hosts.New(r.stateDir(), hosts.OpenAccount(r.stateDir()))
+	if err == nil && r.level == level.Simulate {
+		err = simulated.Settle()
+	}
+	if err != nil {
+		return false, err
+	}
 	inventory, err := account.Inventory()
 	if err != nil {
 		return false, err
@@ -73,10 +80,6 @@ func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, er
 	}
 
 	if r.level == level.Simulate {
-		simulated, err := hosts.New(r.stateDir(), hosts.OpenAccount(r.stateDir()))
-		if err != nil {
-			return false, err
-		}
 		clusters, err := simulated.Clusters()
 		if err != nil {
 			return false, err

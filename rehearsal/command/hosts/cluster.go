@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"eco2/rehearsal/controllers"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 	"eco2/rehearsal/store"
@@ -67,7 +68,34 @@ func (s *Simulated) Connect(_ context.Context, endpoint kubernetes.Endpoint) (ku
 	if endpoint.CA != authority(st.Cluster) {
 		return nil, fmt.Errorf("tls: failed to verify certificate: x509: certificate signed by unknown authority")
 	}
-	return s.clusters.Cluster(st.Cluster), nil
+	cluster := s.clusters.Cluster(st.Cluster)
+	info, err := cluster.Info()
+	if err == nil && info.Down {
+		err = fmt.Errorf("dial tcp %s: connect: connection refused", net.JoinHostPort(server.Hostname(), strconv.Itoa(port)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.controllers(cluster).Watched(), nil
+}
+
+// Settle lets the controllers of all clusters do what is due by now.
+func (s *Simulated) Settle() error {
+	running, err := s.Clusters()
+	if err != nil {
+		return err
+	}
+	for _, r := range running {
+		if err := s.controllers(r.Cluster).Settle(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// controllers are those that work in a cluster.
+func (s *Simulated) controllers(cluster *model.Cluster) *controllers.Controllers {
+	return controllers.New(cluster, s.stateDir, s.latency)
 }
 
 // Running is a cluster whose control plane runs.

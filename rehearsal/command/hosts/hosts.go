@@ -1,7 +1,8 @@
 // Package hosts simulates the machines that remote commands run on. A machine of the AWS model answers
 // as a booted Ubuntu would: to the right user with the right key, through an open port. It does not run
-// the program's scripts but knows what each of them achieves, refuses what would fail on a real machine,
-// and keeps what came of it, per instance, in the rehearsal's state directory.
+// most of the program's scripts but knows what each of them achieves, refuses what would fail on a real
+// machine, and keeps what came of it, per instance, in the rehearsal's state directory. Scripts that need
+// nothing but kubectl do run, with a stand-in for that.
 package hosts
 
 import (
@@ -71,6 +72,7 @@ type Machines interface {
 
 // Simulated is the machines. It implements command.Host, and Connect implements kubernetes.Connect.
 type Simulated struct {
+	stateDir string
 	machines Machines
 	clusters *model.Model
 	store    *store.Store
@@ -82,6 +84,7 @@ type Simulated struct {
 // New simulates machines with the state in a directory.
 func New(stateDir string, machines Machines) (*Simulated, error) {
 	s := &Simulated{
+		stateDir: stateDir,
 		machines: machines,
 		clusters: model.Open(stateDir),
 		store:    store.Open(filepath.Join(stateDir, File)),
@@ -98,6 +101,13 @@ func New(stateDir string, machines Machines) (*Simulated, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// At is the machines at another factor of latency.
+func (s *Simulated) At(factor latency.Factor) *Simulated {
+	other := *s
+	other.latency = factor
+	return &other
 }
 
 // machineKind is the kind of state in the store, by instance id.
@@ -178,6 +188,9 @@ func (s *Simulated) Run(ctx context.Context, session command.Session) (int, erro
 	}
 	var failure *failure
 	if errors.As(err, &failure) {
+		if failure.text == "" { // it has said so itself
+			return failure.exit, nil
+		}
 		_, werr := io.WriteString(session.Stderr, failure.text+"\n")
 		return failure.exit, werr
 	}

@@ -290,7 +290,7 @@ func TestOutOfOrder(t *testing.T) {
 		"join before prepare": {func(w *world) { w.must(w.prepare(masterIP, "master")); w.must(w.init()) },
 			func(w *world) result { return w.join(nil) }, "prepare.sh has to run"},
 		"kubeconfig before init": {nil, func(w *world) result { return w.script(masterIP, "kubeconfig", "", "--server", server) }, "no /etc/kubernetes/admin.conf"},
-		"sweep before init":      {nil, func(w *world) result { return w.script(masterIP, "sweep", "", "--timeout", "60") }, "the cluster's API does not answer"},
+		"sweep before init":      {nil, func(w *world) result { return w.sweep("60") }, "was never made a control plane"},
 		"ready before calico": {func(w *world) { w.must(w.prepare(masterIP, "master")); w.must(w.init()) },
 			func(w *world) result { return w.ready("master,worker") }, "still waits for master, worker"},
 		"argocd before calico": {func(w *world) { w.must(w.prepare(masterIP, "master")); w.must(w.init()) }, (*world).argocd, "no node is Ready"},
@@ -394,7 +394,7 @@ func TestOutputIsMarked(t *testing.T) {
 	w := newWorld(t)
 	w.up()
 	for name, r := range map[string]result{
-		"ready": w.ready("master,worker"), "argocd": w.argocd(), "sweep": w.script(masterIP, "sweep", "", "--timeout", "60"),
+		"ready": w.ready("master,worker"), "argocd": w.argocd(),
 		"crds": w.script(masterIP, "crds", "", "external-secrets", "--files-mirror", "", "https://x.example", sum),
 	} {
 		for _, line := range strings.Split(strings.TrimSpace(w.must(r).stdout), "\n") {
@@ -441,31 +441,6 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-func TestSweep(t *testing.T) {
-	w := newWorld(t)
-	w.up()
-	cluster, err := w.connect()
-	require.NoError(t, err)
-	for kind, spec := range map[string]map[string]any{
-		"v1 Service lb":            {"type": "LoadBalancer"},
-		"v1 Service internal":      {"type": "ClusterIP"},
-		"v1 PersistentVolumeClaim": {}, "networking.k8s.io/v1 Ingress web": {},
-	} {
-		parts := append(strings.Fields(kind), "data")
-		_, err := cluster.Apply(context.Background(), kubernetes.Manifest{
-			"apiVersion": parts[0], "kind": parts[1], "metadata": map[string]any{"name": parts[2], "namespace": "default"}, "spec": spec,
-		}, kubernetes.ApplyOptions{Manager: "test"})
-		require.NoError(t, err)
-	}
-	out := w.must(w.script(masterIP, "sweep", "", "--timeout", "60")).stdout
-	for _, want := range []string{"deleting service default/lb", "deleting persistentvolumeclaim default/data", "deleting ingress default/web"} {
-		assert.Contains(t, out, want)
-	}
-	assert.NotContains(t, out, "internal")
-	_, err = cluster.Get(context.Background(), kubernetes.Ref{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: "default", Name: "web"})
-	require.ErrorIs(t, err, kubernetes.ErrNotFound)
-}
-
 func TestSettings(t *testing.T) {
 	for env, bad := range map[string]string{OperatorEnv: "here", latency.Env: "-1"} {
 		t.Run(env, func(t *testing.T) {
@@ -490,7 +465,9 @@ func TestSettings(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	for script := range effects {
-		assert.Positive(t, Durations[script], script)
+		if script != "sweep" { // which runs, and takes what it takes
+			assert.Positive(t, Durations[script], script)
+		}
 	}
 }
 

@@ -27,8 +27,8 @@ type invocation struct {
 	args   []string
 	// flags are the args of a script that takes nothing but --name value.
 	flags map[string]string
-	// data is what the script reads from its standard input.
-	data string
+	// text is the script's own, and data what it reads from its standard input.
+	text, data string
 }
 
 var (
@@ -75,6 +75,7 @@ func parse(session command.Session, installed map[string]string) (invocation, er
 		}
 		text, run.data = session.Stdin[:end[1]], session.Stdin[end[1]:]
 	}
+	run.text = text
 	if err := checkSyntax(text); err != nil {
 		return run, err
 	}

@@ -37,7 +37,7 @@ var effects = map[string]func(*shell, context.Context) error{
 	"argocd":     (*shell).argocd,
 	"crds":       (*shell).crds,
 	"leave":      (*shell).leave,
-	"sweep":      (*shell).sweep,
+	"sweep":      (*shell).execute,
 }
 
 func (s *shell) run(ctx context.Context) error { return effects[s.script](s, ctx) }
@@ -385,6 +385,11 @@ var argocdObjects = []kubernetes.Manifest{
 		"data": map[string]any{"server.insecure": "true"}},
 	{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "argocd-server", "namespace": "argocd"},
 		"spec": map[string]any{"type": "ClusterIP", "selector": map[string]any{"app.kubernetes.io/name": "argocd-server"}}},
+	// Who brings back what is in Git.
+	{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": map[string]any{"name": "argocd-application-controller", "namespace": "argocd"},
+		"spec": map[string]any{"replicas": float64(1)}},
+	{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "argocd-applicationset-controller", "namespace": "argocd"},
+		"spec": map[string]any{"replicas": float64(1)}},
 }
 
 func (s *shell) crds(context.Context) error {
@@ -429,23 +434,6 @@ func (s *shell) leave(context.Context) error {
 		return s.say("%s is not in the cluster", s.flags["node"])
 	}
 	return s.say("%s has left the cluster", s.flags["node"])
-}
-
-func (s *shell) sweep(context.Context) error {
-	cluster, err := s.cluster()
-	if err != nil {
-		return die("the cluster's API does not answer, so what it made in AWS (load balancers, volumes) cannot be deleted through it; see docs/operations.md, 'Destroy is blocked'")
-	}
-	swept, err := cluster.Sweep()
-	if err != nil {
-		return err
-	}
-	for _, thing := range swept {
-		if err := s.say("deleting %s", thing); err != nil {
-			return err
-		}
-	}
-	return s.say("nothing that the cluster made in AWS is left")
 }
 
 func orElse(err, otherwise error) error {

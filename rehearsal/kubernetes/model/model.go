@@ -1,6 +1,6 @@
 // Package model is a Kubernetes cluster as far as the rehearsal needs one: its nodes, the kinds it serves,
-// its objects with the managers that own their fields, and its Helm releases. It runs no controllers and
-// no pods; an object is what was applied, and a release is what Helm was asked for.
+// its objects with the managers that own their fields, and its Helm releases. An object is what was applied,
+// and a release what Helm was asked for; package controllers makes of both what controllers would.
 package model
 
 import (
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/store"
@@ -23,6 +24,7 @@ const (
 	nodeKind    = "node"
 	objectKind  = "object"
 	releaseKind = "release"
+	managedKind = "managed"
 )
 
 // Model is all clusters that ever were; package hosts knows which still answer.
@@ -43,6 +45,8 @@ type Info struct {
 	Custom []kubernetes.API `json:"custom,omitempty"`
 	// Bundles are the names of the bundles that they came in.
 	Bundles []string `json:"bundles,omitempty"`
+	// Down: the API server does not answer, though its machine does.
+	Down bool `json:"down,omitempty"`
 }
 
 func (i Info) serves(apiVersion, kind string) (kubernetes.API, bool) {
@@ -83,6 +87,9 @@ type Cluster struct {
 	store *store.Store
 }
 
+// owns says whether an id in the store is one of this cluster's.
+func (c *Cluster) owns(id string) bool { return strings.HasPrefix(id, c.id+"|") }
+
 // ID is the cluster's.
 func (c *Cluster) ID() string { return c.id }
 
@@ -101,6 +108,18 @@ func (c *Cluster) info(tx *store.Tx) (info Info, err error) {
 		err = fmt.Errorf("reading cluster %s: there is no such cluster in the model", c.id)
 	}
 	return info, err
+}
+
+// SetDown stops the API server, or starts it again.
+func (c *Cluster) SetDown(down bool) error {
+	return c.store.Update(func(tx *store.Tx) error {
+		info, err := c.info(tx)
+		if err != nil {
+			return err
+		}
+		info.Down = down
+		return tx.Put(clusterKind, c.id, info)
+	})
 }
 
 // InstallBundle adds the kinds of one of kubernetes.Bundles, as applying its definitions does.

@@ -1,11 +1,8 @@
 package model
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
-	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/store"
 )
 
@@ -49,7 +46,7 @@ func (c *Cluster) Nodes() (nodes []Node, err error) {
 			return err
 		}
 		return store.Each(tx, nodeKind, func(id string, n Node) error {
-			if strings.HasPrefix(id, c.id+"|") {
+			if c.owns(id) {
 				n.Ready = slices.Contains(info.Bundles, "calico")
 				nodes = append(nodes, n)
 			}
@@ -57,36 +54,4 @@ func (c *Cluster) Nodes() (nodes []Node, err error) {
 		})
 	})
 	return nodes, err
-}
-
-// operated are the kinds whose controllers would make deleted claims again.
-var operated = []string{"RabbitmqCluster", "Redis", "RedisCluster", "RedisReplication", "RedisSentinel", "Prometheus", "Alertmanager"}
-
-// Sweep deletes what made load balancers and volumes in AWS, and names each thing it deleted:
-// "ingress shop/web".
-func (c *Cluster) Sweep() (swept []string, err error) {
-	err = c.store.Update(func(tx *store.Tx) error {
-		var doomed []kubernetes.Ref
-		err := c.each(tx, func(o object) {
-			spec, _ := o.live()["spec"].(map[string]any)
-			switch {
-			case o.Ref.Kind == "Ingress" && o.Ref.Group() == "networking.k8s.io",
-				o.Ref.Kind == "Service" && o.Ref.Group() == "" && spec["type"] == "LoadBalancer",
-				o.Ref.Kind == "PersistentVolumeClaim" && o.Ref.Group() == "",
-				slices.Contains(operated, o.Ref.Kind) && o.Ref.Group() != "":
-				doomed = append(doomed, o.Ref)
-			}
-		})
-		if err != nil {
-			return err
-		}
-		for _, ref := range doomed {
-			swept = append(swept, fmt.Sprintf("%s %s/%s", strings.ToLower(ref.Kind), ref.Namespace, ref.Name))
-			if err := c.delete(tx, ref); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return swept, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -27,6 +28,12 @@ type object struct {
 	Generation int `json:"generation"`
 	// Applied is each manager's last manifest, the latest last; each owns the fields in its own.
 	Applied []applied `json:"applied"`
+	// Finalizers are the controllers that must let go before a deleted object is gone.
+	Finalizers []string `json:"finalizers,omitempty"`
+	// Deleted is when somebody deleted it, while a finalizer keeps it.
+	Deleted *time.Time `json:"deleted,omitempty"`
+	// Status is what its controller says of it.
+	Status kubernetes.Manifest `json:"status,omitempty"`
 }
 
 type applied struct {
@@ -48,6 +55,15 @@ func (o *object) live() kubernetes.Manifest {
 	metadata["uid"] = o.UID
 	metadata["creationTimestamp"] = o.Created.UTC().Format(time.RFC3339)
 	metadata["generation"] = float64(o.Generation)
+	if len(o.Finalizers) > 0 {
+		metadata["finalizers"] = o.Finalizers
+	}
+	if o.Deleted != nil {
+		metadata["deletionTimestamp"] = o.Deleted.UTC().Format(time.RFC3339)
+	}
+	if len(o.Status) > 0 {
+		out["status"] = map[string]any(o.Status)
+	}
 	if o.Ref.Kind == "Namespace" {
 		merge(metadata, map[string]any{"labels": map[string]any{"kubernetes.io/metadata.name": o.Ref.Name}})
 		out["status"] = map[string]any{"phase": "Active"}
@@ -202,8 +218,8 @@ func (o *object) take(manifest kubernetes.Manifest, options kubernetes.ApplyOpti
 	return nil
 }
 
-// Delete implements kubernetes.Cluster. A namespace takes everything in it along, a custom resource
-// definition all objects of its kind.
+// Delete deletes an object, which is gone at once unless a finalizer keeps it. A namespace takes everything
+// in it along, a custom resource definition all objects of its kind.
 func (c *Cluster) Delete(_ context.Context, ref kubernetes.Ref) error {
 	return c.store.Update(func(tx *store.Tx) error { return c.delete(tx, ref) })
 }
@@ -231,32 +247,37 @@ func (c *Cluster) delete(tx *store.Tx, ref kubernetes.Ref) error {
 			return err
 		}
 	}
-	return tx.Delete(objectKind, c.key(ref))
+	return c.remove(tx, o)
+}
+
+// remove takes an object away, or marks it as deleted for the controllers that hold it.
+func (c *Cluster) remove(tx *store.Tx, o object) error {
+	if len(o.Finalizers) == 0 {
+		return tx.Delete(objectKind, c.key(o.Ref))
+	}
+	if o.Deleted == nil {
+		now := time.Now()
+		o.Deleted = &now
+	}
+	return tx.Put(objectKind, c.key(o.Ref), o)
 }
 
 func (c *Cluster) deleteWhere(tx *store.Tx, doomed func(kubernetes.Ref) bool) error {
-	refs, err := c.refs(tx)
-	if err != nil {
-		return err
-	}
-	for _, ref := range refs {
-		if doomed(ref) {
-			if err := tx.Delete(objectKind, c.key(ref)); err != nil {
-				return err
-			}
+	var found []object
+	err := c.each(tx, func(o object) {
+		if doomed(o.Ref) {
+			found = append(found, o)
 		}
+	})
+	for _, o := range found {
+		err = errors.Join(err, c.remove(tx, o))
 	}
-	return nil
-}
-
-func (c *Cluster) refs(tx *store.Tx) (refs []kubernetes.Ref, err error) {
-	err = c.each(tx, func(o object) { refs = append(refs, o.Ref) })
-	return refs, err
+	return err
 }
 
 func (c *Cluster) each(tx *store.Tx, fn func(object)) error {
 	return store.Each(tx, objectKind, func(id string, o object) error {
-		if strings.HasPrefix(id, c.id+"|") {
+		if c.owns(id) {
 			fn(o)
 		}
 		return nil

@@ -32,7 +32,7 @@ func (c *Cluster) Install(_ context.Context, spec kubernetes.ReleaseSpec) (relea
 			return orElse(err, fmt.Errorf("cannot re-use a name that is still in use"))
 		}
 		if spec.CreateNamespace {
-			if err := c.addNamespace(tx, spec.Namespace, "helm"); err != nil {
+			if err := c.addNamespace(tx, spec.Namespace, helm); err != nil {
 				return err
 			}
 		}
@@ -83,6 +83,9 @@ func (c *Cluster) deploy(tx *store.Tx, spec kubernetes.ReleaseSpec, revision int
 		Namespace: spec.Namespace, Name: spec.Name, Chart: chartName(spec.Chart), Version: spec.Version,
 		Checksum: hex.EncodeToString(sum[:]), Revision: revision, Status: "deployed",
 	}
+	if err := c.bring(tx, spec); err != nil {
+		return kubernetes.Release{}, err
+	}
 	return release, tx.Put(releaseKind, c.releaseKey(spec.Namespace, spec.Name), release)
 }
 
@@ -90,8 +93,12 @@ func (c *Cluster) deploy(tx *store.Tx, spec kubernetes.ReleaseSpec, revision int
 func (c *Cluster) Uninstall(_ context.Context, namespace, name string) error {
 	return c.store.Update(func(tx *store.Tx) error {
 		key := c.releaseKey(namespace, name)
-		if found, err := tx.Get(releaseKind, key, &kubernetes.Release{}); err != nil || !found {
+		var release kubernetes.Release
+		if found, err := tx.Get(releaseKind, key, &release); err != nil || !found {
 			return orElse(err, fmt.Errorf("release %s/%s %w", namespace, name, kubernetes.ErrNotFound))
+		}
+		if err := c.takeBack(tx, release); err != nil {
+			return err
 		}
 		return tx.Delete(releaseKind, key)
 	})
@@ -108,7 +115,7 @@ func (c *Cluster) Releases() (releases []kubernetes.Release, err error) {
 
 func (c *Cluster) releases(tx *store.Tx) (releases []kubernetes.Release, err error) {
 	err = store.Each(tx, releaseKind, func(id string, r kubernetes.Release) error {
-		if strings.HasPrefix(id, c.id+"|") {
+		if c.owns(id) {
 			releases = append(releases, r)
 		}
 		return nil

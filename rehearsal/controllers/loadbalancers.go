@@ -1,0 +1,165 @@
+package controllers
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/kubernetes/model"
+)
+
+const albAnnotation = "alb.ingress.kubernetes.io/"
+
+// group is the Ingresses that share a load balancer.
+type group struct {
+	// finalizer is on each of them.
+	finalizer     string
+	live, deleted []model.Object
+}
+
+// loadBalancers are made of Ingresses, one for each group of them, and go with the last.
+func loadBalancers(s *scene) error {
+	if !s.runs("Deployment", "aws-load-balancer-controller") {
+		return nil
+	}
+	groups := map[string]*group{}
+	for _, ingress := range s.of("networking.k8s.io", "Ingress") {
+		if text(ingress.Live, "spec", "ingressClassName") != "alb" {
+			continue
+		}
+		name, finalizer := annotation(ingress, albAnnotation+"group.name"), ""
+		if name == "" {
+			name, finalizer = ingress.Ref.Namespace+"/"+ingress.Ref.Name, "ingress.k8s.aws/resources"
+		} else {
+			finalizer = "group.ingress.k8s.aws/" + name
+		}
+		if groups[name] == nil {
+			groups[name] = &group{finalizer: finalizer}
+		}
+		if g := groups[name]; ingress.Deleted.IsZero() {
+			g.live = append(g.live, ingress)
+		} else {
+			g.deleted = append(g.deleted, ingress)
+		}
+	}
+	existing, err := s.account.LoadBalancers()
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		if err := s.balance(name, groups[name], existing); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) error {
+	for _, ingress := range g.live {
+		if err := s.hold(ingress, g.finalizer); err != nil {
+			return err
+		}
+	}
+	wanted, err := s.wanted(name, g.live)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(existing, func(b aws.LoadBalancer) bool { return b.ARN == wanted.ARN })
+	if len(g.live) > 0 && len(wanted.SecurityGroupIDs) > 0 {
+		if at < 0 || !equal(existing[at], &wanted) {
+			if err := s.account.PutLoadBalancer(wanted); err != nil {
+				return err
+			}
+		}
+		for _, ingress := range g.live {
+			status := kubernetes.Manifest{"loadBalancer": map[string]any{"ingress": []any{map[string]any{"hostname": wanted.DNSName}}}}
+			if hostname(ingress) == wanted.DNSName {
+				continue
+			}
+			s.changed = true
+			if err := s.cluster.SetStatus(ingress.Ref, status); err != nil {
+				return err
+			}
+		}
+	}
+	for _, ingress := range g.deleted {
+		if !ingress.Holds(g.finalizer) || len(g.live) == 0 && at >= 0 && !s.due(ingress.Deleted, balancerDelete) {
+			continue
+		}
+		if len(g.live) == 0 && at >= 0 {
+			if err := s.account.DeleteLoadBalancer(wanted.ARN, time.Now().Add(s.latency.Of(interfaceRelease))); err != nil {
+				return err
+			}
+		}
+		if err := s.letGo(ingress, g.finalizer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// equal compares what a controller decides of a load balancer; when it was made stays.
+func equal(is aws.LoadBalancer, wanted *aws.LoadBalancer) bool {
+	wanted.ActiveAt = is.ActiveAt
+	return reflect.DeepEqual(is, *wanted)
+}
+
+// wanted is the load balancer that a group's Ingresses describe. One that they give no security group is never
+// made: the controller would have to make a group, which its rights do not let it.
+func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer, error) {
+	sum := sha256.Sum256([]byte(s.name + "|" + name))
+	b := aws.LoadBalancer{
+		Name:  "k8s-" + strings.ReplaceAll(name, "/", "-") + "-" + hex.EncodeToString(sum[:5]),
+		VPCID: s.machine.VPCID, ActiveAt: time.Now().Add(s.latency.Of(balancerProvision)),
+	}
+	b.ARN = fmt.Sprintf("arn:aws:elasticloadbalancing:%s:%s:loadbalancer/app/%s/%s", s.machine.Region, aws.AccountID, b.Name, hex.EncodeToString(sum[8:16]))
+	b.DNSName = fmt.Sprintf("%s.%s.elb.amazonaws.com", b.Name, s.machine.Region)
+	subnets, err := s.account.Subnets()
+	if err != nil {
+		return b, err
+	}
+	for _, subnet := range subnets {
+		if _, public := subnet.Tags["kubernetes.io/role/elb"]; public && subnet.VPCID == b.VPCID {
+			b.SubnetIDs = append(b.SubnetIDs, subnet.ID)
+		}
+	}
+	for _, ingress := range ingresses {
+		if groups := annotation(ingress, albAnnotation+"security-groups"); groups != "" {
+			b.SecurityGroupIDs = strings.Split(groups, ",")
+		}
+		var ports []map[string]int
+		if listen := annotation(ingress, albAnnotation+"listen-ports"); listen != "" {
+			if err := json.Unmarshal([]byte(listen), &ports); err != nil {
+				return b, fmt.Errorf("reading listen-ports of %s: %w", ingress.Ref, err)
+			}
+		}
+		for _, port := range ports {
+			b.Listeners = slices.AppendSeq(b.Listeners, maps.Values(port))
+		}
+		for _, rule := range list(ingress.Live, "spec", "rules") {
+			r, _ := rule.(map[string]any)
+			for _, path := range list(r, "http", "paths") {
+				p, _ := path.(map[string]any)
+				b.TargetGroups = append(b.TargetGroups, fmt.Sprintf("k8s-%s-%s-%s", ingress.Ref.Namespace, text(p, "backend", "service", "name"), hex.EncodeToString(sum[16:21])))
+			}
+		}
+	}
+	slices.Sort(b.Listeners)
+	slices.Sort(b.TargetGroups)
+	b.Listeners, b.TargetGroups = slices.Compact(b.Listeners), slices.Compact(b.TargetGroups)
+	return b, nil
+}
+
+// hostname is the load balancer's, as an Ingress has it in its status.
+func hostname(ingress model.Object) string {
+	first, _ := append(list(ingress.Live, "status", "loadBalancer", "ingress"), nil)[0].(map[string]any)
+	return text(first, "hostname")
+}

@@ -1,0 +1,117 @@
+package controllers
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/kubernetes/model"
+)
+
+const (
+	// claimInUse keeps a claim for as long as a pod mounts it.
+	claimInUse = "kubernetes.io/pvc-protection"
+	// volumeExists keeps a PersistentVolume until its driver has deleted what it stands for.
+	volumeExists = "external-provisioner.volume.kubernetes.io/finalizer"
+	driver       = "ebs.csi.aws.com"
+)
+
+// claims are bound to volumes that the CSI driver makes, once a pod wants to mount them, and go when none does.
+func claims(s *scene) error {
+	for _, claim := range s.of("", "PersistentVolumeClaim") {
+		used := slices.ContainsFunc(s.of("", "Pod"), func(pod model.Object) bool {
+			return pod.Ref.Namespace == claim.Ref.Namespace && slices.Contains(claimsOf(list(pod.Live, "spec", "volumes")), claim.Ref.Name)
+		})
+		if err := s.hold(claim, claimInUse); err != nil {
+			return err
+		}
+		var err error
+		switch {
+		case !claim.Deleted.IsZero() && !used && claim.Holds(claimInUse):
+			err = s.letGo(claim, claimInUse)
+		case claim.Deleted.IsZero() && used && text(claim.Live, "status", "phase") != "Bound":
+			err = s.provision(claim)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var gibibytes = regexp.MustCompile(`^(\d+)Gi$`)
+
+// provision makes the volume of a claim.
+func (s *scene) provision(claim model.Object) error {
+	class, ok := s.class(text(claim.Live, "spec", "storageClassName"))
+	size := gibibytes.FindStringSubmatch(text(claim.Live, "spec", "resources", "requests", "storage"))
+	if !ok || size == nil || !s.runs("Deployment", "ebs-csi-controller") {
+		return nil // the claim stays Pending
+	}
+	gib, err := strconv.Atoi(size[1])
+	if err != nil {
+		return err
+	}
+	id := "vol-0" + claim.UID[:16]
+	err = s.account.PutVolume(aws.Volume{
+		ID: id, Name: claim.Ref.Namespace + "/" + claim.Ref.Name, SizeGiB: gib,
+		AvailabilityZone: s.machine.AvailabilityZone, InstanceID: s.machine.ID,
+		Tags: map[string]string{
+			"kubernetes.io/cluster/" + s.name: "owned", "ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": s.name,
+			"kubernetes.io/created-for/pvc/namespace": claim.Ref.Namespace, "kubernetes.io/created-for/pvc/name": claim.Ref.Name,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	volume := named("v1", "PersistentVolume", "", "pvc-"+claim.UID[:8])
+	delete(volume["metadata"].(map[string]any), "namespace")
+	volume["spec"] = map[string]any{
+		"csi":                           map[string]any{"driver": driver, "volumeHandle": id},
+		"claimRef":                      map[string]any{"namespace": claim.Ref.Namespace, "name": claim.Ref.Name, "uid": claim.UID},
+		"persistentVolumeReclaimPolicy": text(class.Live, "reclaimPolicy"),
+	}
+	if err := s.apply("csi-provisioner", volume); err != nil {
+		return err
+	}
+	if err := s.cluster.Hold(volume.Ref(), volumeExists); err != nil {
+		return err
+	}
+	return s.cluster.SetStatus(claim.Ref, map[string]any{"phase": "Bound"})
+}
+
+// class is the StorageClass of this name, or the default where a claim names none.
+func (s *scene) class(name string) (model.Object, bool) {
+	for _, class := range s.of("storage.k8s.io", "StorageClass") {
+		isDefault := annotation(class, "storageclass.kubernetes.io/is-default-class") == "true"
+		if class.Ref.Name == name || name == "" && isDefault {
+			return class, text(class.Live, "provisioner") == driver
+		}
+	}
+	return model.Object{}, false
+}
+
+// volumes go when their claims do.
+func volumes(s *scene) error {
+	for _, volume := range s.of("", "PersistentVolume") {
+		claimed := slices.ContainsFunc(s.of("", "PersistentVolumeClaim"), func(claim model.Object) bool {
+			return claim.UID == text(volume.Live, "spec", "claimRef", "uid")
+		})
+		handle := text(volume.Live, "spec", "csi", "volumeHandle")
+		var err error
+		switch {
+		case handle == "" || claimed || text(volume.Live, "spec", "persistentVolumeReclaimPolicy") != "Delete":
+		case volume.Deleted.IsZero():
+			err = s.remove(volume.Ref)
+		case s.runs("Deployment", "ebs-csi-controller") && s.due(volume.Deleted, volumeDelete):
+			if err = s.account.DeleteVolume(handle); err == nil {
+				err = s.letGo(volume, volumeExists)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,294 @@
+// Package kubectl stands in for kubectl on a simulated machine: the program's own scripts run with it, against
+// the model of a cluster. It has the commands and flags that those scripts use, and refuses all others.
+package kubectl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/util/jsonpath"
+
+	"eco2/rehearsal/controllers"
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/kubernetes/model"
+	"eco2/rehearsal/latency"
+)
+
+// The environment that names the cluster.
+const (
+	ClusterEnv  = "ECO2_KUBECTL_CLUSTER"
+	StateDirEnv = "ECO2_KUBECTL_STATE"
+)
+
+// Called says whether this process was started under the name of kubectl. Any binary that asks this first and
+// calls Main then is one, through a symbolic link.
+func Called() bool { return filepath.Base(os.Args[0]) == "kubectl" }
+
+// Main runs the command line and ends the process.
+func Main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// command is one call of kubectl.
+type command struct {
+	cluster     *model.Cluster
+	controllers *controllers.Controllers
+	out         io.Writer
+
+	namespace string
+	all       bool
+	missingOK bool
+	output    string
+}
+
+func run(args []string, out io.Writer) error {
+	factor, err := latency.FromEnv()
+	if err != nil {
+		return err
+	}
+	dir := os.Getenv(StateDirEnv)
+	c := &command{cluster: model.Open(dir).Cluster(os.Getenv(ClusterEnv)), out: out}
+	c.controllers = controllers.New(c.cluster, dir, factor)
+	root := &cobra.Command{Use: "kubectl", SilenceUsage: true, SilenceErrors: true}
+	root.PersistentFlags().StringVarP(&c.namespace, "namespace", "n", "default", "")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		info, err := c.cluster.Info()
+		if err == nil && info.Down {
+			err = errors.New("the connection to the server was refused - did you specify the right host or port?")
+		}
+		if err != nil {
+			return err
+		}
+		return c.controllers.Settle()
+	}
+	root.PersistentPostRunE = func(*cobra.Command, []string) error { return c.controllers.Settle() }
+	root.AddCommand(c.get(), c.delete(), c.scale(), c.wait())
+	root.SetArgs(args)
+	root.SetOut(out)
+	return root.Execute()
+}
+
+func (c *command) get() *cobra.Command {
+	var raw string
+	cmd := &cobra.Command{Use: "get", RunE: func(_ *cobra.Command, args []string) error {
+		if raw != "" {
+			return c.raw(raw)
+		}
+		switch path, isPath := strings.CutPrefix(c.output, "jsonpath="); {
+		case len(args) == 1 && !strings.Contains(args[0], "/") && c.output == "name":
+			return c.names(args[0])
+		case len(args) == 1 && isPath && c.all:
+			return c.list(args[0], path)
+		case c.output == "name":
+			return c.those(args)
+		}
+		return fmt.Errorf("the stand-in for kubectl does not know this way to get: %q, output %q", args, c.output)
+	}}
+	cmd.Flags().BoolVar(&c.all, "all-namespaces", false, "")
+	cmd.Flags().BoolVar(&c.missingOK, "ignore-not-found", false, "")
+	cmd.Flags().StringVar(&c.output, "output", "", "")
+	cmd.Flags().StringVar(&raw, "raw", "", "")
+	return cmd
+}
+
+// raw answers the API server's own readiness, and the metrics of external-dns through its proxy.
+func (c *command) raw(path string) error {
+	if path == "/readyz" {
+		_, err := io.WriteString(c.out, "ok")
+		return err
+	}
+	if !strings.HasSuffix(path, "/services/external-dns:7979/proxy/metrics") {
+		return fmt.Errorf("the stand-in for kubectl does not know %s", path)
+	}
+	names, running, err := c.controllers.Names()
+	if err != nil {
+		return err
+	}
+	if !running {
+		return errors.New("the server could not find the requested resource")
+	}
+	_, err = fmt.Fprintf(c.out, "external_dns_source_endpoints_total %d\n", names)
+	return err
+}
+
+// names lists the objects of a kind, or the kinds themselves.
+func (c *command) names(kind string) error {
+	if kind == "customresourcedefinitions" {
+		info, err := c.cluster.Info()
+		for _, api := range info.Custom {
+			group, _, _ := strings.Cut(api.APIVersion, "/")
+			fmt.Fprintf(c.out, "customresourcedefinition.apiextensions.k8s.io/%s.%s\n", plural(api.Kind), group) //nolint:errcheck // see run
+		}
+		return err
+	}
+	objects, err := c.objects(kind)
+	for _, o := range objects {
+		fmt.Fprintln(c.out, name(o.Ref)) //nolint:errcheck // see run
+	}
+	return err
+}
+
+// those prints the names of the objects KIND/NAME… that exist.
+func (c *command) those(args []string) error {
+	for _, arg := range args {
+		ref, found, err := c.lookup(arg)
+		switch {
+		case err != nil:
+			return err
+		case found:
+			fmt.Fprintln(c.out, name(ref)) //nolint:errcheck // see run
+		case !c.missingOK:
+			return fmt.Errorf("%s not found", arg)
+		}
+	}
+	return nil
+}
+
+func (c *command) list(kind, path string) error {
+	objects, err := c.objects(kind)
+	if err != nil {
+		return err
+	}
+	items := []any{}
+	for _, o := range objects {
+		items = append(items, map[string]any(o.Live))
+	}
+	// Through JSON, for the types that the templates know.
+	data, err := json.Marshal(map[string]any{"items": items})
+	if err != nil {
+		return err
+	}
+	var plain any
+	if err := json.Unmarshal(data, &plain); err != nil {
+		return err
+	}
+	template := jsonpath.New("get").AllowMissingKeys(true)
+	if err := template.Parse(path); err != nil {
+		return fmt.Errorf("reading the template %s: %w", path, err)
+	}
+	return template.Execute(c.out, plain)
+}
+
+func (c *command) delete() *cobra.Command {
+	var wait bool
+	var grace int
+	cmd := &cobra.Command{Use: "delete KIND NAME", Args: cobra.ExactArgs(2), RunE: func(_ *cobra.Command, args []string) error {
+		ref, found, err := c.lookup(args[0] + "/" + args[1])
+		switch {
+		case err != nil:
+			return err
+		case !found && c.missingOK:
+			return nil
+		case wait:
+			return errors.New("the stand-in for kubectl does not wait for a delete")
+		}
+		if err := c.cluster.Delete(context.Background(), ref); err != nil && !(c.missingOK && errors.Is(err, kubernetes.ErrNotFound)) {
+			return err
+		}
+		fmt.Fprintf(c.out, "%s deleted\n", name(ref)) //nolint:errcheck // see run
+		return nil
+	}}
+	cmd.Flags().BoolVar(&c.missingOK, "ignore-not-found", false, "")
+	cmd.Flags().BoolVar(&wait, "wait", true, "")
+	cmd.Flags().IntVar(&grace, "grace-period", -1, "")
+	return cmd
+}
+
+func (c *command) scale() *cobra.Command {
+	var replicas int
+	cmd := &cobra.Command{Use: "scale KIND NAME | KIND/NAME", Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error {
+		ref, found, err := c.lookup(strings.Join(args, "/"))
+		if err == nil && !found {
+			err = fmt.Errorf("%s not found", strings.Join(args, "/"))
+		}
+		if err != nil {
+			return err
+		}
+		_, err = c.cluster.Apply(context.Background(), kubernetes.Manifest{
+			"apiVersion": ref.APIVersion, "kind": ref.Kind,
+			"metadata": map[string]any{"namespace": ref.Namespace, "name": ref.Name},
+			"spec":     map[string]any{"replicas": float64(replicas)},
+		}, kubernetes.ApplyOptions{Manager: "kubectl", Force: true})
+		return err
+	}}
+	cmd.Flags().IntVar(&replicas, "replicas", -1, "")
+	return cmd
+}
+
+// wait has nothing to wait for: the model's pods end at once.
+func (c *command) wait() *cobra.Command {
+	var condition, selector string
+	var timeout time.Duration
+	cmd := &cobra.Command{Use: "wait", RunE: func(*cobra.Command, []string) error {
+		if condition != "delete" {
+			return fmt.Errorf("the stand-in for kubectl does not wait for %q", condition)
+		}
+		return nil
+	}}
+	cmd.Flags().StringVar(&condition, "for", "", "")
+	cmd.Flags().StringVar(&selector, "selector", "", "")
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "")
+	return cmd
+}
+
+// lookup finds the object KIND/NAME, where KIND may have a group: statefulset.apps/web.
+func (c *command) lookup(arg string) (kubernetes.Ref, bool, error) {
+	kind, wanted, ok := strings.Cut(arg, "/")
+	if !ok {
+		return kubernetes.Ref{}, false, fmt.Errorf("the stand-in for kubectl wants KIND/NAME, not %q", arg)
+	}
+	objects, err := c.objects(kind)
+	at := slices.IndexFunc(objects, func(o model.Object) bool {
+		return o.Ref.Name == wanted && (o.Ref.Namespace == "" || o.Ref.Namespace == c.namespace)
+	})
+	if err != nil || at < 0 {
+		return kubernetes.Ref{}, false, err
+	}
+	return objects[at].Ref, true, nil
+}
+
+// objects are those of a kind, in any namespace.
+func (c *command) objects(kind string) ([]model.Object, error) {
+	wanted, group, _ := strings.Cut(strings.ToLower(kind), ".")
+	all, err := c.cluster.List()
+	return slices.DeleteFunc(all, func(o model.Object) bool {
+		named := wanted == strings.ToLower(o.Ref.Kind) || wanted == plural(o.Ref.Kind)
+		return !named || group != "" && group != o.Ref.Group()
+	}), err
+}
+
+// plural is a kind's name in URLs. Redis is its own plural.
+func plural(kind string) string {
+	switch lower := strings.ToLower(kind); {
+	case lower == "redis":
+		return lower
+	case strings.HasSuffix(lower, "s"):
+		return lower + "es"
+	case strings.HasSuffix(lower, "y"):
+		return strings.TrimSuffix(lower, "y") + "ies"
+	default:
+		return lower + "s"
+	}
+}
+
+// name is an object's, as kubectl prints it: statefulset.apps/web.
+func name(ref kubernetes.Ref) string {
+	kind := strings.ToLower(ref.Kind)
+	if group := ref.Group(); group != "" {
+		kind += "." + group
+	}
+	return kind + "/" + ref.Name
+}

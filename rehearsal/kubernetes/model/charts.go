@@ -1,0 +1,116 @@
+package model
+
+import (
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/store"
+)
+
+// charts are the objects that charts bring, as far as anything asks for them: the workloads of controllers that
+// make things in AWS, and what asks those for volumes. By the name of the chart.
+var charts = map[string]func(spec kubernetes.ReleaseSpec) []kubernetes.Manifest{
+	"aws-load-balancer-controller": func(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
+		return []kubernetes.Manifest{workload("Deployment", s.Namespace, "aws-load-balancer-controller")}
+	},
+	"aws-ebs-csi-driver": func(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
+		return []kubernetes.Manifest{workload("Deployment", s.Namespace, "ebs-csi-controller")}
+	},
+	"external-dns": func(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
+		return []kubernetes.Manifest{workload("Deployment", s.Namespace, "external-dns")}
+	},
+	"kube-prometheus-stack": prometheusStack,
+}
+
+// prometheusStack is its operator, what that makes Prometheus and Alertmanager from, and Grafana's disk.
+func prometheusStack(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
+	watched := func(kind, name, specKey, storageKey string) kubernetes.Manifest {
+		values := branch(s.Values, name, specKey)
+		spec := map[string]any{"replicas": float64(1)}
+		if storage := branch(values, storageKey); storage != nil {
+			spec["storage"] = storage
+		}
+		m := named("monitoring.coreos.com/v1", kind, s.Namespace, s.Name+"-"+name)
+		m["spec"] = spec
+		return m
+	}
+	all := []kubernetes.Manifest{
+		workload("Deployment", s.Namespace, s.Name+"-operator"),
+		watched("Prometheus", "prometheus", "prometheusSpec", "storageSpec"),
+		watched("Alertmanager", "alertmanager", "alertmanagerSpec", "storage"),
+	}
+	persistence := branch(s.Values, "grafana", "persistence")
+	if persistence["enabled"] != true {
+		return all
+	}
+	name := s.Name + "-grafana"
+	claim := named("v1", "PersistentVolumeClaim", s.Namespace, name)
+	claim["spec"] = map[string]any{
+		"storageClassName": persistence["storageClassName"], "accessModes": []any{"ReadWriteOnce"},
+		"resources": map[string]any{"requests": map[string]any{"storage": persistence["size"]}},
+	}
+	grafana := workload("Deployment", s.Namespace, name)
+	branch(grafana, "spec", "template")["spec"] = map[string]any{"volumes": []any{map[string]any{
+		"name": "storage", "persistentVolumeClaim": map[string]any{"claimName": name},
+	}}}
+	return append(all, claim, grafana)
+}
+
+func named(apiVersion, kind, namespace, name string) kubernetes.Manifest {
+	return kubernetes.Manifest{
+		"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"namespace": namespace, "name": name},
+	}
+}
+
+// workload is a Deployment or StatefulSet with one pod.
+func workload(kind, namespace, name string) kubernetes.Manifest {
+	m := named("apps/v1", kind, namespace, name)
+	m["spec"] = map[string]any{"replicas": float64(1), "template": map[string]any{}}
+	return m
+}
+
+// branch follows keys through objects; nil where there is none.
+func branch(m map[string]any, keys ...string) map[string]any {
+	for _, key := range keys {
+		m, _ = m[key].(map[string]any)
+	}
+	return m
+}
+
+// helm is the manager of what charts bring.
+const helm = "helm"
+
+// bring applies the objects of a chart.
+func (c *Cluster) bring(tx *store.Tx, spec kubernetes.ReleaseSpec) error {
+	objects := charts[chartName(spec.Chart)]
+	if objects == nil {
+		return nil
+	}
+	for _, manifest := range objects(spec) {
+		manifest, err := normalise(manifest)
+		if err != nil {
+			return err
+		}
+		if _, err := c.apply(tx, manifest, kubernetes.ApplyOptions{Manager: helm, Force: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeBack deletes them.
+func (c *Cluster) takeBack(tx *store.Tx, release kubernetes.Release) error {
+	objects := charts[release.Chart]
+	if objects == nil {
+		return nil
+	}
+	for _, manifest := range objects(kubernetes.ReleaseSpec{Namespace: release.Namespace, Name: release.Name}) {
+		var o object
+		found, err := tx.Get(objectKind, c.key(manifest.Ref()), &o)
+		if err == nil && found {
+			err = c.remove(tx, o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
