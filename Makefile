@@ -12,7 +12,10 @@ ARGS    ?=
 
 STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
-LINTER   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eco2/golangci-lint-v2.12.2
+TOOLS    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eco2
+# The names hold the versions in tools/*/go.mod: another version is another file.
+LINTER     := $(TOOLS)/golangci-lint-v2.12.2
+ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
 # Findings are cached with the path of the checkout they were made in, and without that file a //nolint
 # beside one is not seen: each checkout has a cache of its own.
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
@@ -58,17 +61,21 @@ test: rehearse ## Run all tests
 golden: ## Write the golden lists anew, for you to read the diff
 	go test -run Golden -update .
 
-lint: $(LINTER) ## Check the style of Go and of the shell scripts
+lint: $(LINTER) $(ACTIONLINT) ## Check the style of Go, of shell scripts and of workflows
 	go vet ./...
 	$(LINT) ./...
 	cd rehearsal && go vet ./... && $(LINT) --config ../.golangci.yml ./...
 	@command -v shellcheck >/dev/null || { echo "installing shellcheck"; apt-get update -qq && apt-get install -qq --yes shellcheck; }
 	shellcheck cluster/scripts/*.sh rehearsal/machines/image/boot rehearsal/machines/image/first-boot rehearsal/machines/image/kubeadm
+	@# It gives the workflows' scripts to shellcheck, and says nothing where there is none.
+	$(ACTIONLINT) .github/workflows/*.yml
 
-# The name holds the version in tools/golangci-lint/go.mod: another version is another file.
 $(LINTER):
 	@echo "building golangci-lint; with empty caches about 3 minutes, once"
 	cd tools/golangci-lint && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(ACTIONLINT):
+	cd tools/actionlint && go build -o $@ github.com/rhysd/actionlint/cmd/actionlint
 
 clean: ## Remove what the rehearsal left: machines, models, built tools
 	@if [ -x $(REHEARSE) ]; then $(RUN) clean; fi
