@@ -1,0 +1,125 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+type workflow struct {
+	On          yaml.Node
+	Permissions map[string]string
+	Jobs        map[string]yaml.Node
+}
+
+type job struct {
+	If          string
+	Permissions map[string]string
+	Steps       []struct {
+		Uses, Run string
+		With      map[string]string
+	}
+}
+
+// readWorkflows gives each file its parts and its text.
+func readWorkflows(t *testing.T) (map[string]workflow, map[string]string) {
+	t.Helper()
+	paths, err := filepath.Glob(".github/workflows/*.yml")
+	require.NoError(t, err)
+	require.NotEmpty(t, paths)
+	parsed, texts := map[string]workflow{}, map[string]string{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		var w workflow
+		require.NoError(t, yaml.Unmarshal(text, &w), path)
+		parsed[filepath.Base(path)], texts[filepath.Base(path)] = w, string(text)
+	}
+	return parsed, texts
+}
+
+// textOf is a part of a workflow without its comments, and with what its aliases stand for.
+func textOf(t *testing.T, node yaml.Node) string {
+	t.Helper()
+	var value any
+	require.NoError(t, node.Decode(&value))
+	text, err := yaml.Marshal(value)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// A tag can be moved to other code after its review, a commit cannot.
+func TestWorkflowsPinActions(t *testing.T) {
+	_, texts := readWorkflows(t)
+	uses := regexp.MustCompile(`(?m)^\s*(?:- )?uses: (.*)$`)
+	pinned := regexp.MustCompile(`^[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	for name, text := range texts {
+		for _, match := range uses.FindAllStringSubmatch(text, -1) {
+			assert.Regexp(t, pinned, match[1], name)
+		}
+	}
+}
+
+func TestWorkflowsRunThePinnedPulumi(t *testing.T) {
+	_, texts := readWorkflows(t)
+	module, err := os.ReadFile("go.mod")
+	require.NoError(t, err)
+	version := regexp.MustCompile(`pulumi/sdk/v3 v(\S+)`).FindSubmatch(module)
+	require.NotNil(t, version)
+	for name, text := range texts {
+		for _, match := range regexp.MustCompile(`pulumi-version: (.*)`).FindAllStringSubmatch(text, -1) {
+			assert.Equal(t, string(version[1]), match[1], name)
+		}
+	}
+}
+
+func TestWorkflowsGrantNothingMore(t *testing.T) {
+	workflows, _ := readWorkflows(t)
+	for name, w := range workflows {
+		on := textOf(t, w.On)
+		assert.NotContains(t, on, "pull_request_target", "%s: it runs with this repository's rights", name)
+		assert.NotNil(t, w.Permissions, "%s: without it every job has the repository's default", name)
+		assert.Empty(t, w.Permissions, "%s: each job names its own", name)
+
+		for id, node := range w.Jobs {
+			var j job
+			require.NoError(t, node.Decode(&j), "%s: %s", name, id)
+			fetches := false
+			for _, step := range j.Steps {
+				assert.NotContains(t, step.Run, "${{", "%s: %s: a script gets what others wrote from its environment only", name, id)
+				if strings.HasPrefix(step.Uses, "actions/checkout@") {
+					fetches = true
+					assert.Equal(t, "false", step.With["persist-credentials"], "%s: %s", name, id)
+				}
+			}
+			switch {
+			case strings.Contains(on, "workflow_run"):
+				assert.False(t, fetches, "%s: %s: it has rights, and what it was called for is anybody's", name, id)
+			case strings.Contains(on, "pull_request"):
+				assertPullRequestJob(t, name+": "+id, j, textOf(t, node))
+			}
+		}
+	}
+}
+
+// assertPullRequestJob wants a job that runs a pull request's code to have nothing worth taking, unless the
+// code is from this repository.
+func assertPullRequestJob(t *testing.T, name string, j job, text string) {
+	t.Helper()
+	own := strings.HasPrefix(j.If, "github.event.pull_request.head.repo.full_name == github.repository &&")
+	for scope, access := range j.Permissions {
+		if scope == "id-token" && own {
+			continue
+		}
+		assert.Equal(t, "read", access, "%s: %s", name, scope)
+	}
+	if !own {
+		assert.NotContains(t, text, "secrets.", name)
+	}
+}
