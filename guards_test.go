@@ -1,0 +1,232 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// Guards of docs/incidents.md that no other test holds.
+
+// A webhook refuses what comes before it answers, a controller without its rights tries for ever, and an
+// Application without its project is invalid.
+func TestObjectsComeAfterWhatServesThem(t *testing.T) {
+	const (
+		ingress     = "kubernetes:networking.k8s.io/v1:Ingress"
+		store       = "kubernetes:external-secrets.io/v1:ClusterSecretStore"
+		secret      = "kubernetes:external-secrets.io/v1:ExternalSecret"
+		application = "kubernetes:argoproj.io/v1alpha1:Application"
+		namespace   = "kubernetes:core/v1:Namespace"
+	)
+	forEachStack(t, func(t *testing.T, g *graph) {
+		after := func(later, earlier *declared) {
+			assert.True(t, g.dependsOn(later, earlier), "%s must come after %s", later.Name, earlier.Name)
+		}
+		release := func(name string) *declared { return g.named(t, releaseType, name) }
+		after(g.named(t, store, "aws-ssm"), release("external-secrets"))
+		after(g.named(t, secret, "grafana-admin"), g.named(t, store, "aws-ssm"))
+		after(release("kube-prometheus-stack"), g.named(t, secret, "grafana-admin"))
+		after(release("kube-prometheus-stack"), release("aws-ebs-csi-driver"))
+		for _, earlier := range []*declared{
+			release("aws-load-balancer-controller"), release("external-dns"), g.named(t, commandType, "argocd"),
+		} {
+			after(g.named(t, ingress, "argocd"), earlier)
+		}
+
+		root := g.named(t, application, "root")
+		after(root, g.named(t, "kubernetes:argoproj.io/v1alpha1:AppProject", "project-"+g.stack))
+		rights := append(g.ofType("aws:iam/rolePolicy:RolePolicy"), g.ofType("aws:iam/rolePolicyAttachment:RolePolicyAttachment")...)
+		assert.Len(t, rights, 5)
+		for _, r := range g.ofType(releaseType) {
+			after(root, r)
+			for _, right := range rights {
+				after(r, right)
+			}
+			if in := r.Inputs["namespace"].StringValue(); in != "kube-system" {
+				after(r, g.named(t, namespace, in))
+			}
+		}
+	})
+}
+
+// member is a node as its script is told to mark it.
+type member struct {
+	labels map[string]string
+	taints []string // key=value:effect
+}
+
+// members are the nodes by name, from the flags of the commands that make them.
+func members(g *graph) map[string]member {
+	nodes := map[string]member{}
+	for _, r := range g.ofType(commandType) {
+		name, joins := strings.CutPrefix(r.Name, "join-")
+		if control, ok := strings.CutPrefix(r.Name, "init-"); ok {
+			name = control
+		} else if !joins {
+			continue
+		}
+		flag := func(name string) string {
+			found := regexp.MustCompile(`--` + name + ` '?([^ ']*)`).FindStringSubmatch(r.Inputs["create"].StringValue())
+			if found == nil {
+				return ""
+			}
+			return found[1]
+		}
+		node := member{labels: map[string]string{}}
+		for _, label := range strings.Split(flag("labels"), ",") {
+			key, value, _ := strings.Cut(label, "=")
+			node.labels[key] = value
+		}
+		node.taints = strings.FieldsFunc(flag("taints"), func(r rune) bool { return r == ',' })
+		nodes[name] = node
+	}
+	return nodes
+}
+
+// The kubelet refuses to start with a label under kubernetes.io that it may not give itself.
+func TestLabelsAreTheKubeletsToGive(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		nodes := members(g)
+		assert.Len(t, nodes, 14)
+		for name, node := range nodes {
+			assert.NotEmpty(t, node.labels["role"], "%s, or this test sees nothing", name)
+			for key := range node.labels {
+				assert.NotContains(t, key, "/", name)
+			}
+		}
+	})
+}
+
+// What the platform places somewhere must find that node, and be let onto it: a label that the table does not
+// have, or a taint that nobody tolerates, is a pod that stays Pending.
+func TestThePlatformsPodsFindTheirNode(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		nodes := members(g)
+		// kubeadm's own, which no flag names.
+		const controlPlane = "node-role.kubernetes.io/control-plane"
+		master := nodes["k8s-master"]
+		master.labels[controlPlane] = ""
+		master.taints = append(master.taints, controlPlane+"=:NoSchedule")
+		nodes["k8s-master"] = master
+
+		placed := 0
+		var walk func(where string, value any)
+		walk = func(where string, value any) {
+			values, ok := value.(map[string]any)
+			if !ok {
+				return
+			}
+			if selector, ok := values["nodeSelector"].(map[string]any); ok {
+				placed++
+				var fit []string
+				for name, node := range nodes {
+					if node.has(selector) && node.admits(values["tolerations"]) {
+						fit = append(fit, name)
+					}
+				}
+				assert.Len(t, fit, 1, "%s: nodes for %v", where, selector)
+			}
+			for key, inner := range values {
+				walk(where+"."+key, inner)
+			}
+		}
+		for _, r := range g.ofType(releaseType) {
+			before := placed
+			walk(r.Name, r.Inputs["values"].MapRepl(nil, plainMap))
+			assert.Greater(t, placed, before, "%s is placed nowhere", r.Name)
+		}
+	})
+}
+
+// plainMap replaces outputs by what is in them.
+func plainMap(v resource.PropertyValue) (any, bool) {
+	if v.IsOutput() {
+		return v.OutputValue().Element.MapRepl(nil, plainMap), true
+	}
+	return nil, false
+}
+
+func (m member) has(selector map[string]any) bool {
+	for key, value := range selector {
+		if found, ok := m.labels[key]; !ok || found != value {
+			return false
+		}
+	}
+	return true
+}
+
+func (m member) admits(tolerations any) bool {
+	list, _ := tolerations.([]any)
+	for _, taint := range m.taints {
+		id, effect, _ := strings.Cut(taint, ":")
+		key, value, _ := strings.Cut(id, "=")
+		if !slices.ContainsFunc(list, func(item any) bool {
+			t := item.(map[string]any)
+			return t["key"] == key && (t["operator"] == "Exists" || t["value"] == value) && t["effect"] == effect
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// Argo CD behind the load balancer: plain HTTP by its ConfigMap, a NodePort that the Ingress names, and a
+// command that is left alone, since one that is patched without its arguments does not start.
+func TestArgoCDServesHTTPWhereTheIngressSays(t *testing.T) {
+	data, err := os.ReadFile("cluster/manifests/argocd/kustomization.yaml")
+	require.NoError(t, err)
+	var kustomization struct {
+		Patches []struct {
+			Target struct{ Kind, Name string }
+			Patch  string
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(data, &kustomization))
+	patches := map[string]string{}
+	for _, p := range kustomization.Patches {
+		patches[strings.TrimSuffix(p.Target.Kind+"/"+p.Target.Name, "/")] = p.Patch
+		assert.NotRegexp(t, `(?m)^\s*(- )?(command|args):`, p.Patch, p.Target.Kind)
+	}
+	var parameters struct{ Data map[string]string }
+	require.NoError(t, yaml.Unmarshal([]byte(patches["ConfigMap/argocd-cmd-params-cm"]), &parameters))
+	assert.Equal(t, "true", parameters.Data["server.insecure"])
+
+	var service struct {
+		Metadata struct{ Name string }
+		Spec     struct {
+			Type  string
+			Ports []struct {
+				Port     int
+				NodePort int `yaml:"nodePort"`
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(patches["Service/argocd-server"]), &service))
+	assert.Equal(t, "NodePort", service.Spec.Type, "a load balancer whose targets are instances needs one")
+	require.Len(t, service.Spec.Ports, 1)
+	assert.Positive(t, service.Spec.Ports[0].NodePort)
+	forEachStack(t, func(t *testing.T, g *graph) {
+		ingress := g.named(t, "kubernetes:networking.k8s.io/v1:Ingress", "argocd").Inputs.MapRepl(nil, plainMap)
+		annotations := ingress["metadata"].(map[string]any)["annotations"].(map[string]any)
+		assert.Equal(t, "instance", annotations["alb.ingress.kubernetes.io/target-type"])
+		assert.Equal(t, "HTTP", annotations["alb.ingress.kubernetes.io/backend-protocol"])
+		rule := ingress["spec"].(map[string]any)["rules"].([]any)[0].(map[string]any)
+		path := rule["http"].(map[string]any)["paths"].([]any)[0].(map[string]any)
+		backend := path["backend"].(map[string]any)["service"].(map[string]any)
+		assert.Equal(t, service.Metadata.Name, backend["name"])
+		assert.EqualValues(t, service.Spec.Ports[0].Port, backend["port"].(map[string]any)["number"])
+	})
+
+	// All of it runs on the control plane.
+	for _, kind := range []string{"Deployment", "StatefulSet"} {
+		assert.Contains(t, patches[kind], "node-role.kubernetes.io/control-plane", kind)
+		assert.Contains(t, patches[kind], "{key: role, value: control-plane, effect: NoSchedule}", kind)
+	}
+}
