@@ -6,6 +6,9 @@ STACK   ?= local
 LEVEL   ?= rehearse
 # What FROM=dev is for: preview STACK against a copy of that stack's state.
 FROM    ?=
+# What preview-diff compares the working tree with, and where: a commit, and stacks.
+BASE    ?=
+STACKS  ?= dev prod
 # How slow the models are: 1 is like AWS, 0 does not wait.
 LATENCY ?= 0
 ARGS    ?=
@@ -21,17 +24,25 @@ ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
 
-.PHONY: help up preview destroy status kubectl ssh bench bench-rehearsal test lint golden clean rehearse
+.PHONY: help up preview preview-diff destroy status kubectl ssh bench bench-rehearsal test lint golden clean rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  FROM=<stack>  LATENCY=<factor>  UNPROTECT=1  ARGS='<arguments>'"
+	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  FROM=<stack>  BASE=<commit>  LATENCY=<factor>  UNPROTECT=1  ARGS='<arguments>'"
 
 up: rehearse ## Bring the stack up on this machine
 	@$(RUN) up -- $(ARGS)
 
 preview: rehearse ## Show what an update would change
 	@$(RUN) preview $(if $(FROM),--from $(FROM)) -- $(ARGS)
+
+preview-diff: export BASE := $(BASE)
+preview-diff: export STACKS := $(STACKS)
+# The command ends with 2 where something changes, which is no failure here; of every failure make says 2
+# itself. The file also tells a change from a crash.
+preview-diff: rehearse ## Show what the working tree changes against BASE, as a comment for a pull request
+	@$(REHEARSE) --repo $(CURDIR) --state $(STATE) --level simulate preview-diff --base "$$BASE" --stacks "$$STACKS" || \
+		grep -qsx changed $(STATE)/preview-diff/outcome
 
 destroy: rehearse ## Take the stack away
 	@$(RUN) destroy $(if $(UNPROTECT),--unprotect) -- $(ARGS)

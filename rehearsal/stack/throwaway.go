@@ -3,6 +3,7 @@ package stack
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -83,4 +86,26 @@ func save(path string, values throwAway) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// Secrets are the texts of a state directory's throw-away values that no output may hold, in the forms in
+// which one might: as they are, as base64, and a key also line by line.
+func Secrets(stateDir string) ([]string, error) {
+	values, err := loadThrowAway(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	texts := []string{values.Passphrase, values.PrivateKey}
+	for _, password := range values.Passwords {
+		texts = append(texts, password)
+	}
+	for _, text := range slices.Clone(texts) {
+		texts = append(texts, base64.StdEncoding.EncodeToString([]byte(text)))
+	}
+	for line := range strings.Lines(values.PrivateKey) {
+		if !strings.HasPrefix(line, "-----") { // which is the same for every key
+			texts = append(texts, strings.TrimSpace(line))
+		}
+	}
+	return texts, nil
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/mod/modfile"
 	"golang.org/x/sync/errgroup"
 
 	"eco2/rehearsal/plugin"
@@ -31,13 +32,16 @@ type Toolchain struct {
 	Pulumi, Program string
 	// Home is PULUMI_HOME, in which the engine finds the stand-ins.
 	Home string
+
+	// bin has the stand-ins.
+	bin string
 }
 
 // Prepare builds what is missing or stale. repo is the project's checkout, stateDir the rehearsal's, and
 // progress goes to out.
 func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolchain, error) {
 	bin := filepath.Join(stateDir, "bin")
-	t := Toolchain{Program: filepath.Join(bin, "eco2"), Home: filepath.Join(stateDir, "pulumi")}
+	t := Toolchain{Program: filepath.Join(bin, "eco2"), Home: filepath.Join(stateDir, "pulumi"), bin: bin}
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return t, fmt.Errorf("creating the rehearsal's state directory: %w", err)
 	}
@@ -87,7 +91,50 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 	if err := group.Wait(); err != nil {
 		return t, err
 	}
-	return t, linkPlugins(bin, t.Home)
+	return t, linkPlugins(bin, t.Home, plugins)
+}
+
+// At is this toolchain for the program of another checkout of the project, which is built into dir: the
+// engine and the stand-ins stay these. They also answer for the versions that the other program's SDKs ask
+// for. What is built is what, for people.
+func (t Toolchain) At(ctx context.Context, repo, dir, what string, out io.Writer) (Toolchain, error) {
+	versions, err := sdkVersions(filepath.Join(repo, "go.mod"))
+	if err != nil {
+		return t, fmt.Errorf("finding the SDKs of %s: %w", what, err)
+	}
+	t.Program, t.Home = filepath.Join(dir, "eco2"), filepath.Join(dir, "pulumi")
+	if err := Build(ctx, out, Target{What: what, Dir: repo, Output: t.Program, Usual: "4 minutes", Packages: []string{"."}}); err != nil {
+		return t, err
+	}
+	// The state that the other program leaves names its versions, and this one's program names these.
+	for _, versions := range []map[string]string{versions, plugins} {
+		if err := linkPlugins(t.bin, t.Home, versions); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// sdkVersions are the versions of the packages of resources that a module of the program requires.
+func sdkVersions(path string) (map[string]string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	module, err := modfile.ParseLax(path, data, nil)
+	if err != nil {
+		return nil, err
+	}
+	versions := map[string]string{}
+	for _, required := range module.Require {
+		// github.com/pulumi/pulumi-<name>/sdk, with the major version behind it from v2 on.
+		name, ok := strings.CutPrefix(required.Mod.Path, "github.com/pulumi/pulumi-")
+		name, _, sdk := strings.Cut(name, "/sdk")
+		if _, known := plugins[name]; ok && sdk && known {
+			versions[name] = required.Mod.Version
+		}
+	}
+	return versions, nil
 }
 
 // Environ is what the pulumi command needs to use this toolchain and nothing else of the machine's.
@@ -221,8 +268,8 @@ func copyFile(from, to string) (err error) {
 
 // linkPlugins puts the stand-ins where the engine looks for plugins that were installed. On PATH it would
 // find them too, and warn each time.
-func linkPlugins(bin, home string) error {
-	for name, version := range plugins {
+func linkPlugins(bin, home string, versions map[string]string) error {
+	for name, version := range versions {
 		dir := filepath.Join(home, "plugins", "resource-"+name+"-"+version)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("installing the %s plugin: %w", name, err)

@@ -27,8 +27,11 @@ func main() {
 	err := root().ExecuteContext(ctx)
 	stop()
 	var failed *stack.FailedError
+	var code exitCode
 	switch {
 	case err == nil:
+	case errors.As(err, &code):
+		os.Exit(int(code))
 	case errors.As(err, &failed):
 		os.Exit(max(failed.Code, 1))
 	case errors.Is(err, context.Canceled):
@@ -82,7 +85,7 @@ func root() *cobra.Command {
 		r.level, err = level.Parse(levelName)
 		return err
 	}
-	cmd.AddCommand(r.up(), r.preview(), r.destroy(), r.status(), r.kubectl(), r.ssh(), r.bench(), r.benchRehearsal(), r.prepare(), r.clean())
+	cmd.AddCommand(r.up(), r.preview(), r.previewDiff(), r.destroy(), r.status(), r.kubectl(), r.ssh(), r.bench(), r.benchRehearsal(), r.prepare(), r.clean())
 	return cmd
 }
 

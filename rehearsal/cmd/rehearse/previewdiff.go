@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"eco2/rehearsal/level"
+	"eco2/rehearsal/previewdiff"
+	"eco2/rehearsal/toolchain"
+)
+
+// changed is the exit code of a preview in which something changes.
+const changed = 2
+
+func (r *run) previewDiff() *cobra.Command {
+	var base, stacks, out string
+	cmd := &cobra.Command{
+		Use:   "preview-diff",
+		Short: "Show what the working tree changes in stacks, against another commit",
+		Long: `Brings the base's program up in a model, for each stack, and previews the working tree's on what it left.
+
+The report is printed, and written to a directory: comment.md for a pull request, full.md for a job's summary,
+diff.<stack>.txt with everything, and outcome, which is one word: unchanged, changed or failed.
+
+The exit code is 0 if nothing changes, 2 if something does, and 1 if the base cannot be brought up or the working
+tree cannot be previewed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			if r.level != level.Simulate {
+				return fmt.Errorf("preview-diff has models of the machines: --level %s", level.Simulate)
+			}
+			if base == "" {
+				base = previewdiff.DefaultBase(ctx, r.repo)
+			}
+			if out == "" {
+				out = filepath.Join(r.state, "preview-diff")
+			}
+			names := strings.FieldsFunc(stacks, func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
+			if err := previewdiff.Clear(out); err != nil {
+				return err
+			}
+			report, err := previewdiff.Run(ctx, previewdiff.Options{
+				Repo: r.repo, Base: base, Stacks: names, Progress: os.Stderr,
+				Tools: func(ctx context.Context) (toolchain.Toolchain, error) { return r.tools(ctx) },
+			})
+			if err != nil {
+				return err
+			}
+			if err := report.Write(out); err != nil {
+				return err
+			}
+			if err := report.Text(os.Stdout); err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "The comment for a pull request, and all the rest: %s\n", out)
+			switch report.Outcome() {
+			case previewdiff.Unchanged:
+				return nil
+			case previewdiff.Changed:
+				return exitCode(changed)
+			default:
+				return exitCode(1)
+			}
+		},
+	}
+	cmd.Flags().StringVar(&base, "base", "", "the commit to compare with (default origin/main if there is one, or else HEAD~1)")
+	cmd.Flags().StringVar(&stacks, "stacks", "dev,prod", "the stacks, separated by commas or spaces")
+	cmd.Flags().StringVar(&out, "out", "", "the directory for the report's files (default <state>/preview-diff)")
+	return cmd
+}
+
+// exitCode ends the command with a code that tells more than an error could, after everything was said.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
