@@ -9,6 +9,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 )
 
@@ -207,9 +208,9 @@ func (s *sum) loadBalancers() {
 	}
 }
 
-// text is a value that is text, or what is said where it is not.
+// text is a value that is text, or what is said where it is not, or not known before the update.
 func text(value any, otherwise string) string {
-	if text, ok := value.(string); ok && text != "" {
+	if text, ok := value.(string); ok && text != "" && text != plugin.UnknownStringValue {
 		return text
 	}
 	return otherwise

@@ -13,7 +13,7 @@ type costRow struct {
 	total                           bool
 }
 
-// costRows are the stacks' costs a month before and after, each with the parts that it has.
+// costRows are the stacks' costs a month before and after; the parts of one only where it changes.
 func (r Report) costRows() []costRow {
 	var rows []costRow
 	for _, s := range r.Stacks {
@@ -22,16 +22,23 @@ func (r Report) costRows() []costRow {
 		}
 		total := row(s.Name, s.Before.Total(), s.After.Total())
 		total.total = true
-		rows = append(rows, total)
+		var parts []costRow
 		for _, part := range cost.Parts {
 			before, after := s.Before.Parts[part], s.After.Parts[part]
 			if before != (cost.Amount{}) || after != (cost.Amount{}) {
-				rows = append(rows, row(string(part), before, after))
+				parts = append(parts, row(string(part), before, after))
 			}
+		}
+		rows = append(rows, total)
+		if slices.ContainsFunc(parts, func(r costRow) bool { return r.difference != same }) {
+			rows = append(rows, parts...)
 		}
 	}
 	return rows
 }
+
+// same is the difference of what costs the same.
+const same = "0"
 
 func row(name string, before, after cost.Amount) costRow {
 	difference := fmt.Sprintf("%+.2f", after.Monthly-before.Monthly)
@@ -39,7 +46,7 @@ func row(name string, before, after cost.Amount) costRow {
 	case before.Incomplete || after.Incomplete:
 		difference = "unknown"
 	case difference == "+0.00" || difference == "-0.00":
-		difference = "0"
+		difference = same
 	}
 	return costRow{name: name, before: money(before), after: money(after), difference: difference}
 }

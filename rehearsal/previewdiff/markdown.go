@@ -92,8 +92,10 @@ func (r Report) costTable() string {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", row.name, row.before, row.after, row.difference)
 		}
 	}
-	b.WriteString("\n")
 	for i, sentence := range r.unpriced() {
+		if i == 0 {
+			b.WriteString("\n")
+		}
 		if i == mostLost {
 			b.WriteString("- and more\n")
 			break

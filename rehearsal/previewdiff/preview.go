@@ -18,6 +18,8 @@ type Change struct {
 	URN resource.URN
 	// Why says what makes the engine replace or delete it; empty for others.
 	Why string
+	// Follows says that it is replaced for another's sake alone.
+	Follows bool
 }
 
 // String is the resource in the engine's short form: "aws:ec2:Instance k8s-redis".
@@ -62,7 +64,7 @@ func readPlan(data []byte) (plan, error) {
 		change := Change{Op: s.Op, URN: urn}
 		switch s.Op {
 		case "replace":
-			change.Why = why(s, steps)
+			change.Why, change.Follows = why(s, steps), len(forcing(s)) == 0
 		case "delete":
 			change.Why = "no longer in the program"
 		}

@@ -104,17 +104,21 @@ func (s Stack) totals() string {
 	return strings.Join(parts, ", ")
 }
 
-// lost are the replacements, and then the deletions: what takes something away that exists.
+// lost are the replacements and then the deletions: what takes something away that exists. What is replaced
+// for another's sake comes after all others.
 func (s Stack) lost() []Change {
-	var lost []Change
-	for _, op := range []string{"replace", "delete"} {
-		for _, change := range s.Changes {
-			if change.Op == op {
-				lost = append(lost, change)
-			}
+	var causes, followers, deleted []Change
+	for _, change := range s.Changes {
+		switch {
+		case change.Op == "replace" && change.Follows:
+			followers = append(followers, change)
+		case change.Op == "replace":
+			causes = append(causes, change)
+		case change.Op == "delete":
+			deleted = append(deleted, change)
 		}
 	}
-	return lost
+	return slices.Concat(causes, followers, deleted)
 }
 
 // verb is what happens to a lost resource.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 )
 
 // Text writes the report for a terminal.
@@ -37,12 +36,15 @@ func (r Report) Text(w io.Writer) error {
 	}
 	if rows := r.costRows(); len(rows) > 0 {
 		b.WriteString("\n")
-		table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-		_, _ = fmt.Fprintf(table, "%s a month\tbefore\tafter\tdifference\t\n", r.Prices.Currency)
+		const columns = "%-28s%20s%20s%12s\n"
+		fmt.Fprintf(&b, columns, r.Prices.Currency+" a month", "before", "after", "difference")
 		for _, row := range rows {
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t\n", row.name, row.before, row.after, row.difference)
+			name := row.name
+			if !row.total {
+				name = "  " + name
+			}
+			fmt.Fprintf(&b, columns, name, row.before, row.after, row.difference)
 		}
-		_ = table.Flush() // into memory
 		for _, sentence := range r.unpriced() {
 			fmt.Fprintf(&b, "%s\n", sentence)
 		}
