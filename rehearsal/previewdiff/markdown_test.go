@@ -80,6 +80,16 @@ func TestComment(t *testing.T) {
 	assert.Equal(t, strings.ReplaceAll(wantComment, "''", "`"), report().Markdown(CommentLimit))
 }
 
+func TestTheBaseForPeople(t *testing.T) {
+	const commit = "0123456789abcdef0123456789abcdef01234567"
+	for base, want := range map[string]string{
+		"origin/main": "0123456 (origin/main)", "0123456": "0123456", commit: "0123456789ab",
+	} {
+		assert.Equal(t, want, Report{Base: base, Commit: commit}.base())
+	}
+	assert.Equal(t, "nowhere", Report{Base: "nowhere"}.base())
+}
+
 func TestCommentWhereNothingChanges(t *testing.T) {
 	r := report()
 	r.Stacks[0].Changes = []Change{{Op: "same", URN: urn(command, "init")}}

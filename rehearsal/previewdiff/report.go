@@ -68,8 +68,11 @@ func (s Stack) changed() bool {
 
 // base names the base for people: "313b070 (origin/main)".
 func (r Report) base() string {
-	if r.Commit == "" || strings.HasPrefix(r.Commit, r.Base) {
+	switch {
+	case r.Commit == "":
 		return r.Base
+	case strings.HasPrefix(r.Commit, r.Base):
+		return fmt.Sprintf("%.12s", r.Base)
 	}
 	return fmt.Sprintf("%.7s (%s)", r.Commit, r.Base)
 }
