@@ -102,7 +102,7 @@ func TestCommentWhereNothingChanges(t *testing.T) {
 
 	r.Stacks[0].Outputs = true
 	assert.Equal(t, Changed, r.Outcome())
-	assert.Contains(t, r.Markdown(CommentLimit), "1 unchanged, other outputs\n")
+	assert.Contains(t, r.Markdown(CommentLimit), "1 unchanged, outputs change\n")
 }
 
 func TestCommentOfAFailure(t *testing.T) {

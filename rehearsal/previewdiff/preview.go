@@ -1,6 +1,7 @@
 package previewdiff
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -59,7 +60,9 @@ func readPlan(data []byte) (plan, error) {
 		steps[s.URN] = s
 	}
 	var p plan
-	for _, urn := range slices.Sorted(maps.Keys(steps)) {
+	// By what people read: AWS's come first that way.
+	byName := func(a, b resource.URN) int { return cmp.Or(cmp.Compare(name(a), name(b)), cmp.Compare(a, b)) }
+	for _, urn := range slices.SortedFunc(maps.Keys(steps), byName) {
 		s := steps[urn]
 		change := Change{Op: s.Op, URN: urn}
 		switch s.Op {

@@ -102,7 +102,7 @@ func (s Stack) totals() string {
 		parts = append(parts, fmt.Sprintf("%d to %s", n, op))
 	}
 	if s.Outputs {
-		parts = append(parts, "other outputs")
+		parts = append(parts, "outputs change")
 	}
 	return strings.Join(parts, ", ")
 }

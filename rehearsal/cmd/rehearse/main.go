@@ -27,7 +27,7 @@ func main() {
 	err := root().ExecuteContext(ctx)
 	stop()
 	var failed *stack.FailedError
-	var code exitCode
+	var code exitError
 	switch {
 	case err == nil:
 	case errors.As(err, &code):

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"eco2/rehearsal/level"
 	"eco2/rehearsal/previewdiff"
 	"eco2/rehearsal/toolchain"
 )
@@ -23,19 +23,17 @@ func (r *run) previewDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preview-diff",
 		Short: "Show what the working tree changes in stacks, against another commit",
-		Long: `Brings the base's program up in a model, for each stack, and previews the working tree's on what it left.
+		Long: `Brings the base's program up in a model, for each stack, and previews the working tree's on what it left. It has
+models of the machines too, whatever --level says.
 
 The report is printed, and written to a directory: comment.md for a pull request, full.md for a job's summary,
 diff.<stack>.txt with everything, and outcome, which is one word: unchanged, changed or failed.
 
-The exit code is 0 if nothing changes, 2 if something does, and 1 if the base cannot be brought up or the working
-tree cannot be previewed.`,
+The exit code is 0 if nothing changes, 2 if something does, 1 if the base cannot be brought up or the working tree
+cannot be previewed, and 130 after an interrupt.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			if r.level != level.Simulate {
-				return fmt.Errorf("preview-diff has models of the machines: --level %s", level.Simulate)
-			}
 			if base == "" {
 				base = previewdiff.DefaultBase(ctx, r.repo)
 			}
@@ -43,6 +41,9 @@ tree cannot be previewed.`,
 				out = filepath.Join(r.state, "preview-diff")
 			}
 			names := strings.FieldsFunc(stacks, func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
+			if len(names) == 0 {
+				return errors.New("name a stack: --stacks dev,prod")
+			}
 			if err := previewdiff.Clear(out); err != nil {
 				return err
 			}
@@ -64,9 +65,9 @@ tree cannot be previewed.`,
 			case previewdiff.Unchanged:
 				return nil
 			case previewdiff.Changed:
-				return exitCode(changed)
+				return exitError(changed)
 			default:
-				return exitCode(1)
+				return exitError(1)
 			}
 		},
 	}
@@ -76,7 +77,7 @@ tree cannot be previewed.`,
 	return cmd
 }
 
-// exitCode ends the command with a code that tells more than an error could, after everything was said.
-type exitCode int
+// exitError ends the command with a code that tells more than an error could, after everything was said.
+type exitError int
 
-func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
