@@ -28,7 +28,7 @@ RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --lev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  FROM=<stack>  BASE=<commit>  LATENCY=<factor>  UNPROTECT=1  ARGS='<arguments>'"
+	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  UNPROTECT=1  ARGS='<arguments>'"
 
 up: rehearse ## Bring the stack up on this machine
 	@$(RUN) up -- $(ARGS)
@@ -41,6 +41,7 @@ preview-diff: export STACKS := $(STACKS)
 # The command ends with 2 where something changes, which is no failure here; of every failure make says 2
 # itself. The file also tells a change from a crash.
 preview-diff: rehearse ## Show what the working tree changes against BASE, as a comment for a pull request
+	@rm -f $(STATE)/preview-diff/outcome
 	@$(REHEARSE) --repo $(CURDIR) --state $(STATE) --level simulate preview-diff --base "$$BASE" --stacks "$$STACKS" || \
 		grep -qsx changed $(STATE)/preview-diff/outcome
 

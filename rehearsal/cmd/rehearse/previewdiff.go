@@ -41,11 +41,11 @@ cannot be previewed, and 130 after an interrupt.`,
 				out = filepath.Join(r.state, "preview-diff")
 			}
 			names := strings.FieldsFunc(stacks, func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
-			if len(names) == 0 {
-				return errors.New("name a stack: --stacks dev,prod")
-			}
 			if err := previewdiff.Clear(out); err != nil {
 				return err
+			}
+			if len(names) == 0 {
+				return errors.New("name a stack: --stacks dev,prod")
 			}
 			report, err := previewdiff.Run(ctx, previewdiff.Options{
 				Repo: r.repo, Base: base, Stacks: names, Progress: os.Stderr,
