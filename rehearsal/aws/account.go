@@ -41,7 +41,8 @@ type Instance struct {
 	PrivateDNS       string            `json:"privateDns"`
 	PublicIP         string            `json:"publicIp"` // empty if it has none
 	PublicDNS        string            `json:"publicDns"`
-	UserData         string            `json:"_userData"` // in the clear; the provider's outputs have its hash
+	UserData         string            `json:"_userData"`      // in the clear; the provider's outputs have its hash
+	AuthorizedKey    string            `json:"_authorizedKey"` // the key pair's public key when it was started
 	Tags             map[string]string `json:"tagsAll"`
 	RootVolume       RootVolume        `json:"rootBlockDevice"`
 	MetadataOptions  MetadataOptions   `json:"metadataOptions"`
@@ -158,6 +159,11 @@ func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error
 	return pair, ok, err
 }
 
+// SetQuota bounds the vCPUs of all instances, as the quota L-1216C47A does.
+func (a *Account) SetQuota(vCPUs int) error {
+	return a.store.Update(func(t *store.Tx) error { return t.Put(quotaKind, "L-1216C47A", vCPUs) })
+}
+
 // SetInstanceState stops an instance behind everybody's back, or starts it again: "stopped", "running".
 func (a *Account) SetInstanceState(id, state string) error {
 	return a.store.Update(func(t *store.Tx) error {
@@ -268,6 +274,26 @@ func (a *Account) allows(d Direction, instanceID string, port int, peer netip.Ad
 		return err
 	})
 	return allowed, err
+}
+
+// Made lists the ids of what was made under a URN: what people find by tags and names when the engine that asked
+// for it was killed.
+func (a *Account) Made(urn string) (ids []string, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		kinds, err := t.Kinds()
+		for _, kind := range kinds {
+			if err == nil && !strings.HasPrefix(kind, "index.") {
+				err = store.Each(t, kind, func(_ string, o object) error {
+					if o.text(urnKey) == urn {
+						ids = append(ids, o.id())
+					}
+					return nil
+				})
+			}
+		}
+		return err
+	})
+	return ids, err
 }
 
 // Existing is one thing in the account.

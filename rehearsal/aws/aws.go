@@ -51,6 +51,7 @@ func New(stateDir string, machines Machines) (plugin.Provider, error) {
 
 // cloud is one configured provider on the account.
 type cloud struct {
+	stateDir string
 	account  *Account
 	machines Machines
 	// latency scales every modelled wait: 0 is at once, 1 is as long as AWS takes.
@@ -72,7 +73,7 @@ func newCloud(stateDir string) (*cloud, error) {
 		return nil, err
 	}
 	c := &cloud{
-		account: Open(stateDir), latency: factor,
+		stateDir: stateDir, account: Open(stateDir), latency: factor,
 		status: func(ctx context.Context, r *plugin.Request, line string) { r.Status(ctx, line) },
 	}
 	c.settings.Store(&settings{})

@@ -1018,12 +1018,14 @@ func TestWhatOtherPackagesSee(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, nodes, 2)
 	slices.SortFunc(nodes, func(a, b Instance) int { return strings.Compare(a.Name(), b.Name()) })
+	pair, _, err := a.KeyPair("eu-central-1", "dev")
+	require.NoError(t, err)
 	assert.Equal(t, Instance{
 		ID: c.node.id, Image: newestImage(), Type: "t3.large", State: "running", AvailabilityZone: "eu-central-1a", Region: "eu-central-1",
 		VPCID: c.vpc.id, SubnetID: c.subnet.id, SecurityGroupIDs: []string{c.group.id}, KeyName: "dev", Profile: "node",
 		PrivateIP: "10.0.0.4", PrivateDNS: "ip-10-0-0-4.eu-central-1.compute.internal",
 		PublicIP: "203.0.113.2", PublicDNS: "ec2-203-0-113-2.eu-central-1.compute.amazonaws.com",
-		UserData: "#!/bin/sh\n", Tags: map[string]string{"Name": "k8s-master", "Project": "eco2"},
+		UserData: "#!/bin/sh\n", AuthorizedKey: pair.PublicKey, Tags: map[string]string{"Name": "k8s-master", "Project": "eco2"},
 		RootVolume:      RootVolume{ID: c.node.out("rootBlockDevice").(map[string]any)["volumeId"].(string), SizeGiB: 20, Type: "gp3", Encrypted: true},
 		MetadataOptions: MetadataOptions{Tokens: "required", HopLimit: 2},
 	}, nodes[0])

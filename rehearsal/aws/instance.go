@@ -9,12 +9,14 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"golang.org/x/crypto/ssh"
 
 	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/store"
 )
 
 var keyPair = spec{
@@ -208,15 +210,21 @@ func runInstance(c *call) error {
 	if zone := c.it.text("availabilityZone"); zone != "" && zone != sub.text("availabilityZone") {
 		return refuse("InvalidParameterValue", "The availability zone '%s' is not that of subnet '%s', '%s'", zone, sub.id(), sub.text("availabilityZone"))
 	}
+	authorized := ""
 	if name := c.it.text("keyName"); name != "" {
-		if _, err := c.must("keyPair", name); err != nil {
+		pair, err := c.must("keyPair", name)
+		if err != nil {
 			return err
 		}
+		authorized = pair.text("publicKey")
 	}
 	if err := c.placed(); err != nil {
 		return err
 	}
 	if err := c.suits(image); err != nil {
+		return err
+	}
+	if err := c.withinQuota(); err != nil {
 		return err
 	}
 	id := newID("i")
@@ -229,7 +237,9 @@ func runInstance(c *call) error {
 		"id": id, "arn": c.arn("ec2", "instance/"+id), "instanceState": "running", "instanceLifecycle": "", "outpostArn": "",
 		"passwordData": "", "ipv6Addresses": []any{}, "secondaryPrivateIps": []any{}, "securityGroups": []any{},
 		"primaryNetworkInterfaceId": eni, "privateIp": ip, "privateDns": c.privateName(ip), "publicIp": "", "publicDns": "",
-		"_vpcId": network.id(), "_userData": userData(c.in), "availabilityZone": sub.text("availabilityZone"),
+		// What cloud-init finds at the first boot: another pair under that name is no other key on the machine.
+		"_authorizedKey": authorized,
+		"_vpcId":         network.id(), "_userData": userData(c.in), "availabilityZone": sub.text("availabilityZone"),
 	})
 	for key, v := range map[string]any{
 		"associatePublicIpAddress": sub.flag("mapPublicIpOnLaunch"), "keyName": "", "iamInstanceProfile": "",
@@ -388,4 +398,38 @@ func userData(in object) string {
 		}
 	}
 	return in.text("userData")
+}
+
+// quotaKind is under which the account's quota of vCPUs is kept, where it has one.
+const quotaKind = "index.quota"
+
+// withinQuota refuses an instance whose vCPUs are more than the account has left.
+func (c *call) withinQuota() error {
+	var quota int
+	limited, err := c.Get(quotaKind, "L-1216C47A", &quota)
+	if err != nil || !limited {
+		return err
+	}
+	used := vCPUs(c.it.text("instanceType"))
+	err = store.Each(c.Tx, "instance", func(_ string, o object) error {
+		used += vCPUs(o.text("instanceType"))
+		return nil
+	})
+	if err != nil || used <= quota {
+		return err
+	}
+	return refuse("VcpuLimitExceeded", "You have requested more vCPU capacity than your current vCPU limit of %d allows for the instance bucket that the specified instance type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit.", quota)
+}
+
+// vCPUs are those of a type of the t3 family; other families have fewer in their small sizes.
+func vCPUs(instanceType string) int {
+	_, size, _ := strings.Cut(instanceType, ".")
+	many, isLarge := strings.CutSuffix(size, "xlarge")
+	if !isLarge {
+		return 2
+	}
+	if n, err := strconv.Atoi(many); err == nil {
+		return 4 * n
+	}
+	return 4
 }

@@ -174,6 +174,9 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 	if r.Preview {
 		return "", k.preview(r), nil
 	}
+	if err := k.throttled(Create, "Create", r); err != nil {
+		return "", nil, err
+	}
 	var c *call
 	err := k.retry(ctx, r, "waiting for", func(t tx) error {
 		c = &call{tx: t, name: r.Name, in: r.Inputs.Mappable(), it: k.overlay(nil, nil, r.Inputs).Mappable()}
@@ -193,6 +196,9 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 		return "", nil, k.partly(Create, r, c.it, fmt.Errorf("waiting for completion: %w", err))
 	}
 	if err := k.real(ctx, c.it); err != nil {
+		return "", nil, k.partly(Create, r, c.it, err)
+	}
+	if err := k.unfinished("Create", r); err != nil {
 		return "", nil, k.partly(Create, r, c.it, err)
 	}
 	return c.it.id(), c.it.outputs(), nil
@@ -288,6 +294,9 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 			return nil
 		})
 	}
+	if err := k.throttled(Update, "Update", r); err != nil {
+		return nil, err
+	}
 	if err := k.known(r.ID); err != nil { // one that was made in part is updated without a diff
 		return nil, err
 	}
@@ -334,6 +343,9 @@ func plain(in resource.PropertyMap) object {
 
 // Delete implements plugin.Kind. What is gone already is fine.
 func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
+	if err := k.throttled(Delete, "Delete", r); err != nil {
+		return err
+	}
 	var old object
 	err := k.retry(ctx, r, "still destroying; in use by", func(t tx) (err error) {
 		if old, err = t.get(k.name, r.ID); err != nil || old == nil {

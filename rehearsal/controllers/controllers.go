@@ -35,14 +35,15 @@ const (
 
 // Controllers are those of one cluster.
 type Controllers struct {
-	cluster *model.Cluster
-	account *aws.Account
-	latency latency.Factor
+	cluster  *model.Cluster
+	account  *aws.Account
+	latency  latency.Factor
+	stateDir string
 }
 
 // New are the controllers of a cluster whose account is in the state directory.
 func New(cluster *model.Cluster, stateDir string, factor latency.Factor) *Controllers {
-	return &Controllers{cluster: cluster, account: aws.Open(stateDir), latency: factor}
+	return &Controllers{cluster: cluster, account: aws.Open(stateDir), latency: factor, stateDir: stateDir}
 }
 
 // rounds bounds how often one controller's work is another's cause.

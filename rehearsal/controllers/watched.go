@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"eco2/rehearsal/fault"
 	"eco2/rehearsal/kubernetes"
 )
 
@@ -70,11 +71,17 @@ func (w watched) Release(ctx context.Context, namespace, name string) (kubernete
 }
 
 func (w watched) Install(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
+	if err := w.hindered("Install", spec, "uninstalled"); err != nil {
+		return kubernetes.Release{}, err
+	}
 	release, err := w.cluster.Install(ctx, spec)
 	return settled(w, release, err)
 }
 
 func (w watched) Upgrade(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
+	if err := w.hindered("Upgrade", spec, "rolled back"); err != nil {
+		return kubernetes.Release{}, err
+	}
 	release, err := w.cluster.Upgrade(ctx, spec)
 	return settled(w, release, err)
 }
@@ -84,4 +91,30 @@ func (w watched) Uninstall(ctx context.Context, namespace, name string) error {
 		return err
 	}
 	return w.Settle()
+}
+
+// hindered is Helm's error where a planted fault meets a release. All releases are atomic: what fails is taken
+// back, for as long as there is an API server to take it back through.
+func (w watched) hindered(method string, spec kubernetes.ReleaseSpec, takenBack string) error {
+	for _, kind := range []fault.Kind{fault.NeverReady, fault.APIRestart, fault.APIGone} {
+		_, hit, err := fault.Meet(w.stateDir, kind, fault.Call{Method: method, Name: spec.Name})
+		if err != nil {
+			return err
+		}
+		if !hit {
+			continue
+		}
+		reason := "context deadline exceeded"
+		if kind != fault.NeverReady {
+			reason = "dial tcp: connect: connection refused"
+		}
+		if kind == fault.APIGone {
+			if err := w.cluster.Pend(spec); err != nil {
+				return err
+			}
+			return fmt.Errorf("release %s failed: %s; and it could not be taken back: %s", spec.Name, reason, reason)
+		}
+		return fmt.Errorf("release %s failed, and has been %s due to atomic being set: %s", spec.Name, takenBack, reason)
+	}
+	return nil
 }

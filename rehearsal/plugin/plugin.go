@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"eco2/rehearsal/fault"
 )
 
 // Provider is one package of resources.
@@ -127,6 +129,15 @@ type server struct {
 	provider Provider
 	engine   *engine
 	trace    *trace
+	stateDir string
+}
+
+// done is the end of an operation, which a planted fault keeps from the engine.
+func (s *server) done(ctx context.Context, method string, r *Request, err error) error {
+	if err != nil || r.Preview {
+		return err
+	}
+	return fault.HangIf(ctx, s.stateDir, fault.Call{Method: method, Type: r.Type, Name: r.Name})
 }
 
 func (s *server) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
@@ -228,7 +239,7 @@ func (s *server) Create(ctx context.Context, in *pulumirpc.CreateRequest) (*pulu
 	ctx, done := s.engine.operation(ctx)
 	defer done()
 	id, outputs, err := kind.Create(ctx, r)
-	if err != nil {
+	if err = s.done(ctx, "Create", r, err); err != nil {
 		return nil, call.end(partial(err))
 	}
 	call.id = id
@@ -264,7 +275,7 @@ func (s *server) Update(ctx context.Context, in *pulumirpc.UpdateRequest) (*pulu
 	ctx, done := s.engine.operation(ctx)
 	defer done()
 	outputs, err := kind.Update(ctx, r)
-	if err != nil {
+	if err = s.done(ctx, "Update", r, err); err != nil {
 		return nil, call.end(partial(err))
 	}
 	out, err := marshal(outputs)
@@ -280,7 +291,7 @@ func (s *server) Delete(ctx context.Context, in *pulumirpc.DeleteRequest) (*empt
 	r.ID, r.Timeout = in.Id, seconds(in.Timeout)
 	ctx, done := s.engine.operation(ctx)
 	defer done()
-	return &emptypb.Empty{}, call.end(kind.Delete(ctx, r))
+	return &emptypb.Empty{}, call.end(s.done(ctx, "Delete", r, kind.Delete(ctx, r)))
 }
 
 // named is what every call says of its resource. Older engines leave type and name to the URN.

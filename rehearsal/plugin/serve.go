@@ -54,7 +54,7 @@ func run(build func(stateDir string) (Provider, error)) error {
 		return err
 	}
 	return Serve(address, func(s *grpc.Server) {
-		pulumirpc.RegisterResourceProviderServer(s, &server{provider: provider, engine: engine, trace: trace})
+		pulumirpc.RegisterResourceProviderServer(s, &server{provider: provider, engine: engine, trace: trace, stateDir: stateDir})
 	})
 }
 

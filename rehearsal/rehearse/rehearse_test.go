@@ -138,7 +138,7 @@ func TestCluster(t *testing.T) {
 
 	run("another comment in the scripts runs the commands again, and the cluster stays as it is", func(t *testing.T) {
 		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
-		c.Tools.Program = programWithAnotherComment(t)
+		c.Tools.Program = c.ProgramWithAnotherComment()
 		c.Must(c.Up())
 		ran := c.Changes()
 		for _, name := range []string{"prepare-k8s-master", "prepare-k8s-redis", "init-k8s-master", "calico", "join-k8s-redis", "ready"} {
@@ -276,24 +276,6 @@ func flag(command, name string) string {
 		return ""
 	}
 	return found[2] + found[3]
-}
-
-// programWithAnotherComment builds the program with a line more in the library that all scripts share.
-func programWithAnotherComment(t *testing.T) string {
-	t.Helper()
-	repo, err := filepath.Abs("../..")
-	require.NoError(t, err)
-	dir := t.TempDir()
-	lib := filepath.Join(repo, "cluster", "scripts", "lib.sh")
-	changed, overlay := filepath.Join(dir, "lib.sh"), filepath.Join(dir, "overlay.json")
-	require.NoError(t, os.WriteFile(changed, []byte(readFile(t, lib)+"\n# Another comment.\n"), 0o600))
-	require.NoError(t, os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, lib, changed), 0o600))
-	program := filepath.Join(dir, "eco2")
-	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", program, ".")
-	build.Dir = repo
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	return program
 }
 
 func readFile(t *testing.T, path string) string {

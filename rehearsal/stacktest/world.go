@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -211,4 +212,23 @@ func (w *World) PrivateKey() string {
 	var values struct{ PrivateKey string }
 	require.NoError(w.t, json.Unmarshal(data, &values))
 	return values.PrivateKey
+}
+
+// ProgramWithAnotherComment builds the program with a line more in the library that all scripts share, so that
+// every command runs again, and returns its path.
+func (w *World) ProgramWithAnotherComment() string {
+	w.t.Helper()
+	lib := filepath.Join(w.Options.Repo, "cluster", "scripts", "lib.sh")
+	text, err := os.ReadFile(lib)
+	require.NoError(w.t, err)
+	dir := w.t.TempDir()
+	changed, overlay := filepath.Join(dir, "lib.sh"), filepath.Join(dir, "overlay.json")
+	require.NoError(w.t, os.WriteFile(changed, append(text, "\n# Another comment.\n"...), 0o600))
+	require.NoError(w.t, os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, lib, changed), 0o600))
+	program := filepath.Join(dir, "eco2")
+	build := exec.CommandContext(w.t.Context(), "go", "build", "-overlay", overlay, "-o", program, ".")
+	build.Dir = w.Options.Repo
+	out, err := build.CombinedOutput()
+	require.NoError(w.t, err, string(out))
+	return program
 }

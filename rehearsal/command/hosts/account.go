@@ -28,7 +28,7 @@ func (a account) find(matches func(aws.Instance) bool) (Machine, bool, error) {
 	}
 	for _, i := range instances {
 		if matches(i) {
-			return a.machine(i)
+			return machineOf(i), true, nil
 		}
 	}
 	return Machine{}, false, nil
@@ -43,30 +43,20 @@ func (a account) ByPublicIP(address string) (Machine, bool, error) {
 	if err != nil || !found {
 		return Machine{}, false, err
 	}
-	machine, found, err := a.machine(instance)
+	machine := machineOf(instance)
 	machine.PublicIP = address // an elastic address may have come after the instance
-	return machine, found, err
+	return machine, true, nil
 }
 
-func (a account) machine(i aws.Instance) (Machine, bool, error) {
+func machineOf(i aws.Instance) Machine {
 	m := Machine{
 		ID: i.ID, Name: i.Name(), Network: i.VPCID, PublicIP: i.PublicIP, PrivateIP: i.PrivateIP,
-		Zone: i.AvailabilityZone, Running: i.State == "running",
+		Zone: i.AvailabilityZone, Running: i.State == "running", AuthorizedKey: i.AuthorizedKey,
 	}
 	if m.Name == "" {
 		m.Name = i.ID
 	}
-	if i.KeyName == "" {
-		return m, true, nil
-	}
-	pair, found, err := a.KeyPair(i.Region, i.KeyName)
-	if err != nil {
-		return Machine{}, false, fmt.Errorf("reading the key pair of %s: %w", m.Name, err)
-	}
-	if found {
-		m.AuthorizedKey = pair.PublicKey
-	}
-	return m, true, nil
+	return m
 }
 
 func (a account) Admits(m Machine, port int, from string) (bool, error) {

@@ -20,10 +20,9 @@ func TestAccount(t *testing.T) {
 			value    map[string]any
 		}{
 			{"vpc", "vpc-1", map[string]any{"id": "vpc-1"}},
-			{"keyPair", "eu-central-1 nodes", map[string]any{"keyName": "nodes", "publicKey": authorized}},
 			{"instance", "i-1", map[string]any{
 				"id": "i-1", "instanceState": "running", "availabilityZone": "eu-central-1a", "_region": "eu-central-1", "_vpcId": "vpc-1",
-				"keyName": "nodes", "privateIp": "10.0.0.1", "vpcSecurityGroupIds": []string{"sg-1"}, "tagsAll": map[string]any{"Name": "master"},
+				"_authorizedKey": authorized, "privateIp": "10.0.0.1", "vpcSecurityGroupIds": []string{"sg-1"}, "tagsAll": map[string]any{"Name": "master"},
 			}},
 			{"index.public", "203.0.113.1", map[string]any{"VPC": "vpc-1", "Instance": "i-1"}},
 			{"index.private", "vpc-1 10.0.0.1", map[string]any{"VPC": "vpc-1", "Instance": "i-1"}},

@@ -124,6 +124,17 @@ type state struct {
 	ControlPlane bool   `json:"controlPlane,omitempty"`
 	// Scripts are the texts that install.sh put on it, by name without .sh.
 	Scripts map[string]string `json:"scripts,omitempty"`
+	// HostKey counts the host keys that it has had, and KnownHosts are those that it remembers of others, by
+	// the names of their nodes: as join.sh does, for the machine with that provider id.
+	HostKey    int                  `json:"hostKey,omitempty"`
+	KnownHosts map[string]knownHost `json:"knownHosts,omitempty"`
+	// Keys are those that somebody added to its authorized_keys.
+	Keys []string `json:"keys,omitempty"`
+}
+
+type knownHost struct {
+	ProviderID string `json:"providerID"`
+	HostKey    int    `json:"hostKey"`
 }
 
 func (s *Simulated) state(id string) (st state, err error) {
@@ -155,7 +166,10 @@ func (s *Simulated) Run(ctx context.Context, session command.Session) (int, erro
 	}
 	machine, err := s.reach(c.Host, c.Port)
 	if err == nil {
-		err = authenticate(machine, c)
+		err = s.refusing(machine, c)
+	}
+	if err == nil {
+		err = s.authenticate(machine, c)
 	}
 	if err != nil {
 		// As many attempts as the real provider makes, without the time they take.
@@ -185,6 +199,9 @@ func (s *Simulated) Run(ctx context.Context, session command.Session) (int, erro
 		}
 		shell := &shell{Simulated: s, machine: machine, state: st, invocation: run, out: session.Stdout, err: session.Stderr}
 		err = shell.run(ctx)
+		if err == nil {
+			err = s.dropped(run)
+		}
 	}
 	var failure *failure
 	if errors.As(err, &failure) {
@@ -224,14 +241,14 @@ func (s *Simulated) reach(host string, port int) (Machine, error) {
 }
 
 // authenticate is the machine's sshd: Ubuntu's images know no passwords.
-func authenticate(machine Machine, c command.Connection) error {
+func (s *Simulated) authenticate(machine Machine, c command.Connection) error {
 	methods := "none"
 	if c.PrivateKey != "" {
 		key, err := c.ParseKey()
 		if err != nil {
 			return err
 		}
-		if lets(machine, c.User, key) {
+		if s.lets(machine, c.User, key) {
 			return nil
 		}
 		methods = "none publickey"
@@ -240,10 +257,15 @@ func authenticate(machine Machine, c command.Connection) error {
 }
 
 // lets says whether a machine lets a user in with a key.
-func lets(machine Machine, user string, key ssh.Signer) bool {
-	authorized, _, _, _, err := ssh.ParseAuthorizedKey([]byte(machine.AuthorizedKey))
-	return err == nil && slices.Contains(users, user) &&
-		string(authorized.Marshal()) == string(key.PublicKey().Marshal())
+func (s *Simulated) lets(machine Machine, user string, key ssh.Signer) bool {
+	st, err := s.state(machine.ID)
+	if err != nil || !slices.Contains(users, user) {
+		return false
+	}
+	return slices.ContainsFunc(append(st.Keys, machine.AuthorizedKey), func(line string) bool {
+		authorized, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+		return err == nil && string(authorized.Marshal()) == string(key.PublicKey().Marshal())
+	})
 }
 
 // failure is a command that ended with another exit status than 0, with what it said.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"gopkg.in/yaml.v3"
 
+	"eco2/rehearsal/fault"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 )
@@ -234,6 +235,13 @@ func (s *shell) join(context.Context) error {
 	if st.Node == "" {
 		return die("%s could not join: kubeadm: command not found; prepare.sh has to run on it first", node)
 	}
+	_, expired, err := fault.Meet(s.stateDir, fault.TokenExpired, fault.Call{Name: s.work()})
+	if err != nil {
+		return err
+	}
+	if expired {
+		return die("couldn't validate the identity of the API Server: could not find a JWS signature in the cluster-info ConfigMap\nerror: %s could not join and was reset; the lines above, from kubeadm and its kubelet, say why", node)
+	}
 	members, err := cluster.Nodes()
 	if err != nil {
 		return err
@@ -269,10 +277,33 @@ func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 	switch {
 	case !found || !worker.Running:
 		return Machine{}, refused(fmt.Sprintf("ssh: connect to host %s port %d: Connection timed out", address, sshPort))
-	case !lets(worker, user, key):
+	case !s.lets(worker, user, key):
 		return Machine{}, refused(fmt.Sprintf("%s@%s: Permission denied (publickey).", user, address))
 	}
-	return worker, nil
+	known, err := s.knows(node, worker)
+	if err == nil && !known {
+		err = refused("Host key verification failed.")
+	}
+	return worker, err
+}
+
+// knows compares the worker's host key with the one of earlier runs, if the machine is the same as then.
+func (s *shell) knows(node string, worker Machine) (bool, error) {
+	other, err := s.Simulated.state(worker.ID)
+	if err != nil {
+		return false, err
+	}
+	seen, again := s.state.KnownHosts[node]
+	if again && seen.ProviderID == worker.providerID() {
+		return seen.HostKey == other.HostKey, nil
+	}
+	_, err = s.change(s.machine.ID, func(st *state) {
+		if st.KnownHosts == nil {
+			st.KnownHosts = map[string]knownHost{}
+		}
+		st.KnownHosts[node] = knownHost{worker.providerID(), other.HostKey}
+	})
+	return true, err
 }
 
 // kubeconfig keeps its output to the file alone: the program reads it.
@@ -296,7 +327,7 @@ func (s *shell) calico(context.Context) error {
 	if !strings.Contains(s.data, "calico.yaml") {
 		return die("the kustomization on standard input has no resource calico.yaml")
 	}
-	if err := checkDownload(s.flags["manifest-url"], s.flags["manifest-sha256"]); err != nil {
+	if err := s.checkDownload(s.flags["manifest-url"], s.flags["manifest-sha256"]); err != nil {
 		return err
 	}
 	if err := cluster.InstallBundle("calico"); err != nil {
@@ -306,11 +337,15 @@ func (s *shell) calico(context.Context) error {
 }
 
 // checkDownload refuses what no pinned download looks like; nothing is downloaded.
-func checkDownload(url, sum string) error {
+func (s *shell) checkDownload(url, sum string) error {
 	if !strings.HasPrefix(url, "https://") {
 		return die("cannot download %s; check that this machine reaches it", url)
 	}
-	if raw, err := hex.DecodeString(sum); err != nil || len(raw) != 32 {
+	_, other, err := fault.Meet(s.stateDir, fault.OtherContent, fault.Call{Name: s.work()})
+	if err != nil {
+		return err
+	}
+	if raw, err := hex.DecodeString(sum); err != nil || len(raw) != 32 || other {
 		return die("%s has another checksum than the pinned %s; if the new content is wanted, pin its checksum with the version", url, sum)
 	}
 	return nil
@@ -357,7 +392,7 @@ func (s *shell) argocd(ctx context.Context) error {
 	if !strings.Contains(s.data, "install.yaml") {
 		return die("the kustomization on standard input has no resource install.yaml")
 	}
-	if err := checkDownload(s.flags["manifest-url"], s.flags["manifest-sha256"]); err != nil {
+	if err := s.checkDownload(s.flags["manifest-url"], s.flags["manifest-sha256"]); err != nil {
 		return err
 	}
 	info, err := cluster.Info()
@@ -408,7 +443,7 @@ func (s *shell) crds(context.Context) error {
 		return die("the custom resources of %s need a checksum for each URL", name)
 	}
 	for i := 0; i < len(downloads); i += 2 {
-		if err := checkDownload(downloads[i], downloads[i+1]); err != nil {
+		if err := s.checkDownload(downloads[i], downloads[i+1]); err != nil {
 			return err
 		}
 	}

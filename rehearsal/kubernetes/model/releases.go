@@ -57,10 +57,28 @@ func (c *Cluster) Upgrade(_ context.Context, spec kubernetes.ReleaseSpec) (relea
 		if err != nil || !found {
 			return orElse(err, fmt.Errorf("%q has no deployed releases", spec.Name))
 		}
+		if release.Status != deployed {
+			return fmt.Errorf("another operation (install/upgrade/rollback) is in progress")
+		}
 		release, err = c.deploy(tx, spec, release.Revision+1)
 		return err
 	})
 	return release, err
+}
+
+// The states of a release.
+const (
+	deployed = "deployed"
+	pending  = "pending-install"
+)
+
+// Pend records what an install that lost its API server leaves: a name that is taken, and nothing under it.
+func (c *Cluster) Pend(spec kubernetes.ReleaseSpec) error {
+	return c.store.Update(func(tx *store.Tx) error {
+		return tx.Put(releaseKind, c.releaseKey(spec.Namespace, spec.Name), kubernetes.Release{
+			Namespace: spec.Namespace, Name: spec.Name, Chart: chartName(spec.Chart), Version: spec.Version, Revision: 1, Status: pending,
+		})
+	})
 }
 
 // deploy records a revision, if the cluster serves what its chart makes or its pods look for.
@@ -81,7 +99,7 @@ func (c *Cluster) deploy(tx *store.Tx, spec kubernetes.ReleaseSpec, revision int
 	sum := sha256.Sum256(values)
 	release := kubernetes.Release{
 		Namespace: spec.Namespace, Name: spec.Name, Chart: chartName(spec.Chart), Version: spec.Version,
-		Checksum: hex.EncodeToString(sum[:]), Revision: revision, Status: "deployed",
+		Checksum: hex.EncodeToString(sum[:]), Revision: revision, Status: deployed,
 	}
 	if err := c.bring(tx, spec); err != nil {
 		return kubernetes.Release{}, err
