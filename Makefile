@@ -57,8 +57,12 @@ kubectl: rehearse ## Run kubectl on the cluster: make kubectl ARGS='get pods -A'
 ssh: rehearse ## Log in to a machine: make ssh NODE=k8s-redis
 	@$(RUN) ssh $(or $(NODE),$(error name a node: make ssh NODE=k8s-master)) $(if $(ARGS),-- "$$ARGS")
 
-bench: rehearse ## Measure the engine's work and the critical path
+bench: rehearse ## Measure the engine's work, the critical paths, and how many faults end well
 	@$(RUN) bench
+	@echo; echo "A preview of the working tree against its own commit, both stacks:"
+	@$(MAKE) --no-print-directory preview-diff BASE=HEAD 2>&1 >/dev/null
+	@echo; go test -count=1 -v -run '^TestIncidents$$' . | grep -o 'incidents: .*\|of the .*'
+	@echo; cd rehearsal && go test -count=1 -v -run '^TestFaults$$' ./simulate | grep -o 'faults survived: .*'
 
 bench-rehearsal: rehearse ## Measure an update of real machines against kubeadm by hand
 	@$(RUN) bench-rehearsal

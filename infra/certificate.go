@@ -37,7 +37,9 @@ func NewCertificate(ctx *pulumi.Context, name string, args CertificateArgs, opts
 		DomainName:              pulumi.String(args.Domain),
 		SubjectAlternativeNames: pulumi.ToStringArray([]string{"*." + args.Domain}),
 		ValidationMethod:        pulumi.String("DNS"),
-	}, parent)
+	}, parent,
+		// A load balancer that was deleted just now may hold it for a moment, one that was forgotten for ever.
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: "5m"}))
 	if err != nil {
 		return nil, fmt.Errorf("requesting certificate for %s: %w", args.Domain, err)
 	}
@@ -52,7 +54,10 @@ func NewCertificate(ctx *pulumi.Context, name string, args CertificateArgs, opts
 		Ttl:     pulumi.Int(60),
 		// Another stack that once proved the same domain leaves the same record.
 		AllowOverwrite: pulumi.Bool(true),
-	}, parent)
+	}, parent,
+		// The old record goes first: deleted after an update that failed and went back, it would be the new
+		// one, of the same name, that goes.
+		pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, fmt.Errorf("proving the domain %s: %w", args.Domain, err)
 	}

@@ -26,8 +26,10 @@ type LoadBalancer struct {
 	SubnetIDs        []string `json:"subnetIds"`
 	SecurityGroupIDs []string `json:"securityGroupIds"`
 	// Listeners are its ports, TargetGroups the names of where it sends requests.
-	Listeners    []int    `json:"listeners"`
-	TargetGroups []string `json:"targetGroups"`
+	Listeners []int `json:"listeners"`
+	// CertificateARNs are what it ends TLS with.
+	CertificateARNs []string `json:"certificateArns"`
+	TargetGroups    []string `json:"targetGroups"`
 	// ActiveAt is when AWS has it ready.
 	ActiveAt time.Time `json:"activeAt"`
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/store"
 )
 
 // domainName is a host name, or a wildcard for one level.
@@ -44,6 +45,20 @@ var certificate = spec{
 	update: func(c *call) error {
 		c.names()
 		return nil
+	},
+	timeout: 20 * time.Minute,
+	remove: func(c *call) error {
+		var usedBy []string
+		err := store.Each(c.Tx, LoadBalancerKind, func(_ string, o object) error {
+			if slices.Contains(o.texts("certificateArns"), c.it.id()) {
+				usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))
+			}
+			return nil
+		})
+		if err != nil || len(usedBy) == 0 {
+			return err
+		}
+		return &apiError{code: "ResourceInUseException", message: fmt.Sprintf("Certificate %s in account %s is in use.", c.it.id(), AccountID), usedBy: usedBy, again: true}
 	},
 }
 

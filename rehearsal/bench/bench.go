@@ -21,25 +21,64 @@ var Sizes = []int{14, 56, 224}
 func Run(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) error {
 	const columns = "%6v  %11v  %7v  %10v  %10v  %20v\n"
 	_, _ = fmt.Fprintf(out, columns, "nodes", "steps of up", "up s", "preview s", "destroy s", "critical path of up")
-	var longest Path
+	var up, down Path
 	for i, nodes := range Sizes {
 		r, err := measure(ctx, progress, tools, repo, nodes)
 		if err != nil {
 			return fmt.Errorf("measuring %d nodes: %w", nodes, err)
 		}
 		if i == 0 {
-			longest = r.path
+			up, down = r.path, r.destroyPath
 		}
 		_, _ = fmt.Fprintf(out, columns, nodes, r.steps, r.up, r.preview, r.destroy, r.path.Total.Round(time.Second))
 	}
-	_, err := fmt.Fprintf(out, "\nThe critical path of up for %d nodes, under the models' latencies:\n%s", Sizes[0], longest)
+	_, _ = fmt.Fprintf(out, "\nThe critical path of up for %d nodes, under the models' latencies:\n%s", Sizes[0], up)
+	_, _ = fmt.Fprintf(out, "\nThe critical path of destroy: %s\n%s", down.Total.Round(time.Second), down)
+	took, err := slowDestroy(ctx, progress, tools, repo)
+	if err != nil {
+		return fmt.Errorf("measuring a destroy under latencies: %w", err)
+	}
+	_, err = fmt.Fprintf(out, "\nA destroy under these latencies, of a cluster with a load balancer and its records, measured: %v s\n", took)
 	return err
+}
+
+// slowDestroy measures a destroy that waits as long as AWS does. It is the stack's own size, and of it the
+// sweep really runs.
+func slowDestroy(ctx context.Context, progress io.Writer, tools toolchain.Toolchain, repo string) (took seconds, err error) {
+	dir, err := os.MkdirTemp("", "eco2-bench-")
+	if err != nil {
+		return 0, fmt.Errorf("making a state directory: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	options := stack.Options{Repo: repo, StateDir: dir, SettingsOf: "dev"}
+	for _, operation := range []string{"up", "destroy"} {
+		s, err := stack.Open(ctx, "bench", tools, options)
+		if err != nil {
+			return 0, err
+		}
+		if took, err = operate(ctx, progress, s, "under latencies", operation); err != nil {
+			return 0, err
+		}
+		options.Latency = 1
+	}
+	return took, nil
+}
+
+// operate is how long an operation takes.
+func operate(ctx context.Context, progress io.Writer, s *stack.Stack, what, operation string, more ...string) (seconds, error) {
+	_, _ = fmt.Fprintf(progress, "%s: %s\n", what, operation)
+	started := time.Now()
+	output, err := s.Output(ctx, s.Operation(operation, more...)...)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w\n%s", operation, err, output)
+	}
+	return seconds(time.Since(started)), nil
 }
 
 type result struct {
 	steps                int
 	up, preview, destroy seconds
-	path                 Path
+	path, destroyPath    Path
 }
 
 type seconds time.Duration
@@ -58,28 +97,20 @@ func measure(ctx context.Context, progress io.Writer, tools toolchain.Toolchain,
 	if err != nil {
 		return r, err
 	}
-	timed := func(took *seconds, operation string, more ...string) error {
-		_, _ = fmt.Fprintf(progress, "%d nodes: %s\n", nodes, operation)
-		started := time.Now()
-		output, err := s.Output(ctx, s.Operation(operation, more...)...)
-		*took = seconds(time.Since(started))
-		if err != nil {
-			return fmt.Errorf("%s: %w\n%s", operation, err, output)
-		}
-		return nil
-	}
-	if err := timed(&r.up, "up"); err != nil {
+	what := fmt.Sprintf("%d nodes", nodes)
+	if r.up, err = operate(ctx, progress, s, what, "up"); err != nil {
 		return r, err
 	}
-	if err := timed(&r.preview, "preview", "--expect-no-changes"); err != nil {
+	if r.preview, err = operate(ctx, progress, s, what, "preview", "--expect-no-changes"); err != nil {
 		return r, err
 	}
 	state, err := s.Resources(ctx)
 	if err != nil {
 		return r, err
 	}
-	r.steps, r.path = len(state), criticalPath(state)
-	return r, timed(&r.destroy, "destroy")
+	r.steps, r.path, r.destroyPath = len(state), criticalPath(state), destroyPath(state)
+	r.destroy, err = operate(ctx, progress, s, what, "destroy")
+	return r, err
 }
 
 // workers spreads a number of workers over the entries of the node table, as counts of their overrides.

@@ -13,6 +13,10 @@ import (
 	"eco2/rehearsal/timeline"
 )
 
+// sweepTime is how long the sweep of a cluster in use takes: a load balancer or a volume that is deleted, what
+// external-dns waits before it acts, and the script's own pauses. An estimate; `Run` measures one beside it.
+const sweepTime = 35 * time.Second
+
 // releaseTime is how long a chart takes to become ready: an estimate, until it is measured on a real cluster.
 const releaseTime = 40 * time.Second
 
@@ -44,44 +48,77 @@ func (p Path) String() string {
 	return b.String()
 }
 
-// criticalPath is the chain that takes longest. The engine starts a resource as soon as those it depends
-// on are done, so with enough parallelism an update takes as long as this.
+// criticalPath is the chain of an update that takes longest. The engine starts a resource as soon as those it
+// depends on are done, so with enough parallelism an update takes as long as this.
 func criticalPath(resources []stack.Resource) Path {
+	before := map[resource.URN][]resource.URN{}
+	for _, r := range resources {
+		before[r.URN] = r.Dependencies
+	}
+	return longest(resources, before, creation)
+}
+
+// destroyPath is the same of a destroy, where a resource waits for those that depend on it. What goes with
+// something else takes no call.
+func destroyPath(resources []stack.Resource) Path {
+	before := map[resource.URN][]resource.URN{}
+	for _, r := range resources {
+		for _, dependency := range r.Dependencies {
+			before[dependency] = append(before[dependency], r.URN)
+		}
+	}
+	return longest(resources, before, removal)
+}
+
+// longest is the longest chain of resources each of which waits for those before it.
+func longest(resources []stack.Resource, before map[resource.URN][]resource.URN, takes func(stack.Resource) time.Duration) Path {
 	byURN := map[resource.URN]stack.Resource{}
 	for _, r := range resources {
 		byURN[r.URN] = r
 	}
 	known := map[resource.URN]Path{}
-	var longest func(urn resource.URN) Path
-	longest = func(urn resource.URN) Path {
+	var to func(urn resource.URN) Path
+	to = func(urn resource.URN) Path {
 		if path, ok := known[urn]; ok {
 			return path
 		}
-		r := byURN[urn]
-		var before Path
-		for _, dependency := range r.Dependencies {
-			if path := longest(dependency); path.Total > before.Total {
-				before = path
+		var first Path
+		for _, other := range before[urn] {
+			if path := to(other); path.Total > first.Total {
+				first = path
 			}
 		}
-		takes := duration(r)
+		own := takes(byURN[urn])
 		path := Path{
-			Total: before.Total + takes,
-			Steps: append(append([]Step(nil), before.Steps...), Step{Name: timeline.Label(urn), Takes: takes}),
+			Total: first.Total + own,
+			Steps: append(append([]Step(nil), first.Steps...), Step{Name: timeline.Label(urn), Takes: own}),
 		}
 		known[urn] = path
 		return path
 	}
 	var critical Path
 	for _, r := range resources {
-		if path := longest(r.URN); path.Total > critical.Total {
+		if path := to(r.URN); path.Total > critical.Total {
 			critical = path
 		}
 	}
 	return critical
 }
 
-func duration(r stack.Resource) time.Duration {
+func removal(r stack.Resource) time.Duration {
+	switch {
+	case r.DeletedWith != "":
+		return 0
+	case strings.HasPrefix(r.Type, "aws:"):
+		return aws.Latency(r.Type, aws.Delete)
+	case r.URN.Name() == "sweep":
+		return sweepTime
+	default:
+		return 0
+	}
+}
+
+func creation(r stack.Resource) time.Duration {
 	switch {
 	case strings.HasPrefix(r.Type, "aws:"):
 		return aws.Latency(r.Type, aws.Create)

@@ -135,6 +135,9 @@ func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer,
 		if groups := annotation(ingress, albAnnotation+"security-groups"); groups != "" {
 			b.SecurityGroupIDs = strings.Split(groups, ",")
 		}
+		if certificate := annotation(ingress, albAnnotation+"certificate-arn"); certificate != "" {
+			b.CertificateARNs = append(b.CertificateARNs, strings.Split(certificate, ",")...)
+		}
 		var ports []map[string]int
 		if listen := annotation(ingress, albAnnotation+"listen-ports"); listen != "" {
 			if err := json.Unmarshal([]byte(listen), &ports); err != nil {
@@ -154,7 +157,8 @@ func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer,
 	}
 	slices.Sort(b.Listeners)
 	slices.Sort(b.TargetGroups)
-	b.Listeners, b.TargetGroups = slices.Compact(b.Listeners), slices.Compact(b.TargetGroups)
+	slices.Sort(b.CertificateARNs)
+	b.Listeners, b.TargetGroups, b.CertificateARNs = slices.Compact(b.Listeners), slices.Compact(b.TargetGroups), slices.Compact(b.CertificateARNs)
 	return b, nil
 }
 

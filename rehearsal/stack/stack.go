@@ -314,7 +314,9 @@ type Resource struct {
 	URN          resource.URN
 	Type         string
 	Dependencies []resource.URN
-	Inputs       map[string]any
+	// DeletedWith is the resource with which this one goes without a call; empty for most.
+	DeletedWith resource.URN
+	Inputs      map[string]any
 }
 
 // Resources reads the stack's state. Secrets in it stay encrypted.

@@ -138,7 +138,11 @@ func (r *run) destroy() *cobra.Command {
 					return err
 				}
 			}
-			return s.Run(cmd.Context(), s.Operation("destroy", args...)...)
+			err = s.Run(cmd.Context(), s.Operation("destroy", args...)...)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "The destroy has stopped, and goes on where it stopped when you run it again. If it stops there again: docs/operations.md, 'Destroy is blocked'.")
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&unprotect, "unprotect", false, "lift the protection of a stack like prod first")
