@@ -141,7 +141,9 @@ func sdkVersions(path string) (map[string]string, error) {
 func (t Toolchain) Environ(stateDir string) []string {
 	return append(os.Environ(),
 		"PULUMI_HOME="+t.Home,
-		"PULUMI_BACKEND_URL=file://"+filepath.Join(stateDir, "backend"),
+		// The state is written whole or not at all, the file of attributes beside it is not: a run that was
+		// killed at that moment left one that was empty, and a state that could not be read.
+		"PULUMI_BACKEND_URL=file://"+filepath.Join(stateDir, "backend")+"?metadata=skip",
 		"PULUMI_SKIP_UPDATE_CHECK=true",
 		// A plugin that is missing fails at once, instead of being looked for on the internet.
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
