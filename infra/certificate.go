@@ -23,6 +23,8 @@ type Certificate struct {
 type CertificateArgs struct {
 	Domain       string
 	HostedZoneID string
+	// Subnet is one that the machines stand in. The certificate needs none; see where it is used.
+	Subnet pulumi.Resource
 }
 
 // NewCertificate declares the certificate and waits for it to be issued.
@@ -38,6 +40,9 @@ func NewCertificate(ctx *pulumi.Context, name string, args CertificateArgs, opts
 		SubjectAlternativeNames: pulumi.ToStringArray([]string{"*." + args.Domain}),
 		ValidationMethod:        pulumi.String("DNS"),
 	}, parent,
+		// A destroy goes in layers, each as far from its end as the resource is from those that need nothing, and
+		// waits for the slowest of each. So the record's half a minute passes while the machines end, not after.
+		pulumi.DependsOn([]pulumi.Resource{args.Subnet}),
 		// A load balancer that was deleted just now may hold it for a moment, one that was forgotten for ever.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: "5m"}))
 	if err != nil {

@@ -100,7 +100,7 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 
 	if c.Domain != "" {
 		certificate, err := NewCertificate(ctx, "domain", CertificateArgs{
-			Domain: c.Domain, HostedZoneID: c.HostedZoneID,
+			Domain: c.Domain, HostedZoneID: c.HostedZoneID, Subnet: network.Subnets[0],
 		}, with)
 		if err != nil {
 			return nil, err

@@ -15,7 +15,7 @@ func urn(typ, name string) resource.URN {
 	return resource.URN("urn:pulumi:bench::eco2::" + typ + "::" + name)
 }
 
-// The chain of a destroy runs against the dependencies, and what goes with something else takes no call.
+// A destroy goes in layers, against the dependencies, and what goes with something else takes no call.
 func TestPaths(t *testing.T) {
 	const (
 		vpcType, machineType, ruleType = "aws:ec2/vpc:Vpc", "aws:ec2/instance:Instance", "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 
 // sweepTime is how long the sweep of a cluster in use takes: a load balancer or a volume that is deleted, what
 // external-dns waits before it acts, and the script's own pauses. An estimate; `Run` measures one beside it.
-const sweepTime = 35 * time.Second
+const sweepTime = 20 * time.Second
 
 // releaseTime is how long a chart takes to become ready: an estimate, until it is measured on a real cluster.
 const releaseTime = 40 * time.Second
@@ -51,60 +53,77 @@ func (p Path) String() string {
 // criticalPath is the chain of an update that takes longest. The engine starts a resource as soon as those it
 // depends on are done, so with enough parallelism an update takes as long as this.
 func criticalPath(resources []stack.Resource) Path {
-	before := map[resource.URN][]resource.URN{}
-	for _, r := range resources {
-		before[r.URN] = r.Dependencies
-	}
-	return longest(resources, before, creation)
-}
-
-// destroyPath is the same of a destroy, where a resource waits for those that depend on it. What goes with
-// something else takes no call.
-func destroyPath(resources []stack.Resource) Path {
-	before := map[resource.URN][]resource.URN{}
-	for _, r := range resources {
-		for _, dependency := range r.Dependencies {
-			before[dependency] = append(before[dependency], r.URN)
-		}
-	}
-	return longest(resources, before, removal)
-}
-
-// longest is the longest chain of resources each of which waits for those before it.
-func longest(resources []stack.Resource, before map[resource.URN][]resource.URN, takes func(stack.Resource) time.Duration) Path {
-	byURN := map[resource.URN]stack.Resource{}
-	for _, r := range resources {
-		byURN[r.URN] = r
-	}
+	byURN := byURN(resources)
 	known := map[resource.URN]Path{}
-	var to func(urn resource.URN) Path
-	to = func(urn resource.URN) Path {
+	var longest func(urn resource.URN) Path
+	longest = func(urn resource.URN) Path {
 		if path, ok := known[urn]; ok {
 			return path
 		}
-		var first Path
-		for _, other := range before[urn] {
-			if path := to(other); path.Total > first.Total {
-				first = path
+		r := byURN[urn]
+		var before Path
+		for _, dependency := range r.Dependencies {
+			if path := longest(dependency); path.Total > before.Total {
+				before = path
 			}
 		}
-		own := takes(byURN[urn])
+		takes := creation(r)
 		path := Path{
-			Total: first.Total + own,
-			Steps: append(append([]Step(nil), first.Steps...), Step{Name: timeline.Label(urn), Takes: own}),
+			Total: before.Total + takes,
+			Steps: append(append([]Step(nil), before.Steps...), Step{Name: timeline.Label(urn), Takes: takes}),
 		}
 		known[urn] = path
 		return path
 	}
 	var critical Path
 	for _, r := range resources {
-		if path := to(r.URN); path.Total > critical.Total {
+		if path := longest(r.URN); path.Total > critical.Total {
 			critical = path
 		}
 	}
 	return critical
 }
 
+// destroyPath is what a destroy waits for. The engine deletes in layers: those resources first that are furthest
+// from what depends on nothing, and each layer waits for the slowest of the one before.
+func destroyPath(resources []stack.Resource) Path {
+	byURN := byURN(resources)
+	known := map[resource.URN]int{}
+	var layer func(urn resource.URN) int
+	layer = func(urn resource.URN) int {
+		if n, ok := known[urn]; ok {
+			return n
+		}
+		n := 0
+		for _, other := range byURN[urn].After() {
+			n = max(n, layer(other)+1)
+		}
+		known[urn] = n
+		return n
+	}
+	slowest := map[int]Step{}
+	for _, r := range resources {
+		if takes := removal(r); takes > slowest[layer(r.URN)].Takes {
+			slowest[layer(r.URN)] = Step{Name: timeline.Label(r.URN), Takes: takes}
+		}
+	}
+	var path Path
+	for _, n := range slices.Backward(slices.Sorted(maps.Keys(slowest))) {
+		path.Total += slowest[n].Takes
+		path.Steps = append(path.Steps, slowest[n])
+	}
+	return path
+}
+
+func byURN(resources []stack.Resource) map[resource.URN]stack.Resource {
+	all := map[resource.URN]stack.Resource{}
+	for _, r := range resources {
+		all[r.URN] = r
+	}
+	return all
+}
+
+// removal is how long a resource takes to go. What goes with another one takes no call.
 func removal(r stack.Resource) time.Duration {
 	switch {
 	case r.DeletedWith != "":

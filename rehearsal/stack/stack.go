@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -316,7 +317,27 @@ type Resource struct {
 	Dependencies []resource.URN
 	// DeletedWith is the resource with which this one goes without a call; empty for most.
 	DeletedWith resource.URN
-	Inputs      map[string]any
+	Parent      resource.URN
+	// Provider is the provider's URN and id.
+	Provider string
+	Inputs   map[string]any
+}
+
+// After are the resources without which this one cannot be: what the engine makes before it, and deletes after it.
+func (r Resource) After() []resource.URN {
+	after := append(slices.Clone(r.Dependencies), r.Parent, r.DeletedWith)
+	if provider, _, ok := cutLast(r.Provider, "::"); ok {
+		after = append(after, resource.URN(provider))
+	}
+	return slices.DeleteFunc(after, func(urn resource.URN) bool { return urn == "" })
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	at := strings.LastIndex(s, sep)
+	if at < 0 {
+		return s, "", false
+	}
+	return s[:at], s[at+len(sep):], true
 }
 
 // Resources reads the stack's state. Secrets in it stay encrypted.

@@ -130,6 +130,31 @@ func (t *Timeline) Mark(dependencies map[resource.URN][]resource.URN) {
 	}
 }
 
+// MarkLayers finds the critical steps of a destroy, which goes in layers: the one that ended last, of those that
+// were over when it began the one that ended last and took longest, and so on.
+func (t *Timeline) MarkLayers() {
+	var at *Step
+	for i := range t.Steps {
+		if step := &t.Steps[i]; at == nil || step.End > at.End {
+			at = step
+		}
+	}
+	for at != nil {
+		at.Critical = true
+		var before *Step
+		for i := range t.Steps {
+			step := &t.Steps[i]
+			if step.End > at.Start || step.Start >= at.Start {
+				continue
+			}
+			if before == nil || step.End > before.End || step.End == before.End && step.Start < before.Start {
+				before = step
+			}
+		}
+		at = before
+	}
+}
+
 // Critical are the critical steps, first to last.
 func (t Timeline) Critical() []Step {
 	var critical []Step

@@ -71,6 +71,18 @@ func TestMark(t *testing.T) {
 	assert.Equal(t, []string{"Vpc network", "Command prepare-worker", "Command ready"}, path)
 }
 
+// Layers need no dependencies: what begins has waited for all that was over by then.
+func TestMarkLayers(t *testing.T) {
+	read, err := Read(strings.NewReader(events()))
+	require.NoError(t, err)
+	read.MarkLayers()
+	var path []string
+	for _, step := range read.Critical() {
+		path = append(path, step.Label())
+	}
+	assert.Equal(t, []string{"Vpc network", "Command prepare-worker", "Command ready"}, path)
+}
+
 func TestWrite(t *testing.T) {
 	read, err := Read(strings.NewReader(events()))
 	require.NoError(t, err)

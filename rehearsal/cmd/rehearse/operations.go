@@ -32,18 +32,17 @@ func (r *run) up() *cobra.Command {
 					return fmt.Errorf("starting the machines that were stopped: %w", err)
 				}
 			}
-			events := filepath.Join(r.stateDir(), "events."+s.Name+".json")
-			if err := os.Remove(events); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("removing the last update's events: %w", err)
-			}
-			err = s.Run(ctx, s.Operation("up", append([]string{"--event-log", events}, args...)...)...)
-			page, drawErr := drawTimeline(ctx, s, events)
-			switch {
-			case drawErr != nil:
-				fmt.Fprintln(os.Stderr, "warning:", drawErr) // the update itself is what counts
-			case page != "":
-				fmt.Printf("\nWhat ran when: file://%s\n", page)
-			}
+			err = r.drawn(s, "up", func(t *timeline.Timeline) error {
+				resources, err := s.Resources(context.WithoutCancel(ctx)) // an interrupted update has a timeline too
+				dependencies := map[resource.URN][]resource.URN{}
+				for _, r := range resources {
+					dependencies[r.URN] = r.Dependencies
+				}
+				t.Mark(dependencies)
+				return err
+			}, func(events string) error {
+				return s.Run(ctx, s.Operation("up", append([]string{"--event-log", events}, args...)...)...)
+			})
 			if err != nil {
 				return err
 			}
@@ -57,33 +56,52 @@ func (r *run) up() *cobra.Command {
 	}
 }
 
-// drawTimeline makes a page of an update's events and returns its path; none where nothing changed, so that
-// the page of the last change stays.
-func drawTimeline(ctx context.Context, s *stack.Stack, events string) (page string, err error) {
+// drawn runs an operation that writes the engine's events, and draws what ran when. mark finds what the end waited
+// for.
+func (r *run) drawn(s *stack.Stack, operation string, mark func(*timeline.Timeline) error, work func(events string) error) error {
+	events := filepath.Join(r.stateDir(), fmt.Sprintf("events.%s.%s.json", s.Name, operation))
+	if err := os.Remove(events); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing the last %s's events: %w", operation, err)
+	}
+	err := work(events)
+	page := filepath.Join(s.StateDir, fmt.Sprintf("timeline.%s.%s.html", s.Name, operation))
+	t, drawErr := readTimeline(events, mark)
+	if drawErr == nil && len(t.Steps) > 0 {
+		drawErr = draw(t, page, fmt.Sprintf("%s of stack %s", operation, s.Name))
+	}
+	switch {
+	case drawErr != nil:
+		fmt.Fprintln(os.Stderr, "warning:", drawErr) // the operation itself is what counts
+	case len(t.Steps) > 0: // where nothing changed, the page of the last change stays
+		fmt.Printf("\nWhat the end waited for, of %s:\n", t.Took)
+		for _, step := range t.Critical() {
+			fmt.Printf("  %6s  %6s  %s\n", step.Start, step.End, step.Label())
+		}
+		fmt.Printf("All that ran, and when: file://%s\n", page)
+	}
+	return err
+}
+
+func readTimeline(events string, mark func(*timeline.Timeline) error) (timeline.Timeline, error) {
 	log, err := os.Open(events)
 	if err != nil {
-		return "", fmt.Errorf("reading the engine's events: %w", err)
+		return timeline.Timeline{}, fmt.Errorf("reading the engine's events: %w", err)
 	}
 	defer func() { _ = log.Close() }() // it was only read
 	t, err := timeline.Read(log)
 	if err != nil || len(t.Steps) == 0 {
-		return "", err
+		return t, err
 	}
-	resources, err := s.Resources(context.WithoutCancel(ctx)) // an interrupted update has a timeline too
-	if err != nil {
-		return "", err
-	}
-	dependencies := map[resource.URN][]resource.URN{}
-	for _, r := range resources {
-		dependencies[r.URN] = r.Dependencies
-	}
-	t.Mark(dependencies)
-	page = filepath.Join(s.StateDir, "timeline."+s.Name+".html")
+	err = mark(&t)
+	return t, err
+}
+
+func draw(t timeline.Timeline, page, title string) error {
 	file, err := os.OpenFile(page, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644) //nolint:gosec // names and times are no secret
 	if err != nil {
-		return "", fmt.Errorf("drawing the timeline: %w", err)
+		return fmt.Errorf("drawing the timeline: %w", err)
 	}
-	return page, errors.Join(t.Write(file, "up of stack "+s.Name), file.Close())
+	return errors.Join(t.Write(file, title), file.Close())
 }
 
 func (r *run) preview() *cobra.Command {
@@ -138,7 +156,12 @@ func (r *run) destroy() *cobra.Command {
 					return err
 				}
 			}
-			err = s.Run(cmd.Context(), s.Operation("destroy", args...)...)
+			err = r.drawn(s, "destroy", func(t *timeline.Timeline) error {
+				t.MarkLayers()
+				return nil
+			}, func(events string) error {
+				return s.Run(cmd.Context(), s.Operation("destroy", append([]string{"--event-log", events}, args...)...)...)
+			})
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "The destroy has stopped, and goes on where it stopped when you run it again. If it stops there again: docs/operations.md, 'Destroy is blocked'.")
 			}
