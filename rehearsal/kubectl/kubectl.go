@@ -1,5 +1,6 @@
-// Package kubectl stands in for kubectl on a simulated machine: the program's own scripts run with it, against
-// the model of a cluster. It has the commands and flags that those scripts use, and refuses all others.
+// Package kubectl stands in for kubectl where the cluster is a model: the program's own scripts run with it on a
+// simulated machine, and people with `make kubectl`. It has the commands and flags that those scripts use, and
+// refuses all others.
 package kubectl
 
 import (
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +37,7 @@ func Called() bool { return filepath.Base(os.Args[0]) == "kubectl" }
 
 // Main runs the command line and ends the process.
 func Main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	if err := Run(os.Getenv(StateDirEnv), os.Getenv(ClusterEnv), os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
@@ -54,14 +56,14 @@ type command struct {
 	output    string
 }
 
-func run(args []string, out io.Writer) error {
+// Run runs one command line on a cluster of the model in a state directory.
+func Run(stateDir, cluster string, args []string, out io.Writer) error {
 	factor, err := latency.FromEnv()
 	if err != nil {
 		return err
 	}
-	dir := os.Getenv(StateDirEnv)
-	c := &command{cluster: model.Open(dir).Cluster(os.Getenv(ClusterEnv)), out: out}
-	c.controllers = controllers.New(c.cluster, dir, factor)
+	c := &command{cluster: model.Open(stateDir).Cluster(cluster), out: out}
+	c.controllers = controllers.New(c.cluster, stateDir, factor)
 	root := &cobra.Command{Use: "kubectl", SilenceUsage: true, SilenceErrors: true}
 	root.PersistentFlags().StringVarP(&c.namespace, "namespace", "n", "default", "")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -94,12 +96,14 @@ func (c *command) get() *cobra.Command {
 			return c.list(args[0], path)
 		case c.output == "name":
 			return c.those(args)
+		case len(args) == 1 && c.output == "":
+			return c.table(args[0])
 		}
 		return fmt.Errorf("the stand-in for kubectl does not know this way to get: %q, output %q", args, c.output)
 	}}
-	cmd.Flags().BoolVar(&c.all, "all-namespaces", false, "")
+	cmd.Flags().BoolVarP(&c.all, "all-namespaces", "A", false, "")
 	cmd.Flags().BoolVar(&c.missingOK, "ignore-not-found", false, "")
-	cmd.Flags().StringVar(&c.output, "output", "", "")
+	cmd.Flags().StringVarP(&c.output, "output", "o", "", "")
 	cmd.Flags().StringVar(&raw, "raw", "", "")
 	return cmd
 }
@@ -130,13 +134,13 @@ func (c *command) names(kind string) error {
 		info, err := c.cluster.Info()
 		for _, api := range info.Custom {
 			group, _, _ := strings.Cut(api.APIVersion, "/")
-			fmt.Fprintf(c.out, "customresourcedefinition.apiextensions.k8s.io/%s.%s\n", plural(api.Kind), group) //nolint:errcheck // see run
+			fmt.Fprintf(c.out, "customresourcedefinition.apiextensions.k8s.io/%s.%s\n", plural(api.Kind), group) //nolint:errcheck // nobody reads what cannot be written
 		}
 		return err
 	}
 	objects, err := c.objects(kind)
 	for _, o := range objects {
-		fmt.Fprintln(c.out, name(o.Ref)) //nolint:errcheck // see run
+		fmt.Fprintln(c.out, name(o.Ref)) //nolint:errcheck // nobody reads what cannot be written
 	}
 	return err
 }
@@ -149,12 +153,33 @@ func (c *command) those(args []string) error {
 		case err != nil:
 			return err
 		case found:
-			fmt.Fprintln(c.out, name(ref)) //nolint:errcheck // see run
+			fmt.Fprintln(c.out, name(ref)) //nolint:errcheck // nobody reads what cannot be written
 		case !c.missingOK:
 			return fmt.Errorf("%s not found", arg)
 		}
 	}
 	return nil
+}
+
+// table is for people.
+func (c *command) table(kind string) error {
+	objects, err := c.objects(kind)
+	if err != nil {
+		return err
+	}
+	rows := tabwriter.NewWriter(c.out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(rows, "NAMESPACE\tNAME\tDELETED") //nolint:errcheck // Flush repeats it
+	for _, o := range objects {
+		if o.Ref.Namespace != "" && o.Ref.Namespace != c.namespace && !c.all {
+			continue
+		}
+		deleted := "-"
+		if !o.Deleted.IsZero() {
+			deleted = "since " + o.Deleted.Format(time.TimeOnly) + ", held by a finalizer"
+		}
+		fmt.Fprintf(rows, "%s\t%s\t%s\n", o.Ref.Namespace, o.Ref.Name, deleted) //nolint:errcheck // Flush repeats it
+	}
+	return rows.Flush()
 }
 
 func (c *command) list(kind, path string) error {
@@ -198,7 +223,7 @@ func (c *command) delete() *cobra.Command {
 		if err := c.cluster.Delete(context.Background(), ref); err != nil && !(c.missingOK && errors.Is(err, kubernetes.ErrNotFound)) {
 			return err
 		}
-		fmt.Fprintf(c.out, "%s deleted\n", name(ref)) //nolint:errcheck // see run
+		fmt.Fprintf(c.out, "%s deleted\n", name(ref)) //nolint:errcheck // nobody reads what cannot be written
 		return nil
 	}}
 	cmd.Flags().BoolVar(&c.missingOK, "ignore-not-found", false, "")

@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"eco2/rehearsal/command/hosts"
+	"eco2/rehearsal/kubectl"
 	"eco2/rehearsal/level"
 	"eco2/rehearsal/stack"
 )
@@ -24,6 +26,9 @@ func (r *run) kubectl() *cobra.Command {
 		Use:   "kubectl -- ARGUMENTS",
 		Short: "Run kubectl on the stack's cluster, as its administrator",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if r.level == level.Simulate {
+				return r.modelKubectl(args)
+			}
 			s, err := r.openMachines(cmd.Context())
 			if err != nil {
 				return err
@@ -35,6 +40,25 @@ func (r *run) kubectl() *cobra.Command {
 			return become(kubectl, append(os.Environ(), "KUBECONFIG="+kubeconfig), args...)
 		},
 	}
+}
+
+// modelKubectl is enough to look at the model of the stack's cluster, and to stop a controller in it.
+func (r *run) modelKubectl(args []string) error {
+	simulated, err := hosts.New(r.stateDir(), hosts.OpenAccount(r.stateDir()))
+	if err != nil {
+		return err
+	}
+	clusters, err := simulated.Clusters()
+	if err != nil {
+		return err
+	}
+	for _, running := range clusters {
+		// The machine has the stack's name in its own.
+		if strings.Contains(running.ControlPlane.Name, "-"+r.name+"-") {
+			return kubectl.Run(r.stateDir(), running.Cluster.ID(), args, os.Stdout)
+		}
+	}
+	return fmt.Errorf("stack %s has no cluster in the model; `make up LEVEL=%s STACK=%s` makes one", r.name, r.level, r.name)
 }
 
 func (r *run) ssh() *cobra.Command {
