@@ -92,7 +92,11 @@ func (p *Platform) rootApplication(ctx *pulumi.Context) error {
 				"repoURL":        pulumi.String(source.Repository),
 				"targetRevision": pulumi.String(source.Revision),
 				"path":           pulumi.String(source.Path),
-				"directory":      pulumi.Map{"recurse": pulumi.Bool(true)},
+				// Instructions for kustomize are no object that a cluster knows.
+				"directory": pulumi.Map{
+					"recurse": pulumi.Bool(true),
+					"exclude": pulumi.String("{kustomization.yaml,*/kustomization.yaml}"),
+				},
 			},
 			"destination": pulumi.Map{
 				"server": pulumi.String("https://kubernetes.default.svc"), "namespace": pulumi.String(argoCD),
