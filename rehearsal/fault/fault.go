@@ -74,19 +74,21 @@ func open(stateDir string) *store.Store { return store.Open(filepath.Join(stateD
 // Meet says whether a fault of this kind hits a call, and counts the hit.
 func Meet(stateDir string, kind Kind, call Call) (met Fault, hit bool, err error) {
 	s := open(stateDir)
-	matches := func(_ string, f Fault) error {
-		if f.Kind == kind && f.Times > 0 && f.hits(call) {
-			met, hit = f, true
-		}
-		return nil
+	find := func(tx *store.Tx) error {
+		return store.Each(tx, faultKind, func(_ string, f Fault) error {
+			if f.Kind == kind && f.Times > 0 && f.hits(call) {
+				met, hit = f, true
+			}
+			return nil
+		})
 	}
 	// Nearly always there is no fault, and nothing to lock.
-	if err := s.View(func(tx *store.Tx) error { return store.Each(tx, faultKind, matches) }); err != nil || !hit {
+	if err := s.View(find); err != nil || !hit {
 		return met, hit, err
 	}
 	hit = false
 	err = s.Update(func(tx *store.Tx) error {
-		if err := store.Each(tx, faultKind, matches); err != nil || !hit {
+		if err := find(tx); err != nil || !hit {
 			return err
 		}
 		met.Times--

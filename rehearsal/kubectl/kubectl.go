@@ -220,7 +220,8 @@ func (c *command) delete() *cobra.Command {
 		case wait:
 			return errors.New("the stand-in for kubectl does not wait for a delete")
 		}
-		if err := c.cluster.Delete(context.Background(), ref); err != nil && !(c.missingOK && errors.Is(err, kubernetes.ErrNotFound)) {
+		err = c.cluster.Delete(context.Background(), ref)
+		if err != nil && (!c.missingOK || !errors.Is(err, kubernetes.ErrNotFound)) {
 			return err
 		}
 		fmt.Fprintf(c.out, "%s deleted\n", name(ref)) //nolint:errcheck // nobody reads what cannot be written

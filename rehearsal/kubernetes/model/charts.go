@@ -9,13 +9,13 @@ import (
 // make things in AWS, and what asks those for volumes. By the name of the chart.
 var charts = map[string]func(spec kubernetes.ReleaseSpec) []kubernetes.Manifest{
 	"aws-load-balancer-controller": func(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
-		return []kubernetes.Manifest{workload("Deployment", s.Namespace, "aws-load-balancer-controller")}
+		return []kubernetes.Manifest{deployment(s.Namespace, "aws-load-balancer-controller")}
 	},
 	"aws-ebs-csi-driver": func(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
-		return []kubernetes.Manifest{workload("Deployment", s.Namespace, "ebs-csi-controller")}
+		return []kubernetes.Manifest{deployment(s.Namespace, "ebs-csi-controller")}
 	},
 	"external-dns": func(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
-		return []kubernetes.Manifest{workload("Deployment", s.Namespace, "external-dns")}
+		return []kubernetes.Manifest{deployment(s.Namespace, "external-dns")}
 	},
 	"kube-prometheus-stack": prometheusStack,
 }
@@ -33,7 +33,7 @@ func prometheusStack(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
 		return m
 	}
 	all := []kubernetes.Manifest{
-		workload("Deployment", s.Namespace, s.Name+"-operator"),
+		deployment(s.Namespace, s.Name+"-operator"),
 		watched("Prometheus", "prometheus", "prometheusSpec", "storageSpec"),
 		watched("Alertmanager", "alertmanager", "alertmanagerSpec", "storage"),
 	}
@@ -47,7 +47,7 @@ func prometheusStack(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
 		"storageClassName": persistence["storageClassName"], "accessModes": []any{"ReadWriteOnce"},
 		"resources": map[string]any{"requests": map[string]any{"storage": persistence["size"]}},
 	}
-	grafana := workload("Deployment", s.Namespace, name)
+	grafana := deployment(s.Namespace, name)
 	branch(grafana, "spec", "template")["spec"] = map[string]any{"volumes": []any{map[string]any{
 		"name": "storage", "persistentVolumeClaim": map[string]any{"claimName": name},
 	}}}
@@ -60,9 +60,9 @@ func named(apiVersion, kind, namespace, name string) kubernetes.Manifest {
 	}
 }
 
-// workload is a Deployment or StatefulSet with one pod.
-func workload(kind, namespace, name string) kubernetes.Manifest {
-	m := named("apps/v1", kind, namespace, name)
+// deployment is one with one pod.
+func deployment(namespace, name string) kubernetes.Manifest {
+	m := named("apps/v1", "Deployment", namespace, name)
 	m["spec"] = map[string]any{"replicas": float64(1), "template": map[string]any{}}
 	return m
 }
