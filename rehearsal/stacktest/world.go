@@ -98,10 +98,10 @@ func (w *World) Must(output string, err error) string {
 
 // Steps are what a preview would do: "replace aws:ec2/instance:Instance k8s-redis", without what stays as
 // it is.
-func (w *World) Steps() []string {
+func (w *World) Steps(more ...string) []string {
 	w.t.Helper()
 	s := w.Open()
-	cmd := s.Command(w.t.Context(), s.Operation("preview", "--json")...)
+	cmd := s.Command(w.t.Context(), append(s.Operation("preview", "--json"), more...)...)
 	var problems strings.Builder
 	cmd.Stderr = &problems
 	data, err := cmd.Output()
@@ -214,21 +214,28 @@ func (w *World) PrivateKey() string {
 	return values.PrivateKey
 }
 
-// ProgramWithAnotherComment builds the program with a line more in the library that all scripts share, so that
-// every command runs again, and returns its path.
-func (w *World) ProgramWithAnotherComment() string {
+// ProgramWith builds the program with one of its files changed, and returns its path. The checkout stays as it is.
+func (w *World) ProgramWith(path string, change func(text string) string) string {
 	w.t.Helper()
-	lib := filepath.Join(w.Options.Repo, "cluster", "scripts", "lib.sh")
-	text, err := os.ReadFile(lib)
+	original := filepath.Join(w.Options.Repo, filepath.FromSlash(path))
+	text, err := os.ReadFile(original)
 	require.NoError(w.t, err)
+	changed := change(string(text))
+	require.NotEqual(w.t, string(text), changed, "%s is the same after the change", path)
 	dir := w.t.TempDir()
-	changed, overlay := filepath.Join(dir, "lib.sh"), filepath.Join(dir, "overlay.json")
-	require.NoError(w.t, os.WriteFile(changed, append(text, "\n# Another comment.\n"...), 0o600))
-	require.NoError(w.t, os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, lib, changed), 0o600))
+	replacement, overlay := filepath.Join(dir, filepath.Base(path)), filepath.Join(dir, "overlay.json")
+	require.NoError(w.t, os.WriteFile(replacement, []byte(changed), 0o600))
+	require.NoError(w.t, os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, original, replacement), 0o600))
 	program := filepath.Join(dir, "eco2")
 	build := exec.CommandContext(w.t.Context(), "go", "build", "-overlay", overlay, "-o", program, ".")
 	build.Dir = w.Options.Repo
 	out, err := build.CombinedOutput()
 	require.NoError(w.t, err, string(out))
 	return program
+}
+
+// ProgramWithAnotherComment has a line more in the library that all scripts share, so that every command runs again.
+func (w *World) ProgramWithAnotherComment() string {
+	w.t.Helper()
+	return w.ProgramWith("cluster/scripts/lib.sh", func(text string) string { return text + "\n# Another comment.\n" })
 }
