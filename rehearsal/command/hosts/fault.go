@@ -71,3 +71,9 @@ func (s *Simulated) Authorize(instanceID, publicKey string) error {
 	_, err := s.change(instanceID, func(st *state) { st.Keys = append(st.Keys, publicKey) })
 	return err
 }
+
+// AuthorizeOnly overwrites a machine's authorized_keys with one line: the key that it was started with is out too.
+func (s *Simulated) AuthorizeOnly(instanceID, publicKey string) error {
+	_, err := s.change(instanceID, func(st *state) { st.Keys, st.FirstKeyOut = []string{publicKey}, true })
+	return err
+}

@@ -128,8 +128,10 @@ type state struct {
 	// the names of their nodes: as join.sh does, for the machine with that provider id.
 	HostKey    int                  `json:"hostKey,omitempty"`
 	KnownHosts map[string]knownHost `json:"knownHosts,omitempty"`
-	// Keys are those that somebody added to its authorized_keys.
-	Keys []string `json:"keys,omitempty"`
+	// Keys are those that somebody added to its authorized_keys, and FirstKeyOut says that the one it was started
+	// with is in there no more.
+	Keys        []string `json:"keys,omitempty"`
+	FirstKeyOut bool     `json:"firstKeyOut,omitempty"`
 }
 
 type knownHost struct {
@@ -262,7 +264,11 @@ func (s *Simulated) lets(machine Machine, user string, key ssh.Signer) bool {
 	if err != nil || !slices.Contains(users, user) {
 		return false
 	}
-	return slices.ContainsFunc(append(st.Keys, machine.AuthorizedKey), func(line string) bool {
+	keys := st.Keys
+	if !st.FirstKeyOut {
+		keys = append(keys, machine.AuthorizedKey)
+	}
+	return slices.ContainsFunc(keys, func(line string) bool {
 		authorized, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
 		return err == nil && string(authorized.Marshal()) == string(key.PublicKey().Marshal())
 	})
