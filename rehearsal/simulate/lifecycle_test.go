@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,7 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// The life of a stack with dev's settings, in the order in which people live it.
+// A stack with dev's settings from its first update to its end. What lies between is TestDayTwo's.
 func TestDev(t *testing.T) {
 	w := newWorld(t, "dev", "")
 	printed := w.Must(w.Up())
@@ -45,64 +44,6 @@ func TestDev(t *testing.T) {
 		assert.Empty(t, w.Changes())
 	})
 
-	t.Run("a newer image changes nothing", func(t *testing.T) {
-		require.NoError(t, aws.Open(w.Dir).ReleaseImage(aws.UbuntuImage("20991231", "amd64", "x86_64")))
-		assert.Empty(t, w.Steps())
-	})
-
-	t.Run("another SSH key replaces the key pair and no machine", func(t *testing.T) {
-		other := newWorld(t, "other", "dev")
-		other.Open() // makes another throw-away key
-		w.Options.Config["sshPrivateKey"] = stack.Secret(other.PrivateKey())
-		var aws []string
-		for _, step := range w.Steps() {
-			if strings.Contains(step, " aws:") {
-				aws = append(aws, step)
-			}
-		}
-		assert.Equal(t, []string{"replace aws:ec2/keyPair:KeyPair ssh"}, aws)
-		delete(w.Options.Config, "sshPrivateKey")
-	})
-
-	t.Run("one node is removed: it leaves, its machine ends, nothing else is touched", func(t *testing.T) {
-		w.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
-		w.Must(w.Up())
-		changes := w.Changes()
-		w.InOrder(changes, "Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis")
-		onlyOf(t, changes, "k8s-redis", "Command ready") // which waits for thirteen now
-	})
-
-	t.Run("and comes back", func(t *testing.T) {
-		delete(w.Options.Config, "nodes")
-		w.Must(w.Up())
-		changes := w.Changes()
-		w.InOrder(changes, "Create aws:ec2/instance:Instance k8s-redis", "Create command:remote:Command prepare-k8s-redis",
-			"Create command:remote:Command join-k8s-redis", "Create command:remote:Command ready")
-		onlyOf(t, changes, "k8s-redis", "Command ready")
-		assert.Equal(t, counts, w.Inventory().Counts())
-		assert.Empty(t, w.Steps())
-	})
-
-	t.Run("one node is replaced: it leaves before its successor joins", func(t *testing.T) {
-		urn := w.URN("aws:ec2/instance:Instance", "k8s-redis")
-		w.Must(w.Up("--replace", urn))
-		changes := w.Changes()
-		w.InOrder(changes, "Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis",
-			"Create aws:ec2/instance:Instance k8s-redis", "Create command:remote:Command prepare-k8s-redis",
-			"Create command:remote:Command join-k8s-redis", "Create command:remote:Command ready")
-		onlyOf(t, changes, "k8s-redis", "Command ready")
-		assert.Equal(t, counts, w.Inventory().Counts())
-		assert.Empty(t, w.Steps())
-	})
-
-	t.Run("a larger machine is a change in place", func(t *testing.T) {
-		w.Options.Config["nodes"] = map[string]any{"k8s-postgresql": map[string]any{"instanceType": "t3.xlarge"}}
-		assert.Contains(t, w.Steps(), "update aws:ec2/instance:Instance k8s-postgresql")
-		w.Must(w.Up())
-		assert.Equal(t, "Update aws:ec2/instance:Instance k8s-postgresql", w.Changes()[0])
-		assert.Empty(t, w.Steps())
-	})
-
 	t.Run("a load balancer that nobody removed blocks the destroy, soon and by name", func(t *testing.T) {
 		account := aws.Open(w.Dir)
 		vpcs, err := account.VPCs()
@@ -131,14 +72,6 @@ func TestDev(t *testing.T) {
 		assert.Equal(t, []string{"Delete command:remote:Command sweep"}, stacktest.InCluster(w.Changes()))
 		assert.Empty(t, w.Inventory())
 	})
-}
-
-// onlyOf checks that every change ends with one of these.
-func onlyOf(t *testing.T, changes []string, ends ...string) {
-	t.Helper()
-	for _, change := range changes {
-		assert.True(t, slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(change, end) }), change)
-	}
 }
 
 // The life of a stack with prod's settings: it is refused with a mistake in it, comes up, is protected,
