@@ -1,9 +1,13 @@
 package cluster
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -22,6 +26,33 @@ func TestQuote(t *testing.T) {
 		output, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+quote(value)).Output()
 		require.NoError(t, err, value)
 		assert.Equal(t, value, string(output))
+	}
+}
+
+// What kubeconfig.sh prints is opened with its key alone, and is not what it was before.
+func TestUnseal(t *testing.T) {
+	const key, text = "a key", "apiVersion: v1\nkind: Config\n"
+	script, err := Script{Name: "kubeconfig"}.text()
+	require.NoError(t, err)
+	openssl := regexp.MustCompile(`openssl enc .* -A`).FindString(script)
+	require.NotEmpty(t, openssl)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "text"), []byte(text), 0o600))
+	command := exec.CommandContext(t.Context(), "sh", "-c", openssl+" -in text -pass stdin")
+	command.Dir, command.Stdin = dir, strings.NewReader(key)
+	sealed, err := command.Output()
+	require.NoError(t, err)
+	assert.NotContains(t, string(sealed), base64.StdEncoding.EncodeToString([]byte("apiVersion")))
+
+	opened, err := unseal(string(sealed), key)
+	require.NoError(t, err)
+	assert.Equal(t, text, opened)
+	opened, err = unseal(string(sealed), "another key")
+	require.NoError(t, err)
+	assert.NotContains(t, opened, "Config")
+	for _, other := range []string{"", text, "c2hvcnQ="} {
+		_, err := unseal(other, key)
+		assert.EqualError(t, err, "it is not sealed as `openssl enc` does it")
 	}
 }
 

@@ -52,14 +52,23 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 		return nil, err
 	}
 
+	key := sealKey(c.SSH, "kubeconfig")
 	kubeconfig, err := host.Run(ctx, "kubeconfig", Script{
-		Name: "kubeconfig", Args: Flag("server", server), Minutes: 10,
+		Name: "kubeconfig", Args: Flag("server", server), Data: key, Minutes: 10,
 		Secret: true, // it is the administrator's key
+		// What is sealed with another key is another result: a preview must not open the old one with the new key.
+		Triggers: pulumi.Array{pulumi.String(c.SSH.PublicKey)},
 	}, parent, goesWithMachine, pulumi.DependsOn([]pulumi.Resource{p.initialised}))
 	if err != nil {
 		return nil, err
 	}
-	p.Kubeconfig = pulumi.ToSecret(kubeconfig.Stdout).(pulumi.StringOutput)
+	p.Kubeconfig = pulumi.ToSecret(pulumi.All(kubeconfig.Stdout, key).ApplyT(func(values []any) (string, error) {
+		text, err := unseal(values[0].(string), values[1].(string))
+		if err != nil {
+			return "", fmt.Errorf("opening what kubeconfig.sh printed: %w", err)
+		}
+		return text, nil
+	})).(pulumi.StringOutput)
 
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"kubeconfig": p.Kubeconfig})
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -76,7 +77,7 @@ func (h *Host) declare(ctx *pulumi.Context, name string, s Script, args remote.C
 	if stdin != nil {
 		args.Stdin = stdin
 	}
-	var triggers pulumi.Array
+	triggers := slices.Clone(s.Triggers)
 	for _, node := range s.For {
 		triggers = append(triggers, node.Instance.ID())
 	}

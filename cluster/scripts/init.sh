@@ -23,8 +23,8 @@ make_control_plane() { # CONFIG
   step 'pulling the images of the control plane'
   quietly 'pulling the images of the control plane' timeout 600 kubeadm config images pull --config "$CONFIG"
   step 'running kubeadm init'
-  # The join command would show a token.
-  quietly 'kubeadm init' timeout 600 kubeadm init --config "$CONFIG" --skip-phases=show-join-command
+  # Both would show a token, and the end of this output is shown if the init fails.
+  quietly 'kubeadm init' timeout 600 kubeadm init --config "$CONFIG" --skip-phases=show-join-command --skip-token-print
 }
 
 clean_up_half_done() {

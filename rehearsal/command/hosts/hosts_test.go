@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
@@ -199,9 +200,26 @@ func (w *world) up() {
 	}
 }
 
+// kubeconfig opens what the script prints, as the program does.
+func (w *world) kubeconfig() string {
+	w.Helper()
+	const key = "a key"
+	r := w.must(w.script(masterIP, "kubeconfig", key, "--server", server))
+	assert.Contains(w, r.stderr, "simulated")
+	sealed, err := base64.StdEncoding.DecodeString(r.stdout)
+	require.NoError(w, err)
+	// To seal is to open, but for what stands before.
+	const before = len("Salted__") + len("simulate")
+	again, err := seal(string(sealed[before:]), key)
+	require.NoError(w, err)
+	text, err := base64.StdEncoding.DecodeString(again)
+	require.NoError(w, err)
+	return string(text[before:])
+}
+
 func (w *world) connect() (kubernetes.Cluster, error) {
 	w.Helper()
-	config := w.must(w.script(masterIP, "kubeconfig", "", "--server", server)).stdout
+	config := w.kubeconfig()
 	endpoint, err := kubernetes.ParseKubeconfig(config, "", "")
 	require.NoError(w, err)
 	return w.hosts.Connect(context.Background(), endpoint)
@@ -401,10 +419,9 @@ func TestOutputIsMarked(t *testing.T) {
 			assert.True(t, strings.HasPrefix(line, "[simulated host master] "), "%s: %s", name, line)
 		}
 	}
-	first := w.must(w.script(masterIP, "kubeconfig", "", "--server", server))
-	assert.True(t, strings.HasPrefix(first.stdout, "apiVersion: v1\n"), "the file alone")
-	assert.Contains(t, first.stderr, "simulated")
-	assert.Equal(t, first.stdout, w.must(w.script(masterIP, "kubeconfig", "", "--server", server)).stdout, "stable")
+	first := w.kubeconfig()
+	assert.True(t, strings.HasPrefix(first, "apiVersion: v1\n"), "the file alone")
+	assert.Equal(t, first, w.kubeconfig(), "stable")
 }
 
 func TestConnect(t *testing.T) {
@@ -427,7 +444,7 @@ func TestConnect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.up()
-			config := w.must(w.script(masterIP, "kubeconfig", "", "--server", server)).stdout
+			config := w.kubeconfig()
 			test.change(w)
 			endpoint, err := kubernetes.ParseKubeconfig(config, "", "")
 			require.NoError(t, err)

@@ -306,7 +306,7 @@ func (s *shell) knows(node string, worker Machine) (bool, error) {
 	return true, err
 }
 
-// kubeconfig keeps its output to the file alone: the program reads it.
+// kubeconfig keeps its output to the sealed file alone: the program opens it.
 func (s *shell) kubeconfig(context.Context) error {
 	cluster, err := s.cluster()
 	if err != nil {
@@ -315,7 +315,14 @@ func (s *shell) kubeconfig(context.Context) error {
 	if err := s.sayTo(s.err, "a kubeconfig with simulated certificates"); err != nil {
 		return err
 	}
-	_, err = io.WriteString(s.out, kubeconfig(cluster.ID(), s.flags["server"]))
+	if s.data == "" {
+		return die("Error reading password from BIO")
+	}
+	sealed, err := seal(kubeconfig(cluster.ID(), s.flags["server"]), s.data)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(s.out, sealed)
 	return err
 }
 
