@@ -59,10 +59,7 @@ func NewCertificate(ctx *pulumi.Context, name string, args CertificateArgs, opts
 		Ttl:     pulumi.Int(60),
 		// Another stack that once proved the same domain leaves the same record.
 		AllowOverwrite: pulumi.Bool(true),
-	}, parent,
-		// The old record goes first: deleted after an update that failed and went back, it would be the new
-		// one, of the same name, that goes.
-		pulumi.DeleteBeforeReplace(true))
+	}, parent)
 	if err != nil {
 		return nil, fmt.Errorf("proving the domain %s: %w", args.Domain, err)
 	}

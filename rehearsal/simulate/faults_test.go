@@ -254,9 +254,10 @@ func TestFaults(t *testing.T) {
 	t.Run("a release's upgrade does not become ready", func(t *testing.T) {
 		w := begin(t)
 		w.Must(w.Up())
-		w.Options.Config["domain"] = "other.example.com" // another filter for external-dns
-		fails(t, w, fault.Fault{Kind: fault.NeverReady, Method: "Upgrade", Name: "external-dns"}, "has been rolled back due to atomic being set")
-		delete(w.Options.Config, "domain")
+		w.Options.Config["environment"] = "prod" // with two replicas
+		fails(t, w, fault.Fault{Kind: fault.NeverReady, Method: "Upgrade", Name: "aws-load-balancer-controller"},
+			"aws-load-balancer-controller", "has been rolled back due to atomic being set")
+		delete(w.Options.Config, "environment")
 		end(t, w)
 	})
 
