@@ -63,6 +63,10 @@ func run(build func(stateDir string) (Provider, error)) error {
 func Serve(engineAddress string, register func(*grpc.Server)) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	// The engine has it for itself: what a plugin starts, a program or a machine's script, decrypts nothing.
+	if err := os.Unsetenv("PULUMI_CONFIG_PASSPHRASE"); err != nil {
+		return fmt.Errorf("dropping the passphrase: %w", err)
+	}
 	// The engine stops plugins with SIGINT. A process that was started with SIGINT ignored, as the
 	// background jobs of a shell are, keeps ignoring it unless it asks for it.
 	signals := make(chan os.Signal, 1)

@@ -1,0 +1,333 @@
+package simulate
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/fault"
+	"eco2/rehearsal/stack"
+	"eco2/rehearsal/stacktest"
+	"eco2/rehearsal/store"
+)
+
+// passwords are the settings that hold one.
+var passwords = []string{"postgresPassword", "redisPassword", "rabbitmqPassword", "grafanaPassword"}
+
+// planted is a world whose secrets are known to the test, and everything that they could show in.
+type planted struct {
+	*stacktest.World
+	secrets stacktest.Secrets
+	// events is where the engine's logs of events go, temporary what its processes have for temporary files.
+	events, temporary string
+}
+
+// plant makes a world with recognisable secrets. What machines would make is the models' own: a kubeconfig. A
+// join's token and the key of etcd's secrets are in no model; TestCluster has real ones.
+func plant(t *testing.T) *planted {
+	t.Helper()
+	w := &planted{World: newWorld(t, "dev", ""), temporary: t.TempDir()}
+	w.events = filepath.Join(w.Dir, "events")
+	require.NoError(t, os.Mkdir(w.events, 0o755))
+	w.Options.Environ = []string{"TMPDIR=" + w.temporary}
+	// The engine's own logs are below its home. The plugins stay where they are.
+	home := filepath.Join(w.Dir, "home")
+	require.NoError(t, os.Mkdir(home, 0o755))
+	require.NoError(t, os.Symlink(filepath.Join(w.Tools.Home, "plugins"), filepath.Join(home, "plugins")))
+	w.Tools.Home = home
+
+	for _, name := range passwords {
+		w.Options.Config[name] = stack.Secret(w.password(name))
+	}
+	w.Options.Config["sshPrivateKey"] = stack.Secret(w.key(t, "sshPrivateKey"))
+	w.Open() // makes the passphrase
+	data, err := os.ReadFile(filepath.Join(w.Dir, "throwaway.json"))
+	require.NoError(t, err)
+	var values struct{ Passphrase string }
+	require.NoError(t, json.Unmarshal(data, &values))
+	w.secrets.Add("the passphrase", values.Passphrase)
+	const words = "simulated client key of cluster "
+	w.secrets.AddWhole("the kubeconfig's key", words)
+	w.secrets.AddWhole("the kubeconfig's key, as the file has it", base64.StdEncoding.EncodeToString([]byte(words)))
+	return w
+}
+
+// password is a new one, of which each word can be recognised, with all that a quoting might trip over.
+func (w *planted) password(name string) string {
+	value := "Sesame" + rand.Text()[:10] + ` '"\ <&>$%{}/é ` + "Sesame" + rand.Text()[:10]
+	w.secrets.Add(name, value)
+	return value
+}
+
+// key is a new one in OpenSSH form.
+func (w *planted) key(t *testing.T, name string) string {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKey(private, "")
+	require.NoError(t, err)
+	text := string(pem.EncodeToMemory(block))
+	require.NoError(t, w.secrets.AddKey(name, text))
+	return text
+}
+
+// lockedKey is one that a passphrase opens.
+func (w *planted) lockedKey(t *testing.T, name string) string {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte("a passphrase"))
+	require.NoError(t, err)
+	body := base64.StdEncoding.EncodeToString(block.Bytes)
+	w.secrets.Add(name, body[len(body)-128:]) // its encrypted part, and not what all such keys begin with
+	return string(pem.EncodeToMemory(block))
+}
+
+// run runs the command and searches what it prints.
+func (w *planted) run(t *testing.T, fails bool, args ...string) string {
+	t.Helper()
+	printed, err := w.Pulumi(args...)
+	if fails {
+		require.Error(t, err, printed)
+	} else {
+		require.NoError(t, err, printed)
+	}
+	assert.Empty(t, w.secrets.In(printed), "%q shows them", args)
+	return printed
+}
+
+// operate runs an up, a preview, a refresh or a destroy, and searches its log of events too.
+func (w *planted) operate(t *testing.T, fails bool, args ...string) string {
+	t.Helper()
+	file, err := os.CreateTemp(w.events, args[0]+"-*.jsonl")
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	args = append(args, "--event-log", file.Name(), "--parallel", "64")
+	if args[0] != "preview" {
+		args = append(args, "--yes", "--skip-preview")
+	}
+	printed := w.run(t, fails, args...)
+	events, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	require.NotEmpty(t, events)
+	assert.Empty(t, w.secrets.In(string(events)), "the events of %q show them", args)
+	return printed
+}
+
+// previews runs all forms of a preview.
+func (w *planted) previews(t *testing.T, fails bool) {
+	t.Helper()
+	for _, form := range [][]string{nil, {"--diff"}, {"--json"}, {"--diff", "--show-sames", "--show-replacement-steps"}} {
+		w.operate(t, fails, append([]string{"preview"}, form...)...)
+	}
+}
+
+// files searches everything that is left in files. Where a secret may be, and why:
+//
+//   - throwaway.json is where the rehearsal keeps what an owner has in their head: for the owner alone.
+//   - aws.db is the account. A SecureString's value is AWS's to keep, and may be nowhere else in it. Its file also
+//     has pages that were freed, so that it is looked into by its objects.
+func (w *planted) files(t *testing.T) {
+	t.Helper()
+	const values, account = "throwaway.json", aws.StateFile
+	found, looked, err := w.secrets.InFiles(w.Dir, func(path string) bool { return path == values || path == account })
+	require.NoError(t, err)
+	assert.Empty(t, found)
+	assert.Greater(t, looked, 10)
+	for _, name := range []string{values, account} {
+		info, err := os.Stat(filepath.Join(w.Dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode(), name)
+	}
+	assert.Empty(t, w.inAccount(t))
+
+	left, err := os.ReadDir(w.temporary)
+	require.NoError(t, err)
+	assert.Empty(t, left, "no temporary file is left")
+}
+
+// inAccount searches the model of AWS.
+func (w *planted) inAccount(t *testing.T) (found []string) {
+	t.Helper()
+	require.NoError(t, store.Open(filepath.Join(w.Dir, aws.StateFile)).View(func(tx *store.Tx) error {
+		kinds, err := tx.Kinds()
+		require.NoError(t, err)
+		for _, kind := range kinds {
+			err := store.Each(tx, kind, func(id string, value any) error {
+				object, _ := value.(map[string]any)
+				if kind == "parameter" && object["type"] == "SecureString" {
+					delete(object, "value")
+				}
+				text, err := json.Marshal(value)
+				for _, what := range w.secrets.In(id + string(text)) {
+					found = append(found, kind+" "+id+": "+what)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return found
+}
+
+// A secret is printed by no command, whether it succeeds or fails, and in no log; it is in no list of processes, and
+// no file but encrypted, whatever form it may have taken. What the engine masks by its text alone would be found
+// in another form.
+func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
+	t.Parallel()
+	w := plant(t)
+	processes := stacktest.WatchProcesses(t)
+	good := maps.Clone(w.Options.Config)
+
+	t.Run("settings that are refused", func(t *testing.T) {
+		for _, name := range append(passwords, "sshPrivateKey") {
+			w.Options.Config[name] = string(w.Options.Config[name].(stack.Secret))
+		}
+		// This is what the refusal is about: the settings' file has them in the clear, and so have the engine's
+		// copies of it, in a log of events or the history of updates.
+		assert.Equal(t, 5, strings.Count(w.run(t, true, "preview"), "is in plain text"))
+
+		w.Options.Config = maps.Clone(good)
+		broken := "-----BEGIN OPENSSH PRIVATE KEY-----\nBrokenSesame" + rand.Text() + "\n-----END OPENSSH PRIVATE KEY-----"
+		w.secrets.Add("the broken key", broken)
+		long := strings.Repeat("LongSesame"+rand.Text(), 200)
+		w.secrets.Add("the long password", long)
+		w.Options.Config["sshPrivateKey"], w.Options.Config["redisPassword"] = stack.Secret(broken), stack.Secret(long)
+		printed := w.operate(t, true, "up")
+		assert.Contains(t, printed, "is not a private key")
+		assert.Contains(t, printed, "an SSM parameter holds 4096")
+
+		w.Options.Config["sshPrivateKey"] = stack.Secret(w.lockedKey(t, "the locked key"))
+		assert.Contains(t, w.operate(t, true, "up"), "is protected by a passphrase")
+		w.Options.Config = maps.Clone(good)
+	})
+
+	t.Run("previews of what is not there yet", func(t *testing.T) { w.previews(t, false) })
+
+	t.Run("updates that fail", func(t *testing.T) {
+		for _, f := range []struct {
+			fault.Fault
+			says string
+		}{
+			{fault.Fault{Kind: fault.Throttled, Method: "Create", Type: "aws:ssm/parameter:Parameter", Name: "data-postgres-password"}, "RequestLimitExceeded"},
+			{fault.Fault{Kind: fault.Dropped, Name: "init-k8s-master"}, "without exit status"},
+			// The provider's error has all that was printed before.
+			{fault.Fault{Kind: fault.Dropped, Name: "kubeconfig"}, "without exit status"},
+			{fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-redis", Seconds: 300}, "connection refused"},
+			{fault.Fault{Kind: fault.Dropped, Name: "prepare-k8s-redis"}, "without exit status"},
+			{fault.Fault{Kind: fault.TokenExpired, Name: "join-k8s-redis"}, "couldn't validate the identity"},
+			{fault.Fault{Kind: fault.Dropped, Name: "join-k8s-redis"}, "without exit status"},
+			{fault.Fault{Kind: fault.OtherContent, Name: "argocd"}, "has another checksum"},
+			{fault.Fault{Kind: fault.NeverReady, Name: "external-secrets"}, "has been uninstalled due to atomic"},
+		} {
+			f.Times = 1
+			require.NoError(t, fault.Plant(w.Dir, f.Fault))
+			assert.Contains(t, w.operate(t, true, "up", "--diff"), f.says, "%+v", f.Fault)
+		}
+		w.files(t)
+	})
+
+	t.Run("an update that ends well, and all that can be asked of it", func(t *testing.T) {
+		w.operate(t, false, "up", "--diff")
+		w.previews(t, false)
+		w.operate(t, false, "up", "--json")
+		w.operate(t, false, "refresh", "--diff")
+		for _, args := range [][]string{
+			{"stack"}, {"stack", "output"}, {"stack", "output", "--json"}, {"stack", "output", "kubeconfig"},
+			{"stack", "export"}, {"stack", "history"}, {"config"}, {"config", "--json"},
+			{"preview", "--save-plan", filepath.Join(w.Dir, "saved-plan.json")},
+		} {
+			w.run(t, false, args...)
+		}
+		w.files(t)
+	})
+
+	t.Run("other secrets", func(t *testing.T) {
+		w.Options.Config["postgresPassword"] = stack.Secret(w.password("postgresPassword"))
+		w.previews(t, false)
+		w.operate(t, false, "up", "--diff")
+		// A key that no machine knows.
+		w.Options.Config["sshPrivateKey"] = stack.Secret(w.key(t, "the other key"))
+		w.previews(t, false)
+		assert.Contains(t, w.operate(t, true, "up", "--diff"), "unable to authenticate")
+		w.Options.Config["sshPrivateKey"] = good["sshPrivateKey"]
+		w.operate(t, false, "up", "--diff")
+		w.files(t)
+	})
+
+	t.Run("a password that somebody changed in AWS", func(t *testing.T) {
+		changed := w.password("redisPassword")
+		require.NoError(t, store.Open(filepath.Join(w.Dir, aws.StateFile)).Update(func(tx *store.Tx) error {
+			var id string
+			var parameter map[string]any
+			require.NoError(t, store.Each(tx, "parameter", func(key string, value map[string]any) error {
+				if value["name"] == "/eco2/dev/data/redis-password" {
+					id, parameter = key, value
+				}
+				return nil
+			}))
+			parameter["value"] = changed
+			return tx.Put("parameter", id, parameter)
+		}))
+		w.operate(t, false, "refresh", "--diff")
+		w.operate(t, false, "preview", "--diff")
+		w.operate(t, false, "up", "--diff")
+	})
+
+	t.Run("the end", func(t *testing.T) {
+		require.NoError(t, fault.Plant(w.Dir, fault.Fault{Kind: fault.Throttled, Method: "Delete", Type: "aws:ssm/parameter:Parameter", Times: 1}))
+		assert.Contains(t, w.operate(t, true, "destroy", "--diff"), "RequestLimitExceeded")
+		w.operate(t, false, "destroy", "--diff")
+		w.files(t)
+	})
+
+	// Arguments are everybody's to read, and hold nothing. The environment of a process is its owner's, who can also
+	// read the passphrase where it came from: the engine is given it there, and what it starts inherits it. The
+	// program gets its settings so, by the engine's protocol. What a plugin starts in turn gets neither.
+	t.Run("processes", func(t *testing.T) {
+		seen := map[string]bool{}
+		for _, process := range processes.Seen() {
+			name := filepath.Base(process.Path)
+			if process.Of(w.World) {
+				seen[name] = true
+			}
+			assert.Empty(t, w.secrets.In(strings.Join(process.Args, " ")), "arguments of %s", name)
+			for _, variable := range process.Environ {
+				key, _, _ := strings.Cut(variable, "=")
+				switch {
+				case key == "PULUMI_CONFIG_PASSPHRASE" && ofEngine.MatchString(name):
+				case key == "PULUMI_CONFIG" && process.Path == w.Tools.Program:
+				default:
+					assert.Empty(t, w.secrets.In(variable), "%s of %s %v", key, process.Path, process.Args)
+				}
+			}
+		}
+		t.Logf("processes seen: %s", slices.Sorted(maps.Keys(seen)))
+		for _, name := range []string{
+			"pulumi", "pulumi-language-go", filepath.Base(w.Tools.Program), "bash",
+			"pulumi-resource-aws", "pulumi-resource-command", "pulumi-resource-kubernetes",
+		} {
+			assert.True(t, seen[name], "%s was not seen", name)
+		}
+	})
+}
+
+// ofEngine are the engine and the plugins that it starts.
+var ofEngine = regexp.MustCompile(`^(pulumi|pulumi-(language|resource)-[a-z]+)$`)
