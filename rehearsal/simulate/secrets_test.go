@@ -129,10 +129,10 @@ func (w *planted) operate(t *testing.T, fails bool, args ...string) string {
 }
 
 // previews runs all forms of a preview.
-func (w *planted) previews(t *testing.T, fails bool) {
+func (w *planted) previews(t *testing.T) {
 	t.Helper()
 	for _, form := range [][]string{nil, {"--diff"}, {"--json"}, {"--diff", "--show-sames", "--show-replacement-steps"}} {
-		w.operate(t, fails, append([]string{"preview"}, form...)...)
+		w.operate(t, false, append([]string{"preview"}, form...)...)
 	}
 }
 
@@ -219,7 +219,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 		w.Options.Config = maps.Clone(good)
 	})
 
-	t.Run("previews of what is not there yet", func(t *testing.T) { w.previews(t, false) })
+	t.Run("previews of what is not there yet", func(t *testing.T) { w.previews(t) })
 
 	t.Run("updates that fail", func(t *testing.T) {
 		for _, f := range []struct {
@@ -246,7 +246,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 
 	t.Run("an update that ends well, and all that can be asked of it", func(t *testing.T) {
 		w.operate(t, false, "up", "--diff")
-		w.previews(t, false)
+		w.previews(t)
 		w.operate(t, false, "up", "--json")
 		w.operate(t, false, "refresh", "--diff")
 		for _, args := range [][]string{
@@ -261,11 +261,11 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 
 	t.Run("other secrets", func(t *testing.T) {
 		w.Options.Config["postgresPassword"] = stack.Secret(w.password("postgresPassword"))
-		w.previews(t, false)
+		w.previews(t)
 		w.operate(t, false, "up", "--diff")
 		// A key that no machine knows.
 		w.Options.Config["sshPrivateKey"] = stack.Secret(w.key(t, "the other key"))
-		w.previews(t, false)
+		w.previews(t)
 		assert.Contains(t, w.operate(t, true, "up", "--diff"), "unable to authenticate")
 		w.Options.Config["sshPrivateKey"] = good["sshPrivateKey"]
 		w.operate(t, false, "up", "--diff")
