@@ -8,6 +8,7 @@ import (
 	"os"
 	"testing"
 
+	"eco2/rehearsal/kubectl"
 	"eco2/rehearsal/stacktest"
 	"eco2/rehearsal/toolchain"
 )
@@ -15,6 +16,9 @@ import (
 var tools toolchain.Toolchain
 
 func TestMain(m *testing.M) {
+	if kubectl.Called() { // by a script of a test
+		kubectl.Main()
+	}
 	var err error
 	if tools, err = stacktest.Tools(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "preparing the rehearsal:", err)
