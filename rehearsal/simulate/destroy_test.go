@@ -120,11 +120,13 @@ func TestDestroyOfAClusterInUse(t *testing.T) {
 	openShop(t, w)
 
 	t.Run("who does not stop Argo CD first does not come to an end", func(t *testing.T) {
+		w := newWorld(t, "dev", "")
+		w.Must(w.Up())
+		openShop(t, w)
 		said, exit := sweep(t, w, "6", func(script string) string { return strings.ReplaceAll(script, "\n  stop_argocd\n", "\n") })
 		assert.Equal(t, 1, exit)
 		assert.Contains(t, said, "after 6s this is still there: ")
 		assert.Contains(t, said, "ingress chat/shop")
-		openShop(t, w)
 	})
 
 	w.Changes()
