@@ -118,7 +118,7 @@ func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
 					want = node
 				}
 			}
-			if r.Name == "kubeconfig" || r.Name == "scripts" {
+			if r.Name == "admin-kubeconfig" || r.Name == "scripts" {
 				want = "k8s-master"
 			}
 			assert.Equal(t, want, r.deletedWith(), "%s %s", r.Type, r.Name)
@@ -145,7 +145,7 @@ func TestTheChainRunsInOrder(t *testing.T) {
 		}
 		after("init-k8s-master", "prepare-k8s-master")
 		after("init-k8s-master", "scripts")
-		after("kubeconfig", "init-k8s-master")
+		after("admin-kubeconfig", "init-k8s-master")
 		after("calico", "init-k8s-master")
 		after("ready", "calico")
 		after("argocd", "ready")

@@ -141,7 +141,7 @@ func (g *graph) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		set("fqdn", "_proof.example.com")
 	case "command:remote:Command":
 		set("stdout", "the output of "+args.Name)
-		if args.Name == "kubeconfig" {
+		if args.Name == "admin-kubeconfig" {
 			set("stdout", "U2FsdGVkX19zYWx0c2FsdA==") // nothing, sealed
 		}
 	}

@@ -52,17 +52,17 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 		return nil, err
 	}
 
-	key := sealKey(c.SSH, "kubeconfig")
-	kubeconfig, err := host.Run(ctx, "kubeconfig", Script{
-		Name: "kubeconfig", Args: Flag("server", server), Data: key, Minutes: 10,
+	kubeconfig, err := host.Run(ctx, "admin-kubeconfig", Script{
+		Name: "kubeconfig", Args: Flag("server", server), Data: sealKey(c.SSH, "kubeconfig"), Minutes: 10,
 		Secret: true, // it is the administrator's key
-		// What is sealed with another key is another result: a preview must not open the old one with the new key.
-		Triggers: pulumi.Array{pulumi.String(c.SSH.PublicKey)},
-	}, parent, goesWithMachine, pulumi.DependsOn([]pulumi.Resource{p.initialised}))
+	}, parent, goesWithMachine, pulumi.DependsOn([]pulumi.Resource{p.initialised}),
+		// The first key stays, whatever becomes of the machines': a preview, which runs nothing, has to open what
+		// was printed the last time.
+		pulumi.IgnoreChanges([]string{"stdin"}))
 	if err != nil {
 		return nil, err
 	}
-	p.Kubeconfig = pulumi.ToSecret(pulumi.All(kubeconfig.Stdout, key).ApplyT(func(values []any) (string, error) {
+	p.Kubeconfig = pulumi.ToSecret(pulumi.All(kubeconfig.Stdout, kubeconfig.Stdin.Elem()).ApplyT(func(values []any) (string, error) {
 		text, err := unseal(values[0].(string), values[1].(string))
 		if err != nil {
 			return "", fmt.Errorf("opening what kubeconfig.sh printed: %w", err)

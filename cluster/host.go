@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -77,7 +76,7 @@ func (h *Host) declare(ctx *pulumi.Context, name string, s Script, args remote.C
 	if stdin != nil {
 		args.Stdin = stdin
 	}
-	triggers := slices.Clone(s.Triggers)
+	var triggers pulumi.Array
 	for _, node := range s.For {
 		triggers = append(triggers, node.Instance.ID())
 	}

@@ -35,8 +35,6 @@ type Script struct {
 	// For are the machines that a run is for: when one of them is another, the script runs again. What was
 	// done on an old machine is not done on a new one, even if that has the old one's address.
 	For []*infra.Node
-	// Triggers are what else makes it another run, whose result is not known before.
-	Triggers pulumi.Array
 	// Secret keeps the output out of the display and encrypted in the state. It does not keep it out of the error
 	// of a run that fails: see unseal.
 	Secret bool

@@ -20,7 +20,8 @@ import (
 // behind the last line of a script. So a script whose result is a secret seals it, as `openssl enc
 // -aes-256-ctr -pbkdf2 -base64 -A` does, with a key that it reads from standard input.
 
-// sealKey is what a script's result is sealed with: known to whoever has the machines' key, and to nobody else.
+// sealKey is what a script's result is sealed with: known to whoever has the machines' key, and to
+// nobody else.
 func sealKey(s config.SSH, script string) pulumi.StringOutput {
 	return s.PrivateKey.ApplyT(func(privateKey string) string {
 		mac := hmac.New(sha256.New, []byte(privateKey))
