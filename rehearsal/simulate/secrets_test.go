@@ -2,8 +2,11 @@ package simulate
 
 import (
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"maps"
@@ -53,7 +56,11 @@ func plant(t *testing.T) *planted {
 	for _, name := range passwords {
 		w.Options.Config[name] = stack.Secret(w.password(name))
 	}
-	w.Options.Config["sshPrivateKey"] = stack.Secret(w.key(t, "sshPrivateKey"))
+	key := w.key(t, "sshPrivateKey")
+	w.Options.Config["sshPrivateKey"] = stack.Secret(key)
+	seal := hmac.New(sha256.New, []byte(key))
+	seal.Write([]byte("the result of kubeconfig"))
+	w.secrets.Add("the seal of the kubeconfig", hex.EncodeToString(seal.Sum(nil)))
 	w.Open() // makes the passphrase
 	data, err := os.ReadFile(filepath.Join(w.Dir, "throwaway.json"))
 	require.NoError(t, err)
