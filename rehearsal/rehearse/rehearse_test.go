@@ -48,6 +48,7 @@ const commandType = "command:remote:Command"
 // The life of a cluster on real machines, in the order in which people live it.
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
+	c.OwnHome()
 	// What follows a failure would fail for that, slowly.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {
@@ -55,6 +56,8 @@ func TestCluster(t *testing.T) {
 		}
 	}
 
+	processes := stacktest.WatchProcesses(t)
+	var printed, events string
 	run("an engine that is killed during the joins leaves nothing that the next update cannot finish", func(t *testing.T) {
 		s := c.Open()
 		up := s.Command(t.Context(), s.Operation("up")...)
@@ -83,8 +86,14 @@ func TestCluster(t *testing.T) {
 		<-ended
 		n := joined()
 		require.Less(t, n, 13, "the joins were over before the engine was killed")
-		c.Must(c.Up())
+		events = c.events()
+		printed = c.Must(c.Up("--diff", "--event-log", events))
 		c.connect()
+	})
+
+	run("no secret is printed or left where others can read it", func(t *testing.T) {
+		c.noSecretShows(t, printed, events, processes)
+		processes.Stop()
 	})
 
 	run("fourteen nodes are what the table says", func(t *testing.T) {

@@ -1,8 +1,11 @@
 package stacktest
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -20,9 +23,12 @@ type Process struct {
 type Processes struct {
 	mu   sync.Mutex
 	seen map[string]Process
+	// Stop ends the watch; the test's end does, too.
+	Stop func()
 }
 
-// lookEvery is how long the watcher sleeps between two looks at all processes.
+// The watcher sleeps between two looks at all processes: at least so long, and four times what a look took, to leave
+// the time to those that it watches.
 const lookEvery = 15 * time.Millisecond
 
 // WatchProcesses watches until the test ends.
@@ -30,11 +36,13 @@ func WatchProcesses(t *testing.T) *Processes {
 	t.Helper()
 	p := &Processes{seen: map[string]Process{}}
 	var watching sync.WaitGroup
-	ctx := t.Context() // which ends before the cleanup
+	ctx, stop := context.WithCancel(t.Context()) // which ends before the cleanup
+	p.Stop = stop
 	watching.Go(func() {
 		for ctx.Err() == nil {
+			started := time.Now()
 			p.look()
-			time.Sleep(lookEvery)
+			time.Sleep(max(lookEvery, 4*time.Since(started)))
 		}
 	})
 	t.Cleanup(watching.Wait)
@@ -84,4 +92,31 @@ func (p Process) Of(w *World) bool {
 		}
 	}
 	return false
+}
+
+// ofEngine are the engine, the plugins that it starts, and git, which it asks about the checkout.
+var ofEngine = regexp.MustCompile(`^(pulumi|pulumi-(language|resource)-[a-z]+|git)$`)
+
+// Shown are the secrets in the arguments and the environments of the processes so far.
+//
+// Arguments are everybody's to read, and hold none. The environment of a process is its owner's, who can also read
+// the passphrase where it came from: the engine is given it there, and what it starts inherits it. The program gets its
+// settings so, by the engine's protocol. What a plugin starts in turn gets neither.
+func (p *Processes) Shown(s *Secrets, program string) (found []string) {
+	for _, process := range p.Seen() {
+		name := filepath.Base(process.Path)
+		for _, what := range s.In(strings.Join(process.Args, " ")) {
+			found = append(found, fmt.Sprintf("arguments of %s: %s", process.Path, what))
+		}
+		for _, variable := range process.Environ {
+			key, _, _ := strings.Cut(variable, "=")
+			if key == "PULUMI_CONFIG_PASSPHRASE" && ofEngine.MatchString(name) || key == "PULUMI_CONFIG" && process.Path == program {
+				continue
+			}
+			for _, what := range s.In(variable) {
+				found = append(found, fmt.Sprintf("environment of %s %v: %s", process.Path, process.Args, what))
+			}
+		}
+	}
+	return found
 }

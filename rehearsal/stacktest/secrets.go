@@ -68,7 +68,8 @@ func (s *Secrets) Add(name, value string, public ...string) {
 	}
 }
 
-// AddKey has an ed25519 key in OpenSSH form searched, but for its public half and for what all keys have.
+// AddKey has an ed25519 key in OpenSSH form searched. What is public in it is all but its seed: the public half, a
+// comment, and what such files begin with.
 func (s *Secrets) AddKey(name, text string) error {
 	raw, err := ssh.ParseRawPrivateKey([]byte(text))
 	if err != nil {
@@ -78,15 +79,9 @@ func (s *Secrets) AddKey(name, text string) error {
 	if !ok {
 		return fmt.Errorf("%T is no ed25519 key", raw)
 	}
-	public, err := ssh.NewPublicKey(private.Public())
-	if err != nil {
-		return err
-	}
-	zero, err := ssh.MarshalPrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), "")
-	if err != nil {
-		return err
-	}
-	s.Add(name, text, string(ssh.MarshalAuthorizedKey(public)), string(pem.EncodeToMemory(zero)))
+	block, _ := pem.Decode([]byte(text)) // it was parsed already
+	block.Bytes = bytes.ReplaceAll(block.Bytes, private.Seed(), make([]byte, ed25519.SeedSize))
+	s.Add(name, text, string(pem.EncodeToMemory(block)))
 	s.AddWhole(name+"'s seed", string(private.Seed()))
 	return nil
 }
@@ -149,12 +144,17 @@ func (s *Secrets) In(text string) []string {
 // says yes to is left out. looked counts the files that were searched.
 func (s *Secrets) InFiles(dir string, except func(path string) bool) (found []string, looked int, err error) {
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
+		if err != nil {
 			return err
 		}
 		relative, err := filepath.Rel(dir, path)
-		if err != nil || except(relative) {
+		switch {
+		case err != nil:
 			return err
+		case except(relative) && entry.IsDir():
+			return fs.SkipDir
+		case except(relative) || !entry.Type().IsRegular():
+			return nil
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {

@@ -3,10 +3,13 @@ package stacktest
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/url"
 	"os"
@@ -17,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
 )
 
 const password = `OpenSesame42'"\ <&>$%{}é`
@@ -62,6 +66,33 @@ func TestPartsOfAKeyAreFound(t *testing.T) {
 	assert.Len(t, secrets.In(body[20:55]), 1)
 	assert.Len(t, secrets.In(body[70:100]), 1)
 	assert.Empty(t, secrets.In("-----BEGIN PRIVATE KEY-----"))
+}
+
+// An SSH key shows by its seed; its public half is everybody's.
+func TestAnSSHKeyIsFound(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKey(private, "a comment")
+	require.NoError(t, err)
+	text := string(pem.EncodeToMemory(block))
+	var secrets Secrets
+	require.NoError(t, secrets.AddKey("the key", text))
+	public, err := ssh.NewPublicKey(private.Public())
+	require.NoError(t, err)
+	assert.Empty(t, secrets.In(string(ssh.MarshalAuthorizedKey(public))))
+	lines, found := strings.Split(text, "\n"), 0
+	for _, line := range lines {
+		found += len(secrets.In(line))
+	}
+	assert.Positive(t, found, "one line is enough")
+	assert.Empty(t, secrets.In(lines[1]), "all keys begin so")
+	assert.Len(t, secrets.In(base64.StdEncoding.EncodeToString(private)), 1)
+
+	_, other, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	block, err = ssh.MarshalPrivateKey(other, "a comment")
+	require.NoError(t, err)
+	assert.Empty(t, secrets.In(string(pem.EncodeToMemory(block))))
 }
 
 func TestFilesAreSearched(t *testing.T) {

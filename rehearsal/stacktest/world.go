@@ -207,10 +207,8 @@ func (w *World) URN(typ, name string) string {
 // PrivateKey is the throw-away key of this world.
 func (w *World) PrivateKey() string {
 	w.t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.Dir, "throwaway.json"))
+	values, err := readThrowAway(w.Dir)
 	require.NoError(w.t, err)
-	var values struct{ PrivateKey string }
-	require.NoError(w.t, json.Unmarshal(data, &values))
 	return values.PrivateKey
 }
 
