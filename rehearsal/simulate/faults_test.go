@@ -140,7 +140,7 @@ func TestFaults(t *testing.T) {
 		w := begin(t)
 		fails(t, w, fault.Fault{Kind: fault.Unfinished, Method: "Create", Type: instance, Name: "k8s-redis"},
 			"k8s-redis", "timeout while waiting for state to become 'running'")
-		assert.Equal(t, 14, w.Inventory().Counts()["instance"], "it is there, and the state knows it")
+		machine(t, w, "k8s-redis") // it is there; the others may not have been begun
 		end(t, w)
 	})
 	t.Run("AWS throttles", func(t *testing.T) {
