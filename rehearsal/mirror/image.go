@@ -28,6 +28,8 @@ type Image struct {
 	// Files are executables of this machine, by their path in the image. Each is a layer of its own, so that
 	// images share what they have in common.
 	Files map[string]string
+	// Texts are files that anybody may read, with their contents, by their path in the image.
+	Texts map[string]string
 	// Links are targets of symbolic links, by their path in the image.
 	Links map[string]string
 	// Debian are binary packages whose files are in the image too. Their dependencies have to be named as well.
@@ -35,6 +37,8 @@ type Image struct {
 	Entrypoint []string
 	// User is a number, as user or user:group; empty is root.
 	User string
+	// Env are further variables, as NAME=value.
+	Env []string
 }
 
 // AddImage serves the image, in the place of one that had its name.
@@ -77,6 +81,13 @@ func (i Image) build(ctx context.Context, d debian) (v1.Image, error) {
 		}
 		layers = append(layers, layer)
 	}
+	if len(i.Texts) > 0 {
+		layer, err := textLayer(i.Texts)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
 	for _, target := range slices.Sorted(maps.Keys(i.Files)) {
 		layer, err := fileLayer(target, i.Files[target])
 		if err != nil {
@@ -97,7 +108,7 @@ func (i Image) build(ctx context.Context, d debian) (v1.Image, error) {
 	file.OS, file.Architecture = "linux", runtime.GOARCH
 	file.Config = v1.Config{
 		Entrypoint: i.Entrypoint, User: i.User,
-		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		Env: append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, i.Env...),
 	}
 	return mutate.ConfigFile(image, file)
 }
@@ -134,6 +145,22 @@ func fileLayer(target, source string) (v1.Layer, error) {
 		}
 		_, err = archive.Write(data)
 		return err
+	})
+}
+
+func textLayer(texts map[string]string) (v1.Layer, error) {
+	return layer(func(archive *tar.Writer) error {
+		for _, name := range slices.Sorted(maps.Keys(texts)) {
+			header := entry(name, tar.TypeReg)
+			header.Mode, header.Size = 0o644, int64(len(texts[name]))
+			if err := archive.WriteHeader(header); err != nil {
+				return err
+			}
+			if _, err := io.WriteString(archive, texts[name]); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
