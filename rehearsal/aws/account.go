@@ -106,6 +106,13 @@ type Parameter struct {
 	Version       float64 `json:"version"`
 }
 
+// Certificate is one of ACM's.
+type Certificate struct {
+	ARN    string `json:"arn"`
+	Domain string `json:"domainName"`
+	Status string `json:"status"` // "ISSUED", or "PENDING_VALIDATION"
+}
+
 func all[T any](a *Account, kind string) (list []T, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		return store.Each(t, kind, func(_ string, v T) error {
@@ -130,6 +137,22 @@ func (a *Account) Groups() ([]Group, error) { return all[Group](a, "securityGrou
 
 // Parameters lists the parameters of all regions.
 func (a *Account) Parameters() ([]Parameter, error) { return all[Parameter](a, "parameter") }
+
+// ParametersIn lists the parameters of one region.
+func (a *Account) ParametersIn(region string) (list []Parameter, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		return store.Each(t, "parameter", func(id string, p Parameter) error {
+			if strings.HasPrefix(id, region+" ") { // see tx.key
+				list = append(list, p)
+			}
+			return nil
+		})
+	})
+	return list, err
+}
+
+// Certificates lists all certificates of ACM.
+func (a *Account) Certificates() ([]Certificate, error) { return all[Certificate](a, "certificate") }
 
 // ReleaseImage publishes an image for look-ups and instances, in every region.
 func (a *Account) ReleaseImage(i Image) error {

@@ -178,13 +178,20 @@ var record = spec{
 
 func (c *call) recordValues() error {
 	for _, v := range c.it.texts("records") {
-		ip, err := netip.ParseAddr(v)
-		switch typ := c.it.text("type"); {
-		case typ == "A" && (err != nil || !ip.Is4()):
-			return refuse("InvalidChangeBatch", "[Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address (Value is not a valid IPv4 address) encountered with '%s'']", v)
-		case typ == "AAAA" && (err != nil || !ip.Is6()):
-			return refuse("InvalidChangeBatch", "[Invalid Resource Record: 'FATAL problem: AAAARRDATAIllegalIPv6Address (Value is not a valid IPv6 address) encountered with '%s'']", v)
+		if err := recordValue(c.it.text("type"), v); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func recordValue(typ, value string) error {
+	ip, err := netip.ParseAddr(value)
+	switch {
+	case typ == "A" && (err != nil || !ip.Is4()):
+		return refuse("InvalidChangeBatch", "[Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address (Value is not a valid IPv4 address) encountered with '%s'']", value)
+	case typ == "AAAA" && (err != nil || !ip.Is6()):
+		return refuse("InvalidChangeBatch", "[Invalid Resource Record: 'FATAL problem: AAAARRDATAIllegalIPv6Address (Value is not a valid IPv6 address) encountered with '%s'']", value)
 	}
 	return nil
 }

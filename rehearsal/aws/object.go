@@ -140,6 +140,15 @@ func (e *apiError) blockers() string {
 	return strings.Join(e.usedBy, ", ")
 }
 
+// Refused takes AWS's code and message out of an error of the account's; ok is false if it is no refusal.
+func Refused(err error) (code, message string, ok bool) {
+	var refused *apiError
+	if !errors.As(err, &refused) {
+		return "", "", false
+	}
+	return refused.code, refused.message, true
+}
+
 func refuse(code, format string, args ...any) error {
 	return &apiError{code: code, message: fmt.Sprintf(format, args...)}
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -145,20 +146,28 @@ func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer,
 			}
 		}
 		for _, port := range ports {
-			b.Listeners = slices.AppendSeq(b.Listeners, maps.Values(port))
+			for protocol, number := range port {
+				b.Listeners = append(b.Listeners, aws.Listener{Port: number, Protocol: protocol})
+			}
 		}
 		for _, rule := range list(ingress.Live, "spec", "rules") {
 			r, _ := rule.(map[string]any)
 			for _, path := range list(r, "http", "paths") {
 				p, _ := path.(map[string]any)
-				b.TargetGroups = append(b.TargetGroups, fmt.Sprintf("k8s-%s-%s-%s", ingress.Ref.Namespace, text(p, "backend", "service", "name"), hex.EncodeToString(sum[16:21])))
+				b.TargetGroups = append(b.TargetGroups, aws.TargetGroup{
+					Name: fmt.Sprintf("k8s-%s-%s-%s", ingress.Ref.Namespace, text(p, "backend", "service", "name"), hex.EncodeToString(sum[16:21])),
+				})
 			}
 		}
 	}
-	slices.Sort(b.Listeners)
-	slices.Sort(b.TargetGroups)
+	byPort := func(a, b aws.Listener) int { return cmp.Compare(a.Port, b.Port) }
+	byName := func(a, b aws.TargetGroup) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(b.Listeners, byPort)
+	slices.SortFunc(b.TargetGroups, byName)
 	slices.Sort(b.CertificateARNs)
-	b.Listeners, b.TargetGroups, b.CertificateARNs = slices.Compact(b.Listeners), slices.Compact(b.TargetGroups), slices.Compact(b.CertificateARNs)
+	b.Listeners = slices.CompactFunc(b.Listeners, func(a, b aws.Listener) bool { return byPort(a, b) == 0 })
+	b.TargetGroups = slices.CompactFunc(b.TargetGroups, func(a, b aws.TargetGroup) bool { return byName(a, b) == 0 })
+	b.CertificateARNs = slices.Compact(b.CertificateARNs)
 	return b, nil
 }
 

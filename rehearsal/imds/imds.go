@@ -276,10 +276,10 @@ func (s *Service) addGroups(data map[string]string, i aws.Instance) error {
 	return nil
 }
 
-// addRole adds credentials of the profile's role, which AWS itself would refuse: they are the same for everybody.
+// addRole adds the credentials of the profile's role.
 func (s *Service) addRole(data map[string]string, i aws.Instance) error {
-	role, err := s.account.RoleOf(i.Profile)
-	if err != nil || role == "" {
+	session, ok, err := s.account.SessionOf(i)
+	if err != nil || !ok {
 		return err
 	}
 	now := time.Now().UTC()
@@ -292,9 +292,9 @@ func (s *Service) addRole(data map[string]string, i aws.Instance) error {
 	}
 	credentials, err := json.Marshal(map[string]string{
 		"Code": "Success", "Type": "AWS-HMAC", "LastUpdated": now.Format(time.RFC3339),
-		"AccessKeyId": "ASIAREHEARSAL0000000", "SecretAccessKey": "rehearsal", "Token": "rehearsal",
+		"AccessKeyId": session.AccessKeyID, "SecretAccessKey": session.SecretAccessKey, "Token": session.Token,
 		"Expiration": now.Add(6 * time.Hour).Format(time.RFC3339),
 	})
-	data["meta-data/iam/info"], data["meta-data/iam/security-credentials/"+role] = string(info), string(credentials)
+	data["meta-data/iam/info"], data["meta-data/iam/security-credentials/"+session.Role] = string(info), string(credentials)
 	return err
 }

@@ -1,0 +1,144 @@
+package aws
+
+import (
+	"fmt"
+	"time"
+
+	"eco2/rehearsal/store"
+)
+
+// LoadBalancer is an Application Load Balancer.
+type LoadBalancer struct {
+	ARN              string     `json:"id"`
+	Name             string     `json:"name"`
+	DNSName          string     `json:"dnsName"`
+	VPCID            string     `json:"vpcId"`
+	SubnetIDs        []string   `json:"subnetIds"`
+	SecurityGroupIDs []string   `json:"securityGroupIds"`
+	Listeners        []Listener `json:"listeners"`
+	// CertificateARNs are what it ends TLS with.
+	CertificateARNs []string      `json:"certificateArns"`
+	TargetGroups    []TargetGroup `json:"targetGroups"`
+	// Tags are the target groups' too.
+	Tags map[string]string `json:"tagsAll,omitempty"`
+	// ActiveAt is when AWS has it ready.
+	ActiveAt time.Time `json:"activeAt"`
+}
+
+// Listener is a port of a load balancer.
+type Listener struct {
+	Port int `json:"port"`
+	// Protocol is HTTP or HTTPS.
+	Protocol string `json:"protocol"`
+	// RedirectPort sends every request to HTTPS at this port instead of following rules; 0 is no redirect.
+	RedirectPort int `json:"redirectPort,omitempty"`
+	// Rules are tried in their order. A request that none is for is answered with 404.
+	Rules []ForwardRule `json:"rules,omitempty"`
+}
+
+// ForwardRule sends requests to a target group.
+type ForwardRule struct {
+	// Host is empty for all, and may begin with "*.".
+	Host string `json:"host,omitempty"`
+	// Path may end with "*"; empty is all.
+	Path string `json:"path,omitempty"`
+	// TargetGroup is its name.
+	TargetGroup string `json:"targetGroup"`
+}
+
+// TargetGroup is where a load balancer sends requests: a port of machines.
+type TargetGroup struct {
+	Name string `json:"name"`
+	// Protocol is what the machines speak, HTTP or HTTPS.
+	Protocol string `json:"protocol,omitempty"`
+	// NodePort is the port on each machine.
+	NodePort int `json:"nodePort,omitempty"`
+	// HealthCheckPath is what a healthy machine answers on the same port with one of HealthCheckCodes: "200", "200-399".
+	HealthCheckPath  string   `json:"healthCheckPath,omitempty"`
+	HealthCheckCodes string   `json:"healthCheckCodes,omitempty"`
+	InstanceIDs      []string `json:"instanceIds,omitempty"`
+}
+
+// LoadBalancers lists all load balancers.
+func (a *Account) LoadBalancers() ([]LoadBalancer, error) {
+	return all[LoadBalancer](a, LoadBalancerKind)
+}
+
+// PutLoadBalancer makes or changes a load balancer, with an interface in each of its subnets and its target
+// groups.
+func (a *Account) PutLoadBalancer(b LoadBalancer) error {
+	return a.store.Update(func(t *store.Tx) error {
+		for _, subnet := range b.SubnetIDs {
+			eni := object{
+				"id": b.interfaceID(subnet), "vpcId": b.VPCID, "subnetId": subnet, "groups": b.SecurityGroupIDs,
+				"loadBalancer": b.ARN, "_name": "ELB app/" + b.Name,
+			}
+			if err := t.Put(interfaceKind, eni.id(), eni); err != nil {
+				return err
+			}
+		}
+		if err := (tx{Tx: t}).dropWhere(TargetGroupKind, "loadBalancer", b.ARN); err != nil {
+			return err
+		}
+		for _, group := range b.TargetGroups {
+			o := object{"id": group.Name, "name": group.Name, "vpcId": b.VPCID, "loadBalancer": b.ARN}
+			if err := t.Put(TargetGroupKind, group.Name, o); err != nil {
+				return err
+			}
+		}
+		return t.Put(LoadBalancerKind, b.ARN, b)
+	})
+}
+
+func (b LoadBalancer) interfaceID(subnet string) string {
+	return "eni-" + b.Name + "-" + subnet
+}
+
+// DeleteLoadBalancer removes one and its target groups; it need not exist. Its interfaces are AWS's own, which
+// nobody else can delete, and are released later than it.
+func (a *Account) DeleteLoadBalancer(arn string, released time.Time) error {
+	return a.store.Update(func(t *store.Tx) error {
+		all := tx{Tx: t}
+		interfaces, err := all.where(interfaceKind, "loadBalancer", arn)
+		if err != nil {
+			return err
+		}
+		for _, eni := range interfaces {
+			eni["_released"] = released.Format(time.RFC3339Nano)
+			if err := all.put(interfaceKind, eni); err != nil {
+				return err
+			}
+		}
+		if err := all.dropWhere(TargetGroupKind, "loadBalancer", arn); err != nil {
+			return err
+		}
+		return t.Delete(LoadBalancerKind, arn)
+	})
+}
+
+// released says whether an interface that was given up is gone by now.
+func (o object) released() bool {
+	at, err := time.Parse(time.RFC3339Nano, o.text("_released"))
+	return err == nil && !time.Now().Before(at)
+}
+
+// leftInterfaces describes the interfaces that a deleted load balancer still has.
+func (t tx) leftInterfaces(matches func(object) bool) (left []string, err error) {
+	var gone []string
+	err = store.Each(t.Tx, interfaceKind, func(id string, o object) error {
+		switch {
+		case o.text("_released") == "":
+		case o.released():
+			gone = append(gone, id)
+		case matches(o):
+			left = append(left, fmt.Sprintf("network interface %s (%s)", id, o.text("_name")))
+		}
+		return nil
+	})
+	for _, id := range gone {
+		if err == nil {
+			err = t.Delete(interfaceKind, id)
+		}
+	}
+	return left, err
+}

@@ -1,0 +1,64 @@
+package aws
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+
+	"eco2/rehearsal/store"
+)
+
+// Session is an instance that uses its role, with the credentials that the metadata service hands out. AWS itself
+// would refuse them. They follow from the instance's id, so they are the same for as long as it exists.
+type Session struct {
+	Role     string
+	Instance Instance
+
+	AccessKeyID, SecretAccessKey, Token string
+}
+
+// ARN is how AWS names who calls.
+func (s Session) ARN() string {
+	return fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, s.Role, s.Instance.ID)
+}
+
+// SessionOf is the session of an instance; ok is false if it has no role.
+func (a *Account) SessionOf(i Instance) (s Session, ok bool, err error) {
+	role, err := a.RoleOf(i.Profile)
+	if err != nil || role == "" {
+		return Session{}, false, err
+	}
+	derived := func(what string) string {
+		sum := sha256.Sum256([]byte(what + " " + i.ID))
+		return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
+	}
+	return Session{
+		Role: role, Instance: i,
+		AccessKeyID: "ASIA" + derived("access key")[:16], SecretAccessKey: derived("secret")[:40], Token: derived("token"),
+	}, true, nil
+}
+
+// Policy is what a role may do.
+type Policy struct {
+	// Name is an inline policy's, or the ARN of an attached one, whose document is AWS's.
+	Name string
+	// Document is an inline policy's JSON.
+	Document string
+}
+
+// PoliciesOf lists the policies of a role, those that are attached without their documents.
+func (a *Account) PoliciesOf(role string) (policies []Policy, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		inline, err := tx{Tx: t}.where("rolePolicy", "role", role)
+		attached, err2 := tx{Tx: t}.where("rolePolicyAttachment", "role", role)
+		for _, o := range inline {
+			policies = append(policies, Policy{Name: o.text("name"), Document: o.text("policy")})
+		}
+		for _, o := range attached {
+			policies = append(policies, Policy{Name: o.text("policyArn")})
+		}
+		return errors.Join(err, err2)
+	})
+	return policies, err
+}
