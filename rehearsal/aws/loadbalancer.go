@@ -4,59 +4,26 @@ import (
 	"fmt"
 	"time"
 
+	"eco2/rehearsal/awsapi/elb"
 	"eco2/rehearsal/store"
 )
 
 // LoadBalancer is an Application Load Balancer.
 type LoadBalancer struct {
-	ARN              string     `json:"id"`
-	Name             string     `json:"name"`
-	DNSName          string     `json:"dnsName"`
-	VPCID            string     `json:"vpcId"`
-	SubnetIDs        []string   `json:"subnetIds"`
-	SecurityGroupIDs []string   `json:"securityGroupIds"`
-	Listeners        []Listener `json:"listeners"`
+	ARN              string         `json:"id"`
+	Name             string         `json:"name"`
+	DNSName          string         `json:"dnsName"`
+	VPCID            string         `json:"vpcId"`
+	SubnetIDs        []string       `json:"subnetIds"`
+	SecurityGroupIDs []string       `json:"securityGroupIds"`
+	Listeners        []elb.Listener `json:"listeners"`
 	// CertificateARNs are what it ends TLS with.
-	CertificateARNs []string      `json:"certificateArns"`
-	TargetGroups    []TargetGroup `json:"targetGroups"`
+	CertificateARNs []string          `json:"certificateArns"`
+	TargetGroups    []elb.TargetGroup `json:"targetGroups"`
 	// Tags are the target groups' too.
 	Tags map[string]string `json:"tagsAll,omitempty"`
 	// ActiveAt is when AWS has it ready.
 	ActiveAt time.Time `json:"activeAt"`
-}
-
-// Listener is a port of a load balancer.
-type Listener struct {
-	Port int `json:"port"`
-	// Protocol is HTTP or HTTPS.
-	Protocol string `json:"protocol"`
-	// RedirectPort sends every request to HTTPS at this port instead of following rules; 0 is no redirect.
-	RedirectPort int `json:"redirectPort,omitempty"`
-	// Rules are tried in their order. A request that none is for is answered with 404.
-	Rules []ForwardRule `json:"rules,omitempty"`
-}
-
-// ForwardRule sends requests to a target group.
-type ForwardRule struct {
-	// Host is empty for all, and may begin with "*.".
-	Host string `json:"host,omitempty"`
-	// Path may end with "*"; empty is all.
-	Path string `json:"path,omitempty"`
-	// TargetGroup is its name.
-	TargetGroup string `json:"targetGroup"`
-}
-
-// TargetGroup is where a load balancer sends requests: a port of machines.
-type TargetGroup struct {
-	Name string `json:"name"`
-	// Protocol is what the machines speak, HTTP or HTTPS.
-	Protocol string `json:"protocol,omitempty"`
-	// NodePort is the port on each machine.
-	NodePort int `json:"nodePort,omitempty"`
-	// HealthCheckPath is what a healthy machine answers on the same port with one of HealthCheckCodes: "200", "200-399".
-	HealthCheckPath  string   `json:"healthCheckPath,omitempty"`
-	HealthCheckCodes string   `json:"healthCheckCodes,omitempty"`
-	InstanceIDs      []string `json:"instanceIds,omitempty"`
 }
 
 // LoadBalancers lists all load balancers.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/elb"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 )
@@ -147,26 +148,26 @@ func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer,
 		}
 		for _, port := range ports {
 			for protocol, number := range port {
-				b.Listeners = append(b.Listeners, aws.Listener{Port: number, Protocol: protocol})
+				b.Listeners = append(b.Listeners, elb.Listener{Port: number, Protocol: protocol})
 			}
 		}
 		for _, rule := range list(ingress.Live, "spec", "rules") {
 			r, _ := rule.(map[string]any)
 			for _, path := range list(r, "http", "paths") {
 				p, _ := path.(map[string]any)
-				b.TargetGroups = append(b.TargetGroups, aws.TargetGroup{
+				b.TargetGroups = append(b.TargetGroups, elb.TargetGroup{
 					Name: fmt.Sprintf("k8s-%s-%s-%s", ingress.Ref.Namespace, text(p, "backend", "service", "name"), hex.EncodeToString(sum[16:21])),
 				})
 			}
 		}
 	}
-	byPort := func(a, b aws.Listener) int { return cmp.Compare(a.Port, b.Port) }
-	byName := func(a, b aws.TargetGroup) int { return cmp.Compare(a.Name, b.Name) }
+	byPort := func(a, b elb.Listener) int { return cmp.Compare(a.Port, b.Port) }
+	byName := func(a, b elb.TargetGroup) int { return cmp.Compare(a.Name, b.Name) }
 	slices.SortFunc(b.Listeners, byPort)
 	slices.SortFunc(b.TargetGroups, byName)
 	slices.Sort(b.CertificateARNs)
-	b.Listeners = slices.CompactFunc(b.Listeners, func(a, b aws.Listener) bool { return byPort(a, b) == 0 })
-	b.TargetGroups = slices.CompactFunc(b.TargetGroups, func(a, b aws.TargetGroup) bool { return byName(a, b) == 0 })
+	b.Listeners = slices.CompactFunc(b.Listeners, func(a, b elb.Listener) bool { return byPort(a, b) == 0 })
+	b.TargetGroups = slices.CompactFunc(b.TargetGroups, func(a, b elb.TargetGroup) bool { return byName(a, b) == 0 })
 	b.CertificateARNs = slices.Compact(b.CertificateARNs)
 	return b, nil
 }

@@ -1,0 +1,169 @@
+package awsapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// request is what a policy judges: an action on something, with what is known of the call. A key that a condition
+// asks for may have several values, as the tags of a request have.
+type request struct {
+	action, resource string
+	context          map[string][]string
+}
+
+// grants is all that a role may do.
+type grants []policyDocument
+
+// policyDocument is an identity-based policy: who may is the role that has it.
+type policyDocument struct {
+	name       string
+	statements []policyStatement
+}
+
+type policyStatement struct {
+	Effect                                   string
+	Action, NotAction, Resource, NotResource oneOrMore
+	// Condition has the values of a key by operator and key.
+	Condition map[string]map[string]oneOrMore
+}
+
+// oneOrMore is a JSON value that may be in a list or on its own.
+type oneOrMore []string
+
+// UnmarshalJSON implements json.Unmarshaler. Conditions may have true for "true".
+func (o *oneOrMore) UnmarshalJSON(data []byte) error {
+	var value any
+	if err := json.Unmarshal(data, &value); err != nil {
+		return err
+	}
+	list, isList := value.([]any)
+	if !isList {
+		list = []any{value}
+	}
+	for _, v := range list {
+		switch v.(type) {
+		case string, bool:
+			*o = append(*o, fmt.Sprint(v))
+		default:
+			return fmt.Errorf("%v is neither text nor a truth value", v)
+		}
+	}
+	return nil
+}
+
+func parsePolicy(name, text string) (policyDocument, error) {
+	var document struct{ Statement json.RawMessage }
+	p := policyDocument{name: name}
+	if err := json.Unmarshal([]byte(text), &document); err != nil {
+		return p, fmt.Errorf("reading policy %s: %w", name, err)
+	}
+	if !strings.HasPrefix(strings.TrimSpace(string(document.Statement)), "[") {
+		document.Statement = slices.Concat([]byte("["), document.Statement, []byte("]"))
+	}
+	if err := json.Unmarshal(document.Statement, &p.statements); err != nil {
+		return p, fmt.Errorf("reading policy %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// judge says why a request is denied; empty is allowed. A statement that says more than is understood here denies
+// what it is about, and says so: to allow it might be wrong.
+func (g grants) judge(r request) (denial string) {
+	allowed := false
+	for _, p := range g {
+		for _, s := range p.statements {
+			applies, err := s.applies(r)
+			switch {
+			case err != nil:
+				return fmt.Sprintf("because the rehearsal does not understand policy %s: %v", p.name, err)
+			case applies && s.Effect == "Deny":
+				return "with an explicit deny in an identity-based policy"
+			}
+			allowed = allowed || applies
+		}
+	}
+	if !allowed {
+		return fmt.Sprintf("because no identity-based policy allows the %s action", r.action)
+	}
+	return ""
+}
+
+func (s policyStatement) applies(r request) (bool, error) {
+	// Actions are compared without regard to case.
+	action := func(pattern string) bool { return matches(strings.ToLower(pattern), strings.ToLower(r.action)) }
+	resource := func(pattern string) bool { return matches(pattern, r.resource) }
+	switch {
+	case len(s.Action) > 0 && !slices.ContainsFunc(s.Action, action),
+		len(s.NotAction) > 0 && slices.ContainsFunc(s.NotAction, action):
+		return false, nil
+	}
+	for _, pattern := range slices.Concat(s.Resource, s.NotResource) {
+		if strings.Contains(pattern, "${") {
+			return false, fmt.Errorf("the variable in resource %s", pattern)
+		}
+	}
+	switch {
+	case len(s.Resource) > 0 && !slices.ContainsFunc(s.Resource, resource),
+		len(s.NotResource) > 0 && slices.ContainsFunc(s.NotResource, resource):
+		return false, nil
+	}
+	for operator, keys := range s.Condition {
+		for key, wanted := range keys {
+			holds, err := condition(operator, wanted, r.context[key])
+			if err != nil || !holds {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// condition compares the values of a key with those that a policy wants.
+func condition(operator string, wanted, values []string) (bool, error) {
+	for _, w := range wanted {
+		if strings.Contains(w, "${") {
+			return false, fmt.Errorf("the variable in condition %s %s", operator, w)
+		}
+	}
+	if operator == "Null" {
+		return slices.Contains(wanted, fmt.Sprint(len(values) == 0)), nil
+	}
+	name, forAll := strings.CutPrefix(operator, "ForAllValues:")
+	var compare func(wanted, value string) bool
+	switch name {
+	case "StringEquals":
+		compare = func(wanted, value string) bool { return wanted == value }
+	case "StringLike":
+		compare = matches
+	case "ArnEquals", "ArnLike": // which AWS compares alike
+		compare = arnMatches
+	case "Bool":
+		compare = strings.EqualFold
+	default:
+		return false, fmt.Errorf("the condition operator %s", operator)
+	}
+	fits := func(value string) bool {
+		return slices.ContainsFunc(wanted, func(w string) bool { return compare(w, value) })
+	}
+	if forAll {
+		return !slices.ContainsFunc(values, func(v string) bool { return !fits(v) }), nil
+	}
+	return slices.ContainsFunc(values, fits), nil
+}
+
+// matches knows "*" for any text and "?" for any one character.
+func matches(pattern, text string) bool {
+	expression := regexp.QuoteMeta(pattern)
+	expression = strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(expression)
+	return regexp.MustCompile("(?s)^" + expression + "$").MatchString(text)
+}
+
+// arnMatches compares each of an ARN's six parts by itself: no "*" reaches into the next.
+func arnMatches(pattern, arn string) bool {
+	patterns, parts := strings.SplitN(pattern, ":", 6), strings.SplitN(arn, ":", 6)
+	return slices.EqualFunc(patterns, parts, matches)
+}

@@ -1,0 +1,73 @@
+package awsapi
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"eco2/rehearsal/aws"
+)
+
+// parameter is one as SSM answers it.
+type parameter struct {
+	ARN      string
+	DataType string
+	Name     string
+	Type     string
+	Value    string
+	Version  int
+}
+
+func (c *call) getParameter(in struct {
+	Name           string
+	WithDecryption bool
+},
+) (out struct{ Parameter parameter }, err error) {
+	if err := c.may("ssm:GetParameter", c.parameterARN(in.Name), nil); err != nil {
+		return out, err
+	}
+	list, err := c.account.ParametersIn(c.region)
+	if err != nil {
+		return out, err
+	}
+	for _, p := range list {
+		if p.Name == in.Name {
+			out.Parameter = c.parameter(p, in.WithDecryption)
+			return out, nil
+		}
+	}
+	return out, refuse("ParameterNotFound", "Parameter %s not found.", in.Name)
+}
+
+func (c *call) getParametersByPath(in struct {
+	Path                      string
+	Recursive, WithDecryption bool
+	MaxResults                int // there is one page
+},
+) (out struct{ Parameters []parameter }, err error) {
+	path := strings.TrimSuffix(in.Path, "/") + "/"
+	if err := c.may("ssm:GetParametersByPath", c.parameterARN(path), nil); err != nil {
+		return out, err
+	}
+	list, err := c.account.ParametersIn(c.region)
+	out.Parameters = []parameter{}
+	for _, p := range list {
+		below, ok := strings.CutPrefix(p.Name, path)
+		if ok && (in.Recursive || !strings.Contains(below, "/")) {
+			out.Parameters = append(out.Parameters, c.parameter(p, in.WithDecryption))
+		}
+	}
+	return out, err
+}
+
+func (c *call) parameterARN(name string) string {
+	return c.arn("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
+}
+
+// parameter is what a caller sees. Without decryption, a secret is something that KMS could decrypt.
+func (c *call) parameter(p aws.Parameter, decrypted bool) parameter {
+	value := p.Value + p.InsecureValue
+	if p.Type == "SecureString" && !decrypted {
+		value = base64.StdEncoding.EncodeToString([]byte("encrypted " + p.Name))
+	}
+	return parameter{ARN: c.parameterARN(p.Name), DataType: "text", Name: p.Name, Type: p.Type, Value: value, Version: int(p.Version)}
+}
