@@ -86,8 +86,8 @@ func (w watched) Upgrade(ctx context.Context, spec kubernetes.ReleaseSpec) (kube
 	return settled(w, release, err)
 }
 
-func (w watched) Uninstall(ctx context.Context, namespace, name string) error {
-	if err := w.cluster.Uninstall(ctx, namespace, name); err != nil {
+func (w watched) Uninstall(ctx context.Context, spec kubernetes.ReleaseSpec) error {
+	if err := w.cluster.Uninstall(ctx, spec); err != nil {
 		return err
 	}
 	return w.Settle()

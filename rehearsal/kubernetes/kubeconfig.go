@@ -18,6 +18,8 @@ type Endpoint struct {
 	// CA is the certificate authority that the server's certificate must come from, as the kubeconfig has
 	// it after decoding.
 	CA string
+	// Context and Cluster are the names that the kubeconfig has for them.
+	Context, Cluster string
 	// Namespace is the context's, possibly empty.
 	Namespace string
 	// Kubeconfig is the whole text: a secret.
@@ -58,7 +60,7 @@ func ParseKubeconfig(kubeconfig, context, cluster string) (Endpoint, error) {
 	if context == "" {
 		context = file.CurrentContext
 	}
-	endpoint := Endpoint{Kubeconfig: kubeconfig}
+	endpoint := Endpoint{Context: context, Kubeconfig: kubeconfig}
 	for _, c := range file.Contexts {
 		if c.Name == context {
 			endpoint.Namespace = c.Context.Namespace
@@ -73,7 +75,7 @@ func ParseKubeconfig(kubeconfig, context, cluster string) (Endpoint, error) {
 			if err != nil {
 				return Endpoint{}, errKubeconfig
 			}
-			endpoint.Server, endpoint.CA = c.Cluster.Server, string(ca)
+			endpoint.Cluster, endpoint.Server, endpoint.CA = cluster, c.Cluster.Server, string(ca)
 			return endpoint, nil
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
@@ -20,7 +22,12 @@ const (
 	autonamed = "pulumi.com/autonamed"
 	// patchForce, as an annotation, takes fields over from other managers.
 	patchForce = "pulumi.com/patchForce"
+	// timeoutSeconds, as an annotation, is how long the provider waits for the object.
+	timeoutSeconds = "pulumi.com/timeoutSeconds"
 )
+
+// awaitTimeout is how long the provider waits for an object where nobody says how long.
+const awaitTimeout = 10 * time.Minute
 
 // metadataFields are the parts of metadata that a manifest may set.
 var metadataFields = []string{"annotations", "finalizers", "generateName", "labels", "name", "namespace", "ownerReferences"}
@@ -172,11 +179,13 @@ func (k objectKind) Create(ctx context.Context, r *plugin.Request) (string, reso
 	if err != nil {
 		return "", nil, err
 	}
+	ctx, stop := context.WithTimeout(ctx, timeout(r, r.Inputs))
+	defer stop()
 	live, err := cluster.Apply(ctx, manifestOf(r.Inputs), ApplyOptions{
 		Manager: manager, Force: k.forced(r.Inputs), New: !k.config.upsert,
 	})
 	if err != nil {
-		return "", nil, fmt.Errorf("creating %s: %w", manifestOf(r.Inputs).Ref(), err)
+		return "", nil, k.failed("creating", r, live, manager, err)
 	}
 	return idOf(live.Ref()), k.outputs(fromManifest(live), manager), nil
 }
@@ -199,7 +208,13 @@ func (k objectKind) Read(ctx context.Context, r *plugin.Request) (string, resour
 	if err != nil {
 		return "", nil, fmt.Errorf("reading %s: %w", ref, err)
 	}
-	return r.ID, k.outputs(fromManifest(live), plugin.Text(r.State[managerKey])), nil
+	now := fromManifest(live)
+	outputs := k.outputs(now, plugin.Text(r.State[managerKey]))
+	if k.isSecret() {
+		now = withStringData(r.Inputs, now)
+	}
+	r.Inputs = asSet(r.Inputs, now)
+	return r.ID, outputs, nil
 }
 
 func (k objectKind) Update(ctx context.Context, r *plugin.Request) (resource.PropertyMap, error) {
@@ -217,11 +232,26 @@ func (k objectKind) Update(ctx context.Context, r *plugin.Request) (resource.Pro
 	if err != nil {
 		return nil, err
 	}
+	ctx, stop := context.WithTimeout(ctx, timeout(r, r.Inputs))
+	defer stop()
 	live, err := cluster.Apply(ctx, manifestOf(r.Inputs), ApplyOptions{Manager: manager, Force: k.forced(r.Inputs)})
 	if err != nil {
-		return nil, fmt.Errorf("updating %s: %w", manifestOf(r.Inputs).Ref(), err)
+		return nil, k.failed("updating", r, live, manager, err)
 	}
 	return k.outputs(fromManifest(live), manager), nil
+}
+
+// failed is how an apply fails. What exists all the same goes into the state, and the next update waits for
+// it again.
+func (k objectKind) failed(doing string, r *plugin.Request, live Manifest, manager string, err error) error {
+	err = fmt.Errorf("%s %s: %w", doing, manifestOf(r.Inputs).Ref(), err)
+	var unready *UnreadyError
+	if !errors.As(err, &unready) {
+		return err
+	}
+	return &plugin.PartialError{
+		ID: idOf(live.Ref()), Inputs: r.Inputs, Outputs: k.outputs(fromManifest(live), manager), Reason: err.Error(),
+	}
 }
 
 func (k objectKind) Delete(ctx context.Context, r *plugin.Request) error {
@@ -232,6 +262,8 @@ func (k objectKind) Delete(ctx context.Context, r *plugin.Request) error {
 		}
 		return fmt.Errorf("deleting %s: %w; if the cluster is gone for good, set deleteUnreachable on the provider", k.ref(r), err)
 	}
+	ctx, stop := context.WithTimeout(ctx, timeout(r, r.State))
+	defer stop()
 	if err := cluster.Delete(ctx, k.ref(r)); err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("deleting %s: %w", k.ref(r), err)
 	}
@@ -241,6 +273,19 @@ func (k objectKind) Delete(ctx context.Context, r *plugin.Request) error {
 func (k objectKind) forced(inputs resource.PropertyMap) bool {
 	return k.config.force || annotation(inputs, patchForce) == "true"
 }
+
+// timeout is how long to wait for an object, of which properties are the inputs or the outputs.
+func timeout(r *plugin.Request, properties resource.PropertyMap) time.Duration {
+	if r.Timeout > 0 {
+		return r.Timeout
+	}
+	if seconds, err := strconv.Atoi(annotation(properties, timeoutSeconds)); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	return awaitTimeout
+}
+
+func (k objectKind) isSecret() bool { return k.apiVersion == "v1" && k.kind == "Secret" }
 
 // ref is the object that an id names: "namespace/name", or "name" for the whole cluster's.
 func (k objectKind) ref(r *plugin.Request) Ref {
@@ -263,7 +308,7 @@ func idOf(ref Ref) string {
 func (k objectKind) outputs(properties resource.PropertyMap, manager string) resource.PropertyMap {
 	out := properties.Copy()
 	out[managerKey] = resource.NewProperty(manager)
-	if k.apiVersion == "v1" && k.kind == "Secret" {
+	if k.isSecret() {
 		for _, key := range []resource.PropertyKey{"data", "stringData"} {
 			if out.HasValue(key) {
 				out[key] = resource.MakeSecret(out[key])

@@ -5,29 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"eco2/rehearsal/plugin"
 )
 
-// releaseInputs are the properties of a Helm release and the JSON type of each.
+// releaseInputs are the properties of a Helm release and the JSON type of each. Those that the SDK has
+// beside them would have no effect here, and are refused.
 var releaseInputs = map[string]string{
-	"allowNullValues": "bool", "atomic": "bool", "chart": "string", "cleanupOnFail": "bool", "compat": "string",
-	"createNamespace": "bool", "dependencyUpdate": "bool", "description": "string", "devel": "bool",
-	"disableCRDHooks": "bool", "disableOpenapiValidation": "bool", "disableWebhooks": "bool",
-	"forceUpdate": "bool", "keyring": "string", "lint": "bool", "manifest": "object", "maxHistory": "number",
-	"name": "string", "namespace": "string", "postrender": "string", "recreatePods": "bool",
-	"renderSubchartNotes": "bool", "replace": "bool", "repositoryOpts": "object", "resetValues": "bool",
-	"resourceNames": "object", "reuseValues": "bool", "skipAwait": "bool", "skipCrds": "bool",
-	"timeout": "number", "valueYamlFiles": "array", "values": "object", "verify": "bool",
-	"version": "string", "waitForJobs": "bool",
+	"atomic": "bool", "chart": "string", "cleanupOnFail": "bool", "createNamespace": "bool",
+	"disableWebhooks": "bool", "maxHistory": "number", "name": "string", "namespace": "string",
+	"repositoryOpts": "object", "skipAwait": "bool", "skipCrds": "bool", "timeout": "number",
+	"values": "object", "version": "string", "waitForJobs": "bool",
 }
 
-// repositoryInputs are the properties of repositoryOpts, all of them strings.
-var repositoryInputs = map[string]string{
-	"caFile": "string", "certFile": "string", "keyFile": "string", "password": "string", "repo": "string", "username": "string",
-}
+// repositoryInputs are the properties of repositoryOpts.
+var repositoryInputs = map[string]string{"repo": "string"}
+
+// releaseTimeout is how long a release may take where the program does not say.
+const releaseTimeout = 5 * time.Minute
 
 // releaseKind is the behaviour of kubernetes:helm.sh/v3:Release.
 type releaseKind struct{ *session }
@@ -79,12 +77,11 @@ func (k releaseKind) Create(ctx context.Context, r *plugin.Request) (string, res
 	if err != nil {
 		return "", nil, err
 	}
-	spec := specOf(r.Inputs)
-	release, err := cluster.Install(ctx, spec)
+	release, err := cluster.Install(ctx, specOf(r.Inputs))
 	if err != nil {
-		return "", nil, fmt.Errorf("installing the Helm release %s/%s: %w", spec.Namespace, spec.Name, err)
+		return "", nil, failedRelease("installing", r.Inputs, release, err)
 	}
-	return release.Namespace + "/" + release.Name, releaseOutputs(r.Inputs, release), nil
+	return releaseID(release), releaseOutputs(r.Inputs, release), nil
 }
 
 func (k releaseKind) Read(ctx context.Context, r *plugin.Request) (string, resource.PropertyMap, error) {
@@ -103,7 +100,8 @@ func (k releaseKind) Read(ctx context.Context, r *plugin.Request) (string, resou
 	if err != nil {
 		return "", nil, fmt.Errorf("reading the Helm release %s: %w", r.ID, err)
 	}
-	return r.ID, releaseOutputs(r.Inputs, release), nil
+	r.Inputs, err = releaseAsSet(r.Inputs, release)
+	return r.ID, releaseOutputs(r.Inputs, release), err
 }
 
 func (k releaseKind) Update(ctx context.Context, r *plugin.Request) (resource.PropertyMap, error) {
@@ -114,12 +112,40 @@ func (k releaseKind) Update(ctx context.Context, r *plugin.Request) (resource.Pr
 	if err != nil {
 		return nil, err
 	}
-	spec := specOf(r.Inputs)
-	release, err := cluster.Upgrade(ctx, spec)
+	release, err := cluster.Upgrade(ctx, specOf(r.Inputs))
 	if err != nil {
-		return nil, fmt.Errorf("upgrading the Helm release %s/%s: %w", spec.Namespace, spec.Name, err)
+		return nil, failedRelease("upgrading", r.Inputs, release, err)
 	}
 	return releaseOutputs(r.Inputs, release), nil
+}
+
+// failedRelease is how an install or an upgrade fails. A release that is there all the same goes into the
+// state, and the next update upgrades it.
+func failedRelease(doing string, inputs resource.PropertyMap, release Release, err error) error {
+	spec := specOf(inputs)
+	err = fmt.Errorf("%s the Helm release %s/%s: %w", doing, spec.Namespace, spec.Name, err)
+	var unready *UnreadyError
+	if !errors.As(err, &unready) {
+		return err
+	}
+	return &plugin.PartialError{
+		ID: releaseID(release), Inputs: inputs, Outputs: releaseOutputs(inputs, release), Reason: err.Error(),
+	}
+}
+
+func releaseID(release Release) string { return release.Namespace + "/" + release.Name }
+
+// releaseAsSet is what a program set of a release, as it is now: somebody may have upgraded it by hand.
+func releaseAsSet(inputs resource.PropertyMap, release Release) (resource.PropertyMap, error) {
+	out := inputs.Copy()
+	if inputs.HasValue("version") {
+		out["version"] = resource.NewProperty(release.Version)
+	}
+	set, err := Checksum(specOf(inputs).Values)
+	if err == nil && set != release.Checksum && release.Values != nil {
+		out["values"] = resource.NewProperty(resource.NewPropertyMapFromMap(release.Values))
+	}
+	return out, err
 }
 
 // Delete fails without a cluster even where deleteUnreachable is set, as the real provider does.
@@ -128,8 +154,9 @@ func (k releaseKind) Delete(ctx context.Context, r *plugin.Request) error {
 	if err != nil {
 		return fmt.Errorf("can't delete Helm Release with unreachable cluster: %w", err)
 	}
-	namespace, name, _ := strings.Cut(r.ID, "/")
-	if err := cluster.Uninstall(ctx, namespace, name); err != nil && !errors.Is(err, ErrNotFound) {
+	spec := specOf(r.State)
+	spec.Namespace, spec.Name, _ = strings.Cut(r.ID, "/")
+	if err := cluster.Uninstall(ctx, spec); err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("uninstalling the Helm release %s: %w", r.ID, err)
 	}
 	return nil
@@ -140,6 +167,15 @@ func specOf(inputs resource.PropertyMap) ReleaseSpec {
 		Namespace: plugin.Text(inputs["namespace"]), Name: plugin.Text(inputs["name"]),
 		Chart: plugin.Text(inputs["chart"]), Version: plugin.Text(inputs["version"]), Values: map[string]any{},
 		SkipCRDs: boolean(inputs["skipCrds"]), CreateNamespace: boolean(inputs["createNamespace"]),
+		SkipHooks: boolean(inputs["disableWebhooks"]), Wait: !boolean(inputs["skipAwait"]), Timeout: releaseTimeout,
+		Atomic: boolean(inputs["atomic"]), CleanupOnFail: boolean(inputs["cleanupOnFail"]),
+	}
+	spec.WaitForJobs = spec.Wait && boolean(inputs["waitForJobs"])
+	if timeout := inputs["timeout"]; timeout.IsNumber() {
+		spec.Timeout = time.Duration(timeout.NumberValue()) * time.Second
+	}
+	if history := inputs["maxHistory"]; history.IsNumber() {
+		spec.MaxHistory = int(history.NumberValue())
 	}
 	if options := inputs["repositoryOpts"]; options.IsObject() {
 		spec.Repository = plugin.Text(options.ObjectValue()["repo"])

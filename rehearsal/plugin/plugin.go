@@ -46,7 +46,8 @@ type Kind interface {
 	// Create makes the resource and returns its id and outputs; in a preview it makes nothing and
 	// returns what is known already.
 	Create(ctx context.Context, r *Request) (id string, outputs resource.PropertyMap, err error)
-	// Read returns the outputs as they are now; an empty id says that the resource is gone.
+	// Read returns the outputs as they are now; an empty id says that the resource is gone. It may change
+	// Inputs to what of them is so now, which the engine shows as drift and the next update takes back.
 	Read(ctx context.Context, r *Request) (id string, outputs resource.PropertyMap, err error)
 	Update(ctx context.Context, r *Request) (outputs resource.PropertyMap, err error)
 	Delete(ctx context.Context, r *Request) error
@@ -262,7 +263,11 @@ func (s *server) Read(ctx context.Context, in *pulumirpc.ReadRequest) (*pulumirp
 		return &pulumirpc.ReadResponse{}, call.end(nil)
 	}
 	out, err := marshal(outputs)
-	return &pulumirpc.ReadResponse{Id: id, Properties: out, Inputs: in.Inputs}, call.end(err)
+	if err != nil {
+		return nil, call.end(err)
+	}
+	inputs, err := marshal(r.Inputs)
+	return &pulumirpc.ReadResponse{Id: id, Properties: out, Inputs: inputs}, call.end(err)
 }
 
 func (s *server) Update(ctx context.Context, in *pulumirpc.UpdateRequest) (*pulumirpc.UpdateResponse, error) {

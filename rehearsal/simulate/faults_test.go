@@ -242,7 +242,7 @@ func TestFaults(t *testing.T) {
 		printed, err := w.Up()
 		require.Error(t, err)
 		assert.Contains(t, printed, "cannot re-use a name that is still in use")
-		require.NoError(t, w.Cluster().Uninstall(t.Context(), "platform-system", "external-secrets"))
+		require.NoError(t, w.Cluster().Uninstall(t.Context(), kubernetes.ReleaseSpec{Namespace: "platform-system", Name: "external-secrets"}))
 		end(t, w)
 	})
 	t.Run("a release does not become ready", func(t *testing.T) {

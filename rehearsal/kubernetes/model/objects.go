@@ -176,7 +176,7 @@ func (c *Cluster) apply(tx *store.Tx, manifest kubernetes.Manifest, options kube
 	case !found:
 		o = object{Ref: ref, UID: randomHex(32), Created: time.Now()}
 	case options.New:
-		return nil, fmt.Errorf("%s already exists: import it, give the new one another name, or set upsertExistingObjects on the provider", ref)
+		return nil, kubernetes.AlreadyExists(ref)
 	}
 	if err := o.take(manifest, options); err != nil {
 		return nil, err

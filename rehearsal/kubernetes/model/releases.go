@@ -2,9 +2,6 @@ package model
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"path"
 	"strings"
@@ -92,14 +89,13 @@ func (c *Cluster) deploy(tx *store.Tx, spec kubernetes.ReleaseSpec, revision int
 			return kubernetes.Release{}, fmt.Errorf("chart %s needs its custom resource definitions first: %w", spec.Chart, noMatch(api.APIVersion, api.Kind))
 		}
 	}
-	values, err := json.Marshal(spec.Values)
+	checksum, err := kubernetes.Checksum(spec.Values)
 	if err != nil {
-		return kubernetes.Release{}, fmt.Errorf("reading the values: %w", err)
+		return kubernetes.Release{}, err
 	}
-	sum := sha256.Sum256(values)
 	release := kubernetes.Release{
 		Namespace: spec.Namespace, Name: spec.Name, Chart: chartName(spec.Chart), Version: spec.Version,
-		Checksum: hex.EncodeToString(sum[:]), Revision: revision, Status: deployed,
+		Checksum: checksum, Revision: revision, Status: deployed,
 	}
 	if err := c.bring(tx, spec); err != nil {
 		return kubernetes.Release{}, err
@@ -108,12 +104,12 @@ func (c *Cluster) deploy(tx *store.Tx, spec kubernetes.ReleaseSpec, revision int
 }
 
 // Uninstall implements kubernetes.Cluster.
-func (c *Cluster) Uninstall(_ context.Context, namespace, name string) error {
+func (c *Cluster) Uninstall(_ context.Context, spec kubernetes.ReleaseSpec) error {
 	return c.store.Update(func(tx *store.Tx) error {
-		key := c.releaseKey(namespace, name)
+		key := c.releaseKey(spec.Namespace, spec.Name)
 		var release kubernetes.Release
 		if found, err := tx.Get(releaseKind, key, &release); err != nil || !found {
-			return orElse(err, fmt.Errorf("release %s/%s %w", namespace, name, kubernetes.ErrNotFound))
+			return orElse(err, fmt.Errorf("release %s/%s %w", spec.Namespace, spec.Name, kubernetes.ErrNotFound))
 		}
 		if err := c.takeBack(tx, release); err != nil {
 			return err
