@@ -1,0 +1,224 @@
+// Package apitest runs a real API server for tests: etcd, kube-apiserver and the controllers that do not need
+// nodes, as processes of this host. There is no node, so a pod never becomes ready.
+package apitest
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+
+	"eco2/rehearsal/mirror"
+)
+
+// Token is the administrator's in the kubeconfig.
+const Token = "apitest-administrator"
+
+// startsWithin is how long an API server may take to be ready.
+const startsWithin = time.Minute
+
+// controllers are those that make an API server behave as tests expect: namespaces empty and go, owners' objects
+// follow them, Deployments make pods.
+const controllers = "namespace-controller,garbage-collector-controller,deployment-controller,replicaset-controller"
+
+// Server is a running API server.
+type Server struct {
+	// Kubeconfig is the administrator's.
+	Kubeconfig string
+
+	dir       string
+	processes []*exec.Cmd
+}
+
+// Main runs a package's tests on an API server and ends the process. Where the server's binaries are not built it says
+// so, and runs none. repo is the project's checkout.
+func Main(repo string, run func(*Server) int) {
+	binaries, err := mirror.FindControlPlane(repo)
+	if err != nil {
+		fmt.Println("SKIP: these tests need an API server:", err)
+		return
+	}
+	server, err := start(binaries)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "starting an API server:", err)
+		os.Exit(1)
+	}
+	code := run(server)
+	server.stop()
+	os.Exit(code)
+}
+
+func start(binaries mirror.ControlPlane) (s *Server, err error) {
+	s = &Server{}
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
+	if s.dir, err = os.MkdirTemp("", "eco2-apitest-"); err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	etcd, peers := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
+	key, tokens, err := s.credentials()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.run(binaries.Etcd, "--data-dir="+filepath.Join(s.dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
+		"--listen-client-urls="+etcd, "--advertise-client-urls="+etcd,
+		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers,
+	); err != nil {
+		return nil, err
+	}
+	certificates := filepath.Join(s.dir, "certificates")
+	apiServer, err := s.run(binaries.APIServer, "--etcd-servers="+etcd, "--cert-dir="+certificates,
+		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+ports[2], "--endpoint-reconciler-type=none",
+		"--token-auth-file="+tokens, "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16",
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key, "--service-account-signing-key-file="+key,
+		// Nobody makes the service accounts that pods would need.
+		"--disable-admission-plugins=ServiceAccount",
+	)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(apiServer, "https://127.0.0.1:"+ports[2], filepath.Join(certificates, "apiserver.crt")); err != nil {
+		return nil, err
+	}
+	kubeconfig := filepath.Join(s.dir, "kubeconfig")
+	if err := os.WriteFile(kubeconfig, []byte(s.Kubeconfig), 0o600); err != nil {
+		return nil, err
+	}
+	_, err = s.run(binaries.ControllerManager, "--kubeconfig="+kubeconfig, "--controllers="+controllers, "--leader-elect=false", "--secure-port=0")
+	return s, err
+}
+
+// credentials writes the key that signs service accounts' tokens, and the administrator's token.
+func (s *Server) credentials() (keyFile, tokenFile string, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return "", "", err
+	}
+	keyFile, tokenFile = filepath.Join(s.dir, "key.pem"), filepath.Join(s.dir, "tokens.csv")
+	return keyFile, tokenFile, errors.Join(
+		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600),
+		os.WriteFile(tokenFile, []byte(Token+`,admin,admin,"system:masters"`+"\n"), 0o600),
+	)
+}
+
+// process is a started one; ended is closed when it has ended.
+type process struct {
+	output bytes.Buffer
+	ended  chan struct{}
+}
+
+func (s *Server) run(binary string, args ...string) (*process, error) {
+	p := &process{ended: make(chan struct{})}
+	cmd := exec.Command(binary, args...)
+	cmd.Stdout, cmd.Stderr = &p.output, &p.output
+	// A killed test leaves nothing running.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", filepath.Base(binary), err)
+	}
+	s.processes = append(s.processes, cmd)
+	go func() {
+		_ = cmd.Wait() // it is stopped by a signal
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// ready waits for the API server, which makes its own certificate, and writes the kubeconfig.
+func (s *Server) ready(p *process, address, certificate string) error {
+	deadline := time.After(startsWithin)
+	for {
+		err := s.reach(address, certificate)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.ended:
+			return fmt.Errorf("the API server ended: %s", p.output.String())
+		case <-deadline:
+			return fmt.Errorf("the API server is not ready after %s: %w", startsWithin, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Server) reach(address, certificate string) error {
+	authority, err := os.ReadFile(certificate)
+	if err != nil {
+		return err
+	}
+	config := api.NewConfig()
+	config.Clusters["apitest"] = &api.Cluster{Server: address, CertificateAuthorityData: authority}
+	config.AuthInfos["admin"] = &api.AuthInfo{Token: Token}
+	config.Contexts["admin"] = &api.Context{Cluster: "apitest", AuthInfo: "admin"}
+	config.CurrentContext = "admin"
+	text, err := clientcmd.Write(*config)
+	if err != nil {
+		return err
+	}
+	s.Kubeconfig = string(text)
+	client, err := s.Client()
+	if err != nil {
+		return err
+	}
+	return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(context.Background()).Error()
+}
+
+// Client is the administrator's.
+func (s *Server) Client() (*kubernetes.Clientset, error) {
+	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(s.Kubeconfig))
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+func (s *Server) stop() {
+	for _, cmd := range s.processes {
+		_ = cmd.Process.Kill()
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+// freePorts finds ports that nobody listens on at this moment.
+func freePorts(n int) (ports []string, err error) {
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = listener.Close() }()
+		_, port, err := net.SplitHostPort(listener.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		ports = append(ports, port)
+	}
+	return ports, nil
+}

@@ -1,0 +1,187 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+
+	"eco2/rehearsal/kubernetes"
+)
+
+// pollEvery is how often an object is looked at.
+const pollEvery = time.Second
+
+// await waits until an object is what it should be, and returns it as it is then. Of a kind that the real
+// provider does not wait for, every object is.
+func (c *Cluster) await(ctx context.Context, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	ref := kubernetes.Manifest(object.Object).Ref()
+	served, err := c.resource(ref)
+	if err != nil {
+		return object, err
+	}
+	var lacks string
+	err = wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
+		if lacks, err = c.lacks(ctx, object); err != nil || lacks == "" {
+			return true, err
+		}
+		now, err := served.Get(ctx, ref.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return false, errors.New("somebody deleted it")
+		case err == nil:
+			object = now
+		}
+		return false, nil // where it cannot be read, the API server may be back in a moment
+	})
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%s: %s%s", reasonOf(ctx), lacks, c.warnings(ctx, ref))
+	}
+	return object, err
+}
+
+// reasonOf says why a wait ended.
+func reasonOf(ctx context.Context) string {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "it took too long"
+	}
+	return "interrupted"
+}
+
+// lacks says what an object still has to become; an error says that it never will.
+func (c *Cluster) lacks(ctx context.Context, object *unstructured.Unstructured) (string, error) {
+	switch kind := object.GroupVersionKind().GroupKind(); kind.String() {
+	case "Namespace":
+		return phase(object, "Active"), nil
+	case "Service":
+		return c.serviceLacks(ctx, object)
+	case "Ingress.networking.k8s.io":
+		return addressLacks(object), nil
+	case "PersistentVolumeClaim":
+		return c.claimLacks(ctx, object)
+	case "Deployment.apps", "StatefulSet.apps", "DaemonSet.apps", "Job.batch", "Pod", "CustomResourceDefinition.apiextensions.k8s.io":
+		result, err := status.Compute(object)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("reading its status: %w", err)
+		case result.Status == status.CurrentStatus:
+			return "", nil
+		case result.Status == status.FailedStatus && kind.Kind == "Job":
+			return "", errors.New(result.Message)
+		default:
+			return result.Message, nil
+		}
+	default:
+		return "", nil
+	}
+}
+
+func phase(object *unstructured.Unstructured, wanted ...string) string {
+	is, _, _ := unstructured.NestedString(object.Object, "status", "phase")
+	if slices.Contains(wanted, is) {
+		return ""
+	}
+	return fmt.Sprintf("its phase is %q, and should be %s", is, strings.Join(wanted, " or "))
+}
+
+// addressLacks is for what a load balancer's controller gives an address.
+func addressLacks(object *unstructured.Unstructured) string {
+	if addresses, _, _ := unstructured.NestedSlice(object.Object, "status", "loadBalancer", "ingress"); len(addresses) > 0 {
+		return ""
+	}
+	return "no controller has given it an address"
+}
+
+var endpointSlices = schema.GroupVersionResource{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}
+
+func (c *Cluster) serviceLacks(ctx context.Context, service *unstructured.Unstructured) (string, error) {
+	kind, _, _ := unstructured.NestedString(service.Object, "spec", "type")
+	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
+	if kind == "LoadBalancer" {
+		if lacks := addressLacks(service); lacks != "" {
+			return lacks, nil
+		}
+	}
+	if kind == "ExternalName" || len(selector) == 0 {
+		return "", nil
+	}
+	slices, err := c.objects.Resource(endpointSlices).Namespace(service.GetNamespace()).
+		List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + service.GetName()})
+	if err != nil {
+		return "its endpoints cannot be read: " + err.Error(), nil
+	}
+	for _, slice := range slices.Items {
+		endpoints, _, _ := unstructured.NestedSlice(slice.Object, "endpoints")
+		for _, endpoint := range endpoints {
+			if fields, ok := endpoint.(map[string]any); ok {
+				if ready, _, _ := unstructured.NestedBool(fields, "conditions", "ready"); ready {
+					return "", nil
+				}
+			}
+		}
+	}
+	return "no ready pod is behind it", nil
+}
+
+var storageClasses = schema.GroupVersionResource{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}
+
+// claimLacks lets a claim be pending that waits for its first pod by its class.
+func (c *Cluster) claimLacks(ctx context.Context, claim *unstructured.Unstructured) (string, error) {
+	wanted := []string{"Bound"}
+	if name, _, _ := unstructured.NestedString(claim.Object, "spec", "storageClassName"); name != "" {
+		class, err := c.objects.Resource(storageClasses).Get(ctx, name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return "its storage class cannot be read: " + err.Error(), nil
+		}
+		if err == nil {
+			if mode, _, _ := unstructured.NestedString(class.Object, "volumeBindingMode"); mode == "WaitForFirstConsumer" {
+				wanted = append(wanted, "Pending")
+			}
+		}
+	}
+	return phase(claim, wanted...), nil
+}
+
+func conditions(object *unstructured.Unstructured) []metav1.Condition {
+	var read struct {
+		Status struct{ Conditions []metav1.Condition }
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &read); err != nil {
+		return nil
+	}
+	return read.Status.Conditions
+}
+
+var events = schema.GroupVersionResource{Version: "v1", Resource: "events"}
+
+// warnings are the latest of an object, and of what its controllers have named after it.
+func (c *Cluster) warnings(ctx context.Context, ref kubernetes.Ref) string {
+	// The wait is over, and why is worth another moment.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), answersWithin)
+	defer stop()
+	list, err := c.objects.Resource(events).Namespace(ref.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
+	if err != nil {
+		return ""
+	}
+	var text strings.Builder
+	for _, event := range list.Items {
+		about, _, _ := unstructured.NestedString(event.Object, "involvedObject", "name")
+		kind, _, _ := unstructured.NestedString(event.Object, "involvedObject", "kind")
+		if about != ref.Name && !strings.HasPrefix(about, ref.Name+"-") {
+			continue
+		}
+		message, _, _ := unstructured.NestedString(event.Object, "message")
+		fmt.Fprintf(&text, "; %s %s: %s", kind, about, message)
+	}
+	return text.String()
+}

@@ -1,0 +1,240 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/cli"
+	"helm.sh/helm/v3/pkg/registry"
+	"helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage/driver"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"eco2/rehearsal/kubernetes"
+)
+
+// helm is Helm at work on one release.
+type helm struct {
+	*action.Configuration
+	cluster *Cluster
+	spec    kubernetes.ReleaseSpec
+
+	mu sync.Mutex
+	// lacks is what Helm waited for when it last looked.
+	lacks string
+}
+
+func (c *Cluster) helm(spec kubernetes.ReleaseSpec) (*helm, error) {
+	h := &helm{Configuration: &action.Configuration{}, cluster: c, spec: spec}
+	known := memory.NewMemCacheClient(c.discovery)
+	reach := getter{cluster: c, namespace: spec.Namespace, known: known, mapper: restmapper.NewDeferredDiscoveryRESTMapper(known)}
+	if err := h.Init(reach, spec.Namespace, "secret", h.log); err != nil {
+		return nil, fmt.Errorf("starting Helm: %w", err)
+	}
+	return h, nil
+}
+
+// log is told everything that Helm does. What it waits for is nowhere else.
+func (h *helm) log(format string, args ...any) {
+	if strings.Contains(format, " is not ") || strings.Contains(format, "does not have") {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.lacks = fmt.Sprintf(format, args...)
+	}
+}
+
+// failed is Helm's error with what it waited for, and without the values.
+func (h *helm) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lacks != "" {
+		err = fmt.Errorf("%w; Helm last waited for this: %s", err, h.lacks)
+	}
+	return withoutSecrets(err, h.spec.Values, h.spec.Name, h.spec.Namespace, h.spec.Chart, h.spec.Version, h.spec.Repository)
+}
+
+// Release implements kubernetes.Cluster.
+func (c *Cluster) Release(_ context.Context, namespace, name string) (kubernetes.Release, error) {
+	h, err := c.helm(kubernetes.ReleaseSpec{Namespace: namespace, Name: name})
+	if err != nil {
+		return kubernetes.Release{}, err
+	}
+	last, err := h.Releases.Last(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return kubernetes.Release{}, fmt.Errorf("release %s/%s %w", namespace, name, kubernetes.ErrNotFound)
+	}
+	if err != nil {
+		return kubernetes.Release{}, err
+	}
+	return recorded(last)
+}
+
+// recorded is a release as Helm records it.
+func recorded(r *release.Release) (kubernetes.Release, error) {
+	values := r.Config
+	if values == nil {
+		values = map[string]any{}
+	}
+	checksum, err := kubernetes.Checksum(values)
+	if err != nil {
+		return kubernetes.Release{}, err
+	}
+	out := kubernetes.Release{
+		Namespace: r.Namespace, Name: r.Name, Checksum: checksum, Values: values,
+		Revision: r.Version, Status: r.Info.Status.String(),
+	}
+	if r.Chart != nil && r.Chart.Metadata != nil {
+		out.Chart, out.Version, out.AppVersion = r.Chart.Name(), r.Chart.Metadata.Version, r.Chart.AppVersion()
+	}
+	return out, nil
+}
+
+// Install implements kubernetes.Cluster.
+func (c *Cluster) Install(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
+	return c.deploy(spec, func(h *helm) (*release.Release, error) {
+		install := action.NewInstall(h.Configuration)
+		install.ReleaseName, install.Namespace, install.CreateNamespace = spec.Name, spec.Namespace, spec.CreateNamespace
+		install.SkipCRDs, install.DisableHooks = spec.SkipCRDs, spec.SkipHooks
+		install.Wait, install.WaitForJobs, install.Timeout = spec.Wait, spec.WaitForJobs, spec.Timeout
+		install.Atomic = spec.Atomic
+		chart, err := h.chart(&install.ChartPathOptions, install.SetRegistryClient)
+		if err != nil {
+			return nil, err
+		}
+		return install.RunWithContext(ctx, chart, runtime.DeepCopyJSON(spec.Values))
+	})
+}
+
+// Upgrade implements kubernetes.Cluster.
+func (c *Cluster) Upgrade(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
+	return c.deploy(spec, func(h *helm) (*release.Release, error) {
+		upgrade := action.NewUpgrade(h.Configuration)
+		upgrade.Namespace, upgrade.DisableHooks = spec.Namespace, spec.SkipHooks
+		upgrade.Wait, upgrade.WaitForJobs, upgrade.Timeout = spec.Wait, spec.WaitForJobs, spec.Timeout
+		upgrade.Atomic, upgrade.CleanupOnFail, upgrade.MaxHistory = spec.Atomic, spec.CleanupOnFail, spec.MaxHistory
+		chart, err := h.chart(&upgrade.ChartPathOptions, upgrade.SetRegistryClient)
+		if err != nil {
+			return nil, err
+		}
+		return upgrade.RunWithContext(ctx, spec.Name, chart, runtime.DeepCopyJSON(spec.Values))
+	})
+}
+
+// deploy runs an install or an upgrade. One that had begun returns a release also when it fails: what is left of it
+// is in Helm's records.
+func (c *Cluster) deploy(spec kubernetes.ReleaseSpec, run func(*helm) (*release.Release, error)) (kubernetes.Release, error) {
+	h, err := c.helm(spec)
+	if err != nil {
+		return kubernetes.Release{}, err
+	}
+	made, err := run(h)
+	if err == nil {
+		return recorded(made)
+	}
+	err = h.failed(err)
+	if made == nil {
+		return kubernetes.Release{}, err
+	}
+	last, lookup := h.Releases.Last(spec.Name)
+	if lookup != nil {
+		return kubernetes.Release{}, err // nothing is left, or nobody can say what
+	}
+	left, lookup := recorded(last)
+	if lookup != nil {
+		return kubernetes.Release{}, errors.Join(err, lookup)
+	}
+	return left, &kubernetes.UnreadyError{Reason: err}
+}
+
+// Uninstall implements kubernetes.Cluster.
+func (c *Cluster) Uninstall(ctx context.Context, spec kubernetes.ReleaseSpec) error {
+	h, err := c.helm(spec)
+	if err != nil {
+		return err
+	}
+	uninstall := action.NewUninstall(h.Configuration)
+	uninstall.Wait, uninstall.Timeout, uninstall.DisableHooks = spec.Wait || spec.Atomic, spec.Timeout, spec.SkipHooks
+	done := make(chan error, 1)
+	go func() {
+		_, err := uninstall.Run(spec.Name)
+		done <- err
+	}()
+	select {
+	case <-ctx.Done():
+		return errors.New("interrupted: Helm may not have deleted everything")
+	case err := <-done:
+		if errors.Is(err, driver.ErrReleaseNotFound) {
+			return fmt.Errorf("release %s/%s %w", spec.Namespace, spec.Name, kubernetes.ErrNotFound)
+		}
+		return h.failed(err)
+	}
+}
+
+// chart downloads the release's chart, with no settings of somebody's home directory.
+func (h *helm) chart(from *action.ChartPathOptions, through func(*registry.Client)) (*chart.Chart, error) {
+	dir, err := os.MkdirTemp("", "eco2-chart-")
+	if err != nil {
+		return nil, fmt.Errorf("downloading chart %s: %w", h.spec.Chart, err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	settings := cli.New()
+	settings.RepositoryCache, settings.PluginsDirectory = dir, filepath.Join(dir, "plugins")
+	settings.RepositoryConfig, settings.RegistryConfig = filepath.Join(dir, "repositories.yaml"), filepath.Join(dir, "registry.json")
+	client, err := registry.NewClient(registry.ClientOptCredentialsFile(settings.RegistryConfig), registry.ClientOptWriter(io.Discard))
+	if err != nil {
+		return nil, fmt.Errorf("downloading chart %s: %w", h.spec.Chart, err)
+	}
+	through(client)
+	from.RepoURL, from.Version = h.spec.Repository, h.spec.Version
+	path, err := from.LocateChart(h.spec.Chart, settings)
+	if err != nil {
+		return nil, fmt.Errorf("downloading chart %s: %w", h.spec.Chart, err)
+	}
+	loaded, err := loader.Load(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading chart %s: %w", h.spec.Chart, err)
+	}
+	if kind := loaded.Metadata.Type; kind != "" && kind != "application" {
+		return nil, fmt.Errorf("chart %s cannot be installed: it is of type %s", h.spec.Chart, kind)
+	}
+	if err := action.CheckDependencies(loaded, loaded.Metadata.Dependencies); err != nil {
+		return nil, fmt.Errorf("chart %s is not whole: %w", h.spec.Chart, err)
+	}
+	return loaded, nil
+}
+
+// getter is how Helm reaches the cluster. It knows the kinds of this moment: definitions may have come since the last
+// release.
+type getter struct {
+	cluster   *Cluster
+	namespace string
+	known     discovery.CachedDiscoveryInterface
+	mapper    meta.RESTMapper
+}
+
+func (g getter) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(g.cluster.config), nil }
+
+func (g getter) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) { return g.known, nil }
+
+func (g getter) ToRESTMapper() (meta.RESTMapper, error) { return g.mapper, nil }
+
+// ToRawKubeConfigLoader has the release's namespace for the objects that name none.
+func (g getter) ToRawKubeConfigLoader() clientcmd.ClientConfig { return g.cluster.client(g.namespace) }
