@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -25,17 +26,25 @@ type project struct {
 	ldflags func(version string) string
 }
 
-type command struct{ path, usual, tags string }
+// command is a package of a project. Its binary has the name that `go build` would give it, or its own.
+type command struct{ path, name, usual, tags string }
 
-// binary is the name that `go build` would give it.
 func (c command) binary(p project) string {
-	if c.path == "." {
+	switch {
+	case c.name != "":
+		return c.name
+	case c.path == ".":
 		return p.name
+	default:
+		return path.Base(c.path)
 	}
-	return path.Base(c.path)
 }
 
-var allProjects = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
+// clusterProjects are what machines and kubeadm need, platformProjects what runs in the cluster after that.
+var (
+	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
+	platformProjects = []project{argoCD, kustomize}
+)
 
 var (
 	kubernetes = project{
@@ -94,40 +103,81 @@ var (
 			return " -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=" + version
 		},
 	}
+	argoCD = project{
+		name: "argocd", module: "github.com/argoproj/argo-cd/v3",
+		// One binary, which looks at the name by which it is called.
+		packages: []command{{path: "cmd", name: "argocd", usual: "6 minutes"}},
+		ldflags: func(version string) string {
+			return " -X github.com/argoproj/argo-cd/v3/common.version=" + strings.TrimPrefix(version, "v")
+		},
+	}
+	kustomize = project{
+		name: "kustomize", module: "sigs.k8s.io/kustomize/kustomize/v5",
+		packages: []command{{path: ".", usual: "half a minute"}},
+		ldflags: func(version string) string {
+			return " -X sigs.k8s.io/kustomize/api/provenance.version=" + version
+		},
+	}
 )
 
-// built is a project whose binaries are in the user's cache directory.
-type built struct {
-	// version is as the module has it: "v1.36.4".
-	version string
+// Built is an upstream project whose binaries are in the user's cache directory.
+type Built struct {
+	// Version is as the module has it: "v1.36.4".
+	Version string
+	project project
+	modules string
 	dir     string
 }
 
-func (b built) binary(name string) string { return filepath.Join(b.dir, name) }
+// Binary is the path of one of the project's binaries.
+func (b Built) Binary(name string) string { return filepath.Join(b.dir, name) }
+
+// Source is the directory of the project's module: what upstream publishes beside its binaries, unchanged.
+func (b Built) Source(ctx context.Context) (string, error) {
+	return toolchain.ModuleDir(ctx, filepath.Join(b.modules, b.project.name), b.project.module)
+}
+
+// Build makes what is missing of a project that is no part of what Prepare builds. repo is the project's
+// checkout, and progress goes to out.
+func Build(ctx context.Context, repo, name string, out io.Writer) (_ Built, err error) {
+	i := slices.IndexFunc(platformProjects, func(p project) bool { return p.name == name })
+	if i < 0 {
+		return Built{}, fmt.Errorf("building %s: there is no rehearsal/mirror/build/%s that says how", name, name)
+	}
+	cache, unlock, err := lockedCache(ctx, out)
+	if err != nil {
+		return Built{}, err
+	}
+	defer unlock()
+	return platformProjects[i].build(ctx, out, modulesOf(repo), cache)
+}
+
+// modulesOf is the directory of the modules that pin the projects.
+func modulesOf(repo string) string { return filepath.Join(repo, "rehearsal", "mirror", "build") }
 
 // build makes the binaries that are not in the cache yet. modules is the directory
 // of the modules that pin them.
-func (p project) build(ctx context.Context, out io.Writer, modules, cache string) (built, error) {
+func (p project) build(ctx context.Context, out io.Writer, modules, cache string) (Built, error) {
 	version, err := p.version(modules)
 	if err != nil {
-		return built{}, err
+		return Built{}, err
 	}
-	b := built{version: version, dir: filepath.Join(cache, p.name+"-"+version)}
+	b := Built{Version: version, project: p, modules: modules, dir: filepath.Join(cache, p.name+"-"+version)}
 	for _, command := range p.packages {
 		name := command.binary(p)
-		if exists(b.binary(name)) {
+		if exists(b.Binary(name)) {
 			continue
 		}
 		target := toolchain.Target{
 			What: name + " " + version, Usual: command.usual + ", once",
-			Dir: filepath.Join(modules, p.name), Output: b.binary(name), Packages: []string{path.Join(p.module, command.path)},
+			Dir: filepath.Join(modules, p.name), Output: b.Binary(name), Packages: []string{path.Join(p.module, command.path)},
 			LDFlags: "-s -w", Tags: command.tags, Static: true,
 		}
 		if p.ldflags != nil {
 			target.LDFlags += p.ldflags(version)
 		}
 		if err := toolchain.Build(ctx, out, target); err != nil {
-			return built{}, err
+			return Built{}, err
 		}
 	}
 	return b, nil

@@ -50,7 +50,7 @@ func (m Mirror) addClusterImages(ctx context.Context, s sources) error {
 // wantedImages are those that kubeadm itself names.
 func wantedImages(ctx context.Context, s sources) ([]string, error) {
 	cmd := exec.CommandContext(ctx, s.binary("kubernetes", "kubeadm"),
-		"config", "images", "list", "--kubernetes-version", s.built["kubernetes"].version)
+		"config", "images", "list", "--kubernetes-version", s.built["kubernetes"].Version)
 	output, err := cmd.Output()
 	if err != nil {
 		return nil, err

@@ -182,6 +182,7 @@ func debianLayer(ctx context.Context, d debian, names []string) (v1.Layer, error
 	if err != nil {
 		return nil, err
 	}
+	libraries := libraries{}
 	return layer(func(archive *tar.Writer) error {
 		for _, file := range files {
 			err := d.files(ctx, file, func(found *tar.Header, content io.Reader) error {
@@ -190,14 +191,19 @@ func debianLayer(ctx context.Context, d debian, names []string) (v1.Layer, error
 				if err := archive.WriteHeader(header); err != nil {
 					return err
 				}
-				_, err := io.Copy(archive, content)
+				data, err := io.ReadAll(content)
+				if err != nil {
+					return err
+				}
+				libraries.add(found.Name, data)
+				_, err = archive.Write(data)
 				return err
 			})
 			if err != nil {
 				return err
 			}
 		}
-		return nil
+		return libraries.complete()
 	})
 }
 

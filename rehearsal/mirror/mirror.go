@@ -39,24 +39,19 @@ func (m Mirror) layout() server.Dir { return server.Dir(m.Dir) }
 // quarter of an hour on two cores, the next a moment. repo is the project's checkout, and progress goes to out.
 // Each part appears under its name when it is complete, so a run that was interrupted goes on.
 func Prepare(ctx context.Context, repo string, v Versions, out io.Writer) (Mirror, error) {
-	cache, err := cacheDir()
+	cache, unlock, err := lockedCache(ctx, out)
 	if err != nil {
 		return Mirror{}, err
 	}
-	unlock, err := lock(ctx, filepath.Join(cache, "mirror.lock"), out)
-	if err != nil {
-		return Mirror{}, fmt.Errorf("locking the cache of the mirror: %w", err)
-	}
 	defer unlock()
 
-	rehearsal := filepath.Join(repo, "rehearsal")
-	modules := filepath.Join(rehearsal, "mirror", "build")
+	modules := modulesOf(repo)
 	// Before a quarter of an hour is spent on the wrong ones.
 	if err := errors.Join(kubernetes.mustBe(v.Kubernetes, modules), containerd.mustBe(v.Containerd, modules)); err != nil {
 		return Mirror{}, err
 	}
-	projects := map[string]built{}
-	for _, p := range allProjects {
+	projects := map[string]Built{}
+	for _, p := range clusterProjects {
 		if projects[p.name], err = p.build(ctx, out, modules, cache); err != nil {
 			return Mirror{}, err
 		}
@@ -64,9 +59,9 @@ func Prepare(ctx context.Context, repo string, v Versions, out io.Writer) (Mirro
 
 	m := Mirror{
 		Dir:     filepath.Join(cache, fmt.Sprintf("mirror-%d-kubernetes-%s-containerd-%s", recipe, v.Kubernetes, v.Containerd)),
-		kubectl: projects["kubernetes"].binary("kubectl"),
+		kubectl: projects["kubernetes"].Binary("kubectl"),
 	}
-	s := sources{built: projects, debian: debian{dir: filepath.Join(cache, "debian-"+suite), out: out}, rehearsal: rehearsal, cache: cache, out: out}
+	s := sources{built: projects, debian: debian{dir: filepath.Join(cache, "debian-"+suite), out: out}, rehearsal: filepath.Join(repo, "rehearsal"), cache: cache, out: out}
 	if err := m.addRepositories(ctx, s); err != nil {
 		return Mirror{}, err
 	}
@@ -75,7 +70,7 @@ func Prepare(ctx context.Context, repo string, v Versions, out io.Writer) (Mirro
 
 // sources are what packages and images are made of.
 type sources struct {
-	built  map[string]built
+	built  map[string]Built
 	debian debian
 	// rehearsal is the directory of the rehearsal's module.
 	rehearsal string
@@ -84,11 +79,11 @@ type sources struct {
 }
 
 // binary is a built one's path.
-func (s sources) binary(project, name string) string { return s.built[project].binary(name) }
+func (s sources) binary(project, name string) string { return s.built[project].Binary(name) }
 
 // version is a project's, without the "v" before it.
 func (s sources) version(project string) string {
-	return strings.TrimPrefix(s.built[project].version, "v")
+	return strings.TrimPrefix(s.built[project].Version, "v")
 }
 
 // AddFile serves data in the place of https://HOST/PATH.
@@ -122,6 +117,17 @@ func cacheDir() (string, error) {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// lockedCache is cacheDir, with what is built in it locked.
+func lockedCache(ctx context.Context, out io.Writer) (cache string, unlock func(), err error) {
+	if cache, err = cacheDir(); err != nil {
+		return "", nil, err
+	}
+	if unlock, err = lock(ctx, filepath.Join(cache, "mirror.lock"), out); err != nil {
+		return "", nil, fmt.Errorf("locking the cache of the mirror: %w", err)
+	}
+	return cache, unlock, nil
 }
 
 // lock keeps two runs from building the same; the kernel lets go of it when a run is killed.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestPinsAreTheProgramsDefaults(t *testing.T) {
 }
 
 func TestEachProjectIsPinned(t *testing.T) {
-	for _, p := range allProjects {
+	for _, p := range slices.Concat(clusterProjects, platformProjects) {
 		version, err := p.version("build")
 		require.NoError(t, err)
 		assert.Regexp(t, `^v\d+\.\d+\.\d+$`, version, p.name)
