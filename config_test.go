@@ -111,11 +111,11 @@ func TestWrongSettings(t *testing.T) {
 		{"an old containerd", values{"versions": values{"containerd": "1.7.28"}},
 			"eco2:versions.containerd: 1.7.28 does not carry Kubernetes 1.36.4; take one of 2.2, 2.3"},
 		{"a Calico for an older Kubernetes", values{"versions": values{"calico": "v3.31.7"}},
-			"eco2:versions.calico: Calico v3.31.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4"},
+			"eco2:versions.calico: Calico v3.31.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to run it all the same, set eco2:versions.untested to true"},
 		{"an Argo CD for an older Kubernetes", values{"versions": values{"argocd": "v3.4.7"}},
-			"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4"},
+			"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to run it all the same, set eco2:versions.untested to true"},
 		{"a manifest without a checksum", values{"versions": values{"argocd": "v9.9.9"}},
-			`eco2:versions.argocd: "v9.9.9" has no pinned manifest; take one of v3.4.7, v3.5.1`},
+			`eco2:versions.argocd: "v9.9.9" has no pinned manifest; take one of v3.2.0, v3.4.7, v3.5.1`},
 		{"workloads without a path", values{"gitops": values{"repository": "https://github.com/example/workloads.git", "revision": "main"}},
 			"eco2:gitops.path: is missing; give all of gitops or none, for instance clusters/dev/apps"},
 		{"a password in a URL", values{"gitops": values{"repository": "https://me:hunter2@example.com/w.git", "revision": "main", "path": "apps"}},
@@ -189,6 +189,15 @@ func TestDevMayOpenItselfAndIsWarned(t *testing.T) {
 	g, err := run("dev", values)
 	require.NoError(t, err)
 	assert.Equal(t, "0.0.0.0/0", g.named(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "ssh-0.0.0.0-0").Inputs["cidrIpv4"].StringValue())
+}
+
+// What its makers did not test runs where the stack says that it knows.
+func TestVersionsThatNobodyTestedTogether(t *testing.T) {
+	values := settings(t, "dev")
+	values["eco2:versions"] = map[string]any{"argocd": "v3.2.0", "untested": true}
+	g, err := run("dev", values)
+	require.NoError(t, err)
+	assert.Contains(t, g.named(t, commandType, "argocd").Inputs["create"].StringValue(), "argo-cd/v3.2.0/manifests/install.yaml")
 }
 
 // The node table follows the stack's overrides.

@@ -191,7 +191,7 @@ func (l *loader) load() Config {
 		HostedZoneID: l.text("hostedZoneId"),
 		AMI:          l.text("ami"),
 		Nodes:        read[map[string]NodeOverride](l, "nodes", "a map from node name to {instanceType, diskGb, count}"),
-		Versions:     read[Versions](l, "versions", "a map of component to version"),
+		Versions:     read[Versions](l, "versions", "{kubernetes, containerd, calico, argocd, untested}"),
 		GitOps:       read[GitOps](l, "gitops", "{repository, revision, path}"),
 		Mirror:       read[Mirror](l, "mirror", "{files, images, sha256}"),
 	}

@@ -38,7 +38,7 @@ func (l *loader) validate(c *Config, nodes []NodeEntry) {
 	l.access(c)
 	l.naming(c)
 	l.machines(c, nodes)
-	l.versions(&c.Versions)
+	l.versions(c)
 	l.gitops(c.GitOps)
 	l.mirror(c.Mirror)
 }

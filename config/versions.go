@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -14,6 +15,8 @@ type Versions struct {
 	Containerd string `json:"containerd"`
 	Calico     string `json:"calico"`
 	ArgoCD     string `json:"argocd"`
+	// Untested says that the stack knows that its Calico or Argo CD was not tested on its Kubernetes.
+	Untested bool `json:"untested"`
 }
 
 // DefaultVersions are the newest that their makers tested together: Calico 3.32 and Argo CD 3.5 both
@@ -62,6 +65,12 @@ var argoCD = map[string]Manifest{
 		SHA256:     "11016889371e4b1e3754b7ba2494b36ab1111338bd2362d499abe3ff2f63c906",
 		Kubernetes: []string{"1.32", "1.33", "1.34", "1.35"},
 	},
+	// The newest that can be built from its Go module, as the rehearsal does.
+	"v3.2.0": {
+		URL:        "https://raw.githubusercontent.com/argoproj/argo-cd/v3.2.0/manifests/install.yaml",
+		SHA256:     "51299a0ff760849a4b92bb6c0044875bc17f0725c0a475203cd555457b2e38a4",
+		Kubernetes: []string{"1.30", "1.31", "1.32", "1.33"},
+	},
 }
 
 // kubernetesMinor is what a minor version of Kubernetes brings with it.
@@ -107,7 +116,8 @@ func minor(version string) string {
 	return version
 }
 
-func (l *loader) versions(v *Versions) {
+func (l *loader) versions(c *Config) {
+	v := &c.Versions
 	for _, field := range []struct {
 		value    *string
 		fallback string
@@ -133,17 +143,22 @@ func (l *loader) versions(v *Versions) {
 			v.Containerd, v.Kubernetes, strings.Join(release.Containerd, ", "))
 	}
 	// A Kubernetes that is unknown fits nothing, and is reported already.
-	l.manifest("versions.calico", "Calico", v.Calico, calico, ok, *v)
-	l.manifest("versions.argocd", "Argo CD", v.ArgoCD, argoCD, ok, *v)
+	l.manifest(c, "versions.calico", "Calico", v.Calico, calico, ok)
+	l.manifest(c, "versions.argocd", "Argo CD", v.ArgoCD, argoCD, ok)
 }
 
-func (l *loader) manifest(key, name, version string, known map[string]Manifest, checkFit bool, v Versions) {
+func (l *loader) manifest(c *Config, key, name, version string, known map[string]Manifest, checkFit bool) {
 	manifest, ok := known[version]
 	switch {
 	case !ok:
 		l.problem(key, "%q has no pinned manifest; take one of %s", version, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
-	case checkFit && !slices.Contains(manifest.Kubernetes, v.Minor()):
-		l.problem(key, "%s %s is tested on Kubernetes %s, not on %s",
-			name, version, strings.Join(manifest.Kubernetes, ", "), v.Kubernetes)
+	case checkFit && !slices.Contains(manifest.Kubernetes, c.Versions.Minor()):
+		unfit := fmt.Sprintf("%s %s is tested on Kubernetes %s, not on %s",
+			name, version, strings.Join(manifest.Kubernetes, ", "), c.Versions.Kubernetes)
+		if c.Versions.Untested {
+			c.Warnings = append(c.Warnings, l.key(key)+": "+unfit)
+		} else {
+			l.problem(key, "%s; to run it all the same, set %s to true", unfit, l.key("versions.untested"))
+		}
 	}
 }

@@ -139,7 +139,7 @@ func (b Built) Source(ctx context.Context) (string, error) {
 
 // Build makes what is missing of a project that is no part of what Prepare builds. repo is the project's
 // checkout, and progress goes to out.
-func Build(ctx context.Context, repo, name string, out io.Writer) (_ Built, err error) {
+func Build(ctx context.Context, repo, name string, out io.Writer) (Built, error) {
 	i := slices.IndexFunc(platformProjects, func(p project) bool { return p.name == name })
 	if i < 0 {
 		return Built{}, fmt.Errorf("building %s: there is no rehearsal/mirror/build/%s that says how", name, name)

@@ -4,43 +4,16 @@ import (
 	"archive/tar"
 	"errors"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"eco2/rehearsal/mirror/server"
+	"eco2/rehearsal/mirror/mirrortest"
 )
-
-// asked tells a mirror which registry a request was meant for, as containerd does.
-type asked string
-
-func (a asked) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	query := r.URL.Query()
-	query.Set("ns", string(a))
-	r.URL.RawQuery = query.Encode()
-	return http.DefaultTransport.RoundTrip(r)
-}
-
-// pull gets registry/repository:tag from a mirror over plain HTTP.
-func pull(t *testing.T, m Mirror, image string) (v1.Image, error) {
-	s := httptest.NewServer(server.Handler(m.Dir))
-	t.Cleanup(s.Close)
-	registry, rest, _ := strings.Cut(image, "/")
-	reference, err := name.NewTag(strings.TrimPrefix(s.URL, "http://")+"/"+rest, name.Insecure)
-	require.NoError(t, err)
-	return remote.Image(reference, remote.WithTransport(asked(registry)))
-}
 
 func program(t *testing.T, content string) string {
 	path := filepath.Join(t.TempDir(), "program")
@@ -59,7 +32,7 @@ func TestImageIsPulledAsItWasDescribed(t *testing.T) {
 	}
 	require.NoError(t, m.AddImage(t.Context(), description, io.Discard))
 
-	image, err := pull(t, m, "quay.example/calico/node:v1")
+	image, err := mirrortest.Pull(t, m.Dir, "quay.example/calico/node:v1")
 	require.NoError(t, err)
 	config, err := image.ConfigFile()
 	require.NoError(t, err)
@@ -83,7 +56,7 @@ func TestImageIsPulledAsItWasDescribed(t *testing.T) {
 	}
 	assert.Equal(t, map[string]string{"usr/local/bin/node": "node", "bin/ctl": "ctl", "bin/alias": "ctl"}, contents)
 
-	_, err = pull(t, m, "docker.example/calico/node:v1")
+	_, err = mirrortest.Pull(t, m.Dir, "docker.example/calico/node:v1")
 	assert.ErrorContains(t, err, "the mirror has no manifest v1 of the image docker.example/calico/node")
 }
 
@@ -94,7 +67,7 @@ func TestSameFilesMakeTheSameImage(t *testing.T) {
 		require.NoError(t, m.AddImage(t.Context(), Image{
 			Name: "quay.example/a/b:v1", Files: map[string]string{"/b": program(t, content), "/a": program(t, "a")},
 		}, io.Discard))
-		image, err := pull(t, m, "quay.example/a/b:v1")
+		image, err := mirrortest.Pull(t, m.Dir, "quay.example/a/b:v1")
 		require.NoError(t, err)
 		d, err := image.Digest()
 		require.NoError(t, err)
@@ -110,7 +83,7 @@ func TestImageTakesThePlaceOfOneWithItsName(t *testing.T) {
 		require.NoError(t, m.AddImage(t.Context(), Image{
 			Name: "docker.io/a/b:v1", Files: map[string]string{"/b": program(t, content)},
 		}, io.Discard))
-		image, err := pull(t, m, "docker.io/a/b:v1")
+		image, err := mirrortest.Pull(t, m.Dir, "docker.io/a/b:v1")
 		require.NoError(t, err)
 		layers, err := image.Layers()
 		require.NoError(t, err)
@@ -128,4 +101,14 @@ func TestImageTakesThePlaceOfOneWithItsName(t *testing.T) {
 func TestImageNeedsAWholeName(t *testing.T) {
 	err := Mirror{Dir: t.TempDir()}.AddImage(t.Context(), Image{Name: "calico/node"}, io.Discard)
 	assert.ErrorContains(t, err, "calico/node")
+}
+
+// A container is too late to find out.
+func TestImageNeedsItsLibraries(t *testing.T) {
+	m := Mirror{Dir: t.TempDir()}
+	add := func(packages ...string) error {
+		return m.AddImage(t.Context(), Image{Name: "a.example/shell:v1", Debian: packages}, io.Discard)
+	}
+	assert.ErrorContains(t, add("dash"), "its Debian packages lack libc.so.6 for /bin/dash")
+	assert.NoError(t, add("dash", "libc6"))
 }

@@ -1,0 +1,116 @@
+// Package argocd gives the mirror what the cluster needs of Argo CD: its own manifest, unchanged, and the
+// images in it. Argo CD is real, built from its Go module; so are the git and gpg that it calls, which are
+// Debian's, and kustomize.
+//
+// What is not as upstream publishes it: Redis is Debian's, an older version than the tag of the image says.
+// There is no Helm, which only an Application whose source is a chart would call, no Git LFS, and no Dex,
+// since the program switches it off. The module carries no user interface, so the server has no pages.
+package argocd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"eco2/rehearsal/mirror"
+)
+
+// What the manifest at Version asks for.
+const (
+	Version    = "v3.2.0"
+	URL        = "https://raw.githubusercontent.com/argoproj/argo-cd/" + Version + "/manifests/install.yaml"
+	Image      = "quay.io/argoproj/argocd:" + Version
+	RedisImage = "public.ecr.aws/docker/library/redis:8.2.2-alpine"
+)
+
+// tools are Debian's packages that Argo CD calls, and a shell for scripts, with the libraries they need.
+var tools = []string{
+	"coreutils", "dash", "git", "gpg", "gpg-agent", "gpgconf", "openssh-client", "tini",
+	"libacl1", "libassuan0", "libattr1", "libbrotli1", "libbsd0", "libbz2-1.0", "libc6", "libcbor0.8",
+	"libcom-err2", "libcurl3-gnutls", "libedit2", "libexpat1", "libffi8", "libfido2-1", "libgcrypt20", "libgmp10",
+	"libgnutls30", "libgpg-error0", "libgssapi-krb5-2", "libhogweed6", "libidn2-0", "libk5crypto3", "libkeyutils1",
+	"libkrb5-3", "libkrb5support0", "libldap-2.5-0", "libmd0", "libnettle8", "libnghttp2-14", "libnpth0",
+	"libp11-kit0", "libpcre2-8-0", "libpsl5", "libreadline8", "librtmp1", "libsasl2-2", "libselinux1",
+	"libsqlite3-0", "libssh2-1", "libssl3", "libtasn1-6", "libtinfo6", "libudev1", "libunistring2", "libzstd1",
+	"zlib1g",
+}
+
+// redis are Debian's packages of Redis, with the libraries they need.
+var redis = []string{
+	"redis-server", "redis-tools",
+	"libatomic1", "libc6", "libcap2", "libgcc-s1", "libgcrypt20", "libgpg-error0", "libjemalloc2", "liblz4-1",
+	"liblzf1", "liblzma5", "libssl3", "libstdc++6", "libsystemd0", "libzstd1",
+}
+
+// names are those by which the binary knows what to be.
+var names = []string{
+	"argocd-server", "argocd-repo-server", "argocd-application-controller", "argocd-applicationset-controller",
+	"argocd-notifications", "argocd-cmp-server", "argocd-commit-server", "argocd-dex", "argocd-k8s-auth",
+}
+
+// Add builds what is missing and serves the manifest and its images. repo is the project's checkout,
+// authorities the certificates, in PEM form, by which Git repositories are known, and progress goes to out.
+func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.Writer) error {
+	argocd, err := mirror.Build(ctx, repo, "argocd", out)
+	if err != nil {
+		return err
+	}
+	if argocd.Version != Version {
+		return fmt.Errorf("adding Argo CD to the mirror: rehearsal/mirror/build/argocd pins %s and the rehearsal is made for %s", argocd.Version, Version)
+	}
+	kustomize, err := mirror.Build(ctx, repo, "kustomize", out)
+	if err != nil {
+		return err
+	}
+	source, err := argocd.Source(ctx)
+	if err != nil {
+		return err
+	}
+	for _, image := range images(argocd.Binary("argocd"), kustomize.Binary("kustomize"), source, authorities) {
+		if err := m.AddImage(ctx, image, out); err != nil {
+			return err
+		}
+	}
+	manifest, err := os.ReadFile(filepath.Join(source, "manifests", "install.yaml"))
+	if err != nil {
+		return fmt.Errorf("reading Argo CD's manifest: %w", err)
+	}
+	return m.AddFile(URL, manifest)
+}
+
+// images are made of two binaries, scripts in Argo CD's source, and Debian's packages.
+func images(argocd, kustomize, source, authorities string) []mirror.Image {
+	links := map[string]string{}
+	for _, name := range names {
+		links["/usr/local/bin/"+name] = "argocd"
+	}
+	return []mirror.Image{
+		{
+			Name: Image,
+			Files: map[string]string{
+				"/usr/local/bin/argocd":                argocd,
+				"/usr/local/bin/kustomize":             kustomize,
+				"/usr/local/bin/entrypoint.sh":         filepath.Join(source, "entrypoint.sh"),
+				"/usr/local/bin/gpg-wrapper.sh":        filepath.Join(source, "hack", "gpg-wrapper.sh"),
+				"/usr/local/bin/git-verify-wrapper.sh": filepath.Join(source, "hack", "git-verify-wrapper.sh"),
+			},
+			Links: links,
+			Texts: map[string]string{
+				"/etc/passwd":                        "root:x:0:0::/root:/bin/sh\nargocd:x:999:999::/home/argocd:/bin/sh\n",
+				"/etc/group":                         "root:x:0:\nargocd:x:999:\n",
+				"/etc/ssl/certs/ca-certificates.crt": authorities,
+			},
+			Debian:     tools,
+			Entrypoint: []string{"/usr/bin/tini", "--"},
+			User:       "999",
+			Env:        []string{"USER=argocd"},
+		},
+		{
+			// The manifest gives arguments only, as to upstream's image, whose entrypoint is a script that puts
+			// the command before them.
+			Name: RedisImage, Debian: redis, Entrypoint: []string{"/usr/bin/redis-server"}, User: "999",
+		},
+	}
+}

@@ -1,0 +1,202 @@
+package argocd_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"eco2/rehearsal/argocd"
+	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/mirror/mirrortest"
+)
+
+const (
+	repo = "../.."
+	// kustomization is the product's own.
+	kustomization = repo + "/cluster/manifests/argocd/kustomization.yaml"
+)
+
+// add makes a mirror with Argo CD alone in it.
+func add(t *testing.T, authorities string) mirror.Mirror {
+	t.Helper()
+	m := mirror.Mirror{Dir: t.TempDir()}
+	require.NoError(t, argocd.Add(t.Context(), m, repo, authorities, os.Stderr))
+	return m
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return data
+}
+
+// workload is a Deployment or a StatefulSet, as far as the tests look at it.
+type workload struct {
+	Kind     string
+	Metadata struct{ Name string }
+	Spec     struct {
+		Replicas *int
+		Template struct{ Spec corev1.PodSpec }
+	}
+}
+
+func (w workload) containers() []corev1.Container {
+	return append(w.Spec.Template.Spec.InitContainers, w.Spec.Template.Spec.Containers...)
+}
+
+func workloads(t *testing.T, manifest []byte) map[string]workload {
+	t.Helper()
+	found := map[string]workload{}
+	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096)
+	for {
+		var w workload
+		err := decoder.Decode(&w)
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		require.NoError(t, err)
+		if w.Kind == "Deployment" || w.Kind == "StatefulSet" {
+			found[w.Metadata.Name] = w
+		}
+	}
+}
+
+// patched is a manifest as the product applies it.
+func patched(t *testing.T, manifest []byte) []byte {
+	t.Helper()
+	files := filesys.MakeFsInMemory()
+	require.NoError(t, files.WriteFile("kustomization.yaml", read(t, kustomization)))
+	require.NoError(t, files.WriteFile("install.yaml", manifest))
+	result, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, ".")
+	require.NoError(t, err)
+	text, err := result.AsYaml()
+	require.NoError(t, err)
+	return text
+}
+
+func TestTheMirror(t *testing.T) {
+	m := add(t, "")
+	manifest := read(t, filepath.Join(m.Dir, "files", strings.TrimPrefix(argocd.URL, "https://")))
+
+	t.Run("has the images of what runs, and no others; what starts is upstream's", func(t *testing.T) {
+		upstream, ours := workloads(t, manifest), workloads(t, patched(t, manifest))
+		require.Len(t, ours, len(upstream))
+		wanted := map[string]bool{}
+		for name, w := range ours {
+			runs := w.Spec.Replicas == nil || *w.Spec.Replicas == 1
+			assert.Equal(t, name != "argocd-dex-server", runs, name)
+			for i, container := range w.containers() {
+				assert.Equal(t, upstream[name].containers()[i], container, "%s: its pods are patched, its containers are not", name)
+				if runs {
+					wanted[container.Image] = true
+				}
+			}
+		}
+		assert.Equal(t, map[string]bool{argocd.Image: true, argocd.RedisImage: true}, wanted)
+		for image := range wanted {
+			_, err := mirrortest.Pull(t, m.Dir, image)
+			assert.NoError(t, err)
+		}
+	})
+
+	t.Run("has the very manifest that the program pins", func(t *testing.T) {
+		versions := string(read(t, repo+"/config/versions.go"))
+		_, pin, known := strings.Cut(versions, `"`+argocd.URL+`"`)
+		require.True(t, known)
+		sum := sha256.Sum256(manifest)
+		assert.Regexp(t, `^,\s+SHA256:\s+"`+hex.EncodeToString(sum[:])+`"`, pin)
+		assert.Contains(t, string(read(t, repo+"/rehearsal/Pulumi.local.yaml")), "argocd: "+argocd.Version)
+	})
+}
+
+// unpacked is the root directory of an image's container, whose commands run as the image's user.
+type unpacked struct {
+	t   *testing.T
+	dir string
+}
+
+func unpack(t *testing.T, m mirror.Mirror, name string) unpacked {
+	t.Helper()
+	image, err := mirrortest.Pull(t, m.Dir, name)
+	require.NoError(t, err)
+	config, err := image.ConfigFile()
+	require.NoError(t, err)
+	require.Equal(t, "999", config.Config.User, "a number, or Kubernetes could not tell that it is not root")
+	u := unpacked{t: t, dir: mirrortest.Unpack(t, image)}
+	// What the container runtime, and the manifest's volumes, add.
+	require.NoError(t, os.Chmod(u.dir, 0o755))
+	for _, dir := range []string{"dev", "tmp", "app/config/gpg/keys"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(u.dir, dir), 0o755))
+		require.NoError(t, os.Chown(filepath.Join(u.dir, dir), 999, 999))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(u.dir, "dev", "null"), nil, 0o644))
+	require.NoError(t, os.Chown(filepath.Join(u.dir, "dev", "null"), 999, 999))
+	return u
+}
+
+func (u unpacked) run(args ...string) string {
+	u.t.Helper()
+	cmd := exec.CommandContext(u.t.Context(), args[0], args[1:]...)
+	cmd.Dir = "/tmp"
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "GNUPGHOME=/app/config/gpg/keys"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: u.dir, Credential: &syscall.Credential{Uid: 999, Gid: 999}}
+	out, err := cmd.CombinedOutput()
+	require.NoError(u.t, err, "%s\n%s", strings.Join(args, " "), out)
+	return string(out)
+}
+
+func TestTheImagesRun(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("entering an image's files needs root; `make test` as root runs this")
+	}
+	git := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The simplest server of a repository: its list of branches.
+		switch r.URL.Path {
+		case "/workloads.git/info/refs":
+			_, _ = io.WriteString(w, strings.Repeat("a", 40)+"\trefs/heads/main\n")
+		case "/workloads.git/HEAD":
+			_, _ = io.WriteString(w, "ref: refs/heads/main\n")
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(git.Close)
+	authorities := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: git.Certificate().Raw})
+	m := add(t, string(authorities))
+
+	t.Run("argocd", func(t *testing.T) {
+		u := unpack(t, m, argocd.Image)
+		assert.Contains(t, u.run("/usr/local/bin/argocd", "version", "--client"), argocd.Version)
+		for _, command := range []string{"argocd-server", "argocd-repo-server", "argocd-application-controller"} {
+			assert.Contains(t, u.run("/usr/bin/tini", "--", "/usr/local/bin/"+command, "--help"), "\n  "+command+" [flags]")
+		}
+		assert.Contains(t, u.run("/usr/bin/tini", "--", "/bin/sh", "-c", "kustomize version && ssh -V"), "OpenSSH_9")
+		assert.Contains(t, u.run("/usr/bin/git", "ls-remote", git.URL+"/workloads.git"), "refs/heads/main")
+		require.NoError(t, os.WriteFile(filepath.Join(u.dir, "tmp", "recipe"), []byte(
+			"%no-protection\nKey-Type: default\nName-Real: Anon Ymous\nExpire-Date: 6m\n%commit\n"), 0o644))
+		u.run("/usr/bin/gpg", "--no-permission-warning", "--batch", "--gen-key", "/tmp/recipe")
+		assert.Contains(t, u.run("/usr/local/bin/gpg-wrapper.sh", "--list-keys"), "Anon Ymous")
+	})
+	t.Run("redis", func(t *testing.T) {
+		assert.Contains(t, unpack(t, m, argocd.RedisImage).run("/usr/bin/redis-server", "--version"), "Redis server")
+	})
+}
