@@ -110,7 +110,9 @@ type Parameter struct {
 type Certificate struct {
 	ARN    string `json:"arn"`
 	Domain string `json:"domainName"`
-	Status string `json:"status"` // "ISSUED", or "PENDING_VALIDATION"
+	// Names are all that it is good for, the domain among them.
+	Names  []string `json:"subjectAlternativeNames"`
+	Status string   `json:"status"` // "ISSUED", or "PENDING_VALIDATION"
 }
 
 func all[T any](a *Account, kind string) (list []T, err error) {
@@ -229,7 +231,7 @@ func holder(t *store.Tx, ip netip.Addr) (id string, err error) {
 	}
 	err = store.Each(t, "vpc", func(vpcID string, _ VPC) error {
 		var owner address
-		ok, err := t.Get(privateIndex, vpcID+" "+ip.String(), &owner)
+		ok, err := t.Get(privateIndex, privateKey(vpcID, ip), &owner)
 		switch {
 		case err != nil || !ok:
 			return err
@@ -262,7 +264,7 @@ func (a *Account) Rules(groupID string) (rules []Rule, err error) {
 }
 
 // AllowsInbound says whether an instance's groups admit TCP connections from a source to a port. A rule that
-// refers to a group admits the private addresses of the group's instances, as in AWS.
+// refers to a group admits the private addresses of the group's instances and load balancers, as in AWS.
 func (a *Account) AllowsInbound(instanceID string, port int, source netip.Addr) (bool, error) {
 	return a.allows(Ingress, instanceID, port, source)
 }
@@ -273,30 +275,39 @@ func (a *Account) AllowsOutbound(instanceID string, port int, destination netip.
 }
 
 func (a *Account) allows(d Direction, instanceID string, port int, peer netip.Addr) (allowed bool, err error) {
-	peer = peer.Unmap()
 	err = a.store.View(func(t *store.Tx) error {
-		var inst, other Instance
+		var inst Instance
 		if ok, err := t.Get("instance", instanceID, &inst); err != nil {
 			return err
 		} else if !ok {
 			return refuse(absent["instance"][0], absent["instance"][1], instanceID)
 		}
-		var owner address
-		if ok, err := t.Get(privateIndex, inst.VPCID+" "+peer.String(), &owner); err != nil {
-			return err
-		} else if ok {
-			if _, err := t.Get("instance", owner.Instance, &other); err != nil {
-				return err
-			}
-		}
-		rules, err := tx{Tx: t}.rules(d)
-		allowed = slices.ContainsFunc(rules, func(r Rule) bool {
-			return slices.Contains(inst.SecurityGroupIDs, r.GroupID) && (r.Allows(port, peer) ||
-				r.ReferencedGroupID != "" && r.allowsTCP(port) && slices.Contains(other.SecurityGroupIDs, r.ReferencedGroupID))
-		})
+		allowed, err = tx{Tx: t}.allow(d, inst.VPCID, inst.SecurityGroupIDs, port, peer.Unmap())
 		return err
 	})
 	return allowed, err
+}
+
+// AllowsInterface says the same of a load balancer's interface, in one direction.
+func (a *Account) AllowsInterface(d Direction, i Interface, port int, peer netip.Addr) (allowed bool, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		allowed, err = tx{Tx: t}.allow(d, i.VPCID, i.SecurityGroupIDs, port, peer.Unmap())
+		return err
+	})
+	return allowed, err
+}
+
+// allow judges TCP to a port by the rules of some groups.
+func (t tx) allow(d Direction, vpcID string, groups []string, port int, peer netip.Addr) (bool, error) {
+	theirs, err := t.groupsAt(vpcID, peer)
+	if err != nil {
+		return false, err
+	}
+	rules, err := t.rules(d)
+	return slices.ContainsFunc(rules, func(r Rule) bool {
+		return slices.Contains(groups, r.GroupID) && (r.Allows(port, peer) ||
+			r.ReferencedGroupID != "" && r.allowsTCP(port) && slices.Contains(theirs, r.ReferencedGroupID))
+	}), err
 }
 
 // Made lists the ids of what was made under a URN: what people find by tags and names when the engine that asked

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
@@ -23,6 +24,8 @@ type address struct {
 	VPC, Instance string
 	// Allocation is the elastic address's id; addresses that come with an instance have none.
 	Allocation string
+	// Interface is a load balancer's, which has no instance.
+	Interface string
 }
 
 // publicPools are what RFC 5737 and RFC 2544 set aside: the model's public addresses can be mistaken for
@@ -72,35 +75,75 @@ func (t tx) takePublic(owner address) (string, error) {
 // reservedAddresses are those that AWS keeps at the start of each subnet: network, router, DNS, future use.
 const reservedAddresses = 4
 
-// takePrivate gives out an address of a subnet: the one that is wanted, or the lowest that is free.
-func (t tx) takePrivate(sub object, wanted string, owner address) (string, error) {
-	cidr := netip.MustParsePrefix(sub.text("cidrBlock"))
+// firstPrivate is the first of a subnet's addresses that AWS gives out.
+func firstPrivate(cidr netip.Prefix) netip.Addr {
 	first := cidr.Addr()
 	for range reservedAddresses {
 		first = first.Next()
 	}
-	key := func(ip netip.Addr) string { return owner.VPC + " " + ip.String() }
-	var taken address
+	return first
+}
+
+// takePrivate gives out an address of a subnet: the one that is wanted, or the lowest that is free.
+func (t tx) takePrivate(sub object, wanted string, owner address) (string, error) {
+	cidr := netip.MustParsePrefix(sub.text("cidrBlock"))
+	first := firstPrivate(cidr)
 	if wanted != "" {
 		ip, err := netip.ParseAddr(wanted)
 		if err != nil || !cidr.Contains(ip) || ip.Less(first) || !cidr.Contains(ip.Next()) {
 			return "", refuse("InvalidParameterValue", "Address %s does not fall within the subnet's address range", wanted)
 		}
-		if ok, err := t.Get(privateIndex, key(ip), &taken); err != nil {
+		if free, err := t.free(owner.VPC, ip); err != nil {
 			return "", err
-		} else if ok {
+		} else if !free {
 			return "", refuse("InvalidIPAddress.InUse", "Address %s is in use.", wanted)
 		}
-		return wanted, t.Put(privateIndex, key(ip), owner)
+		return wanted, t.Put(privateIndex, privateKey(owner.VPC, ip), owner)
 	}
 	for ip := first; cidr.Contains(ip.Next()); ip = ip.Next() { // the last one is the broadcast address
-		if ok, err := t.Get(privateIndex, key(ip), &taken); err != nil {
+		if free, err := t.free(owner.VPC, ip); err != nil {
 			return "", err
-		} else if !ok {
-			return ip.String(), t.Put(privateIndex, key(ip), owner)
+		} else if free {
+			return ip.String(), t.Put(privateIndex, privateKey(owner.VPC, ip), owner)
 		}
 	}
 	return "", refuse("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet '%s' to satisfy the requested number of instances.", sub.id())
+}
+
+// takeLast gives out the highest free address of a subnet. Load balancers have these, so that instances have the
+// same addresses with and without them.
+func (t tx) takeLast(sub object, owner address) (string, error) {
+	cidr := netip.MustParsePrefix(sub.text("cidrBlock"))
+	for ip := broadcast(cidr).Prev(); !ip.Less(firstPrivate(cidr)); ip = ip.Prev() {
+		if free, err := t.free(owner.VPC, ip); err != nil {
+			return "", err
+		} else if free {
+			return ip.String(), t.Put(privateIndex, privateKey(owner.VPC, ip), owner)
+		}
+	}
+	return "", refuse("InvalidSubnet", "Not enough IP space available in %s.", sub.id())
+}
+
+func privateKey(vpcID string, ip netip.Addr) string { return vpcID + " " + ip.String() }
+
+// free says whether nobody has a private address. A load balancer's that AWS has released by now is forgotten.
+func (t tx) free(vpcID string, ip netip.Addr) (bool, error) {
+	var owner address
+	if ok, err := t.Get(privateIndex, privateKey(vpcID, ip), &owner); err != nil || !ok {
+		return !ok, err
+	}
+	eni, err := t.get(interfaceKind, owner.Interface)
+	if err != nil || !eni.released() {
+		return false, err
+	}
+	return true, t.dropInterface(eni)
+}
+
+// broadcast is the last address of an IPv4 network.
+func broadcast(cidr netip.Prefix) netip.Addr {
+	last := cidr.Masked().Addr().As4()
+	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|1<<(32-cidr.Bits())-1)
+	return netip.AddrFrom4(last)
 }
 
 // publicName is the DNS name that AWS gives to a public address, if the VPC has such names.

@@ -36,11 +36,7 @@ func (a *Account) LoadBalancers() ([]LoadBalancer, error) {
 func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 	return a.store.Update(func(t *store.Tx) error {
 		for _, subnet := range b.SubnetIDs {
-			eni := object{
-				"id": b.interfaceID(subnet), "vpcId": b.VPCID, "subnetId": subnet, "groups": b.SecurityGroupIDs,
-				"loadBalancer": b.ARN, "_name": "ELB app/" + b.Name,
-			}
-			if err := t.Put(interfaceKind, eni.id(), eni); err != nil {
+			if err := (tx{Tx: t}).putInterface(b, subnet); err != nil {
 				return err
 			}
 		}
@@ -55,10 +51,6 @@ func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 		}
 		return t.Put(LoadBalancerKind, b.ARN, b)
 	})
-}
-
-func (b LoadBalancer) interfaceID(subnet string) string {
-	return "eni-" + b.Name + "-" + subnet
 }
 
 // DeleteLoadBalancer removes one and its target groups; it need not exist. Its interfaces are AWS's own, which
@@ -91,20 +83,20 @@ func (o object) released() bool {
 
 // leftInterfaces describes the interfaces that a deleted load balancer still has.
 func (t tx) leftInterfaces(matches func(object) bool) (left []string, err error) {
-	var gone []string
+	var gone []object
 	err = store.Each(t.Tx, interfaceKind, func(id string, o object) error {
 		switch {
 		case o.text("_released") == "":
 		case o.released():
-			gone = append(gone, id)
+			gone = append(gone, o)
 		case matches(o):
 			left = append(left, fmt.Sprintf("network interface %s (%s)", id, o.text("_name")))
 		}
 		return nil
 	})
-	for _, id := range gone {
+	for _, o := range gone {
 		if err == nil {
-			err = t.Delete(interfaceKind, id)
+			err = t.dropInterface(o)
 		}
 	}
 	return left, err
