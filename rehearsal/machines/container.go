@@ -74,7 +74,7 @@ func (d *Driver) run(ctx context.Context, m machine, box container.Summary) (id 
 		}
 	}
 	// The machine reads its firewall when it starts.
-	if err := errors.Join(files.write("firewall.nft", m.firewall), files.write("launch", m.launch())); err != nil {
+	if err := errors.Join(files.write(firewallFile, m.firewall), files.write(inForce, m.firewall), files.write("launch", m.launch())); err != nil {
 		return "", err
 	}
 	if err := d.docker.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
@@ -164,27 +164,28 @@ func (d *Driver) remove(ctx context.Context, box container.Summary) error {
 	return nil
 }
 
-// reload gives a running machine a changed firewall. The file takes its name when it is in force, so that a run
-// that is killed in between does it again.
+// reload gives a running machine a changed firewall. What is in force is noted afterwards, so that a run that is
+// killed in between does it again.
 func (d *Driver) reload(ctx context.Context, box string, files files, ruleset string) error {
-	if files.holds("firewall.nft", ruleset) {
+	if files.holds(inForce, ruleset) {
 		return nil
 	}
 	// While it boots it reads the old one.
 	if err := d.booted(ctx, box); err != nil {
 		return err
 	}
-	if err := files.write("firewall.next", ruleset); err != nil {
+	if err := files.write(firewallFile, ruleset); err != nil {
 		return err
 	}
-	output, exit, err := d.exec(ctx, box, "nft", "--file", "/etc/rehearsal/firewall.next")
+	// It does this by itself too; here is waited for it.
+	output, exit, err := d.exec(ctx, box, "nft", "--file", "/etc/rehearsal/"+firewallFile)
 	if err == nil && exit != 0 {
 		err = fmt.Errorf("nft ended with exit code %d%s", exit, indented(output))
 	}
 	if err != nil {
 		return fmt.Errorf("changing its firewall: %w", err)
 	}
-	return os.Rename(files.path("firewall.next"), files.path("firewall.nft"))
+	return files.write(inForce, ruleset)
 }
 
 // booted waits until a machine is up, whatever became of single units.
@@ -252,9 +253,18 @@ func (d *Driver) exec(ctx context.Context, box string, args ...string) (output s
 // files are what a machine is told of itself: a directory of the state directory, which it sees at /etc/rehearsal.
 type files struct{ dir string }
 
-func (d *Driver) files(id string) files { return files{filepath.Join(d.stateDir, directory, id)} }
+func (d *Driver) files(id string) files { return filesOf(d.stateDir, id) }
+
+func filesOf(stateDir, id string) files { return files{filepath.Join(stateDir, directory, id)} }
 
 func (f files) path(name string) string { return filepath.Join(f.dir, name) }
+
+const (
+	// firewallFile is the ruleset that the machine loads when it boots, and whenever it changes.
+	firewallFile = "firewall.nft"
+	// inForce is the ruleset that a driver last saw loaded.
+	inForce = "firewall.in-force"
+)
 
 // write writes a file whole or not at all.
 func (f files) write(name, text string) error {

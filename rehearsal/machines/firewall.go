@@ -1,8 +1,11 @@
 package machines
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,8 +15,8 @@ import (
 )
 
 // firewall is the nftables ruleset by which a machine enforces its security groups, the same text for the same
-// rules. The members are the private addresses of each group's instances, for rules that refer to groups, and
-// the resolver is the VPC's own.
+// rules. The members are the private addresses of each group's instances and load balancers, for rules that refer
+// to groups, and the resolver is the VPC's own.
 //
 // A group judges what passes the instance's network card, so both chains look at eth0 alone. Inwards that is
 // after conntrack and before kube-proxy translates: a NodePort is judged by its own port. Outwards it is after
@@ -57,6 +60,31 @@ func firewall(rules []aws.Rule, members map[string][]netip.Addr, resolver netip.
 	line("\t}")
 	line("}")
 	return text.String()
+}
+
+// UpdateFirewalls gives the machines of a state directory the rulesets that the account now says. The machines load
+// them by themselves, a moment later. It needs no Docker: it is for changes that no program makes, so that no Driver
+// hears of them, as when a load balancer comes or goes.
+func UpdateFirewalls(ctx context.Context, stateDir string) error {
+	unlock, err := lock(ctx, filepath.Join(stateDir, directory+".lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	w, err := read(aws.Open(stateDir))
+	if err != nil {
+		return err
+	}
+	for _, m := range w.machines {
+		f := filesOf(stateDir, m.ID)
+		if _, err := os.Stat(f.path(firewallFile)); err != nil || f.holds(firewallFile, m.firewall) {
+			continue // what a Driver has still to make gets its first ruleset from that
+		}
+		if err := f.write(firewallFile, m.firewall); err != nil {
+			return fmt.Errorf("changing the firewall of machine %s (%s): %w", m.title(), m.ID, err)
+		}
+	}
+	return nil
 }
 
 // referenced are the groups that rules name, in order.

@@ -6,11 +6,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/plugin"
 )
 
 func TestFirewall(t *testing.T) {
@@ -61,4 +64,46 @@ func TestFirewall(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestALoadBalancersInterfacesAreMembersOfItsGroups(t *testing.T) {
+	state := t.TempDir()
+	provider, err := aws.New(state, nil)
+	require.NoError(t, err)
+	require.NoError(t, provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": "eu-central-1"})))
+	create := func(typ string, in props) string {
+		id, _, err := provider.Kinds(typ).Create(t.Context(), &plugin.Request{Type: typ, Inputs: resource.NewPropertyMapFromMap(in)})
+		require.NoError(t, err)
+		return id
+	}
+	vpc := create("aws:ec2/vpc:Vpc", props{"cidrBlock": "10.0.0.0/16"})
+	subnet := create("aws:ec2/subnet:Subnet", props{"vpcId": vpc, "cidrBlock": "10.0.0.0/20", "availabilityZone": "eu-central-1a"})
+	group := create("aws:ec2/securityGroup:SecurityGroup", props{"vpcId": vpc, "name": "cluster"})
+	create(ingressType, props{"securityGroupId": group, "ipProtocol": "-1", "referencedSecurityGroupId": group})
+	machine := props{"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In("eu-central-1"), "instanceType": "t3.small", "subnetId": subnet,
+		"vpcSecurityGroupIds": []any{group}}
+	running, unmade := create(instanceType, machine), create(instanceType, machine)
+
+	account := aws.Open(state)
+	f := filesOf(state, running)
+	require.NoError(t, f.write(firewallFile, "what a driver wrote"))
+	follow := func() string {
+		require.NoError(t, UpdateFirewalls(t.Context(), state))
+		ruleset, err := os.ReadFile(f.path(firewallFile))
+		require.NoError(t, err)
+		return string(ruleset)
+	}
+	assert.Contains(t, follow(), "elements = { 10.0.0.4, 10.0.0.5 }")
+	balancer := aws.LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: vpc, SubnetIDs: []string{subnet}, SecurityGroupIDs: []string{group}}
+	require.NoError(t, account.PutLoadBalancer(balancer))
+	assert.Contains(t, follow(), "elements = { 10.0.0.4, 10.0.0.5, 10.0.15.254 }")
+	balancer.SecurityGroupIDs = []string{"sg-0b"}
+	require.NoError(t, account.PutLoadBalancer(balancer))
+	assert.NotContains(t, follow(), "10.0.15.254", "a member of another group")
+	balancer.SecurityGroupIDs = []string{group}
+	require.NoError(t, account.PutLoadBalancer(balancer))
+	assert.Contains(t, follow(), "10.0.15.254")
+	require.NoError(t, account.DeleteLoadBalancer(balancer.ARN, time.Now().Add(time.Hour)))
+	assert.NotContains(t, follow(), "10.0.15.254")
+	assert.NoDirExists(t, filesOf(state, unmade).dir, "a driver has still to make it")
 }

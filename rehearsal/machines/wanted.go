@@ -92,6 +92,15 @@ func read(account *aws.Account) (w wanted, err error) {
 			members[group] = append(members[group], address)
 		}
 	}
+	interfaces, err := account.Interfaces()
+	if err != nil {
+		return w, fmt.Errorf("listing the load balancers' interfaces: %w", err)
+	}
+	for _, i := range interfaces {
+		for _, group := range i.SecurityGroupIDs {
+			members[group] = append(members[group], i.PrivateIP)
+		}
+	}
 	rules := map[string][]aws.Rule{}
 	for group := range members {
 		if rules[group], err = account.Rules(group); err != nil {
