@@ -142,7 +142,7 @@ func (t tx) free(vpcID string, ip netip.Addr) (bool, error) {
 // broadcast is the last address of an IPv4 network.
 func broadcast(cidr netip.Prefix) netip.Addr {
 	last := cidr.Masked().Addr().As4()
-	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|1<<(32-cidr.Bits())-1)
+	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|(1<<(32-cidr.Bits())-1))
 	return netip.AddrFrom4(last)
 }
 

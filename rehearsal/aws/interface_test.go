@@ -102,3 +102,9 @@ func TestALoadBalancerNeedsRoomInItsSubnet(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, list, 11, "what was refused is not there")
 }
+
+func TestBroadcast(t *testing.T) {
+	for network, last := range map[string]string{"10.0.0.0/20": "10.0.15.255", "10.0.16.0/20": "10.0.31.255", "192.0.2.16/28": "192.0.2.31"} {
+		assert.Equal(t, last, broadcast(netip.MustParsePrefix(network)).String())
+	}
+}

@@ -1,0 +1,469 @@
+package balancer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/authority"
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/plugin"
+)
+
+// The VPC of these tests is in this host's loopback network, so that its addresses are there without root.
+const (
+	cidr     = "127.77.0.0/16"
+	operator = "127.0.0.9"
+	domain   = "eco2.example"
+	host     = "argocd." + domain
+	web      = "https://" + host + ":8443"
+	nodePort = 30081
+)
+
+type props = map[string]any
+
+// world is an account with a VPC, two machines and a load balancer in front of them.
+type world struct {
+	*testing.T
+	provider                            plugin.Provider
+	account                             *aws.Account
+	authority                           *authority.Authority
+	vpc                                 *VPC
+	group, certificate, ingress, egress string
+	instances                           []string
+	balancer                            aws.LoadBalancer
+
+	joined   int
+	held     map[netip.Addr]bool
+	log      bytes.Buffer
+	logMutex sync.Mutex
+}
+
+func newWorld(t *testing.T) *world {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	w := &world{T: t, held: map[netip.Addr]bool{}}
+	state := t.TempDir()
+	var err error
+	w.authority, err = authority.Open()
+	require.NoError(t, err)
+	w.provider, err = aws.New(state, nil)
+	require.NoError(t, err)
+	require.NoError(t, w.provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": "ap-northeast-2"})))
+	w.account = aws.Open(state)
+
+	vpc, _ := w.create("aws:ec2/vpc:Vpc", props{"cidrBlock": cidr})
+	var subnets []string
+	for _, s := range [][2]string{{"127.77.0.0/20", "ap-northeast-2a"}, {"127.77.16.0/20", "ap-northeast-2b"}} {
+		subnet, _ := w.create("aws:ec2/subnet:Subnet", props{"vpcId": vpc, "cidrBlock": s[0], "availabilityZone": s[1]})
+		subnets = append(subnets, subnet)
+	}
+	w.group, _ = w.create("aws:ec2/securityGroup:SecurityGroup", props{"vpcId": vpc, "name": "cluster"})
+	w.ingress, _ = w.create("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", props{
+		"securityGroupId": w.group, "ipProtocol": "tcp", "fromPort": 8080, "toPort": 8443, "cidrIpv4": operator + "/32"})
+	w.egress, _ = w.create("aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule", props{
+		"securityGroupId": w.group, "ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"})
+	for range 2 {
+		id, _ := w.create("aws:ec2/instance:Instance", props{"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In("ap-northeast-2"),
+			"instanceType": "t3.small", "subnetId": subnets[0], "vpcSecurityGroupIds": []any{w.group}})
+		w.instances = append(w.instances, id)
+	}
+	w.balancer = aws.LoadBalancer{
+		ARN: "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:loadbalancer/app/k8s-eco2/0a", Name: "k8s-eco2",
+		DNSName: "k8s-eco2.ap-northeast-2.elb.amazonaws.com", VPCID: vpc, SubnetIDs: subnets, SecurityGroupIDs: []string{w.group},
+		Listeners: []aws.Listener{
+			{Port: 8080, Protocol: "HTTP", RedirectPort: 8443},
+			{Port: 8443, Protocol: "HTTPS", Rules: []aws.ForwardRule{{Host: host, Path: "/*", TargetGroup: "argocd"}}},
+		},
+		TargetGroups: []aws.TargetGroup{{Name: "argocd", Protocol: "HTTP", NodePort: nodePort, HealthCheckPath: "/healthz",
+			HealthCheckCodes: "200", InstanceIDs: w.instances}},
+	}
+	require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: host, Type: "A",
+		Aliases: []aws.Alias{{Name: "dualstack." + w.balancer.DNSName + "."}}}))
+	w.vpc = &VPC{
+		Account: w.account, ID: vpc, Issue: w.authority.Issue,
+		Take:    func(a netip.Addr) error { w.held[a] = true; return nil },
+		Release: func(a netip.Addr) error { delete(w.held, a); return nil },
+		Joined:  func(context.Context) error { w.joined++; return nil },
+		Log:     log.New(w, "", 0),
+	}
+	t.Cleanup(w.vpc.close)
+	return w
+}
+
+// Write implements io.Writer for the log, which several goroutines write.
+func (w *world) Write(line []byte) (int, error) {
+	w.logMutex.Lock()
+	defer w.logMutex.Unlock()
+	return w.log.Write(line)
+}
+
+func (w *world) said() string {
+	w.logMutex.Lock()
+	defer w.logMutex.Unlock()
+	return w.log.String()
+}
+
+func (w *world) create(typ string, in props) (id string, out resource.PropertyMap) {
+	w.Helper()
+	id, out, err := w.provider.Kinds(typ).Create(w.Context(), &plugin.Request{Type: typ, Inputs: resource.NewPropertyMapFromMap(in)})
+	require.NoError(w, err)
+	return id, out
+}
+
+func (w *world) delete(typ, id string) {
+	w.Helper()
+	kind := w.provider.Kinds(typ)
+	request := &plugin.Request{Type: typ, ID: id}
+	_, state, err := kind.Read(w.Context(), request)
+	require.NoError(w, err)
+	request.State = state
+	require.NoError(w, kind.Delete(w.Context(), request))
+}
+
+// request asks ACM for a certificate of the domain and its wildcard.
+func (w *world) request() (validation resource.PropertyMap) {
+	w.Helper()
+	id, out := w.create("aws:acm/certificate:Certificate", props{"domainName": domain, "validationMethod": "DNS",
+		"subjectAlternativeNames": []any{"*." + domain}})
+	w.certificate, w.balancer.CertificateARNs = id, []string{id}
+	return out["domainValidationOptions"].ArrayValue()[0].ObjectValue()
+}
+
+// validate proves to ACM that the domain is one's own.
+func (w *world) validate(validation resource.PropertyMap) {
+	w.Helper()
+	w.create("aws:route53/record:Record", props{"zoneId": aws.HostedZone, "name": validation["resourceRecordName"].StringValue(),
+		"type": "CNAME", "ttl": 60, "records": []any{validation["resourceRecordValue"].StringValue()}})
+	w.create("aws:acm/certificateValidation:CertificateValidation", props{"certificateArn": w.certificate})
+}
+
+// open puts the load balancer into the account, with a certificate, and has it followed.
+func (w *world) open() {
+	w.Helper()
+	w.validate(w.request())
+	w.put()
+}
+
+func (w *world) put() {
+	w.Helper()
+	require.NoError(w, w.account.PutLoadBalancer(w.balancer))
+	require.NoError(w, w.vpc.follow(w.Context()))
+	w.examine()
+}
+
+func (w *world) examine() { w.vpc.running[w.balancer.ARN].examine(w.Context()) }
+
+func (w *world) client(from string) *http.Client {
+	w.Helper()
+	client, err := Client(w.account, w.authority.PEM(), netip.MustParseAddr(from))
+	require.NoError(w, err)
+	return client
+}
+
+// get asks as the operator.
+func (w *world) get(url string) (response *http.Response, body string) {
+	w.Helper()
+	response, err := w.client(operator).Get(url)
+	require.NoError(w, err)
+	defer func() { _ = response.Body.Close() }() // it is read
+	text, err := io.ReadAll(response.Body)
+	require.NoError(w, err)
+	return response, string(text)
+}
+
+func (w *world) status(url string) int {
+	w.Helper()
+	response, _ := w.get(url)
+	return response.StatusCode
+}
+
+// serve answers at the NodePort of a machine.
+func (w *world) serve(machine int, handler http.HandlerFunc) {
+	w.Helper()
+	list, err := w.account.Instances()
+	require.NoError(w, err)
+	for _, i := range list {
+		if i.ID != w.instances[machine] {
+			continue
+		}
+		listener, err := net.Listen("tcp4", fmt.Sprintf("%s:%d", i.PrivateIP, nodePort))
+		require.NoError(w, err)
+		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}}
+		server.Start()
+		w.Cleanup(server.Close)
+	}
+}
+
+// seen is what a target is told of a request.
+type seen struct {
+	Method, Host, URI, From string
+	Header                  http.Header
+}
+
+func tell(w http.ResponseWriter, r *http.Request) {
+	_ = json.NewEncoder(w).Encode(seen{r.Method, r.Host, r.RequestURI, r.RemoteAddr, r.Header})
+}
+
+func TestItEndsTLSAndSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.serve(0, tell)
+	w.open()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, web+"/api/v1/x%2Fy?a=b;c", strings.NewReader("body"))
+	require.NoError(t, err)
+	request.Header.Set("X-Forwarded-For", "192.0.2.1")
+	request.Header.Set("X-Forwarded-Proto", "gopher")
+	response, err := w.client(operator).Do(request)
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }() // the test is over
+	assert.Equal(t, 2, response.ProtoMajor, "it speaks HTTP/2 to clients")
+	var got seen
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&got))
+	assert.Equal(t, []string{http.MethodPost, host + ":8443", "/api/v1/x%2Fy?a=b;c"}, []string{got.Method, got.Host, got.URI})
+	assert.Equal(t, "192.0.2.1, "+operator, got.Header.Get("X-Forwarded-For"), "whoever claims to be someone else is named after him")
+	assert.Equal(t, "https", got.Header.Get("X-Forwarded-Proto"))
+	assert.Equal(t, "8443", got.Header.Get("X-Forwarded-Port"))
+	assert.Regexp(t, `^127\.77\.(15|31)\.254:`, got.From, "it comes from an address of its own")
+	assert.ElementsMatch(t, []string{domain, "*." + domain}, response.TLS.PeerCertificates[0].DNSNames)
+}
+
+func TestHTTPIsSentToHTTPS(t *testing.T) {
+	w := newWorld(t)
+	w.serve(0, tell)
+	w.open()
+	client := w.client(operator)
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	response, err := client.Get("http://" + host + ":8080/applications?view=tree")
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusMovedPermanently, response.StatusCode)
+	assert.Equal(t, web+"/applications?view=tree", response.Header.Get("Location"))
+	assert.Equal(t, http.StatusOK, w.status("http://"+host+":8080/applications"), "and is answered there")
+}
+
+// A server that does not know that TLS ends before it sends everybody to HTTPS, who is there already.
+func TestAServerThatInsistsOnTLSIsALoop(t *testing.T) {
+	w := newWorld(t)
+	w.serve(0, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://"+r.Host+r.RequestURI, http.StatusTemporaryRedirect)
+	})
+	w.balancer.TargetGroups[0].InstanceIDs = w.instances[:1]
+	w.open()
+	_, err := w.client(operator).Get(web + "/healthz")
+	require.ErrorContains(t, err, "stopped after 10 redirects")
+}
+
+func TestRulesSendRequests(t *testing.T) {
+	w := newWorld(t)
+	w.serve(0, tell)
+	w.balancer.Listeners[1].Rules = []aws.ForwardRule{
+		{Host: host, Path: "/empty", TargetGroup: "empty"},
+		{Host: host, Path: "/api/*", TargetGroup: "argocd"},
+		{Host: "*.shop." + domain, TargetGroup: "argocd"},
+	}
+	w.balancer.TargetGroups = append(w.balancer.TargetGroups, aws.TargetGroup{Name: "empty", Protocol: "HTTP", NodePort: nodePort})
+	w.open()
+	for _, name := range []string{"other." + domain, "a.shop." + domain} {
+		require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: name, Type: "A", Records: []string{w.balancer.DNSName}}))
+	}
+	assert.Equal(t, http.StatusOK, w.status(web+"/api/v1"))
+	assert.Equal(t, http.StatusNotFound, w.status(web+"/"), "no rule is for that path")
+	assert.Equal(t, http.StatusNotFound, w.status("https://other."+domain+":8443/api/v1"), "no rule is for that host")
+	assert.Equal(t, http.StatusServiceUnavailable, w.status(web+"/empty"), "nobody is in that group")
+	response, err := (&http.Client{Transport: &http.Transport{DialContext: w.dialBalancer, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}).
+		Get("https://a.shop." + domain + ":8443/anything") // the certificate's wildcard is for one level
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusOK, response.StatusCode)
+}
+
+func (w *world) dialBalancer(ctx context.Context, network, _ string) (net.Conn, error) {
+	addresses, _, err := Resolve(w.account, host)
+	require.NoError(w, err)
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(operator)}}
+	return dialer.DialContext(ctx, network, net.JoinHostPort(addresses[0].String(), "8443"))
+}
+
+func TestUnhealthyTargetsGetNothing(t *testing.T) {
+	w := newWorld(t)
+	var sick [2]atomic.Bool
+	for i := range sick {
+		w.serve(i, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/healthz" && sick[i].Load() {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+			_, _ = fmt.Fprint(w, i)
+		})
+	}
+	w.open()
+	ask := func() map[string]int {
+		answered := map[string]int{}
+		for range 6 {
+			_, body := w.get(web + "/who")
+			answered[body]++
+		}
+		return answered
+	}
+	assert.Equal(t, map[string]int{"0": 3, "1": 3}, ask(), "healthy targets take turns")
+	sick[0].Store(true)
+	w.examine()
+	w.examine()
+	assert.Equal(t, map[string]int{"1": 6}, ask())
+	sick[1].Store(true)
+	w.examine()
+	w.examine()
+	assert.Equal(t, map[string]int{"0": 3, "1": 3}, ask(), "where none is healthy, all get requests")
+	sick[0].Store(false)
+	w.examine()
+	assert.Equal(t, map[string]int{"0": 6}, ask(), "one check is enough to come back")
+}
+
+func TestATargetThatDoesNotAnswerIsABadGateway(t *testing.T) {
+	w := newWorld(t)
+	w.open() // nothing listens at the NodePort
+	assert.Equal(t, http.StatusBadGateway, w.status(web+"/healthz"))
+	assert.Contains(t, w.said(), "connection refused")
+}
+
+func TestOnlyAnIssuedCertificateEndsTLS(t *testing.T) {
+	w := newWorld(t)
+	w.serve(0, tell)
+	validation := w.request()
+	require.NoError(t, w.account.PutLoadBalancer(w.balancer))
+	require.EqualError(t, w.vpc.follow(t.Context()), "running load balancer k8s-eco2: ending TLS with "+w.certificate+" for eco2.example: it is PENDING_VALIDATION, not ISSUED")
+	_, err := w.client(operator).Get(web + "/healthz")
+	require.ErrorContains(t, err, "connection refused")
+	w.validate(validation)
+	w.put()
+	assert.Equal(t, http.StatusOK, w.status(web+"/healthz"))
+
+	stranger, err := authority.Open()
+	require.NoError(t, err)
+	assert.Equal(t, w.authority.PEM(), stranger.PEM())
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	other, err := authority.Open()
+	require.NoError(t, err)
+	client, err := Client(w.account, other.PEM(), netip.MustParseAddr(operator))
+	require.NoError(t, err)
+	_, err = client.Get(web + "/healthz")
+	var unknown *tls.CertificateVerificationError
+	require.ErrorAs(t, err, &unknown, "only that authority's clients trust it")
+}
+
+func TestItsSecurityGroupsJudgeBothSides(t *testing.T) {
+	w := newWorld(t)
+	w.serve(0, tell)
+	w.open()
+	assert.Equal(t, http.StatusOK, w.status(web+"/healthz"))
+	_, err := w.client("127.0.0.8").Get(web + "/healthz")
+	require.Error(t, err, "only the operator's address is let in")
+	assert.Contains(t, w.said(), "load balancer k8s-eco2: hanging up on 127.0.0.8: its security groups have no ingress rule for port 8443 and 127.0.0.8")
+
+	w.delete("aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule", w.egress)
+	assert.Equal(t, http.StatusGatewayTimeout, w.status(web+"/healthz"), "it is let out to nobody")
+	w.delete("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", w.ingress)
+	_, err = w.client(operator).Get(web + "/healthz")
+	require.Error(t, err)
+}
+
+func TestADeletedLoadBalancerIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.serve(0, tell)
+	w.balancer.ActiveAt = time.Now().Add(time.Hour)
+	w.validate(w.request())
+	require.NoError(t, w.account.PutLoadBalancer(w.balancer))
+	require.NoError(t, w.vpc.follow(t.Context()))
+	assert.Empty(t, w.held, "AWS has not made it yet")
+	assert.Equal(t, 1, w.joined, "but its interfaces")
+	w.balancer.ActiveAt = time.Now()
+	w.put()
+	require.NoError(t, w.vpc.follow(t.Context()))
+	assert.Equal(t, 1, w.joined)
+	addresses, ok, err := Resolve(w.account, w.balancer.DNSName)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Len(t, addresses, 2, "one in each subnet")
+	for _, a := range addresses {
+		assert.True(t, w.held[a])
+	}
+	assert.Equal(t, http.StatusOK, w.status(web+"/healthz"))
+
+	w.balancer.Listeners = w.balancer.Listeners[1:]
+	w.put()
+	_, err = net.Dial("tcp", net.JoinHostPort(addresses[0].String(), "8080"))
+	require.ErrorContains(t, err, "connection refused", "a listener was taken away")
+	assert.Equal(t, http.StatusOK, w.status(web+"/healthz"), "and the other is what it was")
+
+	require.NoError(t, w.account.DeleteLoadBalancer(w.balancer.ARN, time.Now()))
+	require.NoError(t, w.vpc.follow(t.Context()))
+	assert.Empty(t, w.held)
+	assert.Equal(t, 2, w.joined)
+	_, err = net.Dial("tcp", net.JoinHostPort(addresses[0].String(), "8443"))
+	require.ErrorContains(t, err, "connection refused")
+	_, err = w.client(operator).Get(web + "/healthz")
+	require.ErrorContains(t, err, "nobody answers for "+host+": it has 0 addresses")
+}
+
+func TestWhatTheMachinesWereNotToldIsToldAgain(t *testing.T) {
+	w := newWorld(t)
+	w.validate(w.request())
+	require.NoError(t, w.account.PutLoadBalancer(w.balancer))
+	told := w.vpc.Joined
+	w.vpc.Joined = func(context.Context) error { return errors.New("no room on this host") }
+	require.ErrorContains(t, w.vpc.follow(t.Context()), "no room on this host")
+	w.vpc.Joined = told
+	require.NoError(t, w.vpc.follow(t.Context()))
+	assert.Equal(t, 1, w.joined)
+}
+
+func TestNames(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.account.PutLoadBalancer(w.balancer))
+	for _, r := range []aws.Record{
+		{Name: "plain." + domain, Type: "A", Records: []string{"192.0.2.7"}},
+		{Name: "canonical." + domain, Type: "CNAME", Records: []string{host + "."}},
+		{Name: "text." + domain, Type: "TXT", Records: []string{`"heritage=external-dns"`}},
+		{Name: "circle." + domain, Type: "CNAME", Records: []string{"circle." + domain}},
+	} {
+		r.ZoneID = aws.HostedZone
+		require.NoError(t, w.account.PutRecord(r))
+	}
+	both := []netip.Addr{netip.MustParseAddr("127.77.15.254"), netip.MustParseAddr("127.77.31.254")}
+	for name, want := range map[string][]netip.Addr{
+		"ArgoCD.eco2.example.": both, w.balancer.DNSName: both, "canonical." + domain: both,
+		"plain." + domain: {netip.MustParseAddr("192.0.2.7")}, "text." + domain: nil, "circle." + domain: nil,
+	} {
+		got, ok, err := Resolve(w.account, name)
+		require.NoError(t, err)
+		assert.True(t, ok, name)
+		assert.Equal(t, want, got, name)
+	}
+	_, ok, err := Resolve(w.account, "nobody."+domain)
+	require.NoError(t, err)
+	assert.False(t, ok)
+}
+
+func TestSuccessCodes(t *testing.T) {
+	for codes, want := range map[string][2]bool{
+		"": {true, false}, "200": {true, false}, "302": {false, true}, "200,302": {true, true}, "200-399": {true, true}, "nonsense": {false, false},
+	} {
+		assert.Equal(t, want, [2]bool{within(codes, 200), within(codes, 302)}, codes)
+	}
+}
