@@ -3,8 +3,6 @@ package vxlan
 import (
 	"fmt"
 	"net"
-	"os"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -52,18 +50,4 @@ func (d DataPlane) matchPool(offset uint32, op expr.CmpOp) []expr.Any {
 		},
 		&expr.Cmp{Op: op, Register: register, Data: network[:]},
 	}
-}
-
-// forward lets the kernel pass on what is for pods. It only writes what is not so: /proc/sys may be
-// read-only.
-func forward() error {
-	const setting = "/proc/sys/net/ipv4/ip_forward"
-	value, err := os.ReadFile(setting)
-	if err == nil && strings.TrimSpace(string(value)) != "1" {
-		err = os.WriteFile(setting, []byte("1"), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("turning on IP forwarding: %w", err)
-	}
-	return nil
 }

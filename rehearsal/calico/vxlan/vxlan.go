@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"eco2/rehearsal/calico/sysctl"
 )
 
 // Calico's own name, network identifier and UDP port, so that what a firewall or a tcpdump has to know of
@@ -83,7 +85,11 @@ func (d DataPlane) Program(self Node, others []Node) error {
 			wanted.addTunnel(other, device)
 		}
 	}
-	return errors.Join(wanted.program(device), d.masquerade(), forward())
+	return errors.Join(
+		wanted.program(device),
+		d.masquerade(),
+		sysctl.Set("net/ipv4/ip_forward", "1"), // the kernel passes on what is for pods
+	)
 }
 
 // underlay is the device that has a node's own address.
