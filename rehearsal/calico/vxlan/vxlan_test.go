@@ -1,15 +1,11 @@
 package vxlan_test
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"runtime"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -17,9 +13,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"eco2/rehearsal/calico/netnstest"
 	"eco2/rehearsal/calico/vxlan"
 )
 
@@ -39,18 +35,18 @@ func TestPodsReachEachOther(t *testing.T) {
 				continue
 			}
 			before := to.encapsulated(t)
-			assert.Equal(t, from.pod.address.String(), ask(t, from.pod, to.pod), "%s to %s, not translated", from.Name, to.Name)
+			assert.Equal(t, from.pod.Address.String(), netnstest.Ask(t, from.pod, to.pod), "%s to %s, not translated", from.Name, to.Name)
 			assert.Greater(t, to.encapsulated(t), before, "packets came through UDP %d", vxlan.Port)
 		}
 	}
 	// A node reaches the pods of others too, by its tunnel's address: kubelet's and kube-proxy's way.
-	assert.Equal(t, c.nodes[0].PodCIDR.Addr().String(), ask(t, c.nodes[0].host, c.nodes[1].pod))
+	assert.Equal(t, c.nodes[0].PodCIDR.Addr().String(), netnstest.Ask(t, c.nodes[0].host, c.nodes[1].pod))
 }
 
 func TestWhatLeavesThePoolHasTheNodesAddress(t *testing.T) {
 	c := newCluster(t, 2)
 	c.program(always)
-	assert.Equal(t, c.nodes[0].Address.String(), ask(t, c.nodes[0].pod, c.nodes[1].host))
+	assert.Equal(t, c.nodes[0].Address.String(), netnstest.Ask(t, c.nodes[0].pod, c.nodes[1].host))
 }
 
 func TestPacketsFit(t *testing.T) {
@@ -76,8 +72,8 @@ func TestAChangedAddressHeals(t *testing.T) {
 	moved := c.nodes[1]
 	moved.setAddress(t, netip.MustParseAddr("10.0.0.99"))
 	c.program(always)
-	assert.Equal(t, c.nodes[0].pod.address.String(), ask(t, c.nodes[0].pod, moved.pod))
-	assert.Equal(t, moved.pod.address.String(), ask(t, moved.pod, c.nodes[2].pod))
+	assert.Equal(t, c.nodes[0].pod.Address.String(), netnstest.Ask(t, c.nodes[0].pod, moved.pod))
+	assert.Equal(t, moved.pod.Address.String(), netnstest.Ask(t, moved.pod, c.nodes[2].pod))
 }
 
 func TestWhatSomebodyChangedIsRepaired(t *testing.T) {
@@ -92,7 +88,7 @@ func TestWhatSomebodyChangedIsRepaired(t *testing.T) {
 			return netlink.LinkSetHardwareAddr(d, net.HardwareAddr{2, 0, 0, 0, 0, 1})
 		},
 		"one address more": func(d netlink.Link) error {
-			return netlink.AddrAdd(d, &netlink.Addr{IPNet: network("192.168.77.1/24")})
+			return netlink.AddrAdd(d, &netlink.Addr{IPNet: netnstest.Network("192.168.77.1/24")})
 		},
 	} {
 		broken.run(t, func() {
@@ -101,7 +97,7 @@ func TestWhatSomebodyChangedIsRepaired(t *testing.T) {
 			require.NoError(t, change(device), what)
 		})
 		c.program(always)
-		assert.Equal(t, broken.pod.address.String(), ask(t, broken.pod, c.nodes[1].pod), what)
+		assert.Equal(t, broken.pod.Address.String(), netnstest.Ask(t, broken.pod, c.nodes[1].pod), what)
 		broken.run(t, func() {
 			device, err := netlink.LinkByName(vxlan.Device)
 			require.NoError(t, err)
@@ -120,7 +116,7 @@ func TestNothingLeadsToANodeThatIsGone(t *testing.T) {
 	c.nodes = c.nodes[:2]
 	c.program(always)
 	c.nodes[0].run(t, func() {
-		routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: network(gone.PodCIDR.String())}, netlink.RT_FILTER_DST)
+		routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: netnstest.Network(gone.PodCIDR.String())}, netlink.RT_FILTER_DST)
 		require.NoError(t, err)
 		assert.Empty(t, routes)
 		device, err := netlink.LinkByName(vxlan.Device)
@@ -132,7 +128,7 @@ func TestNothingLeadsToANodeThatIsGone(t *testing.T) {
 			assert.Len(t, entries, 1, "the other node's")
 		}
 	})
-	assert.Equal(t, c.nodes[0].pod.address.String(), ask(t, c.nodes[0].pod, c.nodes[1].pod))
+	assert.Equal(t, c.nodes[0].pod.Address.String(), netnstest.Ask(t, c.nodes[0].pod, c.nodes[1].pod))
 }
 
 func TestCrossSubnetGoesDirectlyInsideOne(t *testing.T) {
@@ -140,7 +136,7 @@ func TestCrossSubnetGoesDirectlyInsideOne(t *testing.T) {
 	c.program(always)
 	c.program(vxlan.DataPlane{Pool: pool, CrossSubnet: true})
 	before := c.nodes[1].encapsulated(t)
-	assert.Equal(t, c.nodes[0].pod.address.String(), ask(t, c.nodes[0].pod, c.nodes[1].pod))
+	assert.Equal(t, c.nodes[0].pod.Address.String(), netnstest.Ask(t, c.nodes[0].pod, c.nodes[1].pod))
 	assert.Equal(t, before, c.nodes[1].encapsulated(t))
 }
 
@@ -157,97 +153,42 @@ type cluster struct {
 
 type node struct {
 	vxlan.Node
-	host place
-	pod  place
+	host netnstest.Place
+	pod  netnstest.Place
 }
 
-// place is a network namespace, with the address it is known by.
-type place struct {
-	ns      netns.NsHandle
-	address netip.Addr
-}
-
-// run calls do in the place.
-func (p place) run(t *testing.T, do func()) {
-	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	back, err := netns.Get()
-	require.NoError(t, err)
-	defer func() { require.NoError(t, errors.Join(netns.Set(back), back.Close())) }()
-	require.NoError(t, netns.Set(p.ns))
-	do()
-}
-
-func (n *node) run(t *testing.T, do func()) { t.Helper(); n.host.run(t, do) }
+func (n *node) run(t *testing.T, do func()) { t.Helper(); n.host.Run(t, do) }
 
 func newCluster(t *testing.T, size int) *cluster {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to make network namespaces")
-	}
 	c := &cluster{t: t}
-	fabric := c.place(netip.Addr{})
-	fabric.run(t, func() {
-		require.NoError(t, netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "switch", MTU: 1500}}))
-		up(t, "switch")
-	})
+	fabric := netnstest.New(t, netip.Addr{})
+	fabric.Run(t, func() { netnstest.Bridge(t, "switch") })
 	for i := range size {
 		n := &node{Node: vxlan.Node{
 			Name:    fmt.Sprintf("node-%d", i+1),
 			Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}),
 			PodCIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(i), 0}), 24),
 		}}
-		n.host = c.place(n.Address)
-		n.pod = c.place(netip.AddrFrom4([4]byte{192, 168, byte(i), 2}))
+		n.host = netnstest.New(t, n.Address)
+		n.pod = netnstest.New(t, netip.AddrFrom4([4]byte{192, 168, byte(i), 2}))
 		port := fmt.Sprintf("port%d", i)
-		c.cable(n.host, "eth0", fabric, port)
-		fabric.run(t, func() {
-			link, err := netlink.LinkByName(port)
-			require.NoError(t, err)
-			bridge, err := netlink.LinkByName("switch")
-			require.NoError(t, err)
-			require.NoError(t, netlink.LinkSetMaster(link, bridge))
-		})
-		c.cable(n.pod, "eth0", n.host, "cali0")
+		netnstest.Cable(t, n.host, "eth0", fabric, port)
+		fabric.Plug(t, port, "switch")
+		netnstest.Cable(t, n.pod, "eth0", n.host, "cali0")
 		gateway := netip.AddrFrom4([4]byte{192, 168, byte(i), 1})
 		n.run(t, func() {
-			address(t, "eth0", netip.PrefixFrom(n.Address, 16))
-			address(t, "cali0", netip.PrefixFrom(gateway, 24))
+			netnstest.SetAddress(t, "eth0", netip.PrefixFrom(n.Address, 16))
+			netnstest.SetAddress(t, "cali0", netip.PrefixFrom(gateway, 24))
 			count(t)
 		})
-		n.pod.run(t, func() {
-			address(t, "eth0", netip.PrefixFrom(n.pod.address, 24))
+		n.pod.Run(t, func() {
+			netnstest.SetAddress(t, "eth0", netip.PrefixFrom(n.pod.Address, 24))
 			require.NoError(t, netlink.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()}))
 		})
 		c.nodes = append(c.nodes, n)
 	}
 	return c
-}
-
-func (c *cluster) place(address netip.Addr) place {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	back, err := netns.Get()
-	require.NoError(c.t, err)
-	ns, err := netns.New()
-	if err != nil {
-		c.t.Skipf("no network namespace can be made here: %v", err)
-	}
-	c.t.Cleanup(func() { _ = ns.Close() }) // it ends with its last handle
-	up(c.t, "lo")
-	require.NoError(c.t, errors.Join(netns.Set(back), back.Close()))
-	return place{ns, address}
-}
-
-// cable connects two places.
-func (c *cluster) cable(a place, nameInA string, b place, nameInB string) {
-	a.run(c.t, func() {
-		attributes := netlink.LinkAttrs{Name: nameInA, MTU: 1500}
-		require.NoError(c.t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attributes, PeerName: nameInB, PeerNamespace: netlink.NsFd(b.ns)}))
-		up(c.t, nameInA)
-	})
-	b.run(c.t, func() { up(c.t, nameInB) })
 }
 
 // program is what the agent of each node does.
@@ -269,29 +210,10 @@ func (n *node) setAddress(t *testing.T, to netip.Addr) {
 	n.run(t, func() {
 		eth0, err := netlink.LinkByName("eth0")
 		require.NoError(t, err)
-		require.NoError(t, netlink.AddrDel(eth0, &netlink.Addr{IPNet: network(n.Address.String() + "/16")}))
-		address(t, "eth0", netip.PrefixFrom(to, 16))
+		require.NoError(t, netlink.AddrDel(eth0, &netlink.Addr{IPNet: netnstest.Network(n.Address.String() + "/16")}))
+		netnstest.SetAddress(t, "eth0", netip.PrefixFrom(to, 16))
 	})
-	n.Address, n.host.address = to, to
-}
-
-func up(t *testing.T, name string) {
-	t.Helper()
-	link, err := netlink.LinkByName(name)
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetUp(link))
-}
-
-func address(t *testing.T, device string, a netip.Prefix) {
-	t.Helper()
-	link, err := netlink.LinkByName(device)
-	require.NoError(t, err)
-	require.NoError(t, netlink.AddrAdd(link, &netlink.Addr{IPNet: network(a.String())}))
-}
-
-func network(text string) *net.IPNet {
-	p := netip.MustParsePrefix(text)
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+	n.Address, n.host.Address = to, to
 }
 
 // count lets the node count what comes to it for UDP 4789, in a table of the test's own.
@@ -331,61 +253,4 @@ func (n *node) encapsulated(t *testing.T) (packets uint64) {
 		}
 	})
 	return packets
-}
-
-// ask connects from one place to another, which answers with the address that it was asked from.
-func ask(t *testing.T, from, to place) string {
-	t.Helper()
-	var server net.Listener
-	to.run(t, func() {
-		var err error
-		server, err = net.Listen("tcp4", netip.AddrPortFrom(to.address, 0).String())
-		require.NoError(t, err)
-	})
-	defer func() { assert.NoError(t, server.Close()) }()
-	go func() {
-		conn, err := server.Accept()
-		if err != nil {
-			return // nobody asked
-		}
-		host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-		_, _ = conn.Write([]byte(host)) // the other side sees whether it arrived
-		_ = conn.Close()
-	}()
-	var answer string
-	from.run(t, func() {
-		// As one packet a handshake may be lost where a device has just come up; it is sent again after 1 s.
-		conn, err := dial(server.Addr().(*net.TCPAddr), 5*time.Second)
-		if !assert.NoError(t, err) {
-			return
-		}
-		defer func() { _ = conn.Close() }()
-		text := make([]byte, 64)
-		n, err := conn.Read(text)
-		assert.NoError(t, err)
-		answer = string(text[:n])
-	})
-	return answer
-}
-
-// dial opens the socket on this thread: net.Dial may use another, which is in another namespace.
-func dial(to *net.TCPAddr, limit time.Duration) (net.Conn, error) {
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	file := os.NewFile(uintptr(socket), "")
-	defer func() { _ = file.Close() }() // FileConn has a duplicate
-	patience := unix.NsecToTimeval(limit.Nanoseconds())
-	if err := unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience); err != nil {
-		return nil, err
-	}
-	if err := unix.Connect(socket, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())}); err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", to, err)
-	}
-	conn, err := net.FileConn(file)
-	if err != nil {
-		return nil, err
-	}
-	return conn, conn.SetDeadline(time.Now().Add(limit))
 }
