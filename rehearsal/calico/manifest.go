@@ -5,10 +5,11 @@
 // What is the same: objects, containers, variables, images and labels by name; the device vxlan.calico,
 // its network identifier, its UDP port and its MTU; pods reach each other without translation, and what
 // leaves their network has the node's address; the node's condition NetworkUnavailable; a calico-node is
-// ready when the routes to all nodes are there.
+// ready when the routes to all nodes are there and the NetworkPolicies of its pods are enforced, as package
+// policy says.
 //
-// What is not: NetworkPolicies are accepted and NOT enforced, nor are Calico's own. A node's pods have
-// addresses of the network that Kubernetes gave to it, not of Calico's IPAM, whose resources nothing reads.
+// What is not: Calico's own policies are accepted and NOT enforced. A node's pods have addresses of the
+// network that Kubernetes gave to it, not of Calico's IPAM, whose resources nothing reads.
 // There is no BGP, IP-in-IP, eBPF, WireGuard, IPv6 or Typha, and no limit of bandwidth. Pods are on a
 // bridge. A calico-node that ends leaves its node's condition as it is.
 package calico

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -20,10 +22,11 @@ import (
 	"eco2/rehearsal/calico/vxlan"
 )
 
-// API is the part of the Kubernetes API that is used here: Nodes. A clientset would bring every other
-// kind along, in the time to build as in the memory of each of the cluster's nodes.
+// API is the part of the Kubernetes API that is used here: Nodes, and what NetworkPolicies are about. A
+// clientset would bring every other kind along, in the time to build as in the memory of each of the
+// cluster's nodes.
 type API struct {
-	client rest.Interface
+	core, networking rest.Interface
 }
 
 // Connect reaches the API server as a pod does, with its service account.
@@ -36,35 +39,46 @@ func Connect() (API, error) {
 }
 
 func newAPI(config *rest.Config) (API, error) {
-	kinds := runtime.NewScheme()
-	if err := corev1.AddToScheme(kinds); err != nil {
-		return API{}, fmt.Errorf("preparing the client: %w", err)
+	core, err := client(config, "/api", corev1.SchemeGroupVersion, corev1.AddToScheme)
+	if err != nil {
+		return API{}, err
 	}
-	config.APIPath, config.GroupVersion = "/api", &corev1.SchemeGroupVersion
+	networking, err := client(config, "/apis", networkingv1.SchemeGroupVersion, networkingv1.AddToScheme)
+	return API{core, networking}, err
+}
+
+// client speaks to one group of the API.
+func client(config *rest.Config, path string, group schema.GroupVersion, add func(*runtime.Scheme) error) (rest.Interface, error) {
+	kinds := runtime.NewScheme()
+	if err := add(kinds); err != nil {
+		return nil, fmt.Errorf("preparing the client: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.APIPath, config.GroupVersion = path, &group
 	config.NegotiatedSerializer = serializer.NewCodecFactory(kinds).WithoutConversion()
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	config.UserAgent = "calico-stand-in"
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
-		return API{}, fmt.Errorf("preparing the client: %w", err)
+		return nil, fmt.Errorf("preparing the client: %w", err)
 	}
-	return API{client}, nil
+	return client, nil
 }
 
 func (a API) node(ctx context.Context, name string) (*corev1.Node, error) {
 	node := &corev1.Node{}
-	err := a.client.Get().Resource("nodes").Name(name).Do(ctx).Into(node)
+	err := a.core.Get().Resource("nodes").Name(name).Do(ctx).Into(node)
 	return node, err
 }
 
 func (a API) nodes() cache.ListerWatcher {
-	return cache.NewListWatchFromClient(a.client, "nodes", metav1.NamespaceAll, fields.Everything())
+	return cache.NewListWatchFromClient(a.core, "nodes", metav1.NamespaceAll, fields.Everything())
 }
 
 // ready asks whether the API server answers.
 func (a API) ready(ctx context.Context) error {
-	return a.client.Get().AbsPath("/readyz").Do(ctx).Error()
+	return a.core.Get().AbsPath("/readyz").Do(ctx).Error()
 }
 
 // reportNetwork sets the condition of the node that says that its network is there. Where a cloud's
@@ -77,7 +91,7 @@ func (a API) reportNetwork(ctx context.Context, name string) error {
 		LastHeartbeatTime: now, LastTransitionTime: now,
 	}}}})
 	if err == nil {
-		err = a.client.Patch(types.StrategicMergePatchType).Resource("nodes").Name(name).SubResource("status").
+		err = a.core.Patch(types.StrategicMergePatchType).Resource("nodes").Name(name).SubResource("status").
 			Body(patch).Do(ctx).Error()
 	}
 	if err != nil {
@@ -93,18 +107,24 @@ func watch(nodes cache.ListerWatcher, handler cache.ResourceEventHandler) (cache
 	})
 }
 
-// onChange calls changed whenever Nodes may differ in what is used here. Heartbeats are no change.
+// onChange calls changed whenever stripped objects differ in what is used here. Heartbeats are no change.
 func onChange(changed func()) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { changed() },
 		UpdateFunc: func(before, after any) {
-			old, new := before.(*corev1.Node), after.(*corev1.Node)
-			if !equality.Semantic.DeepEqual(old.Spec, new.Spec) || !equality.Semantic.DeepEqual(old.Status, new.Status) {
+			if !equality.Semantic.DeepEqual(unversioned(before), unversioned(after)) {
 				changed()
 			}
 		},
 		DeleteFunc: func(any) { changed() },
 	}
+}
+
+// unversioned is a copy of the object without what counts its changes.
+func unversioned(object any) runtime.Object {
+	copied := object.(runtime.Object).DeepCopyObject()
+	copied.(metav1.Object).SetResourceVersion("")
+	return copied
 }
 
 // strip leaves of a Node what is used here.

@@ -80,7 +80,7 @@ func TestPacketsAreJudged(t *testing.T) {
 			not:    "front back:8080, front world:8080, front node:8080",
 		},
 		"a range of ports": {
-			spec:   `{podSelector: {}, ingress: [{ports: [{port: 8000, endPort: 8080}]}]}`,
+			spec:   `{podSelector: {}, ingress: [{ports: [{port: 8000, endPort: 9000}]}]}`,
 			passes: "db front:8080",
 			not:    "db front:9090",
 		},
