@@ -1,5 +1,6 @@
-// Command probe is what the tests run in a pod on every node: it answers with the name of its node, and asks
-// others for theirs. A pair of nodes that cannot reach each other shows in what it prints.
+// Command probe is what the tests run in pods: it answers with the name of its node, asks others for theirs,
+// and tries what can be reached from where it is. A pair of nodes that cannot reach each other shows in what
+// it prints, and so does a network policy.
 package main
 
 import (
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // port is where a probe answers.
@@ -34,38 +37,54 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	switch {
-	case len(args) == 1 && args[0] == "serve":
-		return serve(ctx, os.Getenv("NODE"))
+	case len(args) > 0 && args[0] == "serve":
+		return serve(ctx, os.Getenv("NODE"), append([]string{port}, args[1:]...))
 	case len(args) > 1 && args[0] == "ask":
 		return ask(ctx, os.Stdout, args[1:])
+	case len(args) > 1 && args[0] == "try":
+		return try(ctx, os.Stdout, args[1:])
 	default:
-		return errors.New("usage: probe serve, which answers with the environment's NODE; or probe ask HOST…")
+		return errors.New("usage: probe serve [PORT…], which answers at 8080 and there with the environment's NODE; " +
+			"probe ask HOST…; or probe try TARGET…, a TARGET being tcp:HOST:PORT or dns:HOST:PORT")
 	}
 }
 
-func serve(ctx context.Context, node string) error {
-	server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: patience, Handler: http.HandlerFunc(
-		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, node) }, // an asker that is gone
-	)}
-	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return err
+// serve ends when one of the ports cannot be had.
+func serve(ctx context.Context, node string, ports []string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, port := range ports {
+		server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: patience, Handler: http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, node) }, // an asker that is gone
+		)}
+		context.AfterFunc(ctx, func() { _ = server.Close() })
+		group.Go(func() error {
+			if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 // ask prints a line for each host, in their order: the host and the node that answered, or the error.
 func ask(ctx context.Context, out io.Writer, hosts []string) error {
-	answers := make([]string, len(hosts))
+	return each(out, hosts, func(host string) string {
+		node, err := get(ctx, host)
+		if err != nil {
+			return "error: " + err.Error()
+		}
+		return node
+	})
+}
+
+// each prints a line for each subject, in their order: itself and what is said of it. All are looked at at
+// once.
+func each(out io.Writer, subjects []string, say func(string) string) error {
+	answers := make([]string, len(subjects))
 	var group sync.WaitGroup
-	for i, host := range hosts {
-		group.Go(func() {
-			node, err := get(ctx, host)
-			if err != nil {
-				node = "error: " + err.Error()
-			}
-			answers[i] = host + " " + node
-		})
+	for i, subject := range subjects {
+		group.Go(func() { answers[i] = subject + " " + say(subject) })
 	}
 	group.Wait()
 	for _, answer := range answers {

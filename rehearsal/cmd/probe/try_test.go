@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"testing"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestWhatIsTriedIsTold(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	started := make(chan struct{})
+	server := &dns.Server{
+		PacketConn: packets, NotifyStartedFunc: func() { close(started) },
+		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) { _ = w.WriteMsg(new(dns.Msg).SetReply(m)) }),
+	}
+	go func() { _ = server.ActivateAndServe() }()
+	<-started
+	open, name := "tcp:"+listener.Addr().String(), "dns:"+packets.LocalAddr().String()
+
+	assert.Equal(t, open+" open\n"+name+" open\n", tried(t, open, name))
+	require.NoError(t, listener.Close())
+	require.NoError(t, server.Shutdown())
+	assert.Equal(t, open+" refused\n"+name+" refused\nudp:there error: \"udp:there\" is neither tcp:HOST:PORT nor dns:HOST:PORT\n",
+		tried(t, open, name, "udp:there"))
+}
+
+func tried(t *testing.T, targets ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	require.NoError(t, try(t.Context(), &out, targets))
+	return out.String()
+}
