@@ -25,6 +25,7 @@ import (
 
 	"eco2/rehearsal/authority"
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/elb"
 	"eco2/rehearsal/plugin"
 )
 
@@ -88,11 +89,11 @@ func newWorld(t *testing.T) *world {
 	w.balancer = aws.LoadBalancer{
 		ARN: "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:loadbalancer/app/k8s-eco2/0a", Name: "k8s-eco2",
 		DNSName: "k8s-eco2.ap-northeast-2.elb.amazonaws.com", VPCID: vpc, SubnetIDs: subnets, SecurityGroupIDs: []string{w.group},
-		Listeners: []aws.Listener{
+		Listeners: []elb.Listener{
 			{Port: 8080, Protocol: "HTTP", RedirectPort: 8443},
-			{Port: 8443, Protocol: "HTTPS", Rules: []aws.ForwardRule{{Host: host, Path: "/*", TargetGroup: "argocd"}}},
+			{Port: 8443, Protocol: "HTTPS", Rules: []elb.Rule{{Host: host, Path: "/*", TargetGroup: "argocd"}}},
 		},
-		TargetGroups: []aws.TargetGroup{{Name: "argocd", Protocol: "HTTP", NodePort: nodePort, HealthCheckPath: "/healthz",
+		TargetGroups: []elb.TargetGroup{{Name: "argocd", Protocol: "HTTP", NodePort: nodePort, HealthCheckPath: "/healthz",
 			HealthCheckCodes: "200", InstanceIDs: w.instances}},
 	}
 	require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: host, Type: "A",
@@ -273,12 +274,12 @@ func TestAServerThatInsistsOnTLSIsALoop(t *testing.T) {
 func TestRulesSendRequests(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
-	w.balancer.Listeners[1].Rules = []aws.ForwardRule{
+	w.balancer.Listeners[1].Rules = []elb.Rule{
 		{Host: host, Path: "/empty", TargetGroup: "empty"},
 		{Host: host, Path: "/api/*", TargetGroup: "argocd"},
 		{Host: "*.shop." + domain, TargetGroup: "argocd"},
 	}
-	w.balancer.TargetGroups = append(w.balancer.TargetGroups, aws.TargetGroup{Name: "empty", Protocol: "HTTP", NodePort: nodePort})
+	w.balancer.TargetGroups = append(w.balancer.TargetGroups, elb.TargetGroup{Name: "empty", Protocol: "HTTP", NodePort: nodePort})
 	w.open()
 	for _, name := range []string{"other." + domain, "a.shop." + domain} {
 		require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: name, Type: "A", Records: []string{w.balancer.DNSName}}))

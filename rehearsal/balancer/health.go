@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/elb"
 )
 
 const (
@@ -34,7 +35,7 @@ type target struct {
 }
 
 // targetsOf are those of a group's instances that run.
-func targetsOf(g aws.TargetGroup, instances []aws.Instance) (targets []target) {
+func targetsOf(g elb.TargetGroup, instances []aws.Instance) (targets []target) {
 	for _, i := range instances {
 		ip, err := netip.ParseAddr(i.PrivateIP)
 		if err != nil || i.State != "running" || !slices.Contains(g.InstanceIDs, i.ID) {

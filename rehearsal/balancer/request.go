@@ -12,13 +12,13 @@ import (
 	"strconv"
 	"strings"
 
-	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/elb"
 )
 
 // ServeHTTP implements http.Handler.
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := d.now.Load()
-	at := slices.IndexFunc(now.Listeners, func(l aws.Listener) bool { return l.Port == d.port })
+	at := slices.IndexFunc(now.Listeners, func(l elb.Listener) bool { return l.Port == d.port })
 	if at < 0 {
 		answer(w, http.StatusServiceUnavailable) // it is about to close
 		return
@@ -30,7 +30,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusMovedPermanently)
 		return
 	}
-	at = slices.IndexFunc(listener.Rules, func(rule aws.ForwardRule) bool { return matches(rule, hostOf(r), r.URL.Path) })
+	at = slices.IndexFunc(listener.Rules, func(rule elb.Rule) bool { return matches(rule, hostOf(r), r.URL.Path) })
 	if at < 0 {
 		answer(w, http.StatusNotFound)
 		return
@@ -91,7 +91,7 @@ func hostOf(r *http.Request) string {
 	return strings.ToLower(host)
 }
 
-func matches(rule aws.ForwardRule, host, path string) bool {
+func matches(rule elb.Rule, host, path string) bool {
 	return (rule.Host == "" || wildcard(strings.ToLower(rule.Host), host)) && (rule.Path == "" || prefix(rule.Path, path))
 }
 
