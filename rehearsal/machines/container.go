@@ -21,6 +21,7 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 	"golang.org/x/sys/unix"
 
+	"eco2/rehearsal/authority"
 	"eco2/rehearsal/imds"
 )
 
@@ -303,8 +304,12 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 	if mirror == "" {
 		mirror = box.Labels[mirrorLabel]
 	}
+	trusted, err := authority.Open()
+	if err != nil {
+		return fmt.Errorf("starting the services of %s: %w", n.ID, err)
+	}
 	sum := sha256.New()
-	_, _ = fmt.Fprintln(sum, image, mirror, len(program)) // a hash takes everything
+	_, _ = fmt.Fprintln(sum, image, mirror, trusted.PEM(), len(program)) // a hash takes everything
 	_, _ = sum.Write(program)
 	made := hex.EncodeToString(sum.Sum(nil))
 	if box.ID != "" && box.Labels[recipeLabel] != made {
@@ -317,7 +322,7 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 		return nil
 	}
 	if box.ID == "" {
-		if box.ID, err = d.createServices(ctx, n, image, binary, mirror, made); err != nil {
+		if box.ID, err = d.createServices(ctx, n, image, binary, mirror, trusted.Dir(), made); err != nil {
 			return fmt.Errorf("making the services of %s: %w", n.ID, err)
 		}
 	}
@@ -327,12 +332,13 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 	return d.answers(ctx, n, box.ID)
 }
 
-func (d *Driver) createServices(ctx context.Context, n network, image, binary, mirror, made string) (id string, err error) {
+func (d *Driver) createServices(ctx context.Context, n network, image, binary, mirror, authority, made string) (id string, err error) {
 	args := []string{"/usr/local/sbin/services", "--state", "/state", "--vpc", n.ID}
-	binds := []string{binary + ":/usr/local/sbin/services:ro", d.stateDir + ":/state:ro"}
+	// What pods have AWS do is written there.
+	binds := []string{binary + ":/usr/local/sbin/services:ro", d.stateDir + ":/state"}
 	if mirror != "" {
-		args = append(args, "--mirror", "/mirror", "--mirror-address", MirrorAddress)
-		binds = append(binds, mirror+":/mirror:ro")
+		args = append(args, "--internet", MirrorAddress, "--mirror", "/mirror", "--authority", "/authority")
+		binds = append(binds, mirror+":/mirror:ro", authority+":/authority:ro")
 	}
 	answer, err := d.docker.ContainerCreate(ctx,
 		&container.Config{

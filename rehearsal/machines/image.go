@@ -42,6 +42,7 @@ var packages = []string{
 	"ca-certificates", "curl", "gpgv", "xz-utils",
 	"iproute2", "iputils-ping", "iptables", "nftables", "netbase", "netcat-openbsd",
 	"conntrack", "ebtables", "ethtool", "kmod", "libseccomp2", "socat",
+	"git", // for the services, which run in the same image
 }
 
 // baseTag and imageTag name images by what they are made of: another recipe is another image.

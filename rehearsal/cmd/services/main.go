@@ -1,24 +1,24 @@
-// Command services is what a VPC of the rehearsal has at its second address: the metadata service, a resolver and
-// the mirror, which is all the internet that the machines have. It runs in a container on the VPC's network.
+// Command services is what a VPC of the rehearsal has at its second address: the metadata service, a resolver, and all
+// the internet that machines and pods have: the mirror, AWS's API and a git server. It runs in a container on the VPC's
+// network.
 package main
 
 import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/gitserver"
 	"eco2/rehearsal/imds"
-	"eco2/rehearsal/mirror/server"
 )
 
 func main() {
@@ -33,28 +33,28 @@ func main() {
 
 func command() *cobra.Command {
 	var state, vpc string
-	var mirrored mirrorOptions
+	var outside internet
 	cmd := &cobra.Command{
 		Use:           "services",
-		Short:         "Serve metadata, names and the mirror to the machines of a VPC",
+		Short:         "Serve metadata, names, the mirror, AWS's API and git repositories to the machines of a VPC",
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), aws.Open(state), vpc, mirrored)
+			outside.repositories = filepath.Join(state, gitserver.Directory)
+			return serve(cmd.Context(), aws.Open(state), vpc, outside)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&state, "state", "", "the rehearsal's state directory, in which the account is")
 	flags.StringVar(&vpc, "vpc", "", "the VPC whose machines are served")
-	flags.StringVar(&mirrored.dir, "mirror", "", "the directory that the mirror serves; without it there is no mirror")
-	flags.StringVar(&mirrored.address, "mirror-address", "", "where the mirror answers")
+	flags.StringVar(&outside.address, "internet", "", "where all that is not in the VPC answers; without it there is no internet")
+	flags.StringVar(&outside.mirror, "mirror", "", "the directory that the mirror serves")
+	flags.StringVar(&outside.authority, "authority", "", "the directory of the authority that certificates are of")
 	return cmd
 }
 
-type mirrorOptions struct{ dir, address string }
-
-func serve(ctx context.Context, account *aws.Account, vpc string, mirrored mirrorOptions) error {
+func serve(ctx context.Context, account *aws.Account, vpc string, outside internet) error {
 	if err := takeAddress(imds.Address); err != nil {
 		return err
 	}
@@ -64,28 +64,19 @@ func serve(ctx context.Context, account *aws.Account, vpc string, mirrored mirro
 		return fmt.Errorf("listening for metadata: %w", err)
 	}
 	group.Go(func() error { return imds.New(account, vpc).Serve(ctx, metadata) })
-	if mirrored.dir != "" {
-		if err := takeAddress(mirrored.address); err != nil {
+	names := names{account: account, vpc: vpc}
+	if outside.address != "" {
+		if err := takeAddress(outside.address); err != nil {
 			return err
 		}
-		listener, err := net.Listen("tcp4", net.JoinHostPort(mirrored.address, "80"))
-		if err != nil {
-			return fmt.Errorf("listening for the mirror: %w", err)
+		if err := outside.serve(ctx, group, account, vpc); err != nil {
+			return err
 		}
-		group.Go(func() error { return serveHTTP(ctx, listener, server.Handler(mirrored.dir)) })
+		names.internet = net.ParseIP(outside.address)
 	}
 	// Last, as the driver takes an answer here for one of all.
-	group.Go(func() error { return serveNames(ctx, account, vpc) })
+	group.Go(func() error { return names.serve(ctx) })
 	return group.Wait()
-}
-
-func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	web := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	defer context.AfterFunc(ctx, func() { _ = web.Close() })() // downloads are begun again elsewhere
-	if err := web.Serve(listener); ctx.Err() == nil {
-		return fmt.Errorf("serving the mirror: %w", err)
-	}
-	return nil
 }
 
 // takeAddress gives the container's network card an address besides its own.

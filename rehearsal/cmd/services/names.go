@@ -15,11 +15,18 @@ import (
 // nameTTL is AWS's for the names of instances, in seconds.
 const nameTTL = 60
 
-// serveNames answers for the private names of a VPC's machines. All else is refused at once, as there is no
-// internet to ask: a resolver that waited would make every look-up on the machines wait.
-func serveNames(ctx context.Context, account *aws.Account, vpc string) error {
+// names answers for the private names of a VPC's machines, and for what the internet has. All else is refused at
+// once: a resolver that waited would make every look-up on the machines wait.
+type names struct {
+	account *aws.Account
+	vpc     string
+	// internet is the address of all that is outside the VPC; without one there is nothing.
+	internet net.IP
+}
+
+func (n names) serve(ctx context.Context) error {
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
-		_ = w.WriteMsg(answer(account, vpc, query)) // who asked asks again
+		_ = w.WriteMsg(n.answer(query)) // who asked asks again
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	for _, network := range []string{"udp4", "tcp4"} {
@@ -35,30 +42,41 @@ func serveNames(ctx context.Context, account *aws.Account, vpc string) error {
 	return group.Wait()
 }
 
-func answer(account *aws.Account, vpc string, query *dns.Msg) *dns.Msg {
+func (n names) answer(query *dns.Msg) *dns.Msg {
 	reply := new(dns.Msg)
-	refused := reply.SetRcode(query, dns.RcodeRefused)
 	if len(query.Question) != 1 {
-		return refused
+		return reply.SetRcode(query, dns.RcodeRefused)
 	}
 	question := query.Question[0]
-	instances, err := account.Instances()
-	if err != nil {
+	address, err := n.address(strings.ToLower(strings.TrimSuffix(question.Name, ".")))
+	switch {
+	case err != nil:
 		return reply.SetRcode(query, dns.RcodeServerFailure)
+	case address == nil:
+		return reply.SetRcode(query, dns.RcodeRefused)
 	}
-	name := strings.ToLower(strings.TrimSuffix(question.Name, "."))
+	reply.SetReply(query)
+	if question.Qtype == dns.TypeA { // of other types it has none
+		reply.Answer = []dns.RR{&dns.A{
+			Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: nameTTL}, A: address,
+		}}
+	}
+	return reply
+}
+
+// address is nil where there is none of this name.
+func (n names) address(name string) (net.IP, error) {
+	if n.internet != nil && served(name) {
+		return n.internet, nil
+	}
+	instances, err := n.account.Instances()
+	if err != nil {
+		return nil, err
+	}
 	for _, i := range instances {
-		if i.VPCID != vpc || i.PrivateDNS != name {
-			continue
+		if i.VPCID == n.vpc && i.PrivateDNS == name {
+			return net.ParseIP(i.PrivateIP), nil
 		}
-		reply.SetReply(query)
-		if question.Qtype == dns.TypeA { // of other types it has none
-			reply.Answer = []dns.RR{&dns.A{
-				Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: nameTTL},
-				A:   net.ParseIP(i.PrivateIP),
-			}}
-		}
-		return reply
 	}
-	return refused
+	return nil, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -29,7 +30,8 @@ func TestNames(t *testing.T) {
 		"instanceType": "t3.small", "subnetId": subnet})
 
 	ask := func(vpc, name string, typ uint16) *dns.Msg {
-		return answer(aws.Open(state), vpc, new(dns.Msg).SetQuestion(name, typ))
+		n := names{account: aws.Open(state), vpc: vpc, internet: net.IPv4(100, 64, 0, 1)}
+		return n.answer(new(dns.Msg).SetQuestion(name, typ))
 	}
 	const name = "ip-10-0-0-4.eu-central-1.compute.internal."
 	reply := ask(vpc, name, dns.TypeA)
@@ -39,8 +41,17 @@ func TestNames(t *testing.T) {
 	reply = ask(vpc, name, dns.TypeAAAA)
 	assert.Equal(t, dns.RcodeSuccess, reply.Rcode, "the name is there")
 	assert.Empty(t, reply.Answer)
+	for _, outside := range []string{
+		"git.eco2.example.", "route53.amazonaws.com.", "ssm.ap-northeast-2.amazonaws.com.", "EC2.ap-northeast-2.amazonaws.com.",
+		"elasticloadbalancing.eu-central-1.amazonaws.com.",
+	} {
+		reply := ask(vpc, outside, dns.TypeA)
+		require.Len(t, reply.Answer, 1, outside)
+		assert.Equal(t, outside+"\t60\tIN\tA\t100.64.0.1", reply.Answer[0].String())
+	}
 	for _, other := range []*dns.Msg{
-		ask(vpc, "example.com.", dns.TypeA), ask("vpc-other", name, dns.TypeA), ask(vpc, "ip-10-0-0-5.eu-central-1.compute.internal.", dns.TypeA),
+		ask(vpc, "example.com.", dns.TypeA), ask(vpc, "s3.eu-central-1.amazonaws.com.", dns.TypeA), ask(vpc, "eco2.example.", dns.TypeA),
+		ask(vpc, "k8s-1.ec2.eu-central-1.amazonaws.com.", dns.TypeA), ask("vpc-other", name, dns.TypeA), ask(vpc, "ip-10-0-0-5.eu-central-1.compute.internal.", dns.TypeA),
 	} {
 		assert.Equal(t, dns.RcodeRefused, other.Rcode)
 		assert.Empty(t, other.Answer)
