@@ -26,7 +26,7 @@ type door struct {
 }
 
 func (b *balancer) open(key doorKey) (*door, error) {
-	listener, err := net.Listen("tcp4", key.AddrPort.String())
+	listener, err := net.Listen("tcp4", key.String())
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}

@@ -333,12 +333,13 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 }
 
 func (d *Driver) createServices(ctx context.Context, n network, image, binary, mirror, authority, made string) (id string, err error) {
-	args := []string{"/usr/local/sbin/services", "--state", "/state", "--vpc", n.ID}
-	// What pods have AWS do is written there.
-	binds := []string{binary + ":/usr/local/sbin/services:ro", d.stateDir + ":/state"}
+	args := []string{"/usr/local/sbin/services", "--state", "/state", "--vpc", n.ID, "--authority", "/authority"}
+	// In the state are the account, which pods change through AWS's API, and the machines' firewalls, which change
+	// when a load balancer comes or goes.
+	binds := []string{binary + ":/usr/local/sbin/services:ro", d.stateDir + ":/state", authority + ":/authority:ro"}
 	if mirror != "" {
-		args = append(args, "--internet", MirrorAddress, "--mirror", "/mirror", "--authority", "/authority")
-		binds = append(binds, mirror+":/mirror:ro", authority+":/authority:ro")
+		args = append(args, "--internet", MirrorAddress, "--mirror", "/mirror")
+		binds = append(binds, mirror+":/mirror:ro")
 	}
 	answer, err := d.docker.ContainerCreate(ctx,
 		&container.Config{

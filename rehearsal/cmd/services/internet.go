@@ -20,7 +20,10 @@ import (
 
 // internet is what answers outside the VPC, all at one address: over HTTP the mirror, over HTTPS AWS and a git server,
 // each under its own names.
-type internet struct{ address, mirror, authority, repositories string }
+type internet struct {
+	address, mirror, repositories string
+	authority                     *authority.Authority
+}
 
 // amazon are the services of AWS that the rehearsal has.
 var amazon = regexp.MustCompile(`^(route53|(ssm|ec2|elasticloadbalancing)\.[a-z0-9-]+)\.amazonaws\.com$`)
@@ -33,17 +36,13 @@ func (i internet) serve(ctx context.Context, group *errgroup.Group, account *aws
 	if err != nil {
 		return err
 	}
-	trusted, err := authority.Load(i.authority)
-	if err != nil {
-		return err
-	}
 	for port, handler := range map[string]http.Handler{"80": server.Handler(i.mirror), "443": byName(git, awsapi.Handler(account, vpc))} {
 		listener, err := net.Listen("tcp4", net.JoinHostPort(i.address, port))
 		if err != nil {
 			return fmt.Errorf("listening for the internet: %w", err)
 		}
 		if port == "443" {
-			listener = tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: issued(trusted)})
+			listener = tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: issued(i.authority)})
 		}
 		group.Go(func() error { return serveHTTP(ctx, listener, handler) })
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 
+	"eco2/rehearsal/authority"
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/gitserver"
 	"eco2/rehearsal/imds"
@@ -32,7 +33,7 @@ func main() {
 }
 
 func command() *cobra.Command {
-	var state, vpc string
+	var state, vpc, authorityDir string
 	var outside internet
 	cmd := &cobra.Command{
 		Use:           "services",
@@ -42,19 +43,25 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			outside.repositories = filepath.Join(state, gitserver.Directory)
-			return serve(cmd.Context(), aws.Open(state), vpc, outside)
+			return serve(cmd.Context(), state, vpc, authorityDir, outside)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&state, "state", "", "the rehearsal's state directory, in which the account is")
 	flags.StringVar(&vpc, "vpc", "", "the VPC whose machines are served")
+	flags.StringVar(&authorityDir, "authority", "", "the directory of the authority that issues certificates")
 	flags.StringVar(&outside.address, "internet", "", "where all that is not in the VPC answers; without it there is no internet")
 	flags.StringVar(&outside.mirror, "mirror", "", "the directory that the mirror serves")
-	flags.StringVar(&outside.authority, "authority", "", "the directory of the authority that certificates are of")
 	return cmd
 }
 
-func serve(ctx context.Context, account *aws.Account, vpc string, outside internet) error {
+func serve(ctx context.Context, state, vpc, authorityDir string, outside internet) error {
+	account := aws.Open(state)
+	issuer, err := authority.Load(authorityDir)
+	if err != nil {
+		return err
+	}
+	outside.authority = issuer
 	if err := takeAddress(imds.Address); err != nil {
 		return err
 	}
@@ -74,6 +81,7 @@ func serve(ctx context.Context, account *aws.Account, vpc string, outside intern
 		}
 		names.internet = net.ParseIP(outside.address)
 	}
+	group.Go(func() error { return serveBalancers(ctx, state, vpc, issuer) })
 	// Last, as the driver takes an answer here for one of all.
 	group.Go(func() error { return names.serve(ctx) })
 	return group.Wait()

@@ -53,6 +53,9 @@ func (n names) answer(query *dns.Msg) *dns.Msg {
 	case err != nil:
 		return reply.SetRcode(query, dns.RcodeServerFailure)
 	case address == nil:
+		if reply, ok := answerRecord(n.account, query); ok {
+			return reply
+		}
 		return reply.SetRcode(query, dns.RcodeRefused)
 	}
 	reply.SetReply(query)

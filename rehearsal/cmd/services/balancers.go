@@ -1,0 +1,23 @@
+package main
+
+import (
+	"context"
+	"log"
+	"os"
+
+	"eco2/rehearsal/authority"
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/balancer"
+	"eco2/rehearsal/machines"
+)
+
+// serveBalancers runs the load balancers of a VPC until the context ends.
+func serveBalancers(ctx context.Context, state, vpc string, issuer *authority.Authority) error {
+	card := balancer.Card("eth0")
+	v := balancer.VPC{
+		Account: aws.Open(state), ID: vpc, Issue: issuer.Issue, Take: card.Take, Release: card.Release,
+		Joined: func(ctx context.Context) error { return machines.UpdateFirewalls(ctx, state) },
+		Log:    log.New(os.Stderr, "", log.LstdFlags),
+	}
+	return v.Run(ctx)
+}
