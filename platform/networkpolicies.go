@@ -36,11 +36,11 @@ func (p *Platform) networkPolicies(ctx *pulumi.Context, namespaces map[string]pu
 		// The operators watch the API and speak to what they run.
 		dataSystem:      {dns, api, scrapes, toPods(6379, 26379)},
 		messagingSystem: {dns, api, scrapes, toPods(15672, 15692)},
-		// Prometheus scrapes every pod and every node, Grafana fetches its dashboards, the API server calls a
-		// webhook.
-		monitoring: {dns, api, same, web, toPods(), p.toNodes(9100, 10250), fromAnywhere(10250)},
+		// Prometheus scrapes every pod, DNS and its neighbours among them, and every node; Grafana fetches its
+		// dashboards, the API server calls a webhook.
+		monitoring: {api, {ingress: same.ingress}, web, toPods(), p.toNodes(9100, 10250), fromAnywhere(10250)},
 		// Repositories over HTTPS and SSH. The load balancer comes in through a node, under that node's
-		// address in the pod network, so the port is what can be said of it.
+		// address in the pod network, or its own where the pod is there, so the port is what can be said of it.
 		argoCD: {dns, api, same, toInternet(443, 22), scrapes, fromAnywhere(8080)},
 	}
 	order := []string{platformSystem, dataSystem, messagingSystem, monitoring, argoCD}
