@@ -1,0 +1,37 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestGoldenReleases compares the releases of a stack that has a mirror with the list in testdata, from which the
+// rehearsal's charts know what they are asked for. It is in JSON, since a value's type counts there.
+func TestGoldenReleases(t *testing.T) {
+	for _, stack := range stacks {
+		t.Run(stack, func(t *testing.T) {
+			values := settings(t, stack)
+			values["eco2:mirror"] = map[string]any{"files": "http://mirror.example/files"}
+			g, err := run(stack, values)
+			require.NoError(t, err)
+			releases := map[string]any{}
+			for _, r := range g.ofType(releaseType) {
+				releases[r.Name] = r.Inputs.Mappable()
+			}
+			got, err := json.MarshalIndent(releases, "", "  ")
+			require.NoError(t, err)
+			path := "testdata/" + stack + ".releases.json"
+			if *update {
+				require.NoError(t, os.WriteFile(path, append(got, '\n'), 0o644))
+				return
+			}
+			want, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.JSONEq(t, string(want), string(got), "the releases of %s changed; if that is meant: make golden (and read the diff)", stack)
+		})
+	}
+}
