@@ -13,6 +13,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -167,10 +168,10 @@ func pack(c *chart.Chart) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := archive.Close(); err != nil {
+	if err := errors.Join(archive.Close(), compressed.Close()); err != nil {
 		return nil, err
 	}
-	return packed.Bytes(), compressed.Close()
+	return packed.Bytes(), nil
 }
 
 // index lists the one chart of a repository. Helm's own package for it brings along all that can download one.

@@ -48,6 +48,7 @@ func serve(t *testing.T) (locate func(release) *chart.Chart) {
 	require.NoError(t, Add(m, ours...))
 	web := httptest.NewServer(server.Handler(m.Dir))
 	t.Cleanup(web.Close)
+	t.Chdir(t.TempDir()) // a folder with the chart's name would be taken for it
 	settings := cli.New()
 	settings.RepositoryCache, settings.RepositoryConfig = t.TempDir(), t.TempDir()+"/repositories.yaml"
 	here := func(url string) string { return strings.Replace(url, "http://mirror.example", web.URL, 1) }
@@ -76,11 +77,11 @@ func render(c *chart.Chart, r release) (string, error) {
 // eachRelease calls check for each release of the stacks whose chart is one of ours.
 func eachRelease(t *testing.T, check func(t *testing.T, c *chart.Chart, r release)) {
 	t.Helper()
+	stacks := map[string]map[string]release{"dev": releases(t, "dev"), "prod": releases(t, "prod")}
 	locate := serve(t)
 	ours, err := Ours()
 	require.NoError(t, err)
-	for _, stack := range []string{"dev", "prod"} {
-		declared := releases(t, stack)
+	for stack, declared := range stacks {
 		for _, c := range ours {
 			require.Contains(t, declared, c.Name())
 		}
