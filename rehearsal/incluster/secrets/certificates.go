@@ -1,0 +1,85 @@
+package secrets
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"eco2/rehearsal/incluster"
+	"eco2/rehearsal/incluster/certificate"
+)
+
+// webhookName is the webhook's Service, Deployment, and Secret.
+const webhookName = "external-secrets-webhook"
+
+// webhookLabels are those of the configurations that the certificate is for.
+var webhookLabels = client.MatchingLabels{"external-secrets.io/component": "webhook"}
+
+// certificates keeps the webhook's certificate, and its authority in the configurations.
+type certificates struct {
+	cluster client.Client
+	secret  certificate.Secret
+	// injected is whether the API server can ask the webhook by now.
+	injected *atomic.Bool
+}
+
+// Certificates gives the webhook its certificate, as external-secrets-cert-controller. It is ready once the API server
+// knows the authority.
+func Certificates(ctx context.Context, namespace string) error {
+	kinds, err := incluster.Kinds(corev1.AddToScheme, admissionv1.AddToScheme)
+	if err != nil {
+		return err
+	}
+	options := manager.Options{
+		Scheme: kinds,
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}},
+		}},
+	}
+	return incluster.Run(ctx, options, func(m manager.Manager) error {
+		c := certificates{cluster: m.GetClient(), injected: &atomic.Bool{}, secret: certificate.Secret{
+			ObjectKey: client.ObjectKey{Namespace: namespace, Name: webhookName},
+			Authority: "ca.crt", Certificate: corev1.TLSCertKey, Key: corev1.TLSPrivateKeyKey,
+			Names: []string{webhookName + "." + namespace + ".svc"},
+		}}
+		err := m.AddReadyzCheck("injected", func(*http.Request) error {
+			if !c.injected.Load() {
+				return fmt.Errorf("the webhooks' configurations lack the authority yet")
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return builder.ControllerManagedBy(m).Named("certificates").
+			For(&admissionv1.ValidatingWebhookConfiguration{}).Complete(c)
+	})
+}
+
+// Reconcile injects the authority into a configuration of ours.
+func (c certificates) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	all := &admissionv1.ValidatingWebhookConfigurationList{}
+	if err := c.cluster.List(ctx, all, webhookLabels); err != nil {
+		return reconcile.Result{}, fmt.Errorf("listing the webhooks: %w", err)
+	}
+	authority, err := c.secret.Ensure(ctx, c.cluster)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	for i := range all.Items {
+		if err := certificate.Inject(ctx, c.cluster, &all.Items[i], authority, ""); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	c.injected.Store(len(all.Items) > 0)
+	return reconcile.Result{}, nil
+}

@@ -1,0 +1,83 @@
+package secrets
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	awsclient "eco2/rehearsal/awsapi/client"
+	"eco2/rehearsal/incluster"
+)
+
+// Controller copies parameters into Secrets, as external-secrets.
+func Controller(ctx context.Context) error {
+	aws, err := awsclient.New(ctx)
+	if err != nil {
+		return err
+	}
+	kinds, err := incluster.Kinds(corev1.AddToScheme)
+	if err != nil {
+		return err
+	}
+	options := manager.Options{
+		Scheme: kinds, LeaderElection: true, LeaderElectionID: "external-secrets-controller",
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+			// The others are nobody's business here.
+			&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{managed: "true"})},
+		}},
+		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+	}
+	return incluster.Run(ctx, options, func(m manager.Manager) error {
+		if err := m.AddReadyzCheck("ping", healthz.Ping); err != nil {
+			return fmt.Errorf("preparing the probes: %w", err)
+		}
+		return add(m, aws)
+	})
+}
+
+// add brings the controllers of both kinds.
+func add(m manager.Manager, aws AWS) error {
+	recorder := m.GetEventRecorder(owner)
+	err := builder.ControllerManagedBy(m).Named("stores").
+		For(object(storeKind), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Complete(stores{cluster: m.GetClient(), events: recorder, aws: aws})
+	if err != nil {
+		return fmt.Errorf("preparing the controller of stores: %w", err)
+	}
+	err = builder.ControllerManagedBy(m).Named("external-secrets").
+		For(object(secretKind), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Owns(&corev1.Secret{}). // one that somebody changes or deletes comes back
+		Watches(object(storeKind), handler.EnqueueRequestsFromMapFunc(users(m.GetClient()))).
+		Complete(externalSecrets{cluster: m.GetClient(), events: recorder, aws: aws})
+	if err != nil {
+		return fmt.Errorf("preparing the controller of external secrets: %w", err)
+	}
+	return nil
+}
+
+// users finds the ExternalSecrets of a store whose readiness is not theirs yet.
+func users(cluster client.Reader) handler.MapFunc {
+	return func(ctx context.Context, store client.Object) (requests []reconcile.Request) {
+		all := objects(secretKind)
+		if cluster.List(ctx, all) != nil {
+			return nil // they are tried again anyway
+		}
+		for i := range all.Items {
+			spec, err := readSecret(&all.Items[i])
+			if err == nil && spec.SecretStoreRef.Name == store.GetName() && !ready(&all.Items[i]) {
+				requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
+			}
+		}
+		return requests
+	}
+}

@@ -1,0 +1,115 @@
+package secrets
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// owner is who applies Secrets.
+const owner = "external-secrets"
+
+// managed is the label of what an ExternalSecret made.
+const managed = "reconcile.external-secrets.io/managed"
+
+// usualRefresh is how often a parameter is read again where an ExternalSecret does not say.
+const usualRefresh = time.Hour
+
+// externalSecrets copies parameters into Secrets.
+type externalSecrets struct {
+	cluster client.Client
+	events  events.EventRecorder
+	aws     AWS
+}
+
+// Reconcile makes the Secret of an ExternalSecret, or says in its condition and an event why there is none.
+func (e externalSecrets) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	wanted := object(secretKind)
+	if err := e.cluster.Get(ctx, request.NamespacedName, wanted); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if wanted.GetDeletionTimestamp() != nil {
+		return reconcile.Result{}, nil // the Secret goes with its owner
+	}
+	again, err := e.sync(ctx, wanted)
+	if err != nil {
+		c := condition{corev1.ConditionFalse, "SecretSyncedError", err.Error()}
+		changed, err := setReady(ctx, e.cluster, wanted, c, nil)
+		if changed {
+			e.events.Eventf(wanted, nil, corev1.EventTypeWarning, "UpdateFailed", "Sync", "%s", c.Message)
+		}
+		return reconcile.Result{RequeueAfter: retry}, err
+	}
+	status := map[string]any{"refreshTime": now(), "binding": map[string]any{"name": target(wanted)}}
+	changed, err := setReady(ctx, e.cluster, wanted, condition{corev1.ConditionTrue, "SecretSynced", "secret synced"}, status)
+	if changed {
+		e.events.Eventf(wanted, nil, corev1.EventTypeNormal, "Updated", "Sync", "secret %s is in step with its parameters", target(wanted))
+	}
+	return reconcile.Result{RequeueAfter: again}, err
+}
+
+// sync applies the Secret and says after which time it is to be looked at again; after none, where that is 0.
+func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstructured) (again time.Duration, err error) {
+	spec, err := readSecret(wanted)
+	if err != nil {
+		return 0, err
+	}
+	store := object(storeKind)
+	if err := e.cluster.Get(ctx, client.ObjectKey{Name: spec.SecretStoreRef.Name}, store); err != nil {
+		return 0, fmt.Errorf("looking for the store: %w", err)
+	}
+	if !ready(store) {
+		return 0, fmt.Errorf("the store %s is not ready; its own condition says why", store.GetName())
+	}
+	data, err := e.fetch(ctx, spec)
+	if err != nil {
+		return 0, err
+	}
+	// An applied Secret loses the keys that are no longer asked for. One that has another controller is refused.
+	secret := corev1ac.Secret(target(wanted), wanted.GetNamespace()).
+		WithLabels(map[string]string{managed: "true"}).
+		WithOwnerReferences(metav1ac.OwnerReference().
+			WithAPIVersion(wanted.GetAPIVersion()).WithKind(wanted.GetKind()).
+			WithName(wanted.GetName()).WithUID(wanted.GetUID()).
+			WithController(true).WithBlockOwnerDeletion(true)).
+		WithData(data)
+	if err := e.cluster.Apply(ctx, secret, client.FieldOwner(owner), client.ForceOwnership); err != nil {
+		return 0, fmt.Errorf("applying secret %s: %w", target(wanted), err)
+	}
+	if spec.RefreshInterval == nil {
+		return usualRefresh, nil
+	}
+	return spec.RefreshInterval.Duration, nil
+}
+
+// fetch reads the parameters and makes of them what the Secret is to have.
+func (e externalSecrets) fetch(ctx context.Context, spec secretSpec) (map[string][]byte, error) {
+	fetched, plain := map[string]string{}, map[string][]byte{}
+	for _, d := range spec.Data {
+		value, err := parameter(ctx, e.aws, d.RemoteRef.Key)
+		if err != nil {
+			return nil, err
+		}
+		fetched[d.SecretKey], plain[d.SecretKey] = value, []byte(value)
+	}
+	if spec.Target.Template == nil || len(spec.Target.Template.Data) == 0 {
+		return plain, nil
+	}
+	return render(spec.Target.Template.Data, fetched)
+}
+
+// target is the Secret's name.
+func target(wanted *unstructured.Unstructured) string {
+	if name, _, _ := unstructured.NestedString(wanted.Object, "spec", "target", "name"); name != "" {
+		return name
+	}
+	return wanted.GetName()
+}

@@ -1,0 +1,85 @@
+package secrets
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"eco2/rehearsal/incluster"
+)
+
+// webhookPort is upstream's, which the network policies open.
+const webhookPort = 10250
+
+// refusals are the webhook's paths, with what each reads an object by.
+var refusals = map[string]func(*unstructured.Unstructured) error{
+	"/validate-external-secrets-io-v1-clustersecretstore": func(o *unstructured.Unstructured) error { _, err := readStore(o); return err },
+	"/validate-external-secrets-io-v1-externalsecret":     func(o *unstructured.Unstructured) error { _, err := readSecret(o); return err },
+}
+
+// Webhook refuses stores and secrets that Controller would not understand, as external-secrets-webhook. It is ready
+// once it has a certificate, which Certificates makes.
+func Webhook(ctx context.Context, namespace string) error {
+	kinds, err := incluster.Kinds(corev1.AddToScheme)
+	if err != nil {
+		return err
+	}
+	var kept client.Reader
+	load := func(ctx context.Context) (*tls.Certificate, error) {
+		secret := &corev1.Secret{}
+		if err := kept.Get(ctx, client.ObjectKey{Namespace: namespace, Name: webhookName}, secret); err != nil {
+			return nil, fmt.Errorf("looking for the certificate: %w", err)
+		}
+		certificate, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+		if err != nil {
+			return nil, fmt.Errorf("reading the certificate in secret %s: %w", webhookName, err)
+		}
+		return &certificate, nil
+	}
+	options := manager.Options{
+		Scheme: kinds,
+		Cache:  cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}},
+		WebhookServer: webhook.NewServer(webhook.Options{Port: webhookPort, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+			// From the API and not from a mounted file, which the kubelet brings up to date a minute later.
+			c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return load(hello.Context()) }
+		}}}),
+	}
+	return incluster.Run(ctx, options, func(m manager.Manager) error {
+		kept = m.GetClient()
+		// Before any probe asks for it, so that the cache has the Secret.
+		if _, err := m.GetCache().GetInformer(ctx, &corev1.Secret{}); err != nil {
+			return fmt.Errorf("watching the certificate: %w", err)
+		}
+		for path, read := range refusals {
+			m.GetWebhookServer().Register(path, &admission.Webhook{Handler: refuse(read)})
+		}
+		return m.AddReadyzCheck("certificate", func(r *http.Request) error { _, err := load(r.Context()); return err })
+	})
+}
+
+// refuse is the webhook's answer for what read does not understand. What goes may go.
+func refuse(read func(*unstructured.Unstructured) error) admission.HandlerFunc {
+	return func(_ context.Context, request admission.Request) admission.Response {
+		if request.Operation == admissionv1.Delete {
+			return admission.Allowed("")
+		}
+		o := &unstructured.Unstructured{}
+		if err := o.UnmarshalJSON(request.Object.Raw); err != nil {
+			return admission.Errored(http.StatusBadRequest, fmt.Errorf("reading the object: %w", err))
+		}
+		if err := read(o); err != nil {
+			return admission.Denied(err.Error())
+		}
+		return admission.Allowed("")
+	}
+}
