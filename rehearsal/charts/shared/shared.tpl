@@ -47,7 +47,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 
 {{- /*
 controller: a Deployment of one of ours with its account's name. root, name, image, args, values with
-nodeSelector, tolerations and resources, replicas, and the port, live and ready of its probes.
+nodeSelector, tolerations and resources, replicas, and the port, live and ready of its probes; env, if it has any.
 */ -}}
 {{- define "controller" -}}
 apiVersion: apps/v1
@@ -73,6 +73,9 @@ spec:
         - name: {{ .name }}
           image: {{ .image }}
           args: {{- toYaml .args | nindent 12 }}
+          {{- with .env }}
+          env: {{- toYaml . | nindent 12 }}
+          {{- end }}
           ports:
             - {name: health, containerPort: {{ .port }}}
           livenessProbe:

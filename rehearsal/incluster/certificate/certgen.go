@@ -27,7 +27,7 @@ func Connect() (client.Client, error) {
 
 // Patch injects the authority of a Secret's certificate into both configurations of a name, as the job after an
 // install does.
-func (s Secret) Patch(ctx context.Context, cluster client.Client, name string, policy admissionv1.FailurePolicyType) error {
+func (s Secret) Patch(ctx context.Context, cluster client.Client, name string) error {
 	secret := &corev1.Secret{}
 	if err := cluster.Get(ctx, s.ObjectKey, secret); err != nil {
 		return fmt.Errorf("looking for the certificate: %w", err)
@@ -36,7 +36,7 @@ func (s Secret) Patch(ctx context.Context, cluster client.Client, name string, p
 		if err := cluster.Get(ctx, client.ObjectKey{Name: name}, configuration); err != nil {
 			return fmt.Errorf("looking for the webhooks: %w", err)
 		}
-		if err := Inject(ctx, cluster, configuration, secret.Data[s.Authority], policy); err != nil {
+		if err := Inject(ctx, cluster, configuration, secret.Data[s.Authority]); err != nil {
 			return err
 		}
 	}

@@ -53,27 +53,23 @@ func (s Secret) Ensure(ctx context.Context, cluster client.Client) (authority []
 }
 
 // Inject puts the authority into each webhook of a configuration, which is a *ValidatingWebhookConfiguration or a
-// *MutatingWebhookConfiguration that was just read. policy, if it is not empty, is what becomes of requests that the
-// webhook does not answer.
-func Inject(ctx context.Context, cluster client.Client, configuration client.Object, authority []byte, policy admissionv1.FailurePolicyType) error {
+// *MutatingWebhookConfiguration that was just read.
+func Inject(ctx context.Context, cluster client.Client, configuration client.Object, authority []byte) error {
 	before := configuration.DeepCopyObject().(client.Object)
 	changed := false
-	set := func(c *admissionv1.WebhookClientConfig, p **admissionv1.FailurePolicyType) {
+	set := func(c *admissionv1.WebhookClientConfig) {
 		if !bytes.Equal(c.CABundle, authority) {
 			c.CABundle, changed = authority, true
-		}
-		if policy != "" && (*p == nil || **p != policy) {
-			*p, changed = &policy, true
 		}
 	}
 	switch c := configuration.(type) {
 	case *admissionv1.ValidatingWebhookConfiguration:
 		for i := range c.Webhooks {
-			set(&c.Webhooks[i].ClientConfig, &c.Webhooks[i].FailurePolicy)
+			set(&c.Webhooks[i].ClientConfig)
 		}
 	case *admissionv1.MutatingWebhookConfiguration:
 		for i := range c.Webhooks {
-			set(&c.Webhooks[i].ClientConfig, &c.Webhooks[i].FailurePolicy)
+			set(&c.Webhooks[i].ClientConfig)
 		}
 	default:
 		return fmt.Errorf("injecting an authority: a %T has no webhooks", configuration)

@@ -8,6 +8,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,7 +43,9 @@ func Certificates(ctx context.Context, namespace string) error {
 	options := manager.Options{
 		Scheme: kinds,
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}},
+			&corev1.Secret{}: {Namespaces: map[string]cache.Config{
+				namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", webhookName)},
+			}},
 		}},
 	}
 	return incluster.Run(ctx, options, func(m manager.Manager) error {
@@ -76,7 +79,7 @@ func (c certificates) Reconcile(ctx context.Context, request reconcile.Request) 
 		return reconcile.Result{}, err
 	}
 	for i := range all.Items {
-		if err := certificate.Inject(ctx, c.cluster, &all.Items[i], authority, ""); err != nil {
+		if err := certificate.Inject(ctx, c.cluster, &all.Items[i], authority); err != nil {
 			return reconcile.Result{}, err
 		}
 	}

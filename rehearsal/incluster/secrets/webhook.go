@@ -9,6 +9,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -48,7 +49,9 @@ func Webhook(ctx context.Context, namespace string) error {
 	}
 	options := manager.Options{
 		Scheme: kinds,
-		Cache:  cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}},
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {
+			Namespaces: map[string]cache.Config{namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", webhookName)}},
+		}}},
 		WebhookServer: webhook.NewServer(webhook.Options{Port: webhookPort, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 			// From the API and not from a mounted file, which the kubelet brings up to date a minute later.
 			c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return load(hello.Context()) }
@@ -63,7 +66,8 @@ func Webhook(ctx context.Context, namespace string) error {
 		for path, read := range refusals {
 			m.GetWebhookServer().Register(path, &admission.Webhook{Handler: refuse(read)})
 		}
-		return m.AddReadyzCheck("certificate", func(r *http.Request) error { _, err := load(r.Context()); return err })
+		// It asks the webhook itself, over TLS.
+		return m.AddReadyzCheck("webhook", m.GetWebhookServer().StartedChecker())
 	})
 }
 

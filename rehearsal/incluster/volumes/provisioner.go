@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +14,7 @@ import (
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"eco2/rehearsal/awsapi/client"
+	"eco2/rehearsal/awsapi/ec2"
 )
 
 // AWS is what a driver asks of it.
@@ -32,8 +32,6 @@ type provisioner struct {
 
 var _ controller.Provisioner = provisioner{}
 
-type tag struct{ Key, Value string }
-
 // Provision makes the volume of a claim.
 func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
 	volume, err := p.provision(ctx, o)
@@ -45,8 +43,7 @@ func (p provisioner) provision(ctx context.Context, o controller.ProvisionOption
 	if o.SelectedNodeName == "" {
 		return nil, errors.New("the StorageClass binds at once, and a volume is made where its pod will be: set volumeBindingMode to WaitForFirstConsumer")
 	}
-	kind, encrypted, err := parameters(o.StorageClass.Parameters)
-	if err != nil {
+	if err := check(o.StorageClass.Parameters); err != nil {
 		return nil, fmt.Errorf("reading StorageClass %s: %w", o.StorageClass.Name, err)
 	}
 	size, err := gibibytes(o.PVC)
@@ -61,16 +58,17 @@ func (p provisioner) provision(ctx context.Context, o controller.ProvisionOption
 	if err != nil {
 		return nil, err
 	}
-	id, err := p.create(ctx, o, createVolume{
-		AvailabilityZone: zone, Size: size, VolumeType: kind, Encrypted: encrypted, ClientToken: o.PVName,
-	})
+	made, err := p.create(ctx, o, ec2.NewVolume{ClientToken: o.PVName, AvailabilityZone: zone, Size: size})
 	if err != nil {
 		return nil, err
 	}
-	// Upstream's attacher does this when a pod comes. Here the data lies with the node from the beginning.
-	attach := attachment{VolumeID: id, InstanceID: instance}
-	if err := p.aws.Call(ctx, "ec2", "EC2.AttachVolume", attach, nil); err != nil {
-		return nil, fmt.Errorf("attaching volume %s to %s: %w", id, instance, err)
+	// Upstream's attacher does this when a pod comes. Here the data lies with the node from the beginning. It is so
+	// already where somebody did not live to say so.
+	if made.InstanceID != instance {
+		err := p.aws.Call(ctx, ec2.Service, ec2.AttachVolume, ec2.Attachment{VolumeID: made.VolumeID, InstanceID: instance}, nil)
+		if err != nil {
+			return nil, fmt.Errorf("attaching volume %s to %s: %w", made.VolumeID, instance, err)
+		}
 	}
 	filesystem := corev1.PersistentVolumeFilesystem
 	return &corev1.PersistentVolume{
@@ -79,43 +77,30 @@ func (p provisioner) provision(ctx context.Context, o controller.ProvisionOption
 			PersistentVolumeReclaimPolicy: *o.StorageClass.ReclaimPolicy,
 			AccessModes:                   o.PVC.Spec.AccessModes,
 			VolumeMode:                    &filesystem,
-			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(size<<30, resource.BinarySI)},
-			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: path.Join(Root, id)}},
+			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(int64(size)<<30, resource.BinarySI)},
+			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: path.Join(Root, made.VolumeID)}},
 			NodeAffinity:                  on(node),
 		},
 	}, nil
 }
 
-type createVolume struct {
-	AvailabilityZone, VolumeType, ClientToken string
-	Size                                      int64
-	Encrypted                                 bool
-	Tags                                      []tag
-}
-
-type attachment struct {
-	VolumeID   string `json:"VolumeId"`
-	InstanceID string `json:"InstanceId,omitempty"`
-}
-
 // create has AWS make a volume with the tags by which people and policies know the cluster's.
-func (p provisioner) create(ctx context.Context, o controller.ProvisionOptions, request createVolume) (id string, err error) {
-	request.Tags = []tag{
-		{"CSIVolumeName", o.PVName},
-		{Driver + "/cluster", "true"},
-		{Driver + "/cluster-name", p.cluster},
-		{"kubernetes.io/cluster/" + p.cluster, "owned"},
-		{"kubernetes.io/created-for/pv/name", o.PVName},
-		{"kubernetes.io/created-for/pvc/name", o.PVC.Name},
-		{"kubernetes.io/created-for/pvc/namespace", o.PVC.Namespace},
+func (p provisioner) create(ctx context.Context, o controller.ProvisionOptions, request ec2.NewVolume) (made ec2.Volume, err error) {
+	request.Tags = map[string]string{
+		"CSIVolumeName":                           o.PVName,
+		Driver + "/cluster":                       "true",
+		"kubernetes.io/created-for/pv/name":       o.PVName,
+		"kubernetes.io/created-for/pvc/name":      o.PVC.Name,
+		"kubernetes.io/created-for/pvc/namespace": o.PVC.Namespace,
 	}
-	var made struct {
-		VolumeID string `json:"VolumeId"`
+	if p.cluster != "" {
+		request.Tags[Driver+"/cluster-name"] = p.cluster
+		request.Tags["kubernetes.io/cluster/"+p.cluster] = "owned"
 	}
-	if err := p.aws.Call(ctx, "ec2", "EC2.CreateVolume", request, &made); err != nil {
-		return "", fmt.Errorf("making a volume of %d GiB in %s: %w", request.Size, request.AvailabilityZone, err)
+	if err := p.aws.Call(ctx, ec2.Service, ec2.CreateVolume, request, &made); err != nil {
+		return made, fmt.Errorf("making a volume of %d GiB in %s: %w", request.Size, request.AvailabilityZone, err)
 	}
-	return made.VolumeID, nil
+	return made, nil
 }
 
 // Delete deletes what a released PersistentVolume stands for. What is gone is deleted.
@@ -124,43 +109,48 @@ func (p provisioner) Delete(ctx context.Context, volume *corev1.PersistentVolume
 	if err != nil {
 		return err
 	}
-	call := func(target string, settled ...string) error {
-		err := p.aws.Call(ctx, "ec2", target, attachment{VolumeID: id}, nil)
-		var refused *client.Error
-		if errors.As(err, &refused) && slices.Contains(settled, refused.Code) {
-			return nil
+	var found ec2.Volumes
+	err = p.aws.Call(ctx, ec2.Service, ec2.DescribeVolumes, ec2.VolumeIDs{VolumeIDs: []string{id}}, &found)
+	var refused *client.Error
+	if errors.As(err, &refused) && refused.Code == "InvalidVolume.NotFound" {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for volume %s: %w", id, err)
+	}
+	for _, v := range found.Volumes {
+		if v.InstanceID != "" {
+			err := p.aws.Call(ctx, ec2.Service, ec2.DetachVolume, ec2.Attachment{VolumeID: id, InstanceID: v.InstanceID}, nil)
+			if err != nil {
+				return fmt.Errorf("detaching volume %s: %w", id, err)
+			}
 		}
-		return err
-	}
-	// Its state is incorrect where it is attached to nothing.
-	if err := call("EC2.DetachVolume", "InvalidVolume.NotFound", "IncorrectState"); err != nil {
-		return fmt.Errorf("detaching volume %s: %w", id, err)
-	}
-	if err := call("EC2.DeleteVolume", "InvalidVolume.NotFound"); err != nil {
-		return fmt.Errorf("deleting volume %s: %w", id, err)
+		if err := p.aws.Call(ctx, ec2.Service, ec2.DeleteVolume, ec2.VolumeID{VolumeID: id}, nil); err != nil {
+			return fmt.Errorf("deleting volume %s: %w", id, err)
+		}
 	}
 	return nil
 }
 
-// parameters reads a StorageClass's. What upstream would act on and this does not know is refused.
-func parameters(given map[string]string) (kind string, encrypted bool, err error) {
-	kind = "gp3"
-	for key, value := range given {
+// check refuses what upstream would act on and this does not know. Whether a volume is encrypted and of which type is
+// said nowhere but in the class: the rehearsal's AWS has one kind.
+func check(parameters map[string]string) error {
+	for key, value := range parameters {
 		switch strings.ToLower(key) {
 		case "type":
-			kind = value
-		case "encrypted":
-			encrypted = value == "true"
-		case "csi.storage.k8s.io/fstype": // there is no file system to make
+			if value != "gp3" {
+				return fmt.Errorf("type is %q, and the rehearsal has only gp3", value)
+			}
+		case "encrypted", "csi.storage.k8s.io/fstype":
 		default:
-			return "", false, fmt.Errorf("parameter %q is unknown here; type, encrypted and csi.storage.k8s.io/fstype are not", key)
+			return fmt.Errorf("parameter %q is unknown here; type, encrypted and csi.storage.k8s.io/fstype are not", key)
 		}
 	}
-	return kind, encrypted, nil
+	return nil
 }
 
 // gibibytes is how large a claim's volume will be, rounded up, once it is clear that it can be one of EBS's.
-func gibibytes(claim *corev1.PersistentVolumeClaim) (int64, error) {
+func gibibytes(claim *corev1.PersistentVolumeClaim) (int, error) {
 	for _, mode := range claim.Spec.AccessModes {
 		if mode != corev1.ReadWriteOnce && mode != corev1.ReadWriteOncePod {
 			return 0, fmt.Errorf("an EBS volume is for one node, and the claim asks for %s", mode)
@@ -170,5 +160,5 @@ func gibibytes(claim *corev1.PersistentVolumeClaim) (int64, error) {
 		return 0, fmt.Errorf("the claim asks for the volume mode %s, and here is no device, only a directory", *mode)
 	}
 	wanted := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-	return (wanted.Value() + 1<<30 - 1) >> 30, nil
+	return int((wanted.Value() + 1<<30 - 1) >> 30), nil
 }

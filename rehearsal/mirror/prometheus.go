@@ -1,0 +1,44 @@
+package mirror
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+var (
+	prometheusOperator = project{
+		name: "prometheus-operator", module: "github.com/prometheus-operator/prometheus-operator",
+		packages: []command{
+			{path: "cmd/operator", usual: "2 minutes"}, {path: "cmd/prometheus-config-reloader", usual: "10 seconds"},
+		},
+		ldflags: func(version string) string { return prometheusVersion(strings.TrimPrefix(version, "v")) },
+	}
+	prometheusServer = project{
+		name: "prometheus", module: "github.com/prometheus/prometheus",
+		// Of all that it could discover targets in, only Kubernetes: the clouds' clients take longer than the rest.
+		packages: []command{{path: "cmd/prometheus", usual: "3 minutes", tags: "remove_all_sd,enable_kubernetes_sd"}},
+		ldflags:  func(version string) string { return prometheusVersion(PrometheusRelease(version)) },
+	}
+	nodeExporter = project{
+		name: "node-exporter", module: "github.com/prometheus/node_exporter",
+		packages: []command{{path: ".", usual: "half a minute"}},
+		ldflags:  func(version string) string { return prometheusVersion(strings.TrimPrefix(version, "v")) },
+	}
+)
+
+// prometheusVersion stamps what all of Prometheus' programs print.
+func prometheusVersion(version string) string {
+	return " -X github.com/prometheus/common/version.Version=" + version
+}
+
+// PrometheusRelease is the release that a version of Prometheus' module is: v0.316.0 is 3.16.0.
+func PrometheusRelease(version string) string {
+	_, rest, _ := strings.Cut(version, ".")
+	minor, patch, _ := strings.Cut(rest, ".")
+	number, err := strconv.Atoi(minor)
+	if err != nil {
+		return version
+	}
+	return fmt.Sprintf("%d.%d.%s", number/100, number%100, patch)
+}

@@ -1,0 +1,70 @@
+// Package prometheus gives the mirror the images of kube-prometheus-stack's chart. Prometheus, its operator with the
+// reloader of configurations, and the node exporter are real, built from their Go modules; Prometheus has no pages,
+// which its module does not carry, and finds its targets in Kubernetes only. Alertmanager, Grafana and
+// kube-state-metrics are stand-ins that answer their probes, and the certificate's job is one of ours.
+package prometheus
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"eco2/rehearsal/mirror"
+)
+
+// What the chart in rehearsal/charts asks for. A test compares the two.
+const (
+	operatorVersion     = "v0.93.1"
+	prometheusVersion   = "v0.316.0"
+	nodeExporterVersion = "v1.10.2"
+
+	// idlePath is where a stand-in's binary is in its image.
+	idlePath = "/idle"
+)
+
+// standIns are images of what only answers, and where it does.
+var standIns = map[string]string{
+	"eco2.example/stand-in/alertmanager:v0.33.1":       ":9093",
+	"eco2.example/stand-in/grafana:v12.3.0":            ":3000",
+	"eco2.example/stand-in/kube-state-metrics:v2.17.0": ":8080",
+}
+
+// Add builds what is missing and serves the images. repo is the project's checkout, idle the built cmd/idle, and
+// progress goes to out.
+func Add(ctx context.Context, m mirror.Mirror, repo, idle string, out io.Writer) error {
+	wanted := map[string]string{
+		"prometheus-operator": operatorVersion, "prometheus": prometheusVersion, "node-exporter": nodeExporterVersion,
+	}
+	built := map[string]mirror.Built{}
+	for name, version := range wanted {
+		b, err := mirror.Build(ctx, repo, name, out)
+		if err != nil {
+			return err
+		}
+		if b.Version != version {
+			return fmt.Errorf("adding %s to the mirror: rehearsal/mirror/build/%s pins %s and the chart is made for %s", name, name, b.Version, version)
+		}
+		built[name] = b
+	}
+	real := func(name, project, binary string) mirror.Image {
+		path := "/bin/" + binary
+		return mirror.Image{Name: name, Files: map[string]string{path: built[project].Binary(binary)}, Entrypoint: []string{path}, User: "65534"}
+	}
+	images := []mirror.Image{
+		real("quay.io/prometheus-operator/prometheus-operator:"+operatorVersion, "prometheus-operator", "operator"),
+		real("quay.io/prometheus-operator/prometheus-config-reloader:"+operatorVersion, "prometheus-operator", "prometheus-config-reloader"),
+		real("quay.io/prometheus/prometheus:v"+mirror.PrometheusRelease(prometheusVersion), "prometheus", "prometheus"),
+		real("quay.io/prometheus/node-exporter:"+nodeExporterVersion, "node-exporter", "node-exporter"),
+	}
+	for name, address := range standIns {
+		images = append(images, mirror.Image{
+			Name: name, Files: map[string]string{idlePath: idle}, Entrypoint: []string{idlePath, address}, User: "65534",
+		})
+	}
+	for _, image := range images {
+		if err := m.AddImage(ctx, image, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
