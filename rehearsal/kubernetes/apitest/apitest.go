@@ -33,8 +33,9 @@ const Token = "apitest-administrator"
 const startsWithin = time.Minute
 
 // controllers are those that make an API server behave as tests expect: namespaces empty and go, owners' objects
-// follow them, Deployments make pods.
-const controllers = "namespace-controller,garbage-collector-controller,deployment-controller,replicaset-controller"
+// follow them, Deployments make pods, claims are bound to volumes and let them go.
+const controllers = "namespace-controller,garbage-collector-controller,deployment-controller,replicaset-controller," +
+	"persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller"
 
 // Server is a running API server.
 type Server struct {

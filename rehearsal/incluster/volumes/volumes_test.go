@@ -1,0 +1,307 @@
+package volumes
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	awsclient "eco2/rehearsal/awsapi/client"
+	"eco2/rehearsal/awsapi/ec2"
+	"eco2/rehearsal/kubernetes/apitest"
+)
+
+var server *apitest.Server
+
+func TestMain(m *testing.M) {
+	apitest.Main("../../..", func(s *apitest.Server) int { server = s; return m.Run() })
+}
+
+// patience is how long the controllers may take for anything.
+const patience = 30 * time.Second
+
+// account is an AWS that has volumes.
+type account struct {
+	mu      sync.Mutex
+	volumes map[string]ec2.Volume
+	tokens  map[string]string
+	// refusals are answered once each, by operation.
+	refusals map[string]*awsclient.Error
+}
+
+func newAccount() *account {
+	return &account{volumes: map[string]ec2.Volume{}, tokens: map[string]string{}, refusals: map[string]*awsclient.Error{}}
+}
+
+func (a *account) Call(_ context.Context, _, target string, in, out any) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if refusal := a.refusals[target]; refusal != nil {
+		delete(a.refusals, target)
+		return fmt.Errorf("calling %s: %w", target, refusal)
+	}
+	switch in := in.(type) {
+	case ec2.NewVolume:
+		id, known := a.tokens[in.ClientToken]
+		if !known {
+			id = fmt.Sprintf("vol-%d", len(a.tokens))
+			a.tokens[in.ClientToken] = id
+			a.volumes[id] = ec2.Volume{VolumeID: id, AvailabilityZone: in.AvailabilityZone, Size: in.Size, Tags: in.Tags}
+		}
+		*out.(*ec2.Volume) = a.volumes[id]
+	case ec2.VolumeIDs:
+		v, there := a.volumes[in.VolumeIDs[0]]
+		if !there {
+			return &awsclient.Error{Code: "InvalidVolume.NotFound"}
+		}
+		out.(*ec2.Volumes).Volumes = []ec2.Volume{v}
+	case ec2.Attachment:
+		v := a.volumes[in.VolumeID]
+		if (target == ec2.AttachVolume) == (v.InstanceID != "") {
+			return &awsclient.Error{Code: "IncorrectState"}
+		}
+		v.InstanceID = ""
+		if target == ec2.AttachVolume {
+			v.InstanceID = in.InstanceID
+		}
+		a.volumes[in.VolumeID] = v
+	case ec2.VolumeID:
+		if a.volumes[in.VolumeID].InstanceID != "" {
+			return &awsclient.Error{Code: "VolumeInUse"}
+		}
+		delete(a.volumes, in.VolumeID)
+	}
+	return nil
+}
+
+func (a *account) all() (all []ec2.Volume) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, v := range a.volumes {
+		all = append(all, v)
+	}
+	return all
+}
+
+// cluster is an API server with a node and the program's StorageClass, and the controller at work.
+func cluster(t *testing.T, a *account) *kubernetes.Clientset {
+	t.Helper()
+	api, err := server.Client()
+	require.NoError(t, err)
+	ctx := t.Context()
+	_, err = api.CoreV1().Nodes().Create(ctx, node(), metav1.CreateOptions{})
+	require.NoError(t, err)
+	remove, late := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingWaitForFirstConsumer
+	_, err = api.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "gp3"}, Provisioner: Driver, ReclaimPolicy: &remove, VolumeBindingMode: &late,
+		Parameters: map[string]string{"type": "gp3", "encrypted": "true", "csi.storage.k8s.io/fstype": "ext4"},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx := context.Background()
+		assert.NoError(t, api.CoreV1().Nodes().Delete(ctx, node().Name, metav1.DeleteOptions{}))
+		assert.NoError(t, api.StorageV1().StorageClasses().Delete(ctx, "gp3", metav1.DeleteOptions{}))
+	})
+	runs, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { newController(runs, api, provisioner{kubernetes: api, aws: a, cluster: "eco2-dev"}).Run(runs) })
+	t.Cleanup(func() { stop(); group.Wait() })
+	return api
+}
+
+func node() *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "k8s-monitoring", Labels: map[string]string{corev1.LabelHostname: "monitoring"}},
+		Spec:       corev1.NodeSpec{ProviderID: "aws:///ap-northeast-2b/i-0123"},
+	}
+}
+
+// claim asks for a volume, and has the node chosen for its pod, as the scheduler does.
+func claim(t *testing.T, api *kubernetes.Clientset, name, size string, mode corev1.PersistentVolumeAccessMode) {
+	t.Helper()
+	class := "gp3"
+	_, err := api.CoreV1().PersistentVolumeClaims("default").Create(t.Context(), &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{"volume.kubernetes.io/selected-node": node().Name}},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			StorageClassName: &class, AccessModes: []corev1.PersistentVolumeAccessMode{mode},
+			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}},
+		},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+}
+
+func unclaim(t *testing.T, api *kubernetes.Clientset, name string) {
+	t.Helper()
+	require.NoError(t, api.CoreV1().PersistentVolumeClaims("default").Delete(t.Context(), name, metav1.DeleteOptions{}))
+}
+
+// bound waits until a claim has its volume.
+func bound(t *testing.T, api *kubernetes.Clientset, name string) (volume *corev1.PersistentVolume) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		c, err := api.CoreV1().PersistentVolumeClaims("default").Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil || c.Status.Phase != corev1.ClaimBound {
+			return false
+		}
+		volume, err = api.CoreV1().PersistentVolumes().Get(t.Context(), c.Spec.VolumeName, metav1.GetOptions{})
+		return err == nil
+	}, patience, 20*time.Millisecond)
+	return volume
+}
+
+func gone(t *testing.T, api *kubernetes.Clientset, volume string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, err := api.CoreV1().PersistentVolumes().Get(t.Context(), volume, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	}, patience, 20*time.Millisecond)
+}
+
+func TestVolumeOfAClaim(t *testing.T) {
+	a := newAccount()
+	api := cluster(t, a)
+	claim(t, api, "data", "1500Mi", corev1.ReadWriteOnce)
+	volume := bound(t, api, "data")
+
+	made := a.all()
+	require.Len(t, made, 1)
+	assert.Equal(t, 2, made[0].Size, "gibibytes, rounded up")
+	assert.Equal(t, "ap-northeast-2b", made[0].AvailabilityZone)
+	assert.Equal(t, "i-0123", made[0].InstanceID)
+	assert.Equal(t, map[string]string{
+		"CSIVolumeName": volume.Name, "ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": "eco2-dev",
+		"kubernetes.io/cluster/eco2-dev": "owned", "kubernetes.io/created-for/pv/name": volume.Name,
+		"kubernetes.io/created-for/pvc/name": "data", "kubernetes.io/created-for/pvc/namespace": "default",
+	}, made[0].Tags)
+
+	assert.Contains(t, volume.Finalizers, "external-provisioner.volume.kubernetes.io/finalizer")
+	assert.Equal(t, Driver, volume.Annotations["pv.kubernetes.io/provisioned-by"])
+	assert.Equal(t, corev1.PersistentVolumeReclaimDelete, volume.Spec.PersistentVolumeReclaimPolicy)
+	id, err := volumeID(volume)
+	require.NoError(t, err)
+	assert.Equal(t, made[0].VolumeID, id)
+	assert.True(t, isOn(volume, "monitoring"))
+	assert.False(t, isOn(volume, "k8s-monitoring"), "the label counts, not the node's name")
+
+	unclaim(t, api, "data")
+	gone(t, api, volume.Name)
+	assert.Empty(t, a.all())
+}
+
+// A volume stays where AWS does not delete it, until it does.
+func TestFinalizerWaitsForAWS(t *testing.T) {
+	a := newAccount()
+	api := cluster(t, a)
+	claim(t, api, "held", "1Gi", corev1.ReadWriteOnce)
+	volume := bound(t, api, "held")
+	a.mu.Lock()
+	a.refusals[ec2.DeleteVolume] = &awsclient.Error{Code: "UnauthorizedOperation", Message: "not yours"}
+	a.mu.Unlock()
+	unclaim(t, api, "held")
+	require.Eventually(t, func() bool {
+		events, err := api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "reason=VolumeFailedDelete"})
+		return err == nil && len(events.Items) > 0
+	}, patience, 20*time.Millisecond)
+	gone(t, api, volume.Name)
+	assert.Empty(t, a.all())
+}
+
+// A call whose answer was lost makes no second volume.
+func TestProvisioningAgainMakesNoSecondVolume(t *testing.T) {
+	a := newAccount()
+	a.refusals[ec2.AttachVolume] = &awsclient.Error{Code: "RequestLimitExceeded"}
+	api := cluster(t, a)
+	claim(t, api, "twice", "1Gi", corev1.ReadWriteOnce)
+	volume := bound(t, api, "twice")
+	assert.Len(t, a.all(), 1)
+	unclaim(t, api, "twice")
+	gone(t, api, volume.Name)
+}
+
+func TestClaimsThatEBSCannotServe(t *testing.T) {
+	a := newAccount()
+	api := cluster(t, a)
+	claim(t, api, "shared", "1Gi", corev1.ReadWriteMany)
+	require.Eventually(t, func() bool {
+		events, err := api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=shared,reason=ProvisioningFailed"})
+		return err == nil && len(events.Items) > 0 && assert.Contains(t, events.Items[0].Message, "ReadWriteMany")
+	}, patience, 20*time.Millisecond)
+	assert.Empty(t, a.all())
+	unclaim(t, api, "shared")
+}
+
+func TestCheck(t *testing.T) {
+	assert.NoError(t, check(map[string]string{"type": "gp3", "encrypted": "true"}))
+	assert.ErrorContains(t, check(map[string]string{"iops": "3000"}), "iops")
+	assert.ErrorContains(t, check(map[string]string{"type": "io2"}), "io2")
+}
+
+func TestMachine(t *testing.T) {
+	zone, instance, err := machine(node())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"ap-northeast-2b", "i-0123"}, []string{zone, instance})
+	_, _, err = machine(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "kind"}, Spec: corev1.NodeSpec{ProviderID: "kind://docker/kind"}})
+	assert.ErrorContains(t, err, "kind://docker/kind")
+}
+
+// Directories follow the volumes of their own node, and no other's.
+func TestDirectories(t *testing.T) {
+	root := t.TempDir()
+	lies := func(name, hostname string, policy corev1.PersistentVolumeReclaimPolicy) *corev1.PersistentVolume {
+		n := node()
+		n.Labels[corev1.LabelHostname] = hostname
+		return &corev1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{provisionedBy: Driver}},
+			Spec: corev1.PersistentVolumeSpec{
+				PersistentVolumeReclaimPolicy: policy, NodeAffinity: on(n),
+				PersistentVolumeSource: corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: path.Join(Root, "vol-"+name)}},
+			},
+		}
+	}
+	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.PersistentVolume{}).WithObjects(
+		lies("here", "monitoring", corev1.PersistentVolumeReclaimDelete),
+		lies("kept", "monitoring", corev1.PersistentVolumeReclaimRetain),
+		lies("elsewhere", "storage", corev1.PersistentVolumeReclaimDelete),
+	).Build()
+	all := func() (names []string) {
+		for _, name := range []string{"here", "kept", "elsewhere"} {
+			_, err := directories{cluster: c, hostname: "monitoring", root: root}.
+				Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})
+			require.NoError(t, err)
+		}
+		entries, err := os.ReadDir(root)
+		require.NoError(t, err)
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	assert.Equal(t, []string{"vol-here", "vol-kept"}, all())
+
+	require.NoError(t, os.WriteFile(filepath.Join(root, "vol-here", "data"), []byte("x"), 0o600))
+	assert.FileExists(t, filepath.Join(root, "vol-here", "data"))
+	for _, name := range []string{"here", "kept"} {
+		volume := &corev1.PersistentVolume{}
+		require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: name}, volume))
+		volume.Status.Phase = corev1.VolumeReleased
+		require.NoError(t, c.Status().Update(t.Context(), volume))
+	}
+	assert.Equal(t, []string{"vol-kept"}, all())
+}
