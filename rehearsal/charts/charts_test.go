@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,28 +14,20 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/cli"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"eco2/rehearsal/charts/chartstest"
 	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/mirror/server"
 )
 
-// release is what the program declares of one, as its own test records it.
-type release struct {
-	Name, Namespace, Chart, Version string
-	RepositoryOpts                  struct{ Repo string }
-	Values                          map[string]any
-}
+type release = chartstest.Release
 
 func releases(t *testing.T, stack string) map[string]release {
 	t.Helper()
-	data, err := os.ReadFile("../../testdata/" + stack + ".releases.json")
-	require.NoError(t, err)
-	declared := map[string]release{}
-	require.NoError(t, json.Unmarshal(data, &declared))
-	return declared
+	return chartstest.Releases(t, "../..", stack)
 }
 
 // serve has a mirror with the charts of ours at the address that the releases name.
@@ -63,21 +54,6 @@ func serve(t *testing.T) (locate func(release) *chart.Chart) {
 	}
 }
 
-func render(c *chart.Chart, r release) (string, error) {
-	install := action.NewInstall(&action.Configuration{})
-	install.ReleaseName, install.Namespace = r.Name, r.Namespace
-	install.ClientOnly, install.DryRun, install.SkipCRDs = true, true, true
-	rendered, err := install.Run(c, r.Values)
-	if err != nil {
-		return "", err
-	}
-	manifest := rendered.Manifest
-	for _, hook := range rendered.Hooks {
-		manifest += "\n---\n" + hook.Manifest
-	}
-	return manifest, nil
-}
-
 // eachRelease calls check for each release of the stacks whose chart is one of ours.
 func eachRelease(t *testing.T, check func(t *testing.T, c *chart.Chart, r release)) {
 	t.Helper()
@@ -98,129 +74,67 @@ func eachRelease(t *testing.T, check func(t *testing.T, c *chart.Chart, r releas
 	}
 }
 
-// from says by which of a chart's values a workload is placed, and by which it gets resources; "" are all values.
-type from struct {
-	placement, resources string
-	// everywhere is what runs on every node, whatever its taints.
-	everywhere bool
-	// bare is what gets no resources.
-	bare bool
-}
-
-// workloads are those of each chart.
-var workloads = map[string]map[string]from{
-	"aws-ebs-csi-driver": {
-		"ebs-csi-controller": {placement: "controller", resources: "controller.resources"},
-		"ebs-csi-node":       {everywhere: true, bare: true},
-	},
-	"external-secrets": {
-		"external-secrets":                 {placement: "global", resources: "resources"},
-		"external-secrets-webhook":         {placement: "global", bare: true},
-		"external-secrets-cert-controller": {placement: "global", bare: true},
-	},
-	"kube-prometheus-stack": {
-		"kube-prometheus-stack-operator":                 {placement: "prometheusOperator", resources: "prometheusOperator.resources"},
-		"kube-prometheus-stack-admission-create":         {placement: "prometheusOperator.admissionWebhooks.patch", bare: true},
-		"kube-prometheus-stack-admission-patch":          {placement: "prometheusOperator.admissionWebhooks.patch", bare: true},
-		"kube-prometheus-stack-prometheus":               {placement: "prometheus.prometheusSpec", resources: "prometheus.prometheusSpec.resources"},
-		"kube-prometheus-stack-alertmanager":             {placement: "alertmanager.alertmanagerSpec", resources: "alertmanager.alertmanagerSpec.resources"},
-		"kube-prometheus-stack-grafana":                  {placement: "grafana", resources: "grafana.resources"},
-		"kube-prometheus-stack-kube-state-metrics":       {placement: "kube-state-metrics", resources: "kube-state-metrics.resources"},
-		"kube-prometheus-stack-prometheus-node-exporter": {everywhere: true, bare: true},
-	},
-	"redis-operator": {"redis-operator": {resources: "resources"}},
-}
-
-// placed is where a workload runs and what it gets.
+// placed is what a chart's value says of a workload's pod.
 type placed struct {
 	NodeSelector map[string]string           `json:"nodeSelector"`
 	Tolerations  []corev1.Toleration         `json:"tolerations"`
 	Resources    corev1.ResourceRequirements `json:"resources"`
 }
 
-// object is one of a chart's. The operator's own kinds place their pods in their spec itself.
-type object struct {
-	Kind     string
-	Metadata metav1.ObjectMeta
-	Spec     struct {
-		placed   `json:",inline"`
-		Template corev1.PodTemplateSpec
-	}
-}
-
-func (o object) placed() (placed, bool) {
-	pod := o.Spec.Template.Spec
-	switch {
-	case o.Kind == "Prometheus" || o.Kind == "Alertmanager":
-		return o.Spec.placed, true
-	case len(pod.Containers) > 0:
-		return placed{pod.NodeSelector, pod.Tolerations, pod.Containers[0].Resources}, true
-	default:
-		return placed{}, false
-	}
+// placements are the workloads of each chart, and the value by which each is placed: empty for the values themselves.
+var placements = map[string]map[string]string{
+	"aws-load-balancer-controller": {"aws-load-balancer-controller": ""},
+	"rabbitmq-cluster-operator":    {"rabbitmq-cluster-operator": "clusterOperator"},
+	"redis-operator":               {"redis-operator": ""},
 }
 
 // What the program asks for is found, takes its values, and runs where they say.
 func TestReleases(t *testing.T) {
 	eachRelease(t, func(t *testing.T, c *chart.Chart, r release) {
 		assert.Equal(t, r.Version, c.Metadata.Version)
-		manifest, err := render(c, r)
+		manifest, err := chartstest.Render(c, r)
 		require.NoError(t, err)
 		found := map[string]bool{}
 		for _, text := range strings.Split(manifest, "\n---\n") {
-			var o object
-			require.NoError(t, yaml.Unmarshal([]byte(text), &o), text)
-			got, is := o.placed()
-			if !is {
+			var workload appsv1.Deployment // or another kind with the same fields
+			require.NoError(t, yaml.Unmarshal([]byte(text), &workload))
+			if len(workload.Spec.Template.Spec.Containers) == 0 {
 				continue
 			}
-			name := o.Metadata.Name
-			by, known := workloads[c.Name()][name]
-			require.True(t, known, "nothing is said of where %s %s runs", o.Kind, name)
-			found[name] = true
-			var want placed
-			if by.everywhere {
-				want.NodeSelector = map[string]string{corev1.LabelOSStable: "linux"}
-				require.Len(t, got.Tolerations, 1, name)
-				assert.True(t, got.Tolerations[0].Operator == corev1.TolerationOpExists && got.Tolerations[0].Key == "", name)
-				want.Tolerations = got.Tolerations
-			} else {
-				valueAt(t, r.Values, by.placement, &want)
-				require.NotEmpty(t, want.NodeSelector)
-			}
-			want.Resources = corev1.ResourceRequirements{}
-			if !by.bare {
-				valueAt(t, r.Values, by.resources, &want.Resources)
-			}
-			assert.Equal(t, want, got, name)
+			key, known := placements[c.Name()][workload.Name]
+			require.True(t, known, "nothing is said of where %s %s runs", workload.Kind, workload.Name)
+			found[workload.Name] = true
+			want := valueAt(t, r.Values, key)
+			pod := workload.Spec.Template.Spec
+			assert.Equal(t, want.NodeSelector, pod.NodeSelector, workload.Name)
+			assert.Equal(t, want.Tolerations, pod.Tolerations, workload.Name)
+			assert.Equal(t, want.Resources, pod.Containers[0].Resources, workload.Name)
 		}
-		assert.Len(t, found, len(workloads[c.Name()]))
+		assert.Len(t, found, len(placements[c.Name()]))
 	})
 }
 
-// valueAt reads the value at keys with dots between them; nothing, where there is none.
-func valueAt(t *testing.T, values map[string]any, keys string, into any) {
+func valueAt(t *testing.T, values map[string]any, key string) (p placed) {
 	t.Helper()
 	at := any(values)
-	for key := range strings.SplitSeq(keys, ".") {
-		if key != "" {
-			values, _ = at.(map[string]any)
-			at = values[key]
-		}
+	if key != "" {
+		at = values[key]
 	}
 	data, err := json.Marshal(at)
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(data, into))
+	require.NoError(t, json.Unmarshal(data, &p))
+	require.NotEmpty(t, p.NodeSelector)
+	return p
 }
 
 // A value that a chart does not know is no value: wherever it is, the release fails.
 func TestUnknownValues(t *testing.T) {
 	eachRelease(t, func(t *testing.T, c *chart.Chart, r release) {
-		_, err := render(c, r)
+		_, err := chartstest.Render(c, r)
 		require.NoError(t, err)
 		eachObject(r.Values, func(object map[string]any) {
 			object["unknown"] = map[string]any{}
-			_, err := render(c, r)
+			_, err := chartstest.Render(c, r)
 			assert.ErrorContains(t, err, "unknown", "beside %v", slices.Sorted(maps.Keys(object)))
 			delete(object, "unknown")
 		})

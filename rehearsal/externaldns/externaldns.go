@@ -1,0 +1,63 @@
+// Package externaldns gives the mirror external-dns: the real one, built from its Go module, and its makers' chart.
+//
+// The chart is of another version than the one that is asked for. Its makers publish a chart of the same binary
+// later than the binary: the module of v0.21.0 has chart 1.20.0, made for 0.20.0, and chart 1.21.1, made for 0.21.0,
+// is in no version of the module. So the module's chart is served as 1.21.1 for 0.21.0, and only that is changed.
+package externaldns
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/chart"
+
+	"eco2/rehearsal/charts"
+	"eco2/rehearsal/mirror"
+)
+
+const (
+	name    = "external-dns"
+	version = "v0.21.0"
+	// chartVersion is what the program asks for.
+	chartVersion = "1.21.1"
+
+	image  = "registry.k8s.io/external-dns/external-dns:" + version
+	binary = "/external-dns"
+)
+
+// Add builds what is missing and serves the image and the chart. repo is the project's checkout, authorities the
+// certificates, in PEM form, by which AWS is known, and progress goes to out.
+func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.Writer) error {
+	built, err := mirror.Build(ctx, repo, name, out)
+	if err != nil {
+		return err
+	}
+	if built.Version != version {
+		return fmt.Errorf("adding external-dns to the mirror: rehearsal/mirror/build/%s pins %s and the chart is made for %s", name, built.Version, version)
+	}
+	// A number of nobody's, as upstream's.
+	err = m.AddImage(ctx, mirror.Image{
+		Name: image, Files: map[string]string{binary: built.Binary(name)}, Entrypoint: []string{binary}, User: "65532:65532",
+		Texts: map[string]string{"/etc/ssl/certs/ca-certificates.crt": authorities},
+	}, out)
+	if err != nil {
+		return err
+	}
+	source, err := built.Source(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := chartIn(source)
+	if err != nil {
+		return err
+	}
+	return charts.Add(m, c)
+}
+
+// chartIn is the chart in the module's directory.
+func chartIn(source string) (*chart.Chart, error) {
+	return charts.Upstream(filepath.Join(source, "charts", name), chartVersion, strings.TrimPrefix(version, "v"))
+}

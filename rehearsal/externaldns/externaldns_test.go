@@ -1,0 +1,46 @@
+package externaldns
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
+
+	"eco2/rehearsal/charts/chartstest"
+	"eco2/rehearsal/toolchain"
+)
+
+// The chart takes the program's values, and starts the binary with what they mean.
+func TestChart(t *testing.T) {
+	source, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/external-dns")
+	require.NoError(t, err)
+	for _, stack := range []string{"dev", "prod"} {
+		release := chartstest.Releases(t, "../..", stack)[name]
+		c, err := chartIn(source)
+		require.NoError(t, err)
+		assert.Equal(t, release.Version, c.Metadata.Version)
+		manifest, err := chartstest.Render(c, release)
+		require.NoError(t, err)
+		var deployment appsv1.Deployment
+		for _, text := range strings.Split(manifest, "\n---\n") {
+			if strings.Contains(text, "\nkind: Deployment\n") {
+				require.NoError(t, yaml.Unmarshal([]byte(text), &deployment))
+			}
+		}
+		require.Len(t, deployment.Spec.Template.Spec.Containers, 1)
+		container := deployment.Spec.Template.Spec.Containers[0]
+		assert.Equal(t, image, container.Image)
+		assert.Subset(t, container.Args, []string{
+			"--policy=sync", "--events", "--registry=txt", "--txt-owner-id=eco2-" + stack, "--txt-prefix=edns-%{record_type}.",
+			"--provider=aws", "--source=ingress", "--aws-zone-type=public",
+		})
+		assert.Equal(t, map[string]string{"node-role.kubernetes.io/control-plane": ""}, deployment.Spec.Template.Spec.NodeSelector)
+		assert.Len(t, deployment.Spec.Template.Spec.Tolerations, 2)
+		assert.Equal(t, "128Mi", container.Resources.Limits.Memory().String())
+		assert.Equal(t, "AWS_DEFAULT_REGION", container.Env[0].Name)
+		assert.Contains(t, manifest, "port: 7979") // which the sweep asks
+	}
+}
