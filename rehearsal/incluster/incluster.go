@@ -3,6 +3,7 @@
 package incluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -13,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// Probes is where controllers answer the kubelet: at /healthz while they live, at /readyz once they work.
+// Probes is where controllers usually answer the kubelet: at /healthz while they live, at /readyz once they work.
 const Probes = ":8081"
 
 // Run runs controllers in a pod until the context ends. What is not set of the options is as it is everywhere here:
@@ -23,7 +24,8 @@ func Run(ctx context.Context, options manager.Options, add func(manager.Manager)
 	if err != nil {
 		return fmt.Errorf("finding the API server: %w", err)
 	}
-	options.HealthProbeBindAddress, options.Metrics = Probes, server.Options{BindAddress: "0"}
+	options.HealthProbeBindAddress = cmp.Or(options.HealthProbeBindAddress, Probes)
+	options.Metrics = server.Options{BindAddress: "0"}
 	// A pod that follows this one need not wait until it is believed dead.
 	options.LeaderElectionReleaseOnCancel = true
 	m, err := ctrl.NewManager(config, options)

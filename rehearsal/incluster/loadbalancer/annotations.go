@@ -1,0 +1,123 @@
+package loadbalancer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"eco2/rehearsal/awsapi/elb"
+)
+
+// annotation is the beginning of those that are for this controller.
+const annotation = "alb.ingress.kubernetes.io/"
+
+// wish is what one Ingress asks for by its annotations.
+type wish struct {
+	internetFacing bool
+	securityGroups []string
+	certificates   []string
+	// listeners have a port and a protocol.
+	listeners []elb.Listener
+	// redirect is the HTTPS port to which HTTP is sent, or 0.
+	redirect int
+	// target has what all target groups of the Ingress have.
+	target elb.TargetGroup
+}
+
+// read reads the annotations of an Ingress. What it does not know it refuses: the real controller might do much.
+func read(ingress *networkingv1.Ingress) (wish, error) {
+	w := wish{target: elb.TargetGroup{Protocol: "HTTP", HealthCheckPath: "/", HealthCheckCodes: "200"}}
+	probe := ""
+	var problems []error
+	for _, key := range slices.Sorted(maps.Keys(ingress.Annotations)) {
+		name, ours := strings.CutPrefix(key, annotation)
+		if !ours {
+			continue
+		}
+		value, err := ingress.Annotations[key], error(nil)
+		switch name {
+		case "group.name": // by which it was found
+		case "scheme":
+			w.internetFacing = value == "internet-facing"
+			err = oneOf(value, "internet-facing", "internal")
+		case "target-type":
+			err = oneOf(value, "instance")
+		case "security-groups":
+			w.securityGroups = list(value)
+		case "certificate-arn":
+			w.certificates = list(value)
+		case "listen-ports":
+			w.listeners, err = listeners(value)
+		case "ssl-redirect":
+			w.redirect, err = strconv.Atoi(value)
+		case "backend-protocol":
+			w.target.Protocol = value
+			err = oneOf(value, "HTTP", "HTTPS")
+		case "healthcheck-protocol":
+			probe = value
+			err = oneOf(value, "HTTP", "HTTPS")
+		case "healthcheck-path":
+			w.target.HealthCheckPath = value
+		case "success-codes":
+			w.target.HealthCheckCodes = value
+		default:
+			err = errors.New("the rehearsal's controller does not know it")
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("annotation %s: %w", key, err))
+		}
+	}
+	if probe != "" && probe != w.target.Protocol {
+		problems = append(problems, fmt.Errorf("annotation %shealthcheck-protocol: the rehearsal's load balancer probes with the backend's, %s", annotation, w.target.Protocol))
+	}
+	switch {
+	case len(w.listeners) > 0:
+	case len(w.certificates) > 0:
+		w.listeners = []elb.Listener{{Port: 443, Protocol: "HTTPS"}}
+	default:
+		w.listeners = []elb.Listener{{Port: 80, Protocol: "HTTP"}}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return wish{}, fmt.Errorf("ingress %s/%s: %w", ingress.Namespace, ingress.Name, err)
+	}
+	return w, nil
+}
+
+func oneOf(value string, known ...string) error {
+	if !slices.Contains(known, value) {
+		return fmt.Errorf("%q is not one of %s", value, strings.Join(known, ", "))
+	}
+	return nil
+}
+
+func list(value string) (parts []string) {
+	for part := range strings.SplitSeq(value, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// listeners reads [{"HTTP": 80}, {"HTTPS": 443}].
+func listeners(value string) (ports []elb.Listener, err error) {
+	var entries []map[string]int
+	if err := json.Unmarshal([]byte(value), &entries); err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		for protocol, port := range entry {
+			if err := oneOf(protocol, "HTTP", "HTTPS"); err != nil {
+				return nil, err
+			}
+			ports = append(ports, elb.Listener{Port: port, Protocol: protocol})
+		}
+	}
+	return ports, nil
+}
