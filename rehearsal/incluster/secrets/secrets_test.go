@@ -1,0 +1,365 @@
+package secrets
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admission/v1"
+	registrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	"sigs.k8s.io/yaml"
+
+	awsclient "eco2/rehearsal/awsapi/client"
+	"eco2/rehearsal/incluster"
+	"eco2/rehearsal/incluster/certificate"
+	"eco2/rehearsal/kubernetes/apitest"
+	"eco2/rehearsal/toolchain"
+)
+
+var server *apitest.Server
+
+func TestMain(m *testing.M) {
+	log.SetLogger(logr.Discard())
+	apitest.Main("../../..", func(s *apitest.Server) int { server = s; return m.Run() })
+}
+
+// patience is how long the controllers may take for anything. The one who deletes what has no owner looks for new
+// kinds every half minute.
+const patience = 90 * time.Second
+
+const password = "Tr0ub4dor&3"
+
+// parameters are an account's.
+type parameters struct {
+	mu     sync.Mutex
+	values map[string]string
+}
+
+func (p *parameters) Region() string { return "ap-northeast-2" }
+
+func (p *parameters) put(name, value string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.values[name] = value
+}
+
+// Call answers as SSM does, which says first whether one may ask.
+func (p *parameters) Call(_ context.Context, _, target string, in, out any) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	asked := in.(struct {
+		Name           string
+		WithDecryption bool
+	})
+	refuse := func(code string) error {
+		return fmt.Errorf("calling %s: %w", target, &awsclient.Error{Code: code, Message: "about " + asked.Name})
+	}
+	value, there := p.values[asked.Name]
+	switch {
+	case !strings.HasPrefix(asked.Name, "/eco2/"):
+		return refuse("AccessDeniedException")
+	case !there:
+		return refuse("ParameterNotFound")
+	case !asked.WithDecryption:
+		value = "AQICAHh"
+	}
+	out.(*struct{ Parameter struct{ Value string } }).Parameter.Value = value
+	return nil
+}
+
+// cluster is an API server with upstream's definitions, and the controllers at work.
+func cluster(t *testing.T, aws AWS) client.Client {
+	t.Helper()
+	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
+	require.NoError(t, err)
+	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
+	require.NoError(t, err)
+	define(t, kinds)
+	again := true // each test has a manager, with controllers of the same names
+	m, err := manager.New(rest, manager.Options{
+		Scheme: kinds, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &again},
+		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+	})
+	require.NoError(t, err)
+	require.NoError(t, add(m, aws))
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { assert.NoError(t, m.Start(ctx)) })
+	t.Cleanup(func() { stop(); group.Wait() })
+	return direct(t, kinds)
+}
+
+// direct is a client without a cache: what it reads is what is there.
+func direct(t *testing.T, kinds *runtime.Scheme) client.Client {
+	t.Helper()
+	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
+	require.NoError(t, err)
+	c, err := client.New(rest, client.Options{Scheme: kinds})
+	require.NoError(t, err)
+	return c
+}
+
+var defined atomic.Bool
+
+// define brings upstream's definitions of both kinds, once.
+func define(t *testing.T, kinds *runtime.Scheme) {
+	t.Helper()
+	if defined.Swap(true) {
+		return
+	}
+	dir, err := toolchain.ModuleDir(t.Context(), "../../mirror/build/external-secrets", "github.com/external-secrets/external-secrets")
+	require.NoError(t, err)
+	bundle, err := os.ReadFile(filepath.Join(dir, "deploy", "crds", "bundle.yaml"))
+	require.NoError(t, err)
+	c := direct(t, kinds)
+	for _, text := range strings.Split(string(bundle), "\n---\n") {
+		definition := &unstructured.Unstructured{}
+		require.NoError(t, yaml.Unmarshal([]byte(text), &definition.Object))
+		name := definition.GetName()
+		if name != "clustersecretstores.external-secrets.io" && name != "externalsecrets.external-secrets.io" {
+			continue
+		}
+		require.NoError(t, c.Create(t.Context(), definition))
+		require.Eventually(t, func() bool {
+			require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: name}, definition))
+			conditions, _, _ := unstructured.NestedSlice(definition.Object, "status", "conditions")
+			for _, one := range conditions {
+				if one := one.(map[string]any); one["type"] == "Established" && one["status"] == "True" {
+					return true
+				}
+			}
+			return false
+		}, patience, 20*time.Millisecond)
+	}
+}
+
+// create makes an object of a text, which goes with the test.
+func create(t *testing.T, c client.Client, text string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &o.Object))
+	require.NoError(t, c.Create(t.Context(), o))
+	t.Cleanup(func() { assert.NoError(t, c.Delete(context.Background(), o)) })
+	return o
+}
+
+// becomes waits until an object's condition is this, and returns its message.
+func becomes(t *testing.T, c client.Client, o *unstructured.Unstructured, status corev1.ConditionStatus, reason string) string {
+	t.Helper()
+	var last condition
+	require.Eventually(t, func() bool {
+		require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(o), o))
+		last = readyCondition(o)
+		return last.Status == status && last.Reason == reason
+	}, patience, 20*time.Millisecond, "%s %s", o.GetKind(), o.GetName())
+	return last.Message
+}
+
+const store = `
+apiVersion: external-secrets.io/v1
+kind: ClusterSecretStore
+metadata: {name: aws-ssm}
+spec: {provider: {aws: {service: ParameterStore, region: ap-northeast-2}}}`
+
+// grafana is what the program declares.
+const grafana = `
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: grafana-admin, namespace: default}
+spec:
+  refreshInterval: 1s
+  secretStoreRef: {kind: ClusterSecretStore, name: aws-ssm}
+  target:
+    name: grafana-admin
+    template: {data: {admin-user: admin, admin-password: "{{ .password }}"}}
+  data: [{secretKey: password, remoteRef: {key: /eco2/dev/password}}]`
+
+func TestSecretFollowsItsParameter(t *testing.T) {
+	aws := &parameters{values: map[string]string{"/eco2/dev/password": password}}
+	c := cluster(t, aws)
+	// In either order: what waits for a store hears of it.
+	wanted := create(t, c, grafana)
+	becomes(t, c, create(t, c, store), corev1.ConditionTrue, "Valid")
+	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
+
+	secret := &corev1.Secret{}
+	has := func(want string) func() bool {
+		return func() bool {
+			err := c.Get(t.Context(), client.ObjectKeyFromObject(wanted), secret)
+			return err == nil && string(secret.Data["admin-password"]) == want
+		}
+	}
+	require.True(t, has(password)())
+	assert.Equal(t, "admin", string(secret.Data["admin-user"]))
+	assert.Len(t, secret.Data, 2, "what was fetched is in no key of its own")
+	require.Len(t, secret.OwnerReferences, 1)
+	assert.Equal(t, wanted.GetUID(), secret.OwnerReferences[0].UID)
+
+	aws.put("/eco2/dev/password", "another")
+	require.Eventually(t, has("another"), patience, 20*time.Millisecond)
+
+	require.NoError(t, c.Delete(t.Context(), secret))
+	require.Eventually(t, has("another"), patience, 20*time.Millisecond)
+	assert.NotContains(t, fmt.Sprint(wanted.Object), password)
+}
+
+func TestSecretGoesWithItsOwner(t *testing.T) {
+	c := cluster(t, &parameters{values: map[string]string{"/eco2/dev/password": password}})
+	create(t, c, store)
+	wanted := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(grafana, "grafana-admin", "goes")), &wanted.Object))
+	require.NoError(t, c.Create(t.Context(), wanted))
+	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
+	require.NoError(t, c.Delete(t.Context(), wanted))
+	require.Eventually(t, func() bool {
+		return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(wanted), &corev1.Secret{}))
+	}, patience, 20*time.Millisecond)
+}
+
+// What is wrong is said in the condition and an event: with the parameter's name, and never with what is in one.
+func TestWhatIsWrongIsSaid(t *testing.T) {
+	aws := &parameters{values: map[string]string{"/eco2/dev/password": password}}
+	c := cluster(t, aws)
+	create(t, c, store)
+	for name, test := range map[string]struct{ old, new, says string }{
+		"missing":  {"/eco2/dev/password", "/eco2/dev/passwort", "reading parameter /eco2/dev/passwort: calling AmazonSSM.GetParameter: ParameterNotFound: about /eco2/dev/passwort"},
+		"denied":   {"/eco2/dev/password", "/other/password", "reading parameter /other/password: calling AmazonSSM.GetParameter: AccessDeniedException: about /other/password"},
+		"template": {"{{ .password }}", "{{ .passwort }}", "the template of key admin-password does not render with what was fetched: [password]"},
+		"store":    {"aws-ssm", "another", `looking for the store: ClusterSecretStore.external-secrets.io "another" not found`},
+		"value":    {"{{ .password }}", "{{ slice .password 99 }}", "the template of key admin-password does not render with what was fetched: [password]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.ReplaceAll(strings.Replace(grafana, test.old, test.new, 1), "grafana-admin", name)
+			wanted := create(t, c, text)
+			// A store that is not ready yet is said first.
+			require.Eventually(t, func() bool {
+				return becomes(t, c, wanted, corev1.ConditionFalse, "SecretSyncedError") == test.says
+			}, patience, 20*time.Millisecond)
+			assert.True(t, apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(wanted), &corev1.Secret{})))
+			all := &corev1.EventList{}
+			require.Eventually(t, func() bool {
+				require.NoError(t, c.List(t.Context(), all))
+				for _, e := range all.Items {
+					if e.InvolvedObject.Name == name && e.Reason == "UpdateFailed" && e.Message == test.says {
+						return true
+					}
+				}
+				return false
+			}, patience, 20*time.Millisecond)
+			for _, e := range all.Items {
+				assert.NotContains(t, e.Message, password)
+			}
+		})
+	}
+}
+
+func TestStoreElsewhere(t *testing.T) {
+	c := cluster(t, &parameters{})
+	message := becomes(t, c, create(t, c, strings.Replace(store, "ap-northeast-2", "eu-north-1", 1)), corev1.ConditionFalse, "InvalidProviderConfig")
+	assert.Contains(t, message, "eu-north-1")
+}
+
+// The webhook takes what the controller understands, and names what it does not.
+func TestRefusals(t *testing.T) {
+	const secretPath, storePath = "/validate-external-secrets-io-v1-externalsecret", "/validate-external-secrets-io-v1-clustersecretstore"
+	for name, test := range map[string]struct{ path, text, old, new, says string }{
+		"secret":   {path: secretPath, text: grafana},
+		"store":    {path: storePath, text: store},
+		"provider": {storePath, store, "aws: {", "vault: {", "vault"},
+		"service":  {storePath, store, "ParameterStore", "SecretsManager", "SecretsManager"},
+		"policy":   {secretPath, grafana, "name: grafana-admin\n    template", "creationPolicy: Orphan\n    template", "creationPolicy"},
+		"property": {secretPath, grafana, "password}}]", "password, property: user}}]", "property"},
+		"syntax":   {secretPath, grafana, "{{ .password }}", "{{ .password", "admin-password"},
+		"function": {secretPath, grafana, "{{ .password }}", "{{ .password | b64enc }}", "b64enc"},
+		"kind":     {secretPath, grafana, "kind: ClusterSecretStore", "kind: SecretStore", "SecretStore"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(test.text, test.old, test.new, 1)
+			if test.old != "" {
+				require.NotEqual(t, test.text, text)
+			}
+			raw, err := yaml.YAMLToJSON([]byte(text))
+			require.NoError(t, err)
+			request := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+				Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: raw},
+			}}
+			answer := refuse(refusals[test.path])(t.Context(), request)
+			assert.Equal(t, test.says == "", answer.Allowed)
+			if test.says != "" {
+				assert.Contains(t, answer.Result.Message, test.says)
+			}
+			request.Operation, request.Object = admissionv1.Delete, runtime.RawExtension{}
+			assert.True(t, refuse(refusals[test.path])(t.Context(), request).Allowed, "what goes may go")
+		})
+	}
+}
+
+// The API server learns an authority that vouches for the webhook's certificate, and keeps it.
+func TestCertificates(t *testing.T) {
+	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
+	require.NoError(t, err)
+	c, ctx := direct(t, kinds), t.Context()
+	none, path := registrationv1.SideEffectClassNone, "/"
+	webhooks := &registrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "secretstore-validate", Labels: webhookLabels},
+		Webhooks: []registrationv1.ValidatingWebhook{{
+			Name: "validate.clustersecretstore.external-secrets.io", SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			ClientConfig: registrationv1.WebhookClientConfig{Service: &registrationv1.ServiceReference{Namespace: "default", Name: webhookName, Path: &path}},
+		}},
+	}
+	key := client.ObjectKey{Namespace: "default", Name: webhookName}
+	empty := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	require.NoError(t, c.Create(ctx, empty))
+	require.NoError(t, c.Create(ctx, webhooks))
+	t.Cleanup(func() {
+		assert.NoError(t, c.Delete(context.Background(), webhooks))
+		assert.NoError(t, c.Delete(context.Background(), empty))
+	})
+	name := webhookName + ".default.svc"
+	certs := certificates{cluster: c, injected: &atomic.Bool{}, secret: certificate.Secret{
+		ObjectKey: key, Authority: "ca.crt", Certificate: corev1.TLSCertKey, Key: corev1.TLSPrivateKeyKey, Names: []string{name},
+	}}
+	var injected []byte
+	for range 2 {
+		_, err := certs.Reconcile(ctx, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(webhooks)})
+		require.NoError(t, err)
+		require.True(t, certs.injected.Load())
+		require.NoError(t, c.Get(ctx, client.ObjectKeyFromObject(webhooks), webhooks))
+		if injected == nil {
+			injected = webhooks.Webhooks[0].ClientConfig.CABundle
+		}
+		assert.Equal(t, injected, webhooks.Webhooks[0].ClientConfig.CABundle)
+	}
+	secret := &corev1.Secret{}
+	require.NoError(t, c.Get(ctx, key, secret))
+	pair, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(injected))
+	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name})
+	assert.NoError(t, err)
+}
