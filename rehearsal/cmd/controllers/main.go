@@ -31,6 +31,9 @@ func command() *cobra.Command {
 		Use: "controllers", Short: "Controllers of ours in the place of upstream's",
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(loadBalancerController(), redisOperator(), rabbitMQOperator())
+	root.AddCommand(
+		loadBalancerController(), redisOperator(), rabbitMQOperator(), ebsCSIController(), ebsCSINode(),
+		externalSecrets(), externalSecretsWebhook(), externalSecretsCertController(), webhookCertgen(),
+	)
 	return root
 }

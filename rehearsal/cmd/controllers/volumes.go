@@ -1,0 +1,24 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"eco2/rehearsal/incluster/volumes"
+)
+
+func ebsCSIController() *cobra.Command {
+	var cluster string
+	cmd := &cobra.Command{
+		Use: "ebs-csi-controller", Short: "Make volumes for claims", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return volumes.Controller(cmd.Context(), cluster) },
+	}
+	cmd.Flags().StringVar(&cluster, "cluster", "", "the cluster's name, which volumes are tagged with")
+	return cmd
+}
+
+func ebsCSINode() *cobra.Command {
+	return &cobra.Command{
+		Use: "ebs-csi-node", Short: "Keep the directories of the volumes on the node NODE_NAME", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return volumes.Node(cmd.Context()) },
+	}
+}
