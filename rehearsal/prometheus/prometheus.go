@@ -20,6 +20,8 @@ const (
 
 	// idlePath is where a stand-in's binary is in its image.
 	idlePath = "/idle"
+	// nobody is whom all of them run as.
+	nobody = "65534"
 )
 
 // standIns are images of what only answers, and where it does.
@@ -46,25 +48,30 @@ func Add(ctx context.Context, m mirror.Mirror, repo, idle string, out io.Writer)
 		}
 		built[name] = b
 	}
-	real := func(name, project, binary string) mirror.Image {
-		path := "/bin/" + binary
-		return mirror.Image{Name: name, Files: map[string]string{path: built[project].Binary(binary)}, Entrypoint: []string{path}, User: "65534"}
-	}
-	images := []mirror.Image{
-		real("quay.io/prometheus-operator/prometheus-operator:"+operatorVersion, "prometheus-operator", "operator"),
-		real("quay.io/prometheus-operator/prometheus-config-reloader:"+operatorVersion, "prometheus-operator", "prometheus-config-reloader"),
-		real("quay.io/prometheus/prometheus:v"+mirror.PrometheusRelease(prometheusVersion), "prometheus", "prometheus"),
-		real("quay.io/prometheus/node-exporter:"+nodeExporterVersion, "node-exporter", "node-exporter"),
-	}
-	for name, address := range standIns {
-		images = append(images, mirror.Image{
-			Name: name, Files: map[string]string{idlePath: idle}, Entrypoint: []string{idlePath, address}, User: "65534",
-		})
-	}
-	for _, image := range images {
+	for _, image := range images(built, idle) {
 		if err := m.AddImage(ctx, image, out); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// images are all that the chart names but the certificate's job, whose binary others share.
+func images(built map[string]mirror.Built, idle string) []mirror.Image {
+	upstream := func(name, project, binary string) mirror.Image {
+		path := "/bin/" + binary
+		return mirror.Image{Name: name, Files: map[string]string{path: built[project].Binary(binary)}, Entrypoint: []string{path}, User: nobody}
+	}
+	all := []mirror.Image{
+		upstream("quay.io/prometheus-operator/prometheus-operator:"+operatorVersion, "prometheus-operator", "operator"),
+		upstream("quay.io/prometheus-operator/prometheus-config-reloader:"+operatorVersion, "prometheus-operator", "prometheus-config-reloader"),
+		upstream("quay.io/prometheus/prometheus:v"+mirror.PrometheusRelease(prometheusVersion), "prometheus", "prometheus"),
+		upstream("quay.io/prometheus/node-exporter:"+nodeExporterVersion, "node-exporter", "node-exporter"),
+	}
+	for name, address := range standIns {
+		all = append(all, mirror.Image{
+			Name: name, Files: map[string]string{idlePath: idle}, Entrypoint: []string{idlePath, address}, User: nobody,
+		})
+	}
+	return all
 }

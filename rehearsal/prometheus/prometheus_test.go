@@ -1,0 +1,270 @@
+package prometheus
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"eco2/rehearsal/charts"
+	"eco2/rehearsal/charts/chartstest"
+	"eco2/rehearsal/incluster"
+	"eco2/rehearsal/incluster/certificate"
+	"eco2/rehearsal/kubernetes/apitest"
+	"eco2/rehearsal/mirror"
+)
+
+const repo = "../.."
+
+// patience is how long the operator may take for anything.
+const patience = time.Minute
+
+var server *apitest.Server
+
+func TestMain(m *testing.M) {
+	apitest.Main(repo, func(s *apitest.Server) int { server = s; return m.Run() })
+}
+
+const name = "kube-prometheus-stack"
+
+// objects are those of the chart, with what a stack declares.
+func objects(t *testing.T, stack string) (all []*unstructured.Unstructured) {
+	t.Helper()
+	ours, err := charts.Ours()
+	require.NoError(t, err)
+	for _, c := range ours {
+		if c.Name() != name {
+			continue
+		}
+		manifest, err := chartstest.Render(c, chartstest.Releases(t, repo, stack)[name])
+		require.NoError(t, err)
+		for _, text := range strings.Split(manifest, "\n---\n") {
+			o := &unstructured.Unstructured{}
+			require.NoError(t, yaml.Unmarshal([]byte(text), &o.Object))
+			if o.GetKind() != "" {
+				all = append(all, o)
+			}
+		}
+	}
+	require.NotEmpty(t, all)
+	return all
+}
+
+// The mirror has what the chart names, and nothing else.
+func TestImages(t *testing.T) {
+	named := map[string]bool{}
+	field := regexp.MustCompile(`(?m)(?:image: |--prometheus-config-reloader=)(\S+)$`)
+	for _, o := range objects(t, "prod") {
+		text, err := yaml.Marshal(o)
+		require.NoError(t, err)
+		for _, found := range field.FindAllStringSubmatch(string(text), -1) {
+			named[found[1]] = true
+		}
+	}
+	const job = "eco2.example/stand-in/kube-webhook-certgen:1.8.7"
+	assert.Contains(t, named, job)
+	delete(named, job)
+	var has []string
+	for _, image := range images(map[string]mirror.Built{}, "idle") {
+		has = append(has, image.Name)
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(named)), has)
+}
+
+func TestRelease(t *testing.T) {
+	assert.Equal(t, "3.16.0", mirror.PrometheusRelease("v0.316.0"))
+	assert.Equal(t, "3.5.1", mirror.PrometheusRelease("v0.305.1"))
+}
+
+func build(t *testing.T, project string) mirror.Built {
+	t.Helper()
+	built, err := mirror.Build(t.Context(), repo, project, os.Stderr)
+	require.NoError(t, err)
+	return built
+}
+
+// The operator, with the chart's arguments and rights, makes of the chart's objects what runs where the values say,
+// and writes a configuration that Prometheus takes.
+func TestOperator(t *testing.T) {
+	operator, prometheus := build(t, "prometheus-operator"), build(t, "prometheus")
+	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
+	require.NoError(t, err)
+	kinds, err := incluster.Kinds(corev1.AddToScheme, appsv1.AddToScheme)
+	require.NoError(t, err)
+	c, err := client.New(config, client.Options{Scheme: kinds})
+	require.NoError(t, err)
+	define(t, c, operator)
+	require.NoError(t, c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}))
+	var deployment appsv1.Deployment
+	for _, o := range objects(t, "prod") {
+		if o.GetName() == name+"-operator" && o.GetKind() == "Deployment" {
+			data, err := o.MarshalJSON()
+			require.NoError(t, err)
+			require.NoError(t, yaml.Unmarshal(data, &deployment))
+		}
+		if strings.Contains(o.GetName(), "admission") {
+			continue // the webhooks would be asked at a service that has no pod
+		}
+		// A kind of a definition that is new may be unknown for a moment.
+		require.Eventually(t, func() bool { err = c.Create(t.Context(), o); return !meta.IsNoMatchError(err) }, patience, 100*time.Millisecond)
+		require.NoError(t, err, "%s %s", o.GetKind(), o.GetName())
+	}
+
+	secret := certificate.Secret{
+		ObjectKey: client.ObjectKey{Namespace: "monitoring", Name: name + "-admission"}, Authority: "ca", Certificate: "cert", Key: "key",
+		Names: []string{name + "-operator.monitoring.svc"},
+	}
+	authority, err := secret.Ensure(t.Context(), c)
+	require.NoError(t, err)
+	address := run(t, operator.Binary("operator"), mount(t, c, secret, deployment.Spec.Template.Spec.Containers[0].Args))
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(authority))
+	answers(t, "https://"+address+"/healthz", &tls.Config{RootCAs: roots, ServerName: secret.Names[0]})
+
+	want := chartstest.Releases(t, repo, "prod")[name].Values
+	for set, values := range map[string][2]string{
+		"prometheus-" + name + "-prometheus":     {"prometheus", "prometheusSpec"},
+		"alertmanager-" + name + "-alertmanager": {"alertmanager", "alertmanagerSpec"},
+	} {
+		var made appsv1.StatefulSet
+		require.Eventually(t, func() bool {
+			return c.Get(t.Context(), client.ObjectKey{Namespace: "monitoring", Name: set}, &made) == nil
+		}, patience, 50*time.Millisecond, set)
+		pod := made.Spec.Template.Spec
+		spec := want[values[0]].(map[string]any)[values[1]].(map[string]any)
+		assert.Equal(t, fmt.Sprint(spec["nodeSelector"]), fmt.Sprint(pod.NodeSelector))
+		require.Len(t, pod.Tolerations, 1)
+		assert.Equal(t, "observability", pod.Tolerations[0].Value)
+		require.Len(t, made.Spec.VolumeClaimTemplates, 1)
+		assert.Equal(t, "gp3", *made.Spec.VolumeClaimTemplates[0].Spec.StorageClassName)
+	}
+
+	var written corev1.Secret
+	require.Eventually(t, func() bool {
+		err := c.Get(t.Context(), client.ObjectKey{Namespace: "monitoring", Name: "prometheus-" + name + "-prometheus"}, &written)
+		return err == nil && len(written.Data["prometheus.yaml.gz"]) > 0
+	}, patience, 50*time.Millisecond)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "prometheus.yaml")
+	text := unpack(t, written.Data["prometheus.yaml.gz"])
+	assert.Contains(t, text, "serviceMonitor/monitoring/"+name+"-kubelet")
+	assert.Contains(t, text, "serviceMonitor/monitoring/"+name+"-prometheus-node-exporter")
+	// The reloader beside Prometheus fills these in.
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(text, "$(POD_NAME)", "prometheus-0")), 0o600))
+	address = run(t, prometheus.Binary("prometheus"), []string{"--config.file=" + file, "--storage.tsdb.path=" + dir, "--web.listen-address=" + listen})
+	answers(t, "http://"+address+"/-/ready", nil)
+}
+
+// define brings the operator's definitions, as upstream publishes them.
+func define(t *testing.T, c client.Client, operator mirror.Built) {
+	t.Helper()
+	source, err := operator.Source(t.Context())
+	require.NoError(t, err)
+	files, err := filepath.Glob(filepath.Join(source, "example", "prometheus-operator-crd", "*.yaml"))
+	require.NoError(t, err)
+	require.Len(t, files, 10)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		definition := &unstructured.Unstructured{}
+		require.NoError(t, yaml.Unmarshal(data, &definition.Object))
+		require.NoError(t, c.Create(t.Context(), definition))
+	}
+}
+
+// listen is what run replaces by an address that is free.
+const listen = ":10250"
+
+// mount gives a program's arguments the files that they name in a Secret's volume.
+func mount(t *testing.T, c client.Client, secret certificate.Secret, args []string) (mounted []string) {
+	t.Helper()
+	kept := &corev1.Secret{}
+	require.NoError(t, c.Get(t.Context(), secret.ObjectKey, kept))
+	dir := t.TempDir()
+	for key, data := range kept.Data {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, key), data, 0o600))
+	}
+	for _, arg := range args {
+		mounted = append(mounted, strings.Replace(arg, "/cert/", dir+"/", 1))
+	}
+	// With the rights of its account, and no others.
+	return append(mounted, "--as=system:serviceaccount:monitoring:"+name+"-operator")
+}
+
+// run has a program run for as long as the test, at an address of this host. What it prints shows if the test fails.
+func run(t *testing.T, binary string, args []string) (address string) {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address = free.Addr().String()
+	require.NoError(t, free.Close())
+	for i := range args {
+		args[i] = strings.Replace(args[i], "="+listen, "="+address, 1)
+	}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, os.WriteFile(kubeconfig, []byte(server.Kubeconfig), 0o600))
+	ctx, stop := context.WithCancel(context.Background())
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		stop()
+		_ = cmd.Wait() // it was killed
+		if t.Failed() {
+			t.Log(output.String())
+		}
+	})
+	return address
+}
+
+// answers waits until a program says that it is well.
+func answers(t *testing.T, url string, trust *tls.Config) {
+	t.Helper()
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}}
+	require.Eventually(t, func() bool {
+		response, err := web.Get(url)
+		if err != nil {
+			return false
+		}
+		defer func() { _ = response.Body.Close() }() // it was only read
+		return response.StatusCode == http.StatusOK
+	}, patience, 50*time.Millisecond, url)
+}
+
+func unpack(t *testing.T, packed []byte) string {
+	t.Helper()
+	reader, err := gzip.NewReader(bytes.NewReader(packed))
+	require.NoError(t, err)
+	text, err := io.ReadAll(reader)
+	require.NoError(t, err)
+	return string(text)
+}
