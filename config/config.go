@@ -97,8 +97,23 @@ type Mirror struct {
 	// Images answers for every image registry, as containerd asks a mirror: /v2/… with ?ns=<registry>.
 	Images string `json:"images"`
 	// SHA256 are the checksums, in hexadecimal, of the manifests that Files serves in another form than
-	// their makers do, such as with other images in them, by component: calico, argocd.
+	// their makers do, such as with other images in them. A manifest is named by its component, custom
+	// resource definitions by their release; ownForms are all.
 	SHA256 map[string]string `json:"sha256"`
+}
+
+// ownForms are the manifests that a mirror may serve in a form of its own. Definitions that are several
+// files are not among them: a release has one checksum here.
+var ownForms = []string{
+	"argocd", "aws-load-balancer-controller", "calico", "external-secrets", "rabbitmq-cluster-operator", "redis-operator",
+}
+
+// Checksum is a manifest's: the mirror's, where it serves a form of its own, or the pinned one.
+func (m Mirror) Checksum(name, pinned string) string {
+	if sum, ok := m.SHA256[name]; ok {
+		return sum
+	}
+	return pinned
 }
 
 // NodeEntry is what overrides may be said of: an entry of the node table.

@@ -197,8 +197,8 @@ func (l *loader) mirror(m Mirror) {
 	for _, component := range slices.Sorted(maps.Keys(m.SHA256)) {
 		key, sum := "mirror.sha256."+component, m.SHA256[component]
 		switch {
-		case component != "calico" && component != "argocd":
-			l.problem(key, "names no manifest; those are calico and argocd")
+		case !slices.Contains(ownForms, component):
+			l.problem(key, "names no manifest; those are %s", strings.Join(ownForms, ", "))
 		case !sha256Sum.MatchString(sum):
 			l.problem(key, "%q is not a SHA-256 in hexadecimal, as sha256sum prints it", sum)
 		case m.Files == "":

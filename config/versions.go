@@ -100,9 +100,7 @@ func (c Config) ArgoCDManifest() Manifest { return c.pinned("argocd", argoCD[c.V
 
 // pinned is a component's manifest with the checksum of the mirror's, where the mirror serves its own.
 func (c Config) pinned(component string, m Manifest) Manifest {
-	if sum, ok := c.Mirror.SHA256[component]; ok {
-		m.SHA256 = sum
-	}
+	m.SHA256 = c.Mirror.Checksum(component, m.SHA256)
 	return m
 }
 

@@ -54,7 +54,7 @@ func (p *Platform) installCRDs(ctx *pulumi.Context) (map[string]pulumi.Resource,
 	for _, b := range bundles {
 		args := append([]pulumi.StringInput{pulumi.String(b.release)}, c.Downloads()...)
 		for _, file := range b.files {
-			args = append(args, pulumi.String(file[0]), pulumi.String(file[1]))
+			args = append(args, pulumi.String(file[0]), pulumi.String(p.config.Mirror.Checksum(b.release, file[1])))
 		}
 		command, err := c.Run(ctx, "crds-"+b.release, cluster.Script{Name: "crds", Args: args, Minutes: 10},
 			pulumi.DependsOn([]pulumi.Resource{c.Ready}))
