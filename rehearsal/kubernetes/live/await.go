@@ -20,7 +20,7 @@ import (
 )
 
 // pollEvery is how often an object is looked at.
-const pollEvery = time.Second
+const pollEvery = 500 * time.Millisecond
 
 // await waits until an object is what it should be, and returns it as it is then. Of a kind that the real
 // provider does not wait for, every object is.
@@ -154,7 +154,9 @@ func (c *Cluster) claimLacks(ctx context.Context, claim *unstructured.Unstructur
 
 func conditions(object *unstructured.Unstructured) []metav1.Condition {
 	var read struct {
-		Status struct{ Conditions []metav1.Condition }
+		Status struct {
+			Conditions []metav1.Condition `json:"conditions"`
+		} `json:"status"`
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &read); err != nil {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -63,7 +64,7 @@ type Cluster struct {
 }
 
 // errCredentials says no more than this: the reason may quote the kubeconfig.
-var errCredentials = errors.New("the kubeconfig's current context has no user whose credentials can be used")
+var errCredentials = errors.New("the kubeconfig's context names no cluster or user that can be used")
 
 func newCluster(endpoint kubernetes.Endpoint) (*Cluster, error) {
 	kubeconfig, err := clientcmd.Load([]byte(endpoint.Kubeconfig))
@@ -98,7 +99,12 @@ func newCluster(endpoint kubernetes.Endpoint) (*Cluster, error) {
 func (c *Cluster) answers(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, answersWithin)
 	defer stop()
-	return c.discovery.RESTClient().Get().AbsPath("/version").Do(ctx).Error()
+	// What it serves, it tells those whom it knows.
+	err := c.discovery.RESTClient().Get().AbsPath("/api").Do(ctx).Error()
+	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+		return errors.New("the API server does not accept the kubeconfig's credentials")
+	}
+	return err
 }
 
 // resource is where an object's kind is served.
