@@ -14,8 +14,8 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/cli"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"eco2/rehearsal/charts/chartstest"
@@ -74,18 +74,68 @@ func eachRelease(t *testing.T, check func(t *testing.T, c *chart.Chart, r releas
 	}
 }
 
-// placed is what a chart's value says of a workload's pod.
+// from says by which of a chart's values a workload is placed, and by which it gets resources; "" are all values.
+type from struct {
+	placement, resources string
+	// everywhere is what runs on every node, whatever its taints.
+	everywhere bool
+	// bare is what gets no resources.
+	bare bool
+}
+
+// workloads are those of each chart.
+var workloads = map[string]map[string]from{
+	"aws-ebs-csi-driver": {
+		"ebs-csi-controller": {placement: "controller", resources: "controller.resources"},
+		"ebs-csi-node":       {everywhere: true, bare: true},
+	},
+	"aws-load-balancer-controller": {"aws-load-balancer-controller": {resources: "resources"}},
+	"external-secrets": {
+		"external-secrets":                 {placement: "global", resources: "resources"},
+		"external-secrets-webhook":         {placement: "global", bare: true},
+		"external-secrets-cert-controller": {placement: "global", bare: true},
+	},
+	"kube-prometheus-stack": {
+		"kube-prometheus-stack-operator":                 {placement: "prometheusOperator", resources: "prometheusOperator.resources"},
+		"kube-prometheus-stack-admission-create":         {placement: "prometheusOperator.admissionWebhooks.patch", bare: true},
+		"kube-prometheus-stack-admission-patch":          {placement: "prometheusOperator.admissionWebhooks.patch", bare: true},
+		"kube-prometheus-stack-prometheus":               {placement: "prometheus.prometheusSpec", resources: "prometheus.prometheusSpec.resources"},
+		"kube-prometheus-stack-alertmanager":             {placement: "alertmanager.alertmanagerSpec", resources: "alertmanager.alertmanagerSpec.resources"},
+		"kube-prometheus-stack-grafana":                  {placement: "grafana", resources: "grafana.resources"},
+		"kube-prometheus-stack-kube-state-metrics":       {placement: "kube-state-metrics", resources: "kube-state-metrics.resources"},
+		"kube-prometheus-stack-prometheus-node-exporter": {everywhere: true, bare: true},
+	},
+	"rabbitmq-cluster-operator": {"rabbitmq-cluster-operator": {placement: "clusterOperator", resources: "clusterOperator.resources"}},
+	"redis-operator":            {"redis-operator": {resources: "resources"}},
+}
+
+// placed is where a workload runs and what it gets.
 type placed struct {
 	NodeSelector map[string]string           `json:"nodeSelector"`
 	Tolerations  []corev1.Toleration         `json:"tolerations"`
 	Resources    corev1.ResourceRequirements `json:"resources"`
 }
 
-// placements are the workloads of each chart, and the value by which each is placed: empty for the values themselves.
-var placements = map[string]map[string]string{
-	"aws-load-balancer-controller": {"aws-load-balancer-controller": ""},
-	"rabbitmq-cluster-operator":    {"rabbitmq-cluster-operator": "clusterOperator"},
-	"redis-operator":               {"redis-operator": ""},
+// object is one of a chart's. The operator's own kinds place their pods in their spec itself.
+type object struct {
+	Kind     string
+	Metadata metav1.ObjectMeta
+	Spec     struct {
+		placed   `json:",inline"`
+		Template corev1.PodTemplateSpec
+	}
+}
+
+func (o object) placed() (placed, bool) {
+	pod := o.Spec.Template.Spec
+	switch {
+	case o.Kind == "Prometheus" || o.Kind == "Alertmanager":
+		return o.Spec.placed, true
+	case len(pod.Containers) > 0:
+		return placed{pod.NodeSelector, pod.Tolerations, pod.Containers[0].Resources}, true
+	default:
+		return placed{}, false
+	}
 }
 
 // What the program asks for is found, takes its values, and runs where they say.
@@ -96,35 +146,49 @@ func TestReleases(t *testing.T) {
 		require.NoError(t, err)
 		found := map[string]bool{}
 		for _, text := range strings.Split(manifest, "\n---\n") {
-			var workload appsv1.Deployment // or another kind with the same fields
-			require.NoError(t, yaml.Unmarshal([]byte(text), &workload))
-			if len(workload.Spec.Template.Spec.Containers) == 0 {
+			var o object
+			require.NoError(t, yaml.Unmarshal([]byte(text), &o), text)
+			got, is := o.placed()
+			if !is {
 				continue
 			}
-			key, known := placements[c.Name()][workload.Name]
-			require.True(t, known, "nothing is said of where %s %s runs", workload.Kind, workload.Name)
-			found[workload.Name] = true
-			want := valueAt(t, r.Values, key)
-			pod := workload.Spec.Template.Spec
-			assert.Equal(t, want.NodeSelector, pod.NodeSelector, workload.Name)
-			assert.Equal(t, want.Tolerations, pod.Tolerations, workload.Name)
-			assert.Equal(t, want.Resources, pod.Containers[0].Resources, workload.Name)
+			name := o.Metadata.Name
+			by, known := workloads[c.Name()][name]
+			require.True(t, known, "nothing is said of where %s %s runs", o.Kind, name)
+			found[name] = true
+			var want placed
+			if by.everywhere {
+				want.NodeSelector = map[string]string{corev1.LabelOSStable: "linux"}
+				require.Len(t, got.Tolerations, 1, name)
+				assert.True(t, got.Tolerations[0].Operator == corev1.TolerationOpExists && got.Tolerations[0].Key == "", name)
+				want.Tolerations = got.Tolerations
+			} else {
+				valueAt(t, r.Values, by.placement, &want)
+				require.NotEmpty(t, want.NodeSelector)
+			}
+			want.Resources = corev1.ResourceRequirements{}
+			if !by.bare {
+				valueAt(t, r.Values, by.resources, &want.Resources)
+			}
+			assert.Equal(t, want, got, name)
 		}
-		assert.Len(t, found, len(placements[c.Name()]))
+		assert.Len(t, found, len(workloads[c.Name()]))
 	})
 }
 
-func valueAt(t *testing.T, values map[string]any, key string) (p placed) {
+// valueAt reads the value at keys with dots between them; nothing, where there is none.
+func valueAt(t *testing.T, values map[string]any, keys string, into any) {
 	t.Helper()
 	at := any(values)
-	if key != "" {
-		at = values[key]
+	for key := range strings.SplitSeq(keys, ".") {
+		if key != "" {
+			values, _ = at.(map[string]any)
+			at = values[key]
+		}
 	}
 	data, err := json.Marshal(at)
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(data, &p))
-	require.NotEmpty(t, p.NodeSelector)
-	return p
+	require.NoError(t, json.Unmarshal(data, into))
 }
 
 // A value that a chart does not know is no value: wherever it is, the release fails.
