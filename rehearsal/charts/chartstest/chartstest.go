@@ -4,11 +4,14 @@ package chartstest
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 )
 
 // Release is what the program declares of one, as its own test records it.
@@ -28,7 +31,7 @@ func Releases(t *testing.T, repo, stack string) map[string]Release {
 	return declared
 }
 
-// Render is what Helm would install.
+// Render is what Helm would install, with what it would run before and after.
 func Render(c *chart.Chart, r Release) (string, error) {
 	install := action.NewInstall(&action.Configuration{})
 	install.ReleaseName, install.Namespace = r.Name, r.Namespace
@@ -37,5 +40,40 @@ func Render(c *chart.Chart, r Release) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return rendered.Manifest, nil
+	manifest := rendered.Manifest
+	for _, hook := range rendered.Hooks {
+		manifest += "\n---\n" + hook.Manifest
+	}
+	return manifest, nil
+}
+
+// Objects are those of a release, of which charts has the chart.
+func Objects(t *testing.T, charts []*chart.Chart, r Release) (all []*unstructured.Unstructured) {
+	t.Helper()
+	for _, c := range charts {
+		if c.Name() != r.Name {
+			continue
+		}
+		manifest, err := Render(c, r)
+		require.NoError(t, err)
+		for _, text := range strings.Split(manifest, "\n---\n") {
+			o := &unstructured.Unstructured{}
+			require.NoError(t, yaml.Unmarshal([]byte(text), &o.Object))
+			if o.GetKind() != "" {
+				all = append(all, o)
+			}
+		}
+	}
+	require.NotEmpty(t, all)
+	return all
+}
+
+// Rights are the objects that say what a release's accounts may do.
+func Rights(all []*unstructured.Unstructured) (rights []*unstructured.Unstructured) {
+	for _, o := range all {
+		if o.GroupVersionKind().Group == "rbac.authorization.k8s.io" {
+			rights = append(rights, o)
+		}
+	}
+	return rights
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	awsclient "eco2/rehearsal/awsapi/client"
+	"eco2/rehearsal/charts"
+	"eco2/rehearsal/charts/chartstest"
 	"eco2/rehearsal/incluster"
 	"eco2/rehearsal/incluster/certificate"
 	"eco2/rehearsal/kubernetes/apitest"
@@ -99,6 +102,7 @@ func cluster(t *testing.T, aws AWS) client.Client {
 	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
 	define(t, kinds)
+	rest.Impersonate.UserName = account("external-secrets")
 	again := true // each test has a manager, with controllers of the same names
 	m, err := manager.New(rest, manager.Options{
 		Scheme: kinds, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &again},
@@ -123,6 +127,22 @@ func direct(t *testing.T, kinds *runtime.Scheme) client.Client {
 	return c
 }
 
+// namespace is the release's.
+const namespace = "platform-system"
+
+func account(name string) string { return "system:serviceaccount:" + namespace + ":" + name }
+
+// grant gives the chart's accounts their rights.
+func grant(t *testing.T, c client.Client) {
+	t.Helper()
+	require.NoError(t, client.IgnoreAlreadyExists(c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})))
+	ours, err := charts.Ours()
+	require.NoError(t, err)
+	for _, o := range chartstest.Rights(chartstest.Objects(t, ours, chartstest.Releases(t, "../../..", "dev")["external-secrets"])) {
+		require.NoError(t, client.IgnoreAlreadyExists(c.Create(t.Context(), o)))
+	}
+}
+
 var defined atomic.Bool
 
 // define brings upstream's definitions of both kinds, once.
@@ -131,6 +151,7 @@ func define(t *testing.T, kinds *runtime.Scheme) {
 	if defined.Swap(true) {
 		return
 	}
+	grant(t, direct(t, kinds))
 	dir, err := toolchain.ModuleDir(t.Context(), "../../mirror/build/external-secrets", "github.com/external-secrets/external-secrets")
 	require.NoError(t, err)
 	bundle, err := os.ReadFile(filepath.Join(dir, "deploy", "crds", "bundle.yaml"))
@@ -323,15 +344,16 @@ func TestCertificates(t *testing.T) {
 	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
 	c, ctx := direct(t, kinds), t.Context()
+	grant(t, c)
 	none, path := registrationv1.SideEffectClassNone, "/"
 	webhooks := &registrationv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "secretstore-validate", Labels: webhookLabels},
 		Webhooks: []registrationv1.ValidatingWebhook{{
 			Name: "validate.clustersecretstore.external-secrets.io", SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-			ClientConfig: registrationv1.WebhookClientConfig{Service: &registrationv1.ServiceReference{Namespace: "default", Name: webhookName, Path: &path}},
+			ClientConfig: registrationv1.WebhookClientConfig{Service: &registrationv1.ServiceReference{Namespace: namespace, Name: webhookName, Path: &path}},
 		}},
 	}
-	key := client.ObjectKey{Namespace: "default", Name: webhookName}
+	key := client.ObjectKey{Namespace: namespace, Name: webhookName}
 	empty := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 	require.NoError(t, c.Create(ctx, empty))
 	require.NoError(t, c.Create(ctx, webhooks))
@@ -339,8 +361,13 @@ func TestCertificates(t *testing.T) {
 		assert.NoError(t, c.Delete(context.Background(), webhooks))
 		assert.NoError(t, c.Delete(context.Background(), empty))
 	})
-	name := webhookName + ".default.svc"
-	certs := certificates{cluster: c, injected: &atomic.Bool{}, secret: certificate.Secret{
+	name := webhookName + "." + namespace + ".svc"
+	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
+	require.NoError(t, err)
+	rest.Impersonate.UserName = account("external-secrets-cert-controller")
+	own, err := client.New(rest, client.Options{Scheme: kinds})
+	require.NoError(t, err)
+	certs := certificates{cluster: own, injected: &atomic.Bool{}, secret: certificate.Secret{
 		ObjectKey: key, Authority: "ca.crt", Certificate: corev1.TLSCertKey, Key: corev1.TLSPrivateKeyKey, Names: []string{name},
 	}}
 	var injected []byte
@@ -362,4 +389,74 @@ func TestCertificates(t *testing.T) {
 	require.True(t, roots.AppendCertsFromPEM(injected))
 	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name})
 	assert.NoError(t, err)
+}
+
+// A store that the controller would not understand is refused when it is created, through the API server.
+func TestWebhook(t *testing.T) {
+	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
+	require.NoError(t, err)
+	define(t, kinds)
+	c := direct(t, kinds)
+	grant(t, c)
+	secret := certificate.Secret{
+		ObjectKey: client.ObjectKey{Namespace: namespace, Name: webhookName},
+		Authority: "ca.crt", Certificate: corev1.TLSCertKey, Key: corev1.TLSPrivateKeyKey, Names: []string{"localhost"},
+	}
+	authority, err := secret.Ensure(t.Context(), c)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		kept := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: webhookName}}
+		assert.NoError(t, c.Delete(context.Background(), kept))
+	})
+
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := free.Addr().(*net.TCPAddr).Port
+	require.NoError(t, free.Close())
+	actAs(t, account(webhookName))
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { assert.NoError(t, serve(ctx, namespace, port, "0")) })
+	t.Cleanup(func() { stop(); group.Wait() })
+
+	none, url := registrationv1.SideEffectClassNone, fmt.Sprintf("https://localhost:%d/validate-external-secrets-io-v1-clustersecretstore", port)
+	webhooks := &registrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "secretstore-validate"},
+		Webhooks: []registrationv1.ValidatingWebhook{{
+			Name: "validate.clustersecretstore.external-secrets.io", SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			ClientConfig: registrationv1.WebhookClientConfig{URL: &url, CABundle: authority},
+			Rules: []registrationv1.RuleWithOperations{{
+				Operations: []registrationv1.OperationType{registrationv1.Create},
+				Rule:       registrationv1.Rule{APIGroups: []string{version.Group}, APIVersions: []string{version.Version}, Resources: []string{"clustersecretstores"}},
+			}},
+		}},
+	}
+	require.NoError(t, c.Create(t.Context(), webhooks))
+	t.Cleanup(func() { assert.NoError(t, c.Delete(context.Background(), webhooks)) })
+
+	wrong := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(strings.Replace(store, "ParameterStore", "SecretsManager", 1)), &wrong.Object))
+	// Until the API server has heard of the webhook nobody is refused, and until the webhook answers everybody is.
+	require.Eventually(t, func() bool {
+		err := c.Create(t.Context(), wrong.DeepCopy())
+		if err == nil {
+			require.NoError(t, c.Delete(t.Context(), wrong.DeepCopy()))
+			return false
+		}
+		return strings.Contains(err.Error(), "SecretsManager")
+	}, patience, 100*time.Millisecond)
+	create(t, c, store)
+}
+
+// actAs has what finds the API server by itself find it as an account.
+func actAs(t *testing.T, name string) {
+	t.Helper()
+	kubeconfig, err := clientcmd.Load([]byte(server.Kubeconfig))
+	require.NoError(t, err)
+	for _, user := range kubeconfig.AuthInfos {
+		user.Impersonate = name
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, clientcmd.WriteToFile(*kubeconfig, file))
+	t.Setenv("KUBECONFIG", file)
 }

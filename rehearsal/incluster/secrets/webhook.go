@@ -31,6 +31,10 @@ var refusals = map[string]func(*unstructured.Unstructured) error{
 // Webhook refuses stores and secrets that Controller would not understand, as external-secrets-webhook. It is ready
 // once it has a certificate, which Certificates makes.
 func Webhook(ctx context.Context, namespace string) error {
+	return serve(ctx, namespace, webhookPort, incluster.Probes)
+}
+
+func serve(ctx context.Context, namespace string, port int, probes string) error {
 	kinds, err := incluster.Kinds(corev1.AddToScheme)
 	if err != nil {
 		return err
@@ -48,11 +52,11 @@ func Webhook(ctx context.Context, namespace string) error {
 		return &certificate, nil
 	}
 	options := manager.Options{
-		Scheme: kinds,
+		Scheme: kinds, HealthProbeBindAddress: probes,
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {
 			Namespaces: map[string]cache.Config{namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", webhookName)}},
 		}}},
-		WebhookServer: webhook.NewServer(webhook.Options{Port: webhookPort, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+		WebhookServer: webhook.NewServer(webhook.Options{Port: port, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 			// From the API and not from a mounted file, which the kubelet brings up to date a minute later.
 			c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return load(hello.Context()) }
 		}}}),

@@ -19,12 +19,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	awsclient "eco2/rehearsal/awsapi/client"
 	"eco2/rehearsal/awsapi/ec2"
+	"eco2/rehearsal/charts"
+	"eco2/rehearsal/charts/chartstest"
+	"eco2/rehearsal/incluster"
 	"eco2/rehearsal/kubernetes/apitest"
 )
 
@@ -119,11 +123,32 @@ func cluster(t *testing.T, a *account) *kubernetes.Clientset {
 		assert.NoError(t, api.CoreV1().Nodes().Delete(ctx, node().Name, metav1.DeleteOptions{}))
 		assert.NoError(t, api.StorageV1().StorageClasses().Delete(ctx, "gp3", metav1.DeleteOptions{}))
 	})
+	own := asController(t)
 	runs, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { newController(runs, api, provisioner{kubernetes: api, aws: a, cluster: "eco2-dev"}).Run(runs) })
+	group.Go(func() { newController(runs, own, provisioner{kubernetes: own, aws: a, cluster: "eco2-dev"}).Run(runs) })
 	t.Cleanup(func() { stop(); group.Wait() })
 	return api
+}
+
+// asController is a client with the rights that the chart gives the controller's account.
+func asController(t *testing.T) *kubernetes.Clientset {
+	t.Helper()
+	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
+	require.NoError(t, err)
+	kinds, err := incluster.Kinds()
+	require.NoError(t, err)
+	admin, err := client.New(config, client.Options{Scheme: kinds})
+	require.NoError(t, err)
+	ours, err := charts.Ours()
+	require.NoError(t, err)
+	for _, o := range chartstest.Rights(chartstest.Objects(t, ours, chartstest.Releases(t, "../../..", "dev")["aws-ebs-csi-driver"])) {
+		require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), o)))
+	}
+	config.Impersonate.UserName = "system:serviceaccount:kube-system:ebs-csi-controller"
+	own, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	return own
 }
 
 func node() *corev1.Node {
