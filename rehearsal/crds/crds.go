@@ -1,0 +1,118 @@
+// Package crds gives the mirror the custom resource definitions that the program applies before its charts.
+//
+// kube-prometheus-stack's are their makers' bytes, from the Go module of the operator. Those of External Secrets and
+// of RabbitMQ are their makers' too, of older versions, which are the newest that have a module: the fields that the
+// program and the workloads use are in both. Those of the load balancer controller and of Redis have no module; they
+// are ours, with the fields that the rehearsal's controllers read. What is not the bytes that the program pins has
+// another checksum, which the program is told.
+package crds
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/toolchain"
+)
+
+//go:embed definitions
+var definitions embed.FS
+
+// github is where all that the program downloads is.
+const github = "https://raw.githubusercontent.com/"
+
+// ours are definitions in this package, by release: where the program downloads them.
+var ours = map[string]string{
+	"aws-load-balancer-controller": github + "aws/eks-charts/v0.0.242/stable/aws-load-balancer-controller/crds/crds.yaml",
+	"redis-operator":               github + "OT-CONTAINER-KIT/redis-operator/v0.26.0/charts/redis-operator/crds/crds.yaml",
+}
+
+// older are definitions of another version, by release.
+var older = map[string]source{
+	"external-secrets": {
+		"external-secrets", "github.com/external-secrets/external-secrets", "deploy/crds/bundle.yaml",
+		github + "external-secrets/external-secrets/v2.9.0/deploy/crds/bundle.yaml",
+	},
+	"rabbitmq-cluster-operator": {
+		"rabbitmq-cluster-operator", "github.com/rabbitmq/cluster-operator/v2", "config/crd/bases/rabbitmq.com_rabbitmqclusters.yaml",
+		github + "rabbitmq/cluster-operator/v2.22.3/config/crd/bases/rabbitmq.com_rabbitmqclusters.yaml",
+	},
+}
+
+// prometheus are the definitions, one a file, that are what the program pins.
+var prometheus = source{
+	"prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd/*.yaml",
+	github + "prometheus-operator/prometheus-operator/v0.93.1/example/prometheus-operator-crd",
+}
+
+// source is files in a module.
+type source struct {
+	// build is the folder of rehearsal/mirror/build that pins the module, and files a pattern below the module.
+	build, module, files string
+	// url is where the program downloads the file, or the directory of several.
+	url string
+}
+
+func (s source) find(ctx context.Context, repo string) ([]string, error) {
+	dir, err := toolchain.ModuleDir(ctx, filepath.Join(repo, "rehearsal", "mirror", "build", s.build), s.module)
+	if err != nil {
+		return nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(s.files)))
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("the module %s has no %s", s.module, s.files)
+	}
+	return files, err
+}
+
+// Add serves the definitions. repo is the project's checkout. The checksums are of those that differ from what the
+// program pins, by the name that its setting mirror.sha256 has for each.
+func Add(ctx context.Context, m mirror.Mirror, repo string) (checksums map[string]string, err error) {
+	checksums = map[string]string{}
+	serve := func(release, url string, data []byte) error {
+		sum := sha256.Sum256(data)
+		checksums[release] = hex.EncodeToString(sum[:])
+		return m.AddFile(url, data)
+	}
+	for release, url := range ours {
+		data, err := definitions.ReadFile("definitions/" + release + ".yaml")
+		if err != nil {
+			return nil, fmt.Errorf("reading the custom resources of %s: %w", release, err)
+		}
+		if err := serve(release, url, data); err != nil {
+			return nil, err
+		}
+	}
+	for release, s := range older {
+		files, err := s.find(ctx, repo)
+		if err != nil {
+			return nil, fmt.Errorf("finding the custom resources of %s: %w", release, err)
+		}
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			return nil, fmt.Errorf("reading the custom resources of %s: %w", release, err)
+		}
+		if err := serve(release, s.url, data); err != nil {
+			return nil, err
+		}
+	}
+	files, err := prometheus.find(ctx, repo)
+	if err != nil {
+		return nil, fmt.Errorf("finding the custom resources of Prometheus: %w", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading the custom resources of Prometheus: %w", err)
+		}
+		if err := m.AddFile(prometheus.url+"/"+filepath.Base(file), data); err != nil {
+			return nil, err
+		}
+	}
+	return checksums, nil
+}

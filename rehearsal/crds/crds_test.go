@@ -1,0 +1,192 @@
+package crds
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"eco2/rehearsal/incluster"
+	"eco2/rehearsal/kubernetes/apitest"
+	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/mirror/server"
+)
+
+var api *apitest.Server
+
+func TestMain(m *testing.M) {
+	apitest.Main("../..", func(s *apitest.Server) int {
+		api = s
+		return m.Run()
+	})
+}
+
+// downloads are the program's: by release the URLs and their checksums.
+func downloads(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	golden, err := os.ReadFile("../../testdata/dev.golden")
+	require.NoError(t, err)
+	found := map[string]map[string]string{}
+	for _, line := range regexp.MustCompile(`crds\.sh (\S+) --files-mirror '' ([^#]+) #`).FindAllStringSubmatch(string(golden), -1) {
+		fields := strings.Fields(line[2])
+		found[line[1]] = map[string]string{}
+		for pair := range slices.Chunk(fields, 2) {
+			found[line[1]][pair[0]] = pair[1]
+		}
+	}
+	require.Len(t, found, 5)
+	return found
+}
+
+func served(t *testing.T) (dir server.Dir, checksums map[string]string) {
+	t.Helper()
+	m := mirror.Mirror{Dir: t.TempDir()}
+	checksums, err := Add(t.Context(), m, "../..")
+	require.NoError(t, err)
+	return server.Dir(m.Dir), checksums
+}
+
+// Each download is served, and has the checksum that the program pins or is told.
+func TestDownloads(t *testing.T) {
+	dir, checksums := served(t)
+	wanted := downloads(t)
+	for release, files := range wanted {
+		for url, sum := range files {
+			data, err := os.ReadFile(dir.File(url))
+			require.NoError(t, err)
+			if own, differs := checksums[release]; differs {
+				assert.Len(t, files, 1, "%s has one checksum", release)
+				assert.NotEqual(t, sum, own, "%s needs no checksum of its own", release)
+				sum = own
+			}
+			is := sha256.Sum256(data)
+			assert.Equal(t, sum, hex.EncodeToString(is[:]), url)
+		}
+	}
+	told := slices.Sorted(maps.Keys(checksums))
+	assert.Equal(t, []string{"aws-load-balancer-controller", "external-secrets", "rabbitmq-cluster-operator", "redis-operator"}, told)
+}
+
+// objects are what the program and its charts make of the definitions, and what workloads would.
+const objects = `
+apiVersion: external-secrets.io/v1
+kind: ClusterSecretStore
+metadata: {name: aws-ssm}
+spec: {provider: {aws: {service: ParameterStore, region: ap-northeast-2}}}
+---
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: grafana-admin, namespace: default}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {kind: ClusterSecretStore, name: aws-ssm}
+  target:
+    name: grafana-admin
+    template: {data: {admin-user: admin, admin-password: "{{ .password }}"}}
+  data: [{secretKey: password, remoteRef: {key: /eco2/dev/platform/grafana-admin-password}}]
+---
+apiVersion: elbv2.k8s.aws/v1beta1
+kind: IngressClassParams
+metadata: {name: alb}
+---
+apiVersion: redis.redis.opstreelabs.in/v1beta2
+kind: RedisReplication
+metadata: {name: redis, namespace: default}
+spec:
+  clusterSize: 3
+  kubernetesConfig: {image: "quay.io/opstree/redis:v8"}
+  storage: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}
+  tolerations: [{key: domain, operator: Equal, value: data, effect: NoSchedule}]
+---
+apiVersion: rabbitmq.com/v1beta1
+kind: RabbitmqCluster
+metadata: {name: rabbitmq, namespace: default}
+spec:
+  replicas: 1
+  persistence: {storageClassName: gp3, storage: 10Gi}
+  tolerations: [{key: domain, operator: Equal, value: integration, effect: NoSchedule}]
+---
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: api, namespace: default}
+spec: {selector: {}, endpoints: [{port: http}]}
+`
+
+// An API server takes the definitions, and objects of them with no field that it does not know.
+func TestDefinitions(t *testing.T) {
+	dir, _ := served(t)
+	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
+	require.NoError(t, err)
+	kinds, err := incluster.Kinds(apiextensions.AddToScheme)
+	require.NoError(t, err)
+	cluster, err := client.New(config, client.Options{Scheme: kinds})
+	require.NoError(t, err)
+	var names []string
+	for _, files := range downloads(t) {
+		for url := range files {
+			data, err := os.ReadFile(dir.File(url))
+			require.NoError(t, err)
+			for _, definition := range decode(t, data) {
+				require.Equal(t, "CustomResourceDefinition", definition.GetKind())
+				definition.SetCreationTimestamp(metav1.Time{})
+				require.NoError(t, cluster.Create(t.Context(), definition), definition.GetName())
+				names = append(names, definition.GetName())
+			}
+		}
+	}
+	for _, name := range names {
+		established(t, cluster, name)
+	}
+	strict := client.WithFieldValidation(cluster, metav1.FieldValidationStrict)
+	for _, object := range decode(t, []byte(objects)) {
+		assert.NoError(t, strict.Create(t.Context(), object), object.GetKind())
+	}
+	params := decode(t, []byte("{apiVersion: elbv2.k8s.aws/v1beta1, kind: IngressClassParams, metadata: {name: more}, spec: {scheme: internal}}"))
+	assert.ErrorContains(t, strict.Create(t.Context(), params[0]), "spec", "the rehearsal's controller would ignore it")
+}
+
+func established(t *testing.T, cluster client.Client, name string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var crd apiextensions.CustomResourceDefinition
+		if cluster.Get(t.Context(), client.ObjectKey{Name: name}, &crd) != nil {
+			return false
+		}
+		return slices.ContainsFunc(crd.Status.Conditions, func(c apiextensions.CustomResourceDefinitionCondition) bool {
+			return c.Type == apiextensions.Established && c.Status == apiextensions.ConditionTrue
+		})
+	}, 30*time.Second, 50*time.Millisecond, name)
+}
+
+func decode(t *testing.T, data []byte) (all []*unstructured.Unstructured) {
+	t.Helper()
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(object)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(t, err)
+		if len(object.Object) > 0 {
+			all = append(all, object)
+		}
+	}
+}
