@@ -1,4 +1,4 @@
-package awsapi
+package awsapi_test
 
 import (
 	"errors"
@@ -18,10 +18,10 @@ import (
 // names is AWS's own client of Route 53, which external-dns uses, in a zone with a load balancer.
 func names(t *testing.T) (*world, *route53.Client) {
 	w := newWorld(t)
-	w.create("aws:acm/certificate:Certificate", "certificate", props{"domainName": domain, "validationMethod": "DNS"})
-	require.NoError(t, w.account.PutLoadBalancer(aws.LoadBalancer{ARN: "arn:lb", Name: "k8s", DNSName: "k8s." + region + ".elb.amazonaws.com", VPCID: w.vpc}))
+	w.Create("aws:acm/certificate:Certificate", "certificate", props{"domainName": domain, "validationMethod": "DNS"})
+	require.NoError(t, w.Account.PutLoadBalancer(aws.LoadBalancer{ARN: "arn:lb", Name: "k8s", DNSName: "k8s." + region + ".elb.amazonaws.com", VPCID: w.VPC}))
 	return w, route53.New(route53.Options{
-		Region: "us-east-1", BaseEndpoint: sdk.String(w.server), Credentials: ec2rolecreds.New(), Retryer: sdk.NopRetryer{},
+		Region: "us-east-1", BaseEndpoint: sdk.String(w.Server), Credentials: ec2rolecreds.New(), Retryer: sdk.NopRetryer{},
 	})
 }
 
@@ -48,7 +48,7 @@ func TestRecords(t *testing.T) {
 	assert.Equal(t, domain+".", *zones.HostedZones[0].Name)
 	assert.False(t, zones.HostedZones[0].Config.PrivateZone)
 
-	w.create("aws:route53/record:Record", "validation", props{"zoneId": aws.HostedZone, "name": "_1." + domain, "type": "CNAME", "ttl": 60, "records": []any{"_2.acm-validations.aws."}})
+	w.Create("aws:route53/record:Record", "validation", props{"zoneId": aws.HostedZone, "name": "_1." + domain, "type": "CNAME", "ttl": 60, "records": []any{"_2.acm-validations.aws."}})
 	const owner = `"heritage=external-dns,external-dns/owner=eco2-dev,external-dns/resource=ingress/argocd/argocd"`
 	const balancer = "k8s." + region + ".elb.amazonaws.com"
 	change := func(zone string, changes ...types.Change) error {
@@ -84,7 +84,7 @@ func TestRecords(t *testing.T) {
 	assert.Equal(t, &types.AliasTarget{HostedZoneId: sdk.String("ZWKZPGTI48KDX"), DNSName: sdk.String(balancer + "."), EvaluateTargetHealth: true}, sets["argocd."+domain+". A"].AliasTarget)
 	assert.Equal(t, text("edns-a.argocd."+domain+".", owner).ResourceRecords, sets["edns-a.argocd."+domain+". TXT"].ResourceRecords)
 	assert.Len(t, sets[`\052.`+domain+". TXT"].ResourceRecords, 2)
-	made, err := w.account.Records()
+	made, err := w.Account.Records()
 	require.NoError(t, err)
 	require.Len(t, made, 3, "the program's is none of the controllers'")
 	assert.Equal(t, "eco2-dev-node", made[0].Owner)
@@ -134,7 +134,7 @@ func TestRecords(t *testing.T) {
 		created[i].Action = types.ChangeActionDelete
 	}
 	require.NoError(t, change(aws.HostedZone, created...))
-	made, err = w.account.Records()
+	made, err = w.Account.Records()
 	require.NoError(t, err)
 	assert.Empty(t, made)
 	found, _ = list()

@@ -1,0 +1,127 @@
+// Package awsapitest has an account of the model of AWS for tests of its API, and of what calls it.
+package awsapitest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi"
+	"eco2/rehearsal/awsapi/client"
+	"eco2/rehearsal/imds"
+	"eco2/rehearsal/plugin"
+)
+
+// What the program would have said.
+const (
+	Region  = "ap-northeast-2"
+	Cluster = "eco2-dev"
+)
+
+type props = map[string]any
+
+// World is an account with a network, machines in two of its zones, and the program's role for them. It calls the API
+// from the first machine.
+type World struct {
+	*testing.T
+	*client.Client
+	Account *aws.Account
+	// Subnets are in zones a and b, and another in a. Instances are in the first two.
+	Subnets, Instances []string
+	VPC, Group         string
+	// Role is the instances'.
+	Role string
+	// Server is where the API answers.
+	Server string
+
+	provider plugin.Provider
+}
+
+// New makes a world. What the environment says of AWS leads to it until the test ends. repo is the project's checkout.
+func New(t *testing.T, repo string) *World {
+	t.Helper()
+	state := t.TempDir()
+	provider, err := aws.New(state, nil)
+	require.NoError(t, err)
+	require.NoError(t, provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": Region})))
+	w := &World{T: t, Account: aws.Open(state), provider: provider}
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"ec2.amazonaws.com"}}]}`
+	w.Role = w.Create("aws:iam/role:Role", "node", props{"name": Cluster + "-node", "assumeRolePolicy": trust})
+	for name, document := range programsPolicies(t, repo) {
+		w.Create("aws:iam/rolePolicy:RolePolicy", name, props{"name": name, "role": w.Role, "policy": document})
+	}
+	w.Create("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "volumes", props{"role": w.Role,
+		"policyArn": "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicyV2"})
+	profile := w.Create("aws:iam/instanceProfile:InstanceProfile", "node", props{"name": Cluster + "-node", "role": w.Role})
+	w.VPC = w.Create("aws:ec2/vpc:Vpc", "vpc", props{"cidrBlock": "10.0.0.0/16"})
+	for i, zone := range []string{"a", "b", "a"} {
+		w.Subnets = append(w.Subnets, w.Create("aws:ec2/subnet:Subnet", zone, props{"vpcId": w.VPC, "cidrBlock": fmt.Sprintf("10.0.%d.0/20", i*16),
+			"availabilityZone": Region + zone, "tags": props{"kubernetes.io/role/elb": "1"}}))
+	}
+	w.Group = w.Create("aws:ec2/securityGroup:SecurityGroup", "cluster", props{"vpcId": w.VPC, "name": "cluster"})
+	for _, subnet := range w.Subnets[:2] {
+		w.Instances = append(w.Instances, w.Create("aws:ec2/instance:Instance", "node", props{
+			"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In(Region), "instanceType": "t3.small", "subnetId": subnet,
+			"vpcSecurityGroupIds": []any{w.Group}, "iamInstanceProfile": profile,
+		}))
+	}
+	server := httptest.NewServer(awsapi.Handler(w.Account, w.VPC))
+	t.Cleanup(server.Close)
+	w.Server = server.URL
+	t.Setenv("AWS_ENDPOINT_URL", server.URL)
+	t.Setenv("AWS_REGION", Region)
+	w.From(w.VPC, "10.0.0.4")
+	return w
+}
+
+// Create makes a resource as the program would.
+func (w *World) Create(typ, name string, in map[string]any) string {
+	w.Helper()
+	kind := w.provider.Kinds(typ)
+	inputs, failures := kind.Check(w.Context(), &plugin.Request{Type: typ, Name: name, Inputs: resource.NewPropertyMapFromMap(in)})
+	require.Empty(w, failures)
+	id, _, err := kind.Create(w.Context(), &plugin.Request{Type: typ, Name: name, Inputs: inputs})
+	require.NoError(w, err)
+	return id
+}
+
+// From makes calls come from the instance at an address, which the metadata service tells its credentials.
+func (w *World) From(vpc, address string) {
+	w.Helper()
+	service := imds.New(w.Account, vpc)
+	metadata := httptest.NewServer(http.HandlerFunc(func(response http.ResponseWriter, r *http.Request) {
+		r.RemoteAddr = address + ":40000"
+		service.ServeHTTP(response, r.WithContext(w.Context()))
+	}))
+	w.Cleanup(metadata.Close)
+	w.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.URL)
+	c, err := client.New(w.Context())
+	require.NoError(w, err)
+	w.Client = c
+}
+
+// programsPolicies are those that the program gives its nodes, by name.
+func programsPolicies(t *testing.T, repo string) map[string]string {
+	t.Helper()
+	golden, err := os.ReadFile(repo + "/testdata/dev.golden")
+	require.NoError(t, err)
+	policies := map[string]string{}
+	for _, block := range strings.Split(string(golden), "\naws:iam/rolePolicy:RolePolicy node-")[1:] {
+		name, rest, _ := strings.Cut(block, "\n")
+		_, text, ok := strings.Cut(rest, "  policy: ")
+		require.True(t, ok, name)
+		var document json.RawMessage
+		require.NoError(t, json.NewDecoder(strings.NewReader(text)).Decode(&document))
+		policies[name] = strings.ReplaceAll(string(document), "Z0123456789ABCDEFGHIJ", aws.HostedZone)
+	}
+	require.Len(t, policies, 4)
+	return policies
+}
