@@ -85,12 +85,29 @@ func New(t *testing.T, repo string) *World {
 // Create makes a resource as the program would.
 func (w *World) Create(typ, name string, in map[string]any) string {
 	w.Helper()
+	id, _ := w.create(typ, name, in)
+	return id
+}
+
+func (w *World) create(typ, name string, in map[string]any) (id string, out map[string]any) {
+	w.Helper()
 	kind := w.provider.Kinds(typ)
 	inputs, failures := kind.Check(w.Context(), &plugin.Request{Type: typ, Name: name, Inputs: resource.NewPropertyMapFromMap(in)})
 	require.Empty(w, failures)
-	id, _, err := kind.Create(w.Context(), &plugin.Request{Type: typ, Name: name, Inputs: inputs})
+	id, outputs, err := kind.Create(w.Context(), &plugin.Request{Type: typ, Name: name, Inputs: inputs})
 	require.NoError(w, err)
-	return id
+	return id, outputs.Mappable()
+}
+
+// Certificate is one that is issued.
+func (w *World) Certificate(domain string) string {
+	w.Helper()
+	arn, out := w.create("aws:acm/certificate:Certificate", domain, props{"domainName": domain, "validationMethod": "DNS"})
+	proof := out["domainValidationOptions"].([]any)[0].(props)
+	w.Create("aws:route53/record:Record", domain, props{"zoneId": aws.HostedZone, "ttl": 60, "name": proof["resourceRecordName"],
+		"type": proof["resourceRecordType"], "records": []any{proof["resourceRecordValue"]}})
+	w.Create("aws:acm/certificateValidation:CertificateValidation", domain, props{"certificateArn": arn})
+	return arn
 }
 
 // From makes calls come from the instance at an address, which the metadata service tells its credentials.
