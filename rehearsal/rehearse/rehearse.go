@@ -37,6 +37,9 @@ type Host struct {
 	Kubectl string
 	// Network is the manifest of the network between pods, as the machines get it.
 	Network string
+
+	// checksums are of the manifests that are not what their makers publish, by their names in mirror.sha256.
+	checksums map[string]string
 }
 
 // Prepare builds and installs what is missing; where all is there it takes a moment. repo is the project's
@@ -53,7 +56,7 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, e
 	err = toolchain.Build(ctx, out, toolchain.Target{
 		What: "what runs in the rehearsal's containers", Usual: "a minute",
 		Dir: filepath.Join(repo, "rehearsal"), Output: bin + string(filepath.Separator),
-		Packages: []string{"./cmd/services", "./cmd/calico", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
+		Packages: []string{"./cmd/services", "./cmd/calico", "./cmd/controllers", "./cmd/idle", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
 	})
 	if err != nil {
 		return Host{}, err
@@ -76,22 +79,24 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, e
 	if err := m.AddFile(calicoURL, network); err != nil {
 		return Host{}, err
 	}
+	checksums, err := addPlatform(ctx, m, repo, bin, out)
+	if err != nil {
+		return Host{}, err
+	}
+	sum := sha256.Sum256(network)
+	checksums["calico"] = hex.EncodeToString(sum[:])
 	return Host{
-		Environ: []string{machines.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Network: string(network),
-	}, nil
+		Environ: []string{machines.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Network: string(network), checksums: checksums,
+	}, publishWorkloads(stateDir)
 }
 
 // Settings are what a stack says at this level, as values of stack.Options.Config.
 func (h Host) Settings() map[string]any {
-	sum := sha256.Sum256([]byte(h.Network))
 	return map[string]any{
-		// What the platform is made of is in no mirror yet.
-		"platform": false,
 		"mirror": map[string]any{
 			"files":  fmt.Sprintf("http://%s/files", machines.MirrorAddress),
 			"images": fmt.Sprintf("http://%s", machines.MirrorAddress),
-			// The stand-in is not what Calico's makers publish, and says so.
-			"sha256": map[string]any{"calico": hex.EncodeToString(sum[:])},
+			"sha256": h.checksums,
 		},
 	}
 }

@@ -49,6 +49,8 @@ const commandType = "command:remote:Command"
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
 	c.OwnHome()
+	// What machines and nodes go through is the same without what TestPlatform is about, and quicker.
+	c.Options.Config["platform"] = false
 	// What follows a failure would fail for that, slowly.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {

@@ -41,6 +41,8 @@ func (r *run) benchRehearsal() *cobra.Command {
 				return err
 			}
 			o.SettingsOf = r.name
+			// kubeadm, by hand, makes no platform.
+			o.Config["platform"] = false
 			s, err := stack.Open(cmd.Context(), "bench", tools, o)
 			if err != nil {
 				return err

@@ -1,0 +1,74 @@
+package rehearse
+
+import (
+	"context"
+	"io"
+	"path"
+	"path/filepath"
+
+	"eco2/rehearsal/argocd"
+	"eco2/rehearsal/authority"
+	"eco2/rehearsal/charts"
+	"eco2/rehearsal/crds"
+	"eco2/rehearsal/externaldns"
+	"eco2/rehearsal/gitserver"
+	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/prometheus"
+	"eco2/rehearsal/workloads"
+)
+
+// controllersPath is where the controllers of ours are in their images.
+const controllersPath = "/controllers"
+
+// controlledBy are the images of those controllers, by chart; which of them a pod runs, its arguments say.
+var controlledBy = map[string]string{
+	"aws-ebs-csi-driver":           "eco2.example/stand-in/aws-ebs-csi-driver:v1.64.0",
+	"aws-load-balancer-controller": "eco2.example/stand-in/aws-load-balancer-controller:v3.5.0",
+	"external-secrets":             "eco2.example/stand-in/external-secrets:v2.9.0",
+	"kube-prometheus-stack":        "eco2.example/stand-in/kube-webhook-certgen:1.8.7",
+	"rabbitmq-cluster-operator":    "eco2.example/stand-in/rabbitmq-cluster-operator:2.22.3",
+	"redis-operator":               "eco2.example/stand-in/redis-operator:0.26.0",
+}
+
+// addPlatform has the mirror serve what runs on a Ready cluster: Argo CD, definitions, charts, and their images. bin
+// has what was built of this module. The checksums are those that the program has to be told.
+func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.Writer) (checksums map[string]string, err error) {
+	trusted, err := authority.Open()
+	if err != nil {
+		return nil, err
+	}
+	if err := argocd.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
+		return nil, err
+	}
+	if err := externaldns.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
+		return nil, err
+	}
+	if err := prometheus.Add(ctx, m, repo, filepath.Join(bin, "idle"), out); err != nil {
+		return nil, err
+	}
+	for _, name := range controlledBy {
+		image := mirror.Image{
+			Name: name, Files: map[string]string{controllersPath: filepath.Join(bin, path.Base(controllersPath))},
+			Texts:      map[string]string{"/etc/ssl/certs/ca-certificates.crt": trusted.PEM()},
+			Entrypoint: []string{controllersPath}, User: "65534",
+		}
+		if err := m.AddImage(ctx, image, out); err != nil {
+			return nil, err
+		}
+	}
+	ours, err := charts.Ours()
+	if err != nil {
+		return nil, err
+	}
+	if err := charts.Add(m, ours...); err != nil {
+		return nil, err
+	}
+	return crds.Add(ctx, m, repo)
+}
+
+// publishWorkloads makes the repository that Argo CD follows hold what package workloads has.
+func publishWorkloads(stateDir string) error {
+	dir := filepath.Join(stateDir, gitserver.Directory, workloads.Name)
+	_, err := workloads.Publish(dir, workloads.Files(), "The workloads of the rehearsal")
+	return err
+}
