@@ -47,10 +47,12 @@ type api struct {
 // call is a request whose caller is known.
 type call struct {
 	*api
+	service string
 	region  string
 	session aws.Session
 	grants  grants
-	tried   []string
+	// tried are the actions that it asked to be allowed, for the log.
+	tried []string
 }
 
 // refusal is an error in a service's own words.
@@ -71,19 +73,13 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	signed, ok := parseSignature(r)
-	var c *call
-	if !ok {
-		err = refuse("MissingAuthenticationTokenException", "Missing Authentication Token")
-	} else {
-		c, err = a.known(r, body, signed)
-	}
+	c, err := a.known(r, body)
 	var answer any
 	if err == nil {
-		answer, err = c.answer(r, body, signed.service)
+		answer, err = c.answer(r, body)
 	}
 	a.say(r, c, err)
-	if signed.service == dnsService {
+	if strings.HasPrefix(r.URL.Path, dnsVersion) {
 		writeXML(w, answer, err)
 		return
 	}
@@ -91,7 +87,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // known finds out who calls.
-func (a *api) known(r *http.Request, body []byte, signed signature) (*call, error) {
+func (a *api) known(r *http.Request, body []byte) (*call, error) {
+	signed, ok := parseSignature(r)
+	if !ok {
+		return nil, refuse("MissingAuthenticationTokenException", "Missing Authentication Token")
+	}
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -118,7 +118,7 @@ func (a *api) known(r *http.Request, body []byte, signed signature) (*call, erro
 			return nil, err
 		}
 		granted, err := a.granted(session.Role)
-		return &call{api: a, region: signed.region, session: session, grants: granted}, err
+		return &call{api: a, service: signed.service, region: signed.region, session: session, grants: granted}, err
 	}
 	return nil, refuse("UnrecognizedClientException", "The security token included in the request is invalid.")
 }
@@ -145,16 +145,16 @@ func (a *api) granted(role string) (granted grants, err error) {
 }
 
 // answer does what is asked.
-func (c *call) answer(r *http.Request, body []byte, service string) (any, error) {
-	if service == dnsService {
+func (c *call) answer(r *http.Request, body []byte) (any, error) {
+	if c.service == dnsService {
 		return c.route53(r, body)
 	}
 	if len(body) == 0 || string(body) == "null" {
 		body = []byte("{}")
 	}
 	operation, ok := operations[r.Header.Get("X-Amz-Target")]
-	if !ok || operation.service != service {
-		return nil, refuse("UnknownOperationException", "%s is nothing that the rehearsal's %s can do", r.Header.Get("X-Amz-Target"), service)
+	if !ok || operation.service != c.service {
+		return nil, refuse("UnknownOperationException", "%s is nothing that the rehearsal's %s can do", r.Header.Get("X-Amz-Target"), c.service)
 	}
 	return operation.run(c, body)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,9 +19,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 
+	"eco2/rehearsal/authority"
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/ec2"
+	"eco2/rehearsal/gitserver"
 	"eco2/rehearsal/imds"
 	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/workloads"
 )
 
 func TestAMachineIsWhatCloudInitMakesOfIt(t *testing.T) {
@@ -304,6 +309,50 @@ func TestMetadata(t *testing.T) {
 	}
 	assert.Equal(t, 28, hops(1), "the answer does not live long enough")
 	assert.Equal(t, 0, hops(2))
+}
+
+func TestAWSAndGitAnswerMachines(t *testing.T) {
+	t.Setenv(MirrorEnv, t.TempDir())
+	l := newLab(t)
+	trust := `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}}`
+	role := l.create("aws:iam/role:Role", "node", props{"name": "node", "assumeRolePolicy": trust})
+	l.create("aws:iam/rolePolicy:RolePolicy", "node", props{"name": "node", "role": role,
+		"policy": `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": ["ssm:GetParameter", "ec2:CreateVolume"], "Resource": "*"}}`})
+	l.create("aws:ssm/parameter:Parameter", "p", props{"name": "/p", "type": "String", "value": "hello"})
+	in := l.inputs("a")
+	in["iamInstanceProfile"] = l.create("aws:iam/instanceProfile:InstanceProfile", "node", props{"name": "node", "role": role})
+	m := l.instance(l.create(instanceType, "a", in))
+	trusted, err := authority.Open()
+	require.NoError(t, err)
+	l.says(m, "echo '%s' >/ca.pem", trusted.PEM())
+
+	commit, err := workloads.Publish(filepath.Join(l.driver.stateDir, gitserver.Directory, workloads.Name), workloads.Files(), "The workloads")
+	require.NoError(t, err)
+	const list = "git ls-remote https://" + gitserver.Host + "/" + workloads.Name + " " + workloads.Branch
+	assert.Equal(t, commit+"\trefs/heads/"+workloads.Branch, l.says(m, "GIT_SSL_CAINFO=/ca.pem %s", list))
+	output, exit := l.in(m, "%s", list)
+	assert.NotZero(t, exit, "who does not know the authority trusts nobody")
+	assert.Contains(t, output, "certificate")
+
+	session, ok, err := l.driver.account.SessionOf(m)
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Contains(t, l.says(m, "curl --silent http://%s/latest/meta-data/iam/security-credentials/node --header \"X-aws-ec2-metadata-token: $("+
+		"curl --silent --request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://%s/latest/api/token)\"", imds.Address, imds.Address), session.AccessKeyID)
+	call := func(secret, service, target, body string) string {
+		return l.says(m, "curl --silent --cacert /ca.pem --user '%s:%s' --aws-sigv4 aws:amz:eu-central-1:%s --header 'X-Amz-Security-Token: %s' "+
+			"--header 'Content-Type: application/x-amz-json-1.1' --header 'X-Amz-Target: %s' --data '%s' https://%s.eu-central-1.amazonaws.com/",
+			session.AccessKeyID, secret, service, session.Token, target, body, service)
+	}
+	// curl signs by itself: it knows nothing of ours.
+	assert.Contains(t, call(session.SecretAccessKey, "ssm", "AmazonSSM.GetParameter", `{"Name": "/p"}`), `"Value":"hello"`)
+	assert.Contains(t, call("other", "ssm", "AmazonSSM.GetParameter", `{"Name": "/p"}`), "SignatureDoesNotMatch")
+	assert.Contains(t, call(session.SecretAccessKey, ec2.Service, ec2.CreateVolume, `{"AvailabilityZone": "eu-central-1a", "Size": 1}`), `"VolumeID":"vol-`)
+	volumes, err := l.driver.account.Volumes()
+	require.NoError(t, err)
+	require.Len(t, volumes, 1)
+	require.NoError(t, l.driver.account.DeleteVolume(volumes[0].ID))
+	assert.Contains(t, call(session.SecretAccessKey, ec2.Service, ec2.DescribeSubnets, `{}`), "is not authorized to perform: ec2:DescribeSubnets")
 }
 
 func TestTwoRehearsalsWithTheSameAddressesAreRefused(t *testing.T) {
