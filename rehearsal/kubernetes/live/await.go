@@ -64,11 +64,11 @@ func (c *Cluster) lacks(ctx context.Context, object *unstructured.Unstructured) 
 	case "Namespace":
 		return phase(object, "Active"), nil
 	case "Service":
-		return c.serviceLacks(ctx, object)
+		return c.serviceLacks(ctx, object), nil
 	case "Ingress.networking.k8s.io":
 		return addressLacks(object), nil
 	case "PersistentVolumeClaim":
-		return c.claimLacks(ctx, object)
+		return c.claimLacks(ctx, object), nil
 	case "Deployment.apps", "StatefulSet.apps", "DaemonSet.apps", "Job.batch", "Pod", "CustomResourceDefinition.apiextensions.k8s.io":
 		result, err := status.Compute(object)
 		switch {
@@ -104,44 +104,44 @@ func addressLacks(object *unstructured.Unstructured) string {
 
 var endpointSlices = schema.GroupVersionResource{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}
 
-func (c *Cluster) serviceLacks(ctx context.Context, service *unstructured.Unstructured) (string, error) {
+func (c *Cluster) serviceLacks(ctx context.Context, service *unstructured.Unstructured) string {
 	kind, _, _ := unstructured.NestedString(service.Object, "spec", "type")
 	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
 	if kind == "LoadBalancer" {
 		if lacks := addressLacks(service); lacks != "" {
-			return lacks, nil
+			return lacks
 		}
 	}
 	if kind == "ExternalName" || len(selector) == 0 {
-		return "", nil
+		return ""
 	}
 	slices, err := c.objects.Resource(endpointSlices).Namespace(service.GetNamespace()).
 		List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + service.GetName()})
 	if err != nil {
-		return "its endpoints cannot be read: " + err.Error(), nil
+		return "its endpoints cannot be read: " + err.Error()
 	}
 	for _, slice := range slices.Items {
 		endpoints, _, _ := unstructured.NestedSlice(slice.Object, "endpoints")
 		for _, endpoint := range endpoints {
 			if fields, ok := endpoint.(map[string]any); ok {
 				if ready, _, _ := unstructured.NestedBool(fields, "conditions", "ready"); ready {
-					return "", nil
+					return ""
 				}
 			}
 		}
 	}
-	return "no ready pod is behind it", nil
+	return "no ready pod is behind it"
 }
 
 var storageClasses = schema.GroupVersionResource{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}
 
 // claimLacks lets a claim be pending that waits for its first pod by its class.
-func (c *Cluster) claimLacks(ctx context.Context, claim *unstructured.Unstructured) (string, error) {
+func (c *Cluster) claimLacks(ctx context.Context, claim *unstructured.Unstructured) string {
 	wanted := []string{"Bound"}
 	if name, _, _ := unstructured.NestedString(claim.Object, "spec", "storageClassName"); name != "" {
 		class, err := c.objects.Resource(storageClasses).Get(ctx, name, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return "its storage class cannot be read: " + err.Error(), nil
+			return "its storage class cannot be read: " + err.Error()
 		}
 		if err == nil {
 			if mode, _, _ := unstructured.NestedString(class.Object, "volumeBindingMode"); mode == "WaitForFirstConsumer" {
@@ -149,7 +149,7 @@ func (c *Cluster) claimLacks(ctx context.Context, claim *unstructured.Unstructur
 			}
 		}
 	}
-	return phase(claim, wanted...), nil
+	return phase(claim, wanted...)
 }
 
 func conditions(object *unstructured.Unstructured) []metav1.Condition {

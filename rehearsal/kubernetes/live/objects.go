@@ -164,16 +164,11 @@ func (c *Cluster) Delete(ctx context.Context, ref kubernetes.Ref) error {
 func (c *Cluster) awaitGone(ctx context.Context, served dynamic.ResourceInterface, object *unstructured.Unstructured) error {
 	err := wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
 		now, err := served.Get(ctx, object.GetName(), metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
-			return true, nil
-		case err != nil:
-			return false, nil // the API server may be back in a moment
-		case now.GetUID() != object.GetUID():
-			return true, nil
+		gone := apierrors.IsNotFound(err) || err == nil && now.GetUID() != object.GetUID()
+		if err == nil && !gone {
+			object = now
 		}
-		object = now
-		return false, nil
+		return gone, nil // where it cannot be read, the API server may be back in a moment
 	})
 	if err != nil {
 		return fmt.Errorf("%s: it was deleted and is still there%s", reasonOf(ctx), strings.Join(holding(object), ""))

@@ -35,8 +35,9 @@ type helm struct {
 	spec    kubernetes.ReleaseSpec
 
 	mu sync.Mutex
-	// lacks is what Helm waited for when it last looked.
-	lacks string
+	// lacks is what Helm waited for when it last looked, before it began to take anything back.
+	lacks      string
+	takingBack bool
 }
 
 func (c *Cluster) helm(spec kubernetes.ReleaseSpec) (*helm, error) {
@@ -51,9 +52,12 @@ func (c *Cluster) helm(spec kubernetes.ReleaseSpec) (*helm, error) {
 
 // log is told everything that Helm does. What it waits for is nowhere else.
 func (h *helm) log(format string, args ...any) {
-	if strings.Contains(format, " is not ") || strings.Contains(format, "does not have") {
-		h.mu.Lock()
-		defer h.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case strings.Contains(format, "atomic is set"):
+		h.takingBack = true
+	case !h.takingBack && (strings.Contains(format, " is not ") || strings.Contains(format, "does not have")):
 		h.lacks = fmt.Sprintf(format, args...)
 	}
 }

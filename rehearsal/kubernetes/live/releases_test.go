@@ -1,0 +1,384 @@
+package live_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/repo"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/kubernetes/live"
+	"eco2/rehearsal/plugin"
+)
+
+const releaseType = "kubernetes:helm.sh/v3:Release"
+
+// chartName's chart is a ConfigMap with a message and a Deployment, which is ready as long as it has no pods.
+const chartName = "greeter"
+
+var chartFiles = map[string]string{
+	"templates/configmap.yaml": `apiVersion: v1
+kind: ConfigMap
+metadata: {name: {{ .Release.Name }}}
+data:
+  message: {{ .Values.message | quote }}
+`,
+	"templates/deployment.yaml": `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: {{ .Release.Name }}}
+spec:
+  replicas: {{ .Values.replicas }}
+  selector: {matchLabels: {app: greeter}}
+  template:
+    metadata: {labels: {app: greeter}}
+    spec: {containers: [{name: main, image: "eco2.example/main:1"}]}
+{{- if .Values.refuse }}{{ fail (printf "the message is %s" .Values.message) }}{{ end }}
+`,
+	"crds/things.yaml": `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.greeter.example.com}
+spec:
+  group: greeter.example.com
+  scope: Namespaced
+  names: {kind: Thing, plural: things}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+`,
+}
+
+const chartSchema = `{"type": "object", "additionalProperties": false, "properties": {
+	"message": {"type": "string", "pattern": "^[a-z0-9 ]*$"}, "replicas": {"type": "integer"}, "refuse": {"type": "boolean"}, "global": {}}}`
+
+// charts serves a chart repository with two versions of the chart.
+func charts(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, version := range []string{"1.0.0", "1.1.0"} {
+		c := &chart.Chart{
+			Metadata: &chart.Metadata{APIVersion: chart.APIVersionV2, Name: chartName, Version: version, AppVersion: "9." + version},
+			Values:   map[string]any{"message": "hello", "replicas": 0},
+			Raw:      []*chart.File{{Name: chartutil.ValuesfileName, Data: []byte("message: hello\nreplicas: 0\n")}},
+			Schema:   []byte(chartSchema),
+		}
+		for name, text := range chartFiles {
+			file := &chart.File{Name: name, Data: []byte(text)}
+			if filepath.Dir(name) == "templates" {
+				c.Templates = append(c.Templates, file)
+			} else {
+				c.Files = append(c.Files, file)
+			}
+		}
+		_, err := chartutil.Save(c, dir)
+		require.NoError(t, err)
+	}
+	broken := &chart.Chart{Metadata: &chart.Metadata{
+		APIVersion: chart.APIVersionV2, Name: "broken", Version: "1.0.0",
+		Dependencies: []*chart.Dependency{{Name: "postgres", Version: "1.0.0", Repository: "https://charts.example"}},
+	}}
+	_, err := chartutil.Save(broken, dir)
+	require.NoError(t, err)
+	files := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	t.Cleanup(files.Close)
+	index, err := repo.IndexDirectory(dir, files.URL)
+	require.NoError(t, err)
+	require.NoError(t, index.WriteFile(filepath.Join(dir, "index.yaml"), 0o644))
+	return files.URL
+}
+
+// release is a release as the program declares one.
+func (w *world) release(charts string, more map[string]any) map[string]any {
+	inputs := map[string]any{
+		"name": "greeter", "namespace": w.namespace, "chart": chartName, "version": "1.0.0",
+		"repositoryOpts": map[string]any{"repo": charts}, "skipCrds": true,
+		"atomic": true, "cleanupOnFail": true, "maxHistory": 3.0, "timeout": 60.0,
+		"values": map[string]any{"message": "hello"},
+	}
+	maps.Copy(inputs, more)
+	return inputs
+}
+
+func values(message string, replicas float64) map[string]any {
+	return map[string]any{"values": map[string]any{"message": message, "replicas": replicas}}
+}
+
+// message is what the release's ConfigMap says; empty where there is none.
+func (w *world) message() string {
+	w.Helper()
+	configMap, err := api(w.T).CoreV1().ConfigMaps(w.namespace).Get(w.Context(), "greeter", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return ""
+	}
+	require.NoError(w, err)
+	return configMap.Data["message"]
+}
+
+func (w *world) status(r *plugin.Request) string {
+	status := r.State["status"].ObjectValue()
+	return fmt.Sprintf("%s %s, revision %.0f", status["status"].StringValue(), status["version"].StringValue(), status["revision"].NumberValue())
+}
+
+func TestReleaseLife(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	r := w.must(releaseType, w.release(repository, nil))
+	assert.Equal(t, w.namespace+"/greeter", r.ID)
+	assert.Equal(t, "deployed 1.0.0, revision 1", w.status(r))
+	assert.Equal(t, "9.1.0.0", r.State["status"].ObjectValue()["appVersion"].StringValue())
+	assert.Equal(t, "hello", w.message())
+	assert.Empty(t, w.drift(r))
+
+	_, err := w.create(t.Context(), releaseType, w.release(repository, nil))
+	require.ErrorContains(t, err, "cannot re-use a name that is still in use")
+
+	require.NoError(t, w.update(r, w.release(repository, map[string]any{"version": "1.1.0", "values": map[string]any{"message": "good day"}})))
+	assert.Equal(t, "deployed 1.1.0, revision 2", w.status(r))
+	assert.Equal(t, "good day", w.message())
+	assert.Empty(t, w.drift(r))
+
+	byHand := *r
+	require.NoError(t, w.update(&byHand, w.release(repository, map[string]any{"version": "1.0.0", "values": map[string]any{"message": "by hand"}})))
+	assert.ElementsMatch(t, []string{"version", "values.message"}, w.drift(r))
+
+	// Three revisions are kept.
+	for range 2 {
+		require.NoError(t, w.update(r, w.release(repository, nil)))
+	}
+	records, err := api(t).CoreV1().Secrets(w.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "owner=helm"})
+	require.NoError(t, err)
+	assert.Len(t, records.Items, 3)
+
+	require.NoError(t, w.delete(r))
+	assert.Empty(t, w.message())
+	require.NoError(t, w.delete(r), "what is gone need not be deleted")
+	assert.Equal(t, []string{"gone"}, w.drift(r))
+	require.ErrorContains(t, w.update(r, w.release(repository, nil)), `"greeter" has no deployed releases`)
+}
+
+func TestWhereAChartComesFrom(t *testing.T) {
+	repository := charts(t)
+	for name, test := range map[string]struct {
+		change map[string]any
+		want   string
+	}{
+		"an archive":                  {map[string]any{"chart": repository + "/greeter-1.0.0.tgz", "repositoryOpts": nil}, ""},
+		"a namespace of its own":      {map[string]any{"namespace": "own", "createNamespace": true}, ""},
+		"no such namespace":           {map[string]any{"namespace": "nowhere"}, `namespaces "nowhere" not found`},
+		"no such version":             {map[string]any{"version": "2.0.0"}, `"greeter" version "2.0.0" not found`},
+		"no such chart":               {map[string]any{"chart": "other"}, `"other" version "1.0.0" not found`},
+		"no such repository":          {map[string]any{"repositoryOpts": map[string]any{"repo": repository + "/nothing"}}, "404 Not Found"},
+		"a chart that is not whole":   {map[string]any{"chart": "broken"}, "missing in charts/ directory: postgres"},
+		"a definition comes with it":  {map[string]any{"skipCrds": false}, ""},
+		"a registry that is not here": {map[string]any{"chart": "oci://127.0.0.1:1/charts/greeter", "repositoryOpts": nil}, "127.0.0.1:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			change := maps.Clone(test.change)
+			if change["namespace"] == "own" {
+				change["namespace"] = w.namespace + "-own"
+			}
+			inputs := w.release(repository, change)
+			if _, has := change["repositoryOpts"]; has && change["repositoryOpts"] == nil {
+				delete(inputs, "repositoryOpts")
+			}
+			r, err := w.create(t.Context(), releaseType, inputs)
+			if test.want != "" {
+				require.ErrorContains(t, err, test.want)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, "deployed 1.0.0, revision 1", w.status(r))
+			assert.Empty(t, w.drift(r))
+		})
+	}
+	_, err := api(t).RESTClient().Get().AbsPath("/apis/greeter.example.com/v1/things").DoRaw(t.Context())
+	require.NoError(t, err)
+}
+
+func TestAFirstInstallThatFailsLeavesNothing(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	never := values("hello", 1)
+	never["timeout"] = 6.0
+	_, err := w.create(t.Context(), releaseType, w.release(repository, never))
+	require.ErrorContains(t, err, "release greeter failed, and has been uninstalled due to atomic being set")
+	require.ErrorContains(t, err, "Deployment is not ready: "+w.namespace+"/greeter. 0 out of 1 expected pods are ready")
+	require.NotErrorAs(t, err, new(*plugin.PartialError))
+	assert.Empty(t, w.message())
+	w.must(releaseType, w.release(repository, nil))
+}
+
+func TestWithoutAtomicAFailedInstallIsKept(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	never := values("hello", 1)
+	never["timeout"], never["atomic"] = 6.0, false
+	r, err := w.create(t.Context(), releaseType, w.release(repository, never))
+	var partial *plugin.PartialError
+	require.ErrorAs(t, err, &partial)
+	r.ID, r.State = partial.ID, partial.Outputs
+	assert.Equal(t, "failed 1.0.0, revision 1", w.status(r))
+	require.NoError(t, w.update(r, w.release(repository, nil)))
+	assert.Equal(t, "deployed 1.0.0, revision 2", w.status(r))
+
+	never["skipAwait"] = true
+	require.NoError(t, w.update(r, w.release(repository, never)), "nobody waits")
+}
+
+func TestAnUpgradeThatFailsGoesBack(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	r := w.must(releaseType, w.release(repository, nil))
+	never := values("good day", 1)
+	never["timeout"] = 6.0
+	err := w.update(r, w.release(repository, never))
+	require.ErrorContains(t, err, "has been rolled back due to atomic being set")
+	var partial *plugin.PartialError
+	require.ErrorAs(t, err, &partial)
+	r.State = partial.Outputs
+	assert.Equal(t, "deployed 1.0.0, revision 3", w.status(r))
+	assert.Equal(t, "hello", w.message())
+
+	require.NoError(t, w.update(r, w.release(repository, values("good day", 0))))
+	assert.Equal(t, "good day", w.message())
+}
+
+// Schemas, templates and API servers quote the values that they refuse.
+func TestValuesAreInNoError(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	const secret = "CORRECT horse 1"
+	for name, test := range map[string]struct {
+		values map[string]any
+		want   string
+	}{
+		"a schema's pattern": {map[string]any{"message": secret}, "[the value of message]"},
+		"an unknown key":     {map[string]any{"messages": secret}, "additional properties 'messages' not allowed"},
+		"a type":             {map[string]any{"replicas": secret}, "/replicas"},
+		"a template":         {map[string]any{"message": "correct horse 1", "refuse": true}, "the message is [the value of message]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.create(t.Context(), releaseType, w.release(repository, map[string]any{"values": test.values}))
+			require.ErrorContains(t, err, test.want)
+			assert.NotContains(t, err.Error(), "horse")
+		})
+	}
+	assert.Empty(t, w.message())
+}
+
+// victimEnv has the spec of a release that a process of its own installs or upgrades, to be killed in it.
+const victimEnv = "ECO2_TEST_VICTIM"
+
+type task struct {
+	Kubeconfig string
+	Upgrade    bool
+	Spec       kubernetes.ReleaseSpec
+}
+
+// victim does the task of the environment, if there is one.
+func victim() bool {
+	text := os.Getenv(victimEnv)
+	if text == "" {
+		return false
+	}
+	var t task
+	if err := json.Unmarshal([]byte(text), &t); err != nil {
+		panic(err)
+	}
+	endpoint, err := kubernetes.ParseKubeconfig(t.Kubeconfig, "", "")
+	if err != nil {
+		panic(err)
+	}
+	cluster, err := live.Connector()(context.Background(), endpoint)
+	if err != nil {
+		panic(err)
+	}
+	run := cluster.Install
+	if t.Upgrade {
+		run = cluster.Upgrade
+	}
+	_, err = run(context.Background(), t.Spec)
+	panic(err) // it is not killed
+}
+
+// killed runs an install or an upgrade that never gets ready, and kills it when Helm has recorded its status.
+func (w *world) killed(repository string, upgrade bool, status string) {
+	w.Helper()
+	text, err := json.Marshal(task{Kubeconfig: server.Kubeconfig, Upgrade: upgrade, Spec: kubernetes.ReleaseSpec{
+		Namespace: w.namespace, Name: "greeter", Chart: chartName, Version: "1.0.0", Repository: repository, SkipCRDs: true,
+		Values: map[string]any{"replicas": 1}, Wait: true, Atomic: true, Timeout: 10 * time.Minute,
+	}})
+	require.NoError(w, err)
+	process := exec.Command(os.Args[0])
+	process.Env = append(os.Environ(), victimEnv+"="+string(text))
+	require.NoError(w, process.Start())
+	require.Eventually(w, func() bool {
+		deployment, err := api(w.T).AppsV1().Deployments(w.namespace).Get(w.Context(), "greeter", metav1.GetOptions{})
+		return err == nil && *deployment.Spec.Replicas == 1
+	}, time.Minute, 50*time.Millisecond)
+	require.NoError(w, process.Process.Kill())
+	_ = process.Wait()
+	records, err := api(w.T).CoreV1().Secrets(w.namespace).List(w.Context(), metav1.ListOptions{LabelSelector: "status=" + status})
+	require.NoError(w, err)
+	require.Len(w, records.Items, 1)
+}
+
+// recover is the way out that docs/operations.md has: the record that is of no use goes.
+func (w *world) recover(status string) {
+	w.Helper()
+	require.NoError(w, api(w.T).CoreV1().Secrets(w.namespace).DeleteCollection(w.Context(), metav1.DeleteOptions{},
+		metav1.ListOptions{LabelSelector: "owner=helm,name=greeter,status=" + status}))
+}
+
+// As with the real provider, Helm does not know that the process which had begun is gone.
+func TestAKilledProcess(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	w.killed(repository, false, "pending-install")
+	_, err := w.create(t.Context(), releaseType, w.release(repository, nil))
+	require.ErrorContains(t, err, "cannot re-use a name that is still in use")
+	w.recover("pending-install")
+	r := w.must(releaseType, w.release(repository, nil))
+	assert.Equal(t, "deployed 1.0.0, revision 1", w.status(r))
+
+	w.killed(repository, true, "pending-upgrade")
+	err = w.update(r, w.release(repository, values("good day", 0)))
+	require.ErrorContains(t, err, "another operation (install/upgrade/rollback) is in progress")
+	require.NotErrorAs(t, err, new(*plugin.PartialError))
+	w.recover("pending-upgrade")
+	require.NoError(t, w.update(r, w.release(repository, values("good day", 0))))
+	assert.Equal(t, "deployed 1.0.0, revision 2", w.status(r))
+	assert.Equal(t, "good day", w.message())
+}
+
+func TestAnInterruptedInstallIsTakenBack(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := w.create(ctx, releaseType, w.release(repository, values("hello", 1)))
+		failed <- err
+	}()
+	require.Eventually(t, func() bool { return w.message() != "" }, time.Minute, 50*time.Millisecond)
+	interrupt()
+	require.ErrorContains(t, <-failed, "has been uninstalled due to atomic being set: context canceled")
+}
+
+// A preview asks no cluster, and finds no chart.
+func TestPreviewOfARelease(t *testing.T) {
+	provider := kubernetes.New(live.Connector())
+	require.NoError(t, provider.Configure(t.Context(), props(map[string]any{"kubeconfig": "nonsense"})))
+	kind := provider.Kinds(releaseType)
+	_, out, err := kind.Create(t.Context(), &plugin.Request{Type: releaseType, Name: "res", Preview: true, Inputs: props(map[string]any{"chart": "x"})})
+	require.NoError(t, err)
+	assert.True(t, out["status"].IsComputed())
+	assert.Equal(t, resource.NewProperty("x"), out["chart"])
+}
