@@ -297,6 +297,43 @@ func TestObjectLife(t *testing.T) {
 	assert.Empty(t, id)
 }
 
+// What the program set and somebody else changed is drift; what it left to others is not, nor is another
+// spelling of the same.
+func TestDrift(t *testing.T) {
+	const claim = "kubernetes:core/v1:PersistentVolumeClaim"
+	set := object("a", "default", map[string]any{"spec": map[string]any{
+		"resources": map[string]any{"requests": map[string]any{"storage": "1024Mi"}}, "selector": map[string]any{}, "accessModes": []any{"ReadWriteOnce"},
+	}})
+	for name, test := range map[string]struct {
+		live map[string]any
+		want map[string]any
+	}{
+		"defaults": {
+			map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": "1Gi"}}, "accessModes": []any{"ReadWriteOnce"}, "volumeMode": "Filesystem"},
+			set["spec"].(map[string]any),
+		},
+		"a change": {
+			map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": "2Gi"}}, "accessModes": []any{"ReadWriteMany", "ReadWriteOnce"}},
+			map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": "2Gi"}}, "selector": map[string]any{}, "accessModes": []any{"ReadWriteMany", "ReadWriteOnce"}},
+		},
+		"gone": {map[string]any{"accessModes": []any{"ReadWriteOnce"}}, map[string]any{"selector": map[string]any{}, "accessModes": []any{"ReadWriteOnce"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			manifest := kubernetes.Manifest{"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+			maps.Copy(manifest, object("a", "default", map[string]any{"spec": test.live}))
+			_, err := w.cluster.Apply(context.Background(), manifest, kubernetes.ApplyOptions{Manager: "kubectl"})
+			require.NoError(t, err)
+			r := w.request(claim, "res", set)
+			r.ID = "default/a"
+			_, out, err := w.kind(claim).Read(context.Background(), r)
+			require.NoError(t, err)
+			assert.Equal(t, props(test.want), r.Inputs["spec"].ObjectValue())
+			assert.Equal(t, props(test.live), out["spec"].ObjectValue(), "the outputs are the object")
+		})
+	}
+}
+
 func TestSecretsStaySecret(t *testing.T) {
 	w := newWorld(t, nil)
 	r, err := w.create(secret, "res", object("a", "", map[string]any{"stringData": map[string]any{"k": "v"}}))
@@ -482,6 +519,7 @@ func TestCheckRelease(t *testing.T) {
 		"fine":               {map[string]any{"repositoryOpts": map[string]any{"repo": "https://x"}, "skipCrds": true, "timeout": 600.0}, nil},
 		"unknown":            {map[string]any{"skipCRDs": true}, []string{"skipCRDs"}},
 		"unknown repository": {map[string]any{"repositoryOpts": map[string]any{"url": "https://x"}}, []string{"repositoryOpts.url"}},
+		"without effect":     {map[string]any{"postrender": "sed"}, []string{"postrender"}},
 		"wrong type":         {map[string]any{"timeout": "600"}, []string{"timeout"}},
 		"no chart":           {map[string]any{"chart": nil}, []string{"chart"}},
 		"a long name":        {map[string]any{"name": strings.Repeat("x", 54)}, []string{"name"}},
