@@ -5,10 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"eco2/config"
+	"eco2/infra"
 )
 
 // A wrong setting is named, with what would be right, before anything is declared.
@@ -161,6 +163,18 @@ func TestWrongSettings(t *testing.T) {
 	}
 }
 
+// warnings are those of settings that are right.
+func warnings(t *testing.T, values map[string]any) []string {
+	t.Helper()
+	var loaded config.Config
+	_, err := runAs(func(ctx *pulumi.Context) (err error) {
+		loaded, err = config.Load(ctx, infra.Entries())
+		return err
+	}, "dev", values)
+	require.NoError(t, err)
+	return loaded.Warnings
+}
+
 func zonesOutside(region string) string {
 	var b strings.Builder
 	for i, zone := range []string{"ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2c"} {
@@ -191,6 +205,7 @@ func TestDevMayOpenItselfAndIsWarned(t *testing.T) {
 	g, err := run("dev", values)
 	require.NoError(t, err)
 	assert.Equal(t, "0.0.0.0/0", g.named(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "ssh-0.0.0.0-0").Inputs["cidrIpv4"].StringValue())
+	assert.Equal(t, []string{"eco2:adminCidrs: 0.0.0.0/0 opens SSH and the Kubernetes API to the whole internet"}, warnings(t, values))
 }
 
 // What its makers did not test runs where the stack says that it knows.
@@ -200,6 +215,7 @@ func TestVersionsThatNobodyTestedTogether(t *testing.T) {
 	g, err := run("dev", values)
 	require.NoError(t, err)
 	assert.Contains(t, g.named(t, commandType, "argocd").Inputs["create"].StringValue(), "argo-cd/v3.2.0/manifests/install.yaml")
+	assert.Equal(t, []string{"eco2:versions.argocd: Argo CD v3.2.0 is tested on Kubernetes 1.30, 1.31, 1.32, 1.33, not on 1.36.4"}, warnings(t, values))
 }
 
 // The node table follows the stack's overrides.

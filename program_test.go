@@ -150,6 +150,11 @@ func (g *graph) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 
 // run runs the program with these settings.
 func run(stack string, values map[string]any) (*graph, error) {
+	return runAs(program, stack, values)
+}
+
+// runAs runs what is not the whole program.
+func runAs(program pulumi.RunFunc, stack string, values map[string]any) (*graph, error) {
 	g := &graph{stack: stack, byURN: map[string]*declared{}}
 	config := map[string]string{}
 	for key, value := range values {
