@@ -17,11 +17,20 @@ parameters_hash() {
 
 # The Deployment's annotation, and not the ConfigMap's old content, tells what the
 # server runs with: so a run that stopped half-way is made good by the next.
+running_hash() {
+  argocd get deployment argocd-server --output=jsonpath='{.metadata.annotations.eco2\.io/parameters}'
+}
+
+# Parameters that somebody else has set may be what the server runs with by now.
+forget_if_changed_by_others() {
+  [[ $(parameters_hash) == "$(running_hash)" ]] ||
+    argocd annotate deployment argocd-server eco2.io/parameters- >/dev/null
+}
+
 restart_server_if_needed() { # WHETHER-IT-WAS-THERE
-  local wanted running
+  local wanted
   wanted=$(parameters_hash)
-  running=$(argocd get deployment argocd-server --output=jsonpath='{.metadata.annotations.eco2\.io/parameters}')
-  [[ $running != "$wanted" ]] || return 0
+  [[ $(running_hash) != "$wanted" ]] || return 0
   if [[ -n $1 ]]; then
     step 'restarting argocd-server, whose parameters have changed'
     argocd rollout restart deployment/argocd-server >/dev/null
@@ -51,6 +60,7 @@ main() {
   download "$manifest_url" "$manifest_sha256" "$SCRATCH/argocd/install.yaml"
   kubectl kustomize "$SCRATCH/argocd" >"$SCRATCH/argocd-patched.yaml"
   before=$(argocd get deployment argocd-server --ignore-not-found --output=name)
+  [[ -z $before ]] || forget_if_changed_by_others
   step 'applying Argo CD'
   apply - <<<'{apiVersion: v1, kind: Namespace, metadata: {name: argocd}}'
   apply "$SCRATCH/argocd-patched.yaml" --namespace=argocd
