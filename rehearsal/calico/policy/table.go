@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"eco2/rehearsal/calico/sysctl"
@@ -46,7 +48,7 @@ func (r Ruleset) Program() error {
 	if err := sysctl.Set("net/bridge/bridge-nf-call-iptables", "1"); err != nil {
 		return err
 	}
-	conn, err := nftables.New()
+	conn, err := nftables.New(nftables.WithSockOptions(roomy))
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
@@ -76,6 +78,12 @@ func (r Ruleset) Program() error {
 		return fmt.Errorf("writing nftables table %s: %w", Table, t.failed)
 	}
 	return nil
+}
+
+// roomy makes room for a transaction, which the kernel takes at once, and for its answer to each part of it.
+func roomy(conn *netlink.Conn) error {
+	const size = 8 << 20 // no more than what is in it is used
+	return errors.Join(conn.SetWriteBuffer(size), conn.SetReadBuffer(size))
 }
 
 // writer collects one transaction.

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -174,6 +175,23 @@ func TestRulesAreReplaced(t *testing.T) {
 	}
 	l.enforce(t, cluster())
 	l.passes(t, "db front:8080")
+}
+
+// A hundred namespaces, each with a policy and pods of its own on the node.
+func TestManyRulesAreProgrammedAtOnce(t *testing.T) {
+	l := newLab(t)
+	c := with(t, cluster(), `{podSelector: {}, ingress: [{from: [{namespaceSelector: {}}], ports: [{port: 1}, {port: 2}, {port: 3}, {port: 4}]}]}`)
+	for i := range 100 {
+		name := fmt.Sprintf("namespace-%d", i)
+		c.Namespaces = append(c.Namespaces, namespace(name))
+		c.Pods = append(c.Pods, pod(name, "one", fmt.Sprintf("192.168.0.%d", 100+i), 80), pod(name, "other", fmt.Sprintf("192.168.2.%d", i), 80))
+		own := c.Policies[0].DeepCopy()
+		own.Namespace = name
+		c.Policies = append(c.Policies, own)
+	}
+	l.enforce(t, c)
+	l.passes(t, "front world:8080")
+	l.blocked(t, "db front:8080")
 }
 
 // How long a packet that may pass is waited for, and one that may not.
