@@ -16,14 +16,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"eco2/rehearsal/incluster"
 	"eco2/rehearsal/kubernetes/apitest"
 	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/mirror/server"
@@ -134,45 +133,22 @@ func TestDefinitions(t *testing.T) {
 	dir, _ := served(t)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.Kinds(apiextensions.AddToScheme)
-	require.NoError(t, err)
-	cluster, err := client.New(config, client.Options{Scheme: kinds})
-	require.NoError(t, err)
-	var names []string
-	for _, files := range downloads(t) {
-		for url := range files {
-			data, err := os.ReadFile(dir.File(url))
-			require.NoError(t, err)
-			for _, definition := range decode(t, data) {
-				require.Equal(t, "CustomResourceDefinition", definition.GetKind())
-				definition.SetCreationTimestamp(metav1.Time{})
-				require.NoError(t, cluster.Create(t.Context(), definition), definition.GetName())
-				names = append(names, definition.GetName())
-			}
+	var files []string
+	for _, urls := range downloads(t) {
+		for url := range urls {
+			files = append(files, dir.File(url))
 		}
 	}
-	for _, name := range names {
-		established(t, cluster, name)
-	}
+	_, err = envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: files, ErrorIfPathMissing: true, MaxTime: time.Minute})
+	require.NoError(t, err)
+	cluster, err := client.New(config, client.Options{})
+	require.NoError(t, err)
 	strict := client.WithFieldValidation(cluster, metav1.FieldValidationStrict)
 	for _, object := range decode(t, []byte(objects)) {
 		assert.NoError(t, strict.Create(t.Context(), object), object.GetKind())
 	}
 	params := decode(t, []byte("{apiVersion: elbv2.k8s.aws/v1beta1, kind: IngressClassParams, metadata: {name: more}, spec: {scheme: internal}}"))
 	assert.ErrorContains(t, strict.Create(t.Context(), params[0]), "spec", "the rehearsal's controller would ignore it")
-}
-
-func established(t *testing.T, cluster client.Client, name string) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		var crd apiextensions.CustomResourceDefinition
-		if cluster.Get(t.Context(), client.ObjectKey{Name: name}, &crd) != nil {
-			return false
-		}
-		return slices.ContainsFunc(crd.Status.Conditions, func(c apiextensions.CustomResourceDefinitionCondition) bool {
-			return c.Type == apiextensions.Established && c.Status == apiextensions.ConditionTrue
-		})
-	}, 30*time.Second, 50*time.Millisecond, name)
 }
 
 func decode(t *testing.T, data []byte) (all []*unstructured.Unstructured) {

@@ -1,0 +1,148 @@
+package operators
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/yaml"
+
+	"eco2/rehearsal/crds"
+	"eco2/rehearsal/incluster"
+	"eco2/rehearsal/kubernetes/apitest"
+	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/mirror/server"
+)
+
+var api *apitest.Server
+
+func TestMain(m *testing.M) {
+	apitest.Main("../../..", func(s *apitest.Server) int {
+		api = s
+		return m.Run()
+	})
+}
+
+// patience is how long anything may take: the garbage collector looks for new kinds each 30 seconds.
+const patience = 90 * time.Second
+
+// run runs an operator until the test ends.
+func run(t *testing.T, o Operator) {
+	t.Helper()
+	kubeconfig := t.TempDir() + "/kubeconfig"
+	require.NoError(t, os.WriteFile(kubeconfig, []byte(api.Kubeconfig), 0o600))
+	t.Setenv("KUBECONFIG", kubeconfig)
+	options, err := options()
+	require.NoError(t, err)
+	options.HealthProbeBindAddress = "127.0.0.1:0"
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- incluster.Run(ctx, options, func(m manager.Manager) error { return o.add(m) }) }()
+	t.Cleanup(func() {
+		stop()
+		assert.NoError(t, <-ended)
+	})
+}
+
+// objects are one of each kind, with the StatefulSets that they become.
+var objects = []struct {
+	object string
+	sets   map[string]int32
+	// claim is the name of the sets' volumes; by their own name if empty.
+	claim string
+	size  string
+}{
+	{`{apiVersion: redis.redis.opstreelabs.in/v1beta2, kind: Redis, metadata: {name: single, namespace: default}, spec: {}}`,
+		map[string]int32{"single": 1}, "", ""},
+	{`{apiVersion: redis.redis.opstreelabs.in/v1beta2, kind: RedisReplication, metadata: {name: cache, namespace: default}, spec: {clusterSize: 3,
+		storage: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}},
+		nodeSelector: {infra-type: redis}, tolerations: [{key: domain, operator: Equal, value: data, effect: NoSchedule}]}}`,
+		map[string]int32{"cache": 3}, "", "1Gi"},
+	{`{apiVersion: redis.redis.opstreelabs.in/v1beta2, kind: RedisCluster, metadata: {name: shards, namespace: default}, spec: {clusterSize: 3,
+		storage: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 2Gi}}}}}}}`,
+		map[string]int32{"shards-leader": 3, "shards-follower": 3}, "", "2Gi"},
+	{`{apiVersion: redis.redis.opstreelabs.in/v1beta2, kind: RedisSentinel, metadata: {name: watch, namespace: default}, spec: {clusterSize: 3}}`,
+		map[string]int32{"watch-sentinel": 3}, "", ""},
+	{`{apiVersion: rabbitmq.com/v1beta1, kind: RabbitmqCluster, metadata: {name: queue, namespace: default}, spec: {}}`,
+		map[string]int32{"queue-server": 1}, "persistence", "10Gi"},
+	{`{apiVersion: rabbitmq.com/v1beta1, kind: RabbitmqCluster, metadata: {name: forgetful, namespace: default}, spec: {replicas: 3, persistence: {storage: "0"}}}`,
+		map[string]int32{"forgetful-server": 3}, "", ""},
+}
+
+func TestResources(t *testing.T) {
+	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
+	require.NoError(t, err)
+	m := mirror.Mirror{Dir: t.TempDir()}
+	_, err = crds.Add(t.Context(), m, "../../..")
+	require.NoError(t, err)
+	for _, directory := range []string{"OT-CONTAINER-KIT/redis-operator/v0.26.0/charts/redis-operator/crds", "rabbitmq/cluster-operator/v2.22.3/config/crd/bases"} {
+		path := server.Dir(m.Dir).File("https://raw.githubusercontent.com/" + directory)
+		_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{path}, ErrorIfPathMissing: true, MaxTime: time.Minute})
+		require.NoError(t, err)
+	}
+	kinds, err := incluster.Kinds(appsv1.AddToScheme)
+	require.NoError(t, err)
+	cluster, err := client.New(config, client.Options{Scheme: kinds})
+	require.NoError(t, err)
+	run(t, Redis)
+	run(t, RabbitMQ)
+
+	for _, test := range objects {
+		object := &unstructured.Unstructured{}
+		require.NoError(t, yaml.Unmarshal([]byte(test.object), &object.Object))
+		t.Run(object.GetKind()+" "+object.GetName(), func(t *testing.T) {
+			get := func(o client.Object, name string) bool {
+				err := cluster.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, o)
+				require.NoError(t, client.IgnoreNotFound(err))
+				return err == nil
+			}
+			eventually := func(condition func() bool, what string) {
+				require.Eventually(t, condition, patience, 50*time.Millisecond, what)
+			}
+			require.NoError(t, cluster.Create(t.Context(), object))
+			for name, replicas := range test.sets {
+				made := &appsv1.StatefulSet{}
+				eventually(func() bool { return get(made, name) }, name)
+				assert.Equal(t, replicas, *made.Spec.Replicas)
+				assert.True(t, metav1.IsControlledBy(made, object))
+				pod := made.Spec.Template.Spec
+				selector, _, err := unstructured.NestedStringMap(object.Object, "spec", "nodeSelector")
+				require.NoError(t, err)
+				assert.Equal(t, selector, pod.NodeSelector)
+				tolerations, _, err := unstructured.NestedSlice(object.Object, "spec", "tolerations")
+				require.NoError(t, err)
+				assert.Len(t, pod.Tolerations, len(tolerations))
+				claims := made.Spec.VolumeClaimTemplates
+				if test.size == "" {
+					assert.Empty(t, claims)
+				} else if assert.Len(t, claims, 1) {
+					assert.Equal(t, cmp.Or(test.claim, name), claims[0].Name)
+					assert.Equal(t, test.size, claims[0].Spec.Resources.Requests.Storage().String())
+				}
+
+				// What the sweep does not take down at its cause comes back.
+				before := made.UID
+				require.NoError(t, cluster.Delete(t.Context(), made))
+				eventually(func() bool { return get(made, name) && made.UID != before }, name+" again")
+			}
+			require.True(t, get(object, object.GetName()))
+			assert.Len(t, object.GetFinalizers(), 1)
+			require.NoError(t, cluster.Delete(t.Context(), object))
+			eventually(func() bool { return !get(object, object.GetName()) }, "the end of the resource")
+			for name := range test.sets {
+				eventually(func() bool { return !get(&appsv1.StatefulSet{}, name) }, "the end of "+name)
+			}
+		})
+	}
+}
