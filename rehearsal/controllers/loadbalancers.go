@@ -14,6 +14,7 @@ import (
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/awsapi/elb"
+	"eco2/rehearsal/incluster/loadbalancer/names"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 )
@@ -117,12 +118,12 @@ func equal(is aws.LoadBalancer, wanted *aws.LoadBalancer) bool {
 // wanted is the load balancer that a group's Ingresses describe. One that they give no security group is never
 // made: the controller would have to make a group, which its rights do not let it.
 func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer, error) {
-	sum := sha256.Sum256([]byte(s.name + "|" + name))
 	b := aws.LoadBalancer{
-		Name:  "k8s-" + strings.ReplaceAll(name, "/", "-") + "-" + hex.EncodeToString(sum[:5]),
+		Name:  names.LoadBalancer(s.name, name),
 		VPCID: s.machine.VPCID, ActiveAt: time.Now().Add(s.latency.Of(balancerProvision)),
 	}
-	b.ARN = fmt.Sprintf("arn:aws:elasticloadbalancing:%s:%s:loadbalancer/app/%s/%s", s.machine.Region, aws.AccountID, b.Name, hex.EncodeToString(sum[8:16]))
+	sum := sha256.Sum256([]byte(b.Name))
+	b.ARN = fmt.Sprintf("arn:aws:elasticloadbalancing:%s:%s:loadbalancer/app/%s/%s", s.machine.Region, aws.AccountID, b.Name, hex.EncodeToString(sum[:8]))
 	b.DNSName = fmt.Sprintf("%s.%s.elb.amazonaws.com", b.Name, s.machine.Region)
 	subnets, err := s.account.Subnets()
 	if err != nil {
@@ -155,8 +156,13 @@ func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer,
 			r, _ := rule.(map[string]any)
 			for _, path := range list(r, "http", "paths") {
 				p, _ := path.(map[string]any)
+				service := text(p, "backend", "service", "name")
+				port := at(p, "backend", "service", "port", "number")
+				if port == nil {
+					port = text(p, "backend", "service", "port", "name")
+				}
 				b.TargetGroups = append(b.TargetGroups, elb.TargetGroup{
-					Name: fmt.Sprintf("k8s-%s-%s-%s", ingress.Ref.Namespace, text(p, "backend", "service", "name"), hex.EncodeToString(sum[16:21])),
+					Name: names.TargetGroup(s.name, name, ingress.Ref.Namespace, service, fmt.Sprint(port)),
 				})
 			}
 		}
