@@ -140,41 +140,73 @@ func (b Built) Source(ctx context.Context) (string, error) {
 // Build makes what is missing of a project that is no part of what Prepare builds. repo is the project's
 // checkout, and progress goes to out.
 func Build(ctx context.Context, repo, name string, out io.Writer) (Built, error) {
-	i := slices.IndexFunc(platformProjects, func(p project) bool { return p.name == name })
-	if i < 0 {
-		return Built{}, fmt.Errorf("building %s: there is no rehearsal/mirror/build/%s that says how", name, name)
+	p, err := platformProject(name)
+	if err != nil {
+		return Built{}, err
 	}
 	cache, unlock, err := lockedCache(ctx, out)
 	if err != nil {
 		return Built{}, err
 	}
 	defer unlock()
-	return platformProjects[i].build(ctx, out, modulesOf(repo), cache)
+	return p.build(ctx, out, modulesOf(repo), cache)
+}
+
+// Find finds what Build has built.
+func Find(repo, name string) (Built, error) {
+	p, err := platformProject(name)
+	if err != nil {
+		return Built{}, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return Built{}, err
+	}
+	b, err := p.built(modulesOf(repo), cache)
+	for _, command := range p.packages {
+		if binary := command.binary(p); err == nil && !exists(b.Binary(binary)) {
+			err = fmt.Errorf("%s %s is not built yet; `make test` builds it", binary, b.Version)
+		}
+	}
+	return b, err
+}
+
+func platformProject(name string) (project, error) {
+	i := slices.IndexFunc(platformProjects, func(p project) bool { return p.name == name })
+	if i < 0 {
+		return project{}, fmt.Errorf("building %s: there is no rehearsal/mirror/build/%s that says how", name, name)
+	}
+	return platformProjects[i], nil
 }
 
 // modulesOf is the directory of the modules that pin the projects.
 func modulesOf(repo string) string { return filepath.Join(repo, "rehearsal", "mirror", "build") }
 
+// built says where the project's binaries are, or will be.
+func (p project) built(modules, cache string) (Built, error) {
+	version, err := p.version(modules)
+	return Built{Version: version, project: p, modules: modules, dir: filepath.Join(cache, p.name+"-"+version)}, err
+}
+
 // build makes the binaries that are not in the cache yet. modules is the directory
 // of the modules that pin them.
 func (p project) build(ctx context.Context, out io.Writer, modules, cache string) (Built, error) {
-	version, err := p.version(modules)
+	b, err := p.built(modules, cache)
 	if err != nil {
 		return Built{}, err
 	}
-	b := Built{Version: version, project: p, modules: modules, dir: filepath.Join(cache, p.name+"-"+version)}
 	for _, command := range p.packages {
 		name := command.binary(p)
 		if exists(b.Binary(name)) {
 			continue
 		}
 		target := toolchain.Target{
-			What: name + " " + version, Usual: command.usual + ", once",
+			What: name + " " + b.Version, Usual: command.usual + ", once",
 			Dir: filepath.Join(modules, p.name), Output: b.Binary(name), Packages: []string{path.Join(p.module, command.path)},
 			LDFlags: "-s -w", Tags: command.tags, Static: true,
 		}
 		if p.ldflags != nil {
-			target.LDFlags += p.ldflags(version)
+			target.LDFlags += p.ldflags(b.Version)
 		}
 		if err := toolchain.Build(ctx, out, target); err != nil {
 			return Built{}, err
