@@ -27,8 +27,11 @@ func records(s *scene) error {
 			}
 			owner := fmt.Sprintf("heritage=external-dns,external-dns/owner=%s", s.name)
 			for _, r := range []aws.Record{
+				// An alias is a CNAME to it, and one for each kind of address in Route 53.
 				{Name: name, Type: "A", Records: []string{target}},
-				{Name: "edns-a." + name, Type: "TXT", Records: []string{owner}},
+				{Name: "edns-cname." + name, Type: "TXT", Records: []string{owner}},
+				{Name: name, Type: "AAAA", Records: []string{target}},
+				{Name: "edns-aaaa." + name, Type: "TXT", Records: []string{owner}},
 			} {
 				r.ZoneID, r.Owner = aws.HostedZone, s.name
 				r.ID = r.ZoneID + "_" + r.Name + "_" + r.Type

@@ -59,7 +59,7 @@ func openShop(t *testing.T, w *stacktest.World) {
 	require.Equal(t, 14+2, counts["volume"], "root disks, and the shop's")
 	records, err := aws.Open(w.Dir).Records()
 	require.NoError(t, err)
-	require.Len(t, records, 4, "a name and whose it is, twice")
+	require.Len(t, records, 8, "a name for two kinds of address and whose each is, twice")
 }
 
 // scale gives a workload of the cluster another number of pods.
