@@ -119,13 +119,16 @@ kubectl() {
 
 api_ready() { KUBECTL_LIMIT=10 kubectl get --raw=/readyz >/dev/null 2>&1; }
 
+# A definition that was made this moment may have no conditions at all, of which kubectl says an error at once.
+established() { kubectl wait --for=condition=Established --timeout=60s "$@" >/dev/null 2>&1; }
+
 # apply FILE [ARG…]: as the one owner of all fields in it; returns once its CRDs are served.
 apply() {
   local applied crds
   applied=$(kubectl apply --server-side --force-conflicts --field-manager=eco2 --output=name -f "$@")
   mapfile -t crds < <(grep '^customresourcedefinition' <<<"$applied")
   ((${#crds[@]} == 0)) ||
-    kubectl wait --for=condition=Established --timeout=60s "${crds[@]}" >/dev/null ||
+    retry 60 established "${crds[@]}" ||
     die "the API server does not serve the custom resources of $(basename "$1"); see kubectl describe crd"
 }
 

@@ -20,14 +20,17 @@ import (
 // controllersPath is where the controllers of ours are in their images.
 const controllersPath = "/controllers"
 
-// controlledBy are the images of those controllers, by chart; which of them a pod runs, its arguments say.
-var controlledBy = map[string]string{
-	"aws-ebs-csi-driver":           "eco2.example/stand-in/aws-ebs-csi-driver:v1.64.0",
-	"aws-load-balancer-controller": "eco2.example/stand-in/aws-load-balancer-controller:v3.5.0",
-	"external-secrets":             "eco2.example/stand-in/external-secrets:v2.9.0",
-	"kube-prometheus-stack":        "eco2.example/stand-in/kube-webhook-certgen:1.8.7",
-	"rabbitmq-cluster-operator":    "eco2.example/stand-in/rabbitmq-cluster-operator:2.22.3",
-	"redis-operator":               "eco2.example/stand-in/redis-operator:0.26.0",
+// nobody is whom they run as, where they need no more.
+const nobody = "65534"
+
+// controllers are the images of those controllers, by who they run as; which of them a pod is, its arguments say.
+var controllers = map[string]string{
+	"eco2.example/stand-in/aws-ebs-csi-driver:v1.64.0":          "", // root, who makes directories on the machine
+	"eco2.example/stand-in/aws-load-balancer-controller:v3.5.0": nobody,
+	"eco2.example/stand-in/external-secrets:v2.9.0":             nobody,
+	"eco2.example/stand-in/kube-webhook-certgen:1.8.7":          nobody,
+	"eco2.example/stand-in/rabbitmq-cluster-operator:2.22.3":    nobody,
+	"eco2.example/stand-in/redis-operator:0.26.0":               nobody,
 }
 
 // addPlatform has the mirror serve what runs on a Ready cluster: Argo CD, definitions, charts, and their images. bin
@@ -46,11 +49,11 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 	if err := prometheus.Add(ctx, m, repo, filepath.Join(bin, "idle"), out); err != nil {
 		return nil, err
 	}
-	for _, name := range controlledBy {
+	for name, user := range controllers {
 		image := mirror.Image{
 			Name: name, Files: map[string]string{controllersPath: filepath.Join(bin, path.Base(controllersPath))},
 			Texts:      map[string]string{"/etc/ssl/certs/ca-certificates.crt": trusted.PEM()},
-			Entrypoint: []string{controllersPath}, User: "65534",
+			Entrypoint: []string{controllersPath}, User: user,
 		}
 		if err := m.AddImage(ctx, image, out); err != nil {
 			return nil, err
