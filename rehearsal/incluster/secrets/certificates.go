@@ -68,8 +68,8 @@ func Certificates(ctx context.Context, namespace string) error {
 	})
 }
 
-// Reconcile injects the authority into a configuration of ours.
-func (c certificates) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+// Reconcile injects the authority into each configuration of ours.
+func (c certificates) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	all := &admissionv1.ValidatingWebhookConfigurationList{}
 	if err := c.cluster.List(ctx, all, webhookLabels); err != nil {
 		return reconcile.Result{}, fmt.Errorf("listing the webhooks: %w", err)

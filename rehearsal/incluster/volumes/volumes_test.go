@@ -24,6 +24,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/awsapitest"
 	awsclient "eco2/rehearsal/awsapi/client"
 	"eco2/rehearsal/awsapi/ec2"
 	"eco2/rehearsal/charts"
@@ -32,85 +34,71 @@ import (
 	"eco2/rehearsal/kubernetes/apitest"
 )
 
+const repo = "../../.."
+
 var server *apitest.Server
 
 func TestMain(m *testing.M) {
-	apitest.Main("../../..", func(s *apitest.Server) int { server = s; return m.Run() })
+	apitest.Main(repo, func(s *apitest.Server) int { server = s; return m.Run() })
 }
 
 // patience is how long the controllers may take for anything.
 const patience = 30 * time.Second
 
-// account is an AWS that has volumes.
-type account struct {
-	mu      sync.Mutex
-	volumes map[string]ec2.Volume
-	tokens  map[string]string
-	// refusals are answered once each, by operation.
+// reluctant is an AWS that answers some calls, by operation, with a refusal once each.
+type reluctant struct {
+	AWS
+	mu       sync.Mutex
 	refusals map[string]*awsclient.Error
 }
 
-func newAccount() *account {
-	return &account{volumes: map[string]ec2.Volume{}, tokens: map[string]string{}, refusals: map[string]*awsclient.Error{}}
+func (r *reluctant) refuse(target string, refusal awsclient.Error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusals[target] = &refusal
 }
 
-func (a *account) Call(_ context.Context, _, target string, in, out any) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if refusal := a.refusals[target]; refusal != nil {
-		delete(a.refusals, target)
+func (r *reluctant) Call(ctx context.Context, service, target string, in, out any) error {
+	r.mu.Lock()
+	refusal := r.refusals[target]
+	delete(r.refusals, target)
+	r.mu.Unlock()
+	if refusal != nil {
 		return fmt.Errorf("calling %s: %w", target, refusal)
 	}
-	switch in := in.(type) {
-	case ec2.NewVolume:
-		id, known := a.tokens[in.ClientToken]
-		if !known {
-			id = fmt.Sprintf("vol-%d", len(a.tokens))
-			a.tokens[in.ClientToken] = id
-			a.volumes[id] = ec2.Volume{VolumeID: id, AvailabilityZone: in.AvailabilityZone, Size: in.Size, Tags: in.Tags}
-		}
-		*out.(*ec2.Volume) = a.volumes[id]
-	case ec2.VolumeIDs:
-		v, there := a.volumes[in.VolumeIDs[0]]
-		if !there {
-			return &awsclient.Error{Code: "InvalidVolume.NotFound"}
-		}
-		out.(*ec2.Volumes).Volumes = []ec2.Volume{v}
-	case ec2.Attachment:
-		v := a.volumes[in.VolumeID]
-		if (target == ec2.AttachVolume) == (v.InstanceID != "") {
-			return &awsclient.Error{Code: "IncorrectState"}
-		}
-		v.InstanceID = ""
-		if target == ec2.AttachVolume {
-			v.InstanceID = in.InstanceID
-		}
-		a.volumes[in.VolumeID] = v
-	case ec2.VolumeID:
-		if a.volumes[in.VolumeID].InstanceID != "" {
-			return &awsclient.Error{Code: "VolumeInUse"}
-		}
-		delete(a.volumes, in.VolumeID)
-	}
-	return nil
+	return r.AWS.Call(ctx, service, target, in, out)
 }
 
-func (a *account) all() (all []ec2.Volume) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, v := range a.volumes {
-		all = append(all, v)
-	}
+// world is an account that is called with the role of the program's nodes, and a cluster on two of its machines.
+type world struct {
+	*awsapitest.World
+	aws *reluctant
+	api *kubernetes.Clientset
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{World: awsapitest.New(t, repo)}
+	w.aws = &reluctant{AWS: w.Client, refusals: map[string]*awsclient.Error{}}
+	w.api = cluster(t, w.aws, w.Instances[1])
+	return w
+}
+
+// volumes are those that the driver has made.
+func (w *world) volumes() []aws.Volume {
+	w.Helper()
+	all, err := w.Account.Volumes()
+	require.NoError(w, err)
 	return all
 }
 
 // cluster is an API server with a node and the program's StorageClass, and the controller at work.
-func cluster(t *testing.T, a *account) *kubernetes.Clientset {
+func cluster(t *testing.T, aws AWS, instance string) *kubernetes.Clientset {
 	t.Helper()
 	api, err := server.Client()
 	require.NoError(t, err)
 	ctx := t.Context()
-	_, err = api.CoreV1().Nodes().Create(ctx, node(), metav1.CreateOptions{})
+	_, err = api.CoreV1().Nodes().Create(ctx, node(instance), metav1.CreateOptions{})
 	require.NoError(t, err)
 	remove, late := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingWaitForFirstConsumer
 	_, err = api.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
@@ -120,13 +108,15 @@ func cluster(t *testing.T, a *account) *kubernetes.Clientset {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx := context.Background()
-		assert.NoError(t, api.CoreV1().Nodes().Delete(ctx, node().Name, metav1.DeleteOptions{}))
+		assert.NoError(t, api.CoreV1().Nodes().Delete(ctx, node(instance).Name, metav1.DeleteOptions{}))
 		assert.NoError(t, api.StorageV1().StorageClasses().Delete(ctx, "gp3", metav1.DeleteOptions{}))
 	})
 	own := asController(t)
 	runs, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { newController(runs, own, provisioner{kubernetes: own, aws: a, cluster: "eco2-dev"}).Run(runs) })
+	group.Go(func() {
+		newController(runs, own, provisioner{kubernetes: own, aws: aws, cluster: awsapitest.Cluster}).Run(runs)
+	})
 	t.Cleanup(func() { stop(); group.Wait() })
 	return api
 }
@@ -142,7 +132,7 @@ func asController(t *testing.T) *kubernetes.Clientset {
 	require.NoError(t, err)
 	ours, err := charts.Ours()
 	require.NoError(t, err)
-	for _, o := range chartstest.Rights(chartstest.Objects(t, ours, chartstest.Releases(t, "../../..", "dev")["aws-ebs-csi-driver"])) {
+	for _, o := range chartstest.Rights(chartstest.Objects(t, ours, chartstest.Releases(t, repo, "dev")["aws-ebs-csi-driver"])) {
 		require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), o)))
 	}
 	config.Impersonate.UserName = "system:serviceaccount:kube-system:ebs-csi-controller"
@@ -151,10 +141,10 @@ func asController(t *testing.T) *kubernetes.Clientset {
 	return own
 }
 
-func node() *corev1.Node {
+func node(instance string) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "k8s-monitoring", Labels: map[string]string{corev1.LabelHostname: "monitoring"}},
-		Spec:       corev1.NodeSpec{ProviderID: "aws:///ap-northeast-2b/i-0123"},
+		Spec:       corev1.NodeSpec{ProviderID: "aws:///ap-northeast-2b/" + instance},
 	}
 }
 
@@ -163,7 +153,7 @@ func claim(t *testing.T, api *kubernetes.Clientset, name, size string, mode core
 	t.Helper()
 	class := "gp3"
 	_, err := api.CoreV1().PersistentVolumeClaims("default").Create(t.Context(), &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{"volume.kubernetes.io/selected-node": node().Name}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{"volume.kubernetes.io/selected-node": node("").Name}},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			StorageClassName: &class, AccessModes: []corev1.PersistentVolumeAccessMode{mode},
 			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}},
@@ -200,16 +190,15 @@ func gone(t *testing.T, api *kubernetes.Clientset, volume string) {
 }
 
 func TestVolumeOfAClaim(t *testing.T) {
-	a := newAccount()
-	api := cluster(t, a)
-	claim(t, api, "data", "1500Mi", corev1.ReadWriteOnce)
-	volume := bound(t, api, "data")
+	w := newWorld(t)
+	claim(t, w.api, "data", "1500Mi", corev1.ReadWriteOnce)
+	volume := bound(t, w.api, "data")
 
-	made := a.all()
+	made := w.volumes()
 	require.Len(t, made, 1)
-	assert.Equal(t, 2, made[0].Size, "gibibytes, rounded up")
+	assert.Equal(t, 2, made[0].SizeGiB, "gibibytes, rounded up")
 	assert.Equal(t, "ap-northeast-2b", made[0].AvailabilityZone)
-	assert.Equal(t, "i-0123", made[0].InstanceID)
+	assert.Equal(t, w.Instances[1], made[0].InstanceID)
 	assert.Equal(t, map[string]string{
 		"CSIVolumeName": volume.Name, "ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": "eco2-dev",
 		"kubernetes.io/cluster/eco2-dev": "owned", "kubernetes.io/created-for/pv/name": volume.Name,
@@ -221,55 +210,50 @@ func TestVolumeOfAClaim(t *testing.T) {
 	assert.Equal(t, corev1.PersistentVolumeReclaimDelete, volume.Spec.PersistentVolumeReclaimPolicy)
 	id, err := volumeID(volume)
 	require.NoError(t, err)
-	assert.Equal(t, made[0].VolumeID, id)
+	assert.Equal(t, made[0].ID, id)
 	assert.True(t, isOn(volume, "monitoring"))
 	assert.False(t, isOn(volume, "k8s-monitoring"), "the label counts, not the node's name")
 
-	unclaim(t, api, "data")
-	gone(t, api, volume.Name)
-	assert.Empty(t, a.all())
+	unclaim(t, w.api, "data")
+	gone(t, w.api, volume.Name)
+	assert.Empty(t, w.volumes())
 }
 
 // A volume stays where AWS does not delete it, until it does.
 func TestFinalizerWaitsForAWS(t *testing.T) {
-	a := newAccount()
-	api := cluster(t, a)
-	claim(t, api, "held", "1Gi", corev1.ReadWriteOnce)
-	volume := bound(t, api, "held")
-	a.mu.Lock()
-	a.refusals[ec2.DeleteVolume] = &awsclient.Error{Code: "UnauthorizedOperation", Message: "not yours"}
-	a.mu.Unlock()
-	unclaim(t, api, "held")
+	w := newWorld(t)
+	claim(t, w.api, "held", "1Gi", corev1.ReadWriteOnce)
+	volume := bound(t, w.api, "held")
+	w.aws.refuse(ec2.DeleteVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	unclaim(t, w.api, "held")
 	require.Eventually(t, func() bool {
-		events, err := api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "reason=VolumeFailedDelete"})
+		events, err := w.api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "reason=VolumeFailedDelete"})
 		return err == nil && len(events.Items) > 0
 	}, patience, 20*time.Millisecond)
-	gone(t, api, volume.Name)
-	assert.Empty(t, a.all())
+	gone(t, w.api, volume.Name)
+	assert.Empty(t, w.volumes())
 }
 
 // A call whose answer was lost makes no second volume.
 func TestProvisioningAgainMakesNoSecondVolume(t *testing.T) {
-	a := newAccount()
-	a.refusals[ec2.AttachVolume] = &awsclient.Error{Code: "RequestLimitExceeded"}
-	api := cluster(t, a)
-	claim(t, api, "twice", "1Gi", corev1.ReadWriteOnce)
-	volume := bound(t, api, "twice")
-	assert.Len(t, a.all(), 1)
-	unclaim(t, api, "twice")
-	gone(t, api, volume.Name)
+	w := newWorld(t)
+	w.aws.refuse(ec2.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	claim(t, w.api, "twice", "1Gi", corev1.ReadWriteOnce)
+	volume := bound(t, w.api, "twice")
+	assert.Len(t, w.volumes(), 1)
+	unclaim(t, w.api, "twice")
+	gone(t, w.api, volume.Name)
 }
 
 func TestClaimsThatEBSCannotServe(t *testing.T) {
-	a := newAccount()
-	api := cluster(t, a)
-	claim(t, api, "shared", "1Gi", corev1.ReadWriteMany)
+	w := newWorld(t)
+	claim(t, w.api, "shared", "1Gi", corev1.ReadWriteMany)
 	require.Eventually(t, func() bool {
-		events, err := api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=shared,reason=ProvisioningFailed"})
+		events, err := w.api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=shared,reason=ProvisioningFailed"})
 		return err == nil && len(events.Items) > 0 && assert.Contains(t, events.Items[0].Message, "ReadWriteMany")
 	}, patience, 20*time.Millisecond)
-	assert.Empty(t, a.all())
-	unclaim(t, api, "shared")
+	assert.Empty(t, w.volumes())
+	unclaim(t, w.api, "shared")
 }
 
 func TestCheck(t *testing.T) {
@@ -279,7 +263,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestMachine(t *testing.T) {
-	zone, instance, err := machine(node())
+	zone, instance, err := machine(node("i-0123"))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"ap-northeast-2b", "i-0123"}, []string{zone, instance})
 	_, _, err = machine(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "kind"}, Spec: corev1.NodeSpec{ProviderID: "kind://docker/kind"}})
@@ -290,7 +274,7 @@ func TestMachine(t *testing.T) {
 func TestDirectories(t *testing.T) {
 	root := t.TempDir()
 	lies := func(name, hostname string, policy corev1.PersistentVolumeReclaimPolicy) *corev1.PersistentVolume {
-		n := node()
+		n := node("i-0123")
 		n.Labels[corev1.LabelHostname] = hostname
 		return &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{provisionedBy: Driver}},
