@@ -11,6 +11,8 @@ import (
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
 
@@ -76,4 +78,25 @@ func Rights(all []*unstructured.Unstructured) (rights []*unstructured.Unstructur
 		}
 	}
 	return rights
+}
+
+// Grant gives a release's accounts their rights on a cluster, and leads clients of this process there as one of them:
+// a kubeconfig of the administrator's becomes the environment's.
+func Grant(t *testing.T, administrator, namespace, account string, rights []*unstructured.Unstructured) {
+	t.Helper()
+	config, err := clientcmd.Load([]byte(administrator))
+	require.NoError(t, err)
+	rest, err := clientcmd.NewDefaultClientConfig(*config, nil).ClientConfig()
+	require.NoError(t, err)
+	cluster, err := client.New(rest, client.Options{})
+	require.NoError(t, err)
+	for _, o := range rights {
+		require.NoError(t, client.IgnoreAlreadyExists(cluster.Create(t.Context(), o)))
+	}
+	for _, user := range config.AuthInfos {
+		user.Impersonate = "system:serviceaccount:" + namespace + ":" + account
+	}
+	file := t.TempDir() + "/kubeconfig"
+	require.NoError(t, clientcmd.WriteToFile(*config, file))
+	t.Setenv("KUBECONFIG", file)
 }

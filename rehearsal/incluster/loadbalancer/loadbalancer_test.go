@@ -2,7 +2,6 @@ package loadbalancer
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -23,6 +22,8 @@ import (
 	"eco2/rehearsal/awsapi/awsapitest"
 	awsclient "eco2/rehearsal/awsapi/client"
 	"eco2/rehearsal/awsapi/elb"
+	"eco2/rehearsal/charts"
+	"eco2/rehearsal/charts/chartstest"
 	"eco2/rehearsal/incluster"
 	"eco2/rehearsal/kubernetes/apitest"
 )
@@ -63,9 +64,10 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: awsapitest.New(t, "../../..")}
 	w.aws = &stubborn{caller: w.Client}
-	kubeconfig := t.TempDir() + "/kubeconfig"
-	require.NoError(t, os.WriteFile(kubeconfig, []byte(api.Kubeconfig), 0o600))
-	t.Setenv("KUBECONFIG", kubeconfig)
+	ours, err := charts.Ours()
+	require.NoError(t, err)
+	release := chartstest.Releases(t, "../../..", "dev")["aws-load-balancer-controller"]
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, release.Name, chartstest.Rights(chartstest.Objects(t, ours, release)))
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)
 	kinds, err := incluster.Kinds(corev1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme)

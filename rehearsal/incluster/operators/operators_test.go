@@ -3,7 +3,6 @@ package operators
 import (
 	"cmp"
 	"context"
-	"os"
 	"testing"
 	"time"
 
@@ -18,6 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/yaml"
 
+	"eco2/rehearsal/charts"
+	"eco2/rehearsal/charts/chartstest"
 	"eco2/rehearsal/crds"
 	"eco2/rehearsal/incluster"
 	"eco2/rehearsal/kubernetes/apitest"
@@ -37,12 +38,13 @@ func TestMain(m *testing.M) {
 // patience is how long anything may take: the garbage collector looks for new kinds each 30 seconds.
 const patience = 90 * time.Second
 
-// run runs an operator until the test ends.
-func run(t *testing.T, o Operator) {
+// run runs the operator of a release, with the rights that its chart gives it, until the test ends.
+func run(t *testing.T, name string, o Operator) {
 	t.Helper()
-	kubeconfig := t.TempDir() + "/kubeconfig"
-	require.NoError(t, os.WriteFile(kubeconfig, []byte(api.Kubeconfig), 0o600))
-	t.Setenv("KUBECONFIG", kubeconfig)
+	ours, err := charts.Ours()
+	require.NoError(t, err)
+	release := chartstest.Releases(t, "../../..", "dev")[name]
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, release.Name, chartstest.Rights(chartstest.Objects(t, ours, release)))
 	options, err := options()
 	require.NoError(t, err)
 	options.HealthProbeBindAddress = "127.0.0.1:0"
@@ -55,14 +57,17 @@ func run(t *testing.T, o Operator) {
 	})
 }
 
-// objects are one of each kind, with the StatefulSets that they become.
-var objects = []struct {
+// custom is a custom resource, with the StatefulSets that it becomes.
+type custom struct {
 	object string
 	sets   map[string]int32
 	// claim is the name of the sets' volumes; by their own name if empty.
 	claim string
 	size  string
-}{
+}
+
+// resources are some of each kind, by the operator's release.
+var resources = map[string][]custom{"redis-operator": {
 	{`{apiVersion: redis.redis.opstreelabs.in/v1beta2, kind: Redis, metadata: {name: single, namespace: default}, spec: {}}`,
 		map[string]int32{"single": 1}, "", ""},
 	{`{apiVersion: redis.redis.opstreelabs.in/v1beta2, kind: RedisReplication, metadata: {name: cache, namespace: default}, spec: {clusterSize: 3,
@@ -74,11 +79,12 @@ var objects = []struct {
 		map[string]int32{"shards-leader": 3, "shards-follower": 3}, "", "2Gi"},
 	{`{apiVersion: redis.redis.opstreelabs.in/v1beta2, kind: RedisSentinel, metadata: {name: watch, namespace: default}, spec: {clusterSize: 3}}`,
 		map[string]int32{"watch-sentinel": 3}, "", ""},
+}, "rabbitmq-cluster-operator": {
 	{`{apiVersion: rabbitmq.com/v1beta1, kind: RabbitmqCluster, metadata: {name: queue, namespace: default}, spec: {}}`,
 		map[string]int32{"queue-server": 1}, "persistence", "10Gi"},
 	{`{apiVersion: rabbitmq.com/v1beta1, kind: RabbitmqCluster, metadata: {name: forgetful, namespace: default}, spec: {replicas: 3, persistence: {storage: "0"}}}`,
 		map[string]int32{"forgetful-server": 3}, "", ""},
-}
+}}
 
 func TestResources(t *testing.T) {
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
@@ -95,54 +101,61 @@ func TestResources(t *testing.T) {
 	require.NoError(t, err)
 	cluster, err := client.New(config, client.Options{Scheme: kinds})
 	require.NoError(t, err)
-	run(t, Redis)
-	run(t, RabbitMQ)
-
-	for _, test := range objects {
-		object := &unstructured.Unstructured{}
-		require.NoError(t, yaml.Unmarshal([]byte(test.object), &object.Object))
-		t.Run(object.GetKind()+" "+object.GetName(), func(t *testing.T) {
-			get := func(o client.Object, name string) bool {
-				err := cluster.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, o)
-				require.NoError(t, client.IgnoreNotFound(err))
-				return err == nil
-			}
-			eventually := func(condition func() bool, what string) {
-				require.Eventually(t, condition, patience, 50*time.Millisecond, what)
-			}
-			require.NoError(t, cluster.Create(t.Context(), object))
-			for name, replicas := range test.sets {
-				made := &appsv1.StatefulSet{}
-				eventually(func() bool { return get(made, name) }, name)
-				assert.Equal(t, replicas, *made.Spec.Replicas)
-				assert.True(t, metav1.IsControlledBy(made, object))
-				pod := made.Spec.Template.Spec
-				selector, _, err := unstructured.NestedStringMap(object.Object, "spec", "nodeSelector")
-				require.NoError(t, err)
-				assert.Equal(t, selector, pod.NodeSelector)
-				tolerations, _, err := unstructured.NestedSlice(object.Object, "spec", "tolerations")
-				require.NoError(t, err)
-				assert.Len(t, pod.Tolerations, len(tolerations))
-				claims := made.Spec.VolumeClaimTemplates
-				if test.size == "" {
-					assert.Empty(t, claims)
-				} else if assert.Len(t, claims, 1) {
-					assert.Equal(t, cmp.Or(test.claim, name), claims[0].Name)
-					assert.Equal(t, test.size, claims[0].Spec.Resources.Requests.Storage().String())
-				}
-
-				// What the sweep does not take down at its cause comes back.
-				before := made.UID
-				require.NoError(t, cluster.Delete(t.Context(), made))
-				eventually(func() bool { return get(made, name) && made.UID != before }, name+" again")
-			}
-			require.True(t, get(object, object.GetName()))
-			assert.Len(t, object.GetFinalizers(), 1)
-			require.NoError(t, cluster.Delete(t.Context(), object))
-			eventually(func() bool { return !get(object, object.GetName()) }, "the end of the resource")
-			for name := range test.sets {
-				eventually(func() bool { return !get(&appsv1.StatefulSet{}, name) }, "the end of "+name)
+	for name, operator := range map[string]Operator{"redis-operator": Redis, "rabbitmq-cluster-operator": RabbitMQ} {
+		t.Run(name, func(t *testing.T) {
+			run(t, name, operator)
+			for _, r := range resources[name] {
+				r.check(t, cluster)
 			}
 		})
 	}
+}
+
+func (r custom) check(t *testing.T, cluster client.Client) {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(r.object), &object.Object))
+	t.Run(object.GetKind()+" "+object.GetName(), func(t *testing.T) {
+		get := func(o client.Object, name string) bool {
+			err := cluster.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, o)
+			require.NoError(t, client.IgnoreNotFound(err))
+			return err == nil
+		}
+		eventually := func(condition func() bool, what string) {
+			require.Eventually(t, condition, patience, 50*time.Millisecond, what)
+		}
+		require.NoError(t, cluster.Create(t.Context(), object))
+		for name, replicas := range r.sets {
+			made := &appsv1.StatefulSet{}
+			eventually(func() bool { return get(made, name) }, name)
+			assert.Equal(t, replicas, *made.Spec.Replicas)
+			assert.True(t, metav1.IsControlledBy(made, object))
+			pod := made.Spec.Template.Spec
+			selector, _, err := unstructured.NestedStringMap(object.Object, "spec", "nodeSelector")
+			require.NoError(t, err)
+			assert.Equal(t, selector, pod.NodeSelector)
+			tolerations, _, err := unstructured.NestedSlice(object.Object, "spec", "tolerations")
+			require.NoError(t, err)
+			assert.Len(t, pod.Tolerations, len(tolerations))
+			claims := made.Spec.VolumeClaimTemplates
+			if r.size == "" {
+				assert.Empty(t, claims)
+			} else if assert.Len(t, claims, 1) {
+				assert.Equal(t, cmp.Or(r.claim, name), claims[0].Name)
+				assert.Equal(t, r.size, claims[0].Spec.Resources.Requests.Storage().String())
+			}
+
+			// What the sweep does not take down at its cause comes back.
+			before := made.UID
+			require.NoError(t, cluster.Delete(t.Context(), made))
+			eventually(func() bool { return get(made, name) && made.UID != before }, name+" again")
+		}
+		require.True(t, get(object, object.GetName()))
+		assert.Len(t, object.GetFinalizers(), 1)
+		require.NoError(t, cluster.Delete(t.Context(), object))
+		eventually(func() bool { return !get(object, object.GetName()) }, "the end of the resource")
+		for name := range r.sets {
+			eventually(func() bool { return !get(&appsv1.StatefulSet{}, name) }, "the end of "+name)
+		}
+	})
 }
