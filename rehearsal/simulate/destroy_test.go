@@ -250,7 +250,7 @@ func TestDestroyWithoutAControlPlane(t *testing.T) {
 	w.Must(w.Pulumi("state", "delete", "--force", "--yes", w.URN("command:remote:Command", "sweep")))
 	w.Must(w.Destroy())
 	left := w.Inventory().Counts()
-	assert.Equal(t, map[string]int{"volume": 2, "record": 4}, left, "what the last step is about")
+	assert.Equal(t, map[string]int{"volume": 2, "record": 8}, left, "what the last step is about")
 	volumes, err := account.Volumes()
 	require.NoError(t, err)
 	for _, volume := range volumes {

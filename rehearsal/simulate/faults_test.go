@@ -25,7 +25,7 @@ import (
 // made is what a stack with dev's settings has, once it is up. It does not depend on how often that failed before.
 var made = map[string]int{
 	"certificate": 1, "certificateValidation": 1, "eip": 1, "eipAssociation": 1, "instance": 14, "instanceProfile": 1,
-	"internetGateway": 1, "keyPair": 1, "loadbalancer": 1, "networkInterface": 14 + 3, "parameter": 10, "record": 1 + 2,
+	"internetGateway": 1, "keyPair": 1, "loadbalancer": 1, "networkInterface": 14 + 3, "parameter": 10, "record": 1 + 4,
 	"role": 1, "rolePolicy": 4, "rolePolicyAttachment": 1, "route": 1, "routeTable": 1, "routeTableAssociation": 3, "securityGroup": 1,
 	"securityGroupEgressRule": 1, "securityGroupIngressRule": 6, "subnet": 3, "targetGroup": 1, "volume": 14, "vpc": 1,
 }
