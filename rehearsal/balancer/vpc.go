@@ -90,7 +90,7 @@ func (v *VPC) follow(ctx context.Context) error {
 	}
 	if !slices.EqualFunc(w.members, v.members, func(a, b aws.Interface) bool { return reflect.DeepEqual(a, b) }) {
 		if err := v.Joined(ctx); err != nil {
-			return fmt.Errorf("telling the machines of load balancers that came or went: %w", err)
+			return errors.Join(append(errs, fmt.Errorf("telling the machines of load balancers that came or went: %w", err))...)
 		}
 		v.members = w.members
 	}

@@ -1,0 +1,42 @@
+package balancer
+
+import (
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+func TestACardTakesAddressesAndReleasesThem(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	runtime.LockOSThread() // the thread ends with the test, and with it the namespace
+	space, err := netns.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, space.Close()) })
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "peer"}
+	require.NoError(t, netlink.LinkAdd(link))
+	require.NoError(t, netlink.LinkSetUp(link))
+	card, address := Card("eth0"), netip.MustParseAddr("10.0.15.254")
+	addresses := func() (texts []string) {
+		list, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		require.NoError(t, err)
+		for _, a := range list {
+			texts = append(texts, a.IPNet.String())
+		}
+		return texts
+	}
+	require.NoError(t, card.Take(address))
+	require.NoError(t, card.Take(address), "it may have it already")
+	assert.Equal(t, []string{"10.0.15.254/32"}, addresses())
+	require.NoError(t, card.Release(address))
+	require.NoError(t, card.Release(address), "it need not have it")
+	assert.Empty(t, addresses())
+	assert.ErrorContains(t, Card("eth9").Take(address), "taking the address 10.0.15.254: Link not found")
+}
