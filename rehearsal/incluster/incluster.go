@@ -5,6 +5,7 @@ package incluster
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -32,7 +33,8 @@ func Run(ctx context.Context, options manager.Options, add func(manager.Manager)
 	if err != nil {
 		return fmt.Errorf("preparing the controllers: %w", err)
 	}
-	if err := m.AddHealthzCheck("ping", healthz.Ping); err != nil {
+	// Without one each, they would not be answered at all.
+	if err := errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping)); err != nil {
 		return fmt.Errorf("preparing the probes: %w", err)
 	}
 	if err := add(m); err != nil {

@@ -10,7 +10,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -37,12 +36,7 @@ func Controller(ctx context.Context) error {
 		}},
 		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 	}
-	return incluster.Run(ctx, options, func(m manager.Manager) error {
-		if err := m.AddReadyzCheck("ping", healthz.Ping); err != nil {
-			return fmt.Errorf("preparing the probes: %w", err)
-		}
-		return add(m, aws)
-	})
+	return incluster.Run(ctx, options, func(m manager.Manager) error { return add(m, aws) })
 }
 
 // add brings the controllers of both kinds.

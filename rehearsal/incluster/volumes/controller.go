@@ -11,7 +11,6 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
@@ -37,9 +36,6 @@ func Controller(ctx context.Context, cluster string) error {
 		api, err := kubernetes.NewForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
 		if err != nil {
 			return fmt.Errorf("preparing the client: %w", err)
-		}
-		if err := m.AddReadyzCheck("ping", healthz.Ping); err != nil {
-			return fmt.Errorf("preparing the probes: %w", err)
 		}
 		provisions := newController(ctx, api, provisioner{kubernetes: api, aws: aws, cluster: cluster})
 		return m.Add(manager.RunnableFunc(func(ctx context.Context) error {
@@ -70,9 +66,6 @@ func Node(ctx context.Context) error {
 		return err
 	}
 	return incluster.Run(ctx, manager.Options{Scheme: kinds}, func(m manager.Manager) error {
-		if err := m.AddReadyzCheck("ping", healthz.Ping); err != nil {
-			return fmt.Errorf("preparing the probes: %w", err)
-		}
 		found := &corev1.Node{}
 		if err := m.GetAPIReader().Get(ctx, client.ObjectKey{Name: node}, found); err != nil {
 			return fmt.Errorf("looking for this node: %w", err)
