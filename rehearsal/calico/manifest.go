@@ -22,13 +22,16 @@ import (
 )
 
 // Images are the manifest's three, by the names under which a node pulls them. One binary is in all of
-// them, at Binary.
+// them, at Binary, and in that of CNI another, at Plugin.
 type Images struct {
 	Node, CNI, KubeControllers string
 }
 
 // Binary is where each image has the command calico.
 const Binary = "/usr/bin/calico"
+
+// Plugin is where the image of CNI has the command calico-cni, as the node will call it.
+const Plugin = "/opt/cni/bin/calico"
 
 // ImagesOf are the images of Calico's own manifest at a version: v3.32.1.
 func ImagesOf(version string) Images {

@@ -156,11 +156,12 @@ func TestTheCNIConfigurationIsOne(t *testing.T) {
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(filled), &list))
-	require.Len(t, list.Plugins, 2)
+	require.Len(t, list.Plugins, 3)
 	assert.Equal(t, "bridge", list.Plugins[0].Type)
 	assert.Equal(t, 1450, list.Plugins[0].MTU)
 	assert.Equal(t, "192.168.3.0/24", list.Plugins[0].IPAM.Ranges[0][0].Subnet)
 	assert.Equal(t, "portmap", list.Plugins[1].Type)
+	assert.Equal(t, "calico", list.Plugins[2].Type)
 }
 
 // The product pins the manifest's checksum.

@@ -346,7 +346,11 @@ func described(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.Netw
 			texts = append(texts, peer.IPBlock.CIDR)
 		default:
 			for what, selector := range map[string]*metav1.LabelSelector{"namespaces": peer.NamespaceSelector, "pods": peer.PodSelector} {
-				if selector != nil {
+				switch {
+				case selector == nil:
+				case len(selector.MatchLabels)+len(selector.MatchExpressions) == 0:
+					texts = append(texts, "all "+what)
+				default:
 					texts = append(texts, what+" "+metav1.FormatLabelSelector(selector))
 				}
 			}

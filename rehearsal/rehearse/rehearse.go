@@ -56,7 +56,7 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, e
 	err = toolchain.Build(ctx, out, toolchain.Target{
 		What: "what runs in the rehearsal's containers", Usual: "a minute",
 		Dir: filepath.Join(repo, "rehearsal"), Output: bin + string(filepath.Separator),
-		Packages: []string{"./cmd/services", "./cmd/calico", "./cmd/controllers", "./cmd/idle", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
+		Packages: []string{"./cmd/services", "./cmd/calico", "./cmd/calico-cni", "./cmd/controllers", "./cmd/idle", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
 	})
 	if err != nil {
 		return Host{}, err
@@ -64,7 +64,9 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, e
 	images := calico.ImagesOf(calicoVersion)
 	for _, image := range []mirror.Image{
 		{Name: images.Node, Files: map[string]string{calico.Binary: filepath.Join(bin, "calico")}},
-		{Name: images.CNI, Files: map[string]string{calico.Binary: filepath.Join(bin, "calico")}},
+		{Name: images.CNI, Files: map[string]string{
+			calico.Binary: filepath.Join(bin, "calico"), calico.Plugin: filepath.Join(bin, "calico-cni"),
+		}},
 		{Name: images.KubeControllers, Files: map[string]string{calico.Binary: filepath.Join(bin, "calico")}},
 		{Name: probeImage, Files: map[string]string{"/probe": filepath.Join(bin, "probe")}, Entrypoint: []string{"/probe"}},
 	} {

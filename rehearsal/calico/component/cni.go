@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"eco2/rehearsal/calico"
 	"eco2/rehearsal/calico/vxlan"
 )
 
@@ -29,8 +30,8 @@ const (
 )
 
 // InstallCNI runs before calico-node, as its init container install-cni. It waits until Kubernetes has
-// given the node a pod network, then writes the node's CNI configuration, with which the container runtime
-// finds its network ready. The plugins themselves are on the node already, from a package.
+// given the node a pod network, then puts our plugin beside those that the node has from a package, and writes
+// its CNI configuration, with which the container runtime finds its network ready.
 func InstallCNI(ctx context.Context) error {
 	mtu, err := readMTU(os.Getenv("CNI_MTU"))
 	if err != nil {
@@ -45,6 +46,9 @@ func InstallCNI(ctx context.Context) error {
 		return err
 	}
 	if mtu, err = (vxlan.DataPlane{MTU: mtu}).PodMTU(self.Address); err != nil {
+		return err
+	}
+	if err := installPlugin(calico.Plugin, filepath.Join(cniPlugins, filepath.Base(calico.Plugin))); err != nil {
 		return err
 	}
 	config := fillConfig(os.Getenv("CNI_NETWORK_CONFIG"), self, mtu)
@@ -111,16 +115,31 @@ func checkPlugins(dir string, config []byte) error {
 	return errors.Join(missing...)
 }
 
-// writeConfig makes the file appear as a whole: the container runtime watches its directory, and skips
-// names that do not end as a configuration's does.
-func writeConfig(path string, config []byte) error {
-	half := path + ".new"
-	err := os.WriteFile(half, config, 0o600)
+// installPlugin copies the plugin, which may be running at that moment in its version before.
+func installPlugin(from, to string) error {
+	program, err := os.ReadFile(from)
 	if err == nil {
-		err = os.Rename(half, path)
+		err = replace(to, program, 0o755)
 	}
 	if err != nil {
+		return fmt.Errorf("installing the CNI plugin: %w", err)
+	}
+	return nil
+}
+
+func writeConfig(path string, config []byte) error {
+	if err := replace(path, config, 0o600); err != nil {
 		return fmt.Errorf("writing the node's CNI configuration: %w", err)
 	}
 	return nil
+}
+
+// replace makes the file appear as a whole: the container runtime watches its directory, and skips names that
+// do not end as a configuration's does.
+func replace(path string, content []byte, mode fs.FileMode) error {
+	half := path + ".new"
+	if err := os.WriteFile(half, content, mode); err != nil {
+		return err
+	}
+	return os.Rename(half, path)
 }

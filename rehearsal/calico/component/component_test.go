@@ -290,3 +290,19 @@ func TestTheConditionIsPatched(t *testing.T) {
 	assert.Equal(t, "PATCH /api/v1/nodes/a/status application/strategic-merge-patch+json", method+" "+path+" "+contentType)
 	assert.Contains(t, string(body), `"type":"NetworkUnavailable","status":"False"`)
 }
+
+func TestThePluginIsInstalledInThePlaceOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "image"), filepath.Join(dir, "calico")
+	for _, text := range []string{"first", "second"} {
+		require.NoError(t, os.WriteFile(from, []byte(text), 0o600))
+		require.NoError(t, installPlugin(from, to))
+		found, err := os.ReadFile(to)
+		require.NoError(t, err)
+		assert.Equal(t, text, string(found))
+	}
+	info, err := os.Stat(to)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o755), info.Mode())
+	assert.ErrorContains(t, installPlugin(filepath.Join(dir, "none"), to), "installing the CNI plugin")
+}

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"eco2/rehearsal/calico/endpoint"
 	"eco2/rehearsal/calico/policy"
 	"eco2/rehearsal/calico/vxlan"
 )
@@ -28,6 +29,10 @@ func Node(ctx context.Context) error {
 		return err
 	}
 	api, err := Connect()
+	if err != nil {
+		return err
+	}
+	endpoints, err := endpoint.Listen(endpoint.Socket)
 	if err != nil {
 		return err
 	}
@@ -51,6 +56,7 @@ func Node(ctx context.Context) error {
 			}
 			return e.run(ctx, self.PodCIDR, api.policies())
 		})
+		group.Go(func() error { return endpoint.Serve(ctx, endpoints, e.enforce) })
 		return group.Wait()
 	})
 }

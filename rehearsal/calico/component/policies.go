@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 
+	"eco2/rehearsal/calico/endpoint"
 	"eco2/rehearsal/calico/policy"
 )
 
@@ -38,12 +39,23 @@ type enforcer struct {
 	*loop
 	program func(policy.Ruleset) error
 	// rules are what was programmed last, and when; nothing before.
-	rules *policy.Ruleset
-	when  time.Time
+	rules     *policy.Ruleset
+	when      time.Time
+	announced announced
 }
 
 func newEnforcer(program func(policy.Ruleset) error) *enforcer {
-	return &enforcer{loop: newLoop("enforcing NetworkPolicies", "the NetworkPolicies are not known yet"), program: program}
+	return &enforcer{
+		loop: newLoop("enforcing NetworkPolicies", "the NetworkPolicies are not known yet"), program: program,
+		announced: announced{addresses: map[string]announcement{}, passed: make(chan struct{})},
+	}
+}
+
+// enforce returns once the rules of a pod that has just been given its address are programmed.
+func (e *enforcer) enforce(ctx context.Context, pod endpoint.Endpoint) error {
+	e.announced.add(pod)
+	e.wake()
+	return e.announced.await(ctx, pod)
 }
 
 // run enforces on the pods with addresses of the network. Until everything is known, what the kernel has
@@ -63,11 +75,15 @@ func (e *enforcer) run(ctx context.Context, network netip.Prefix, s subjects) er
 		return ctx.Err()
 	}
 	return e.loop.run(ctx, func(context.Context) (string, error) {
+		known := e.announced.complete(listed[*corev1.Pod](pods))
 		err := e.pass(network, policy.Cluster{
 			Namespaces: listed[*corev1.Namespace](namespaces),
-			Pods:       listed[*corev1.Pod](pods),
+			Pods:       known,
 			Policies:   listed[*networkingv1.NetworkPolicy](policies),
 		})
+		if err == nil {
+			e.announced.enforced(known)
+		}
 		return fmt.Sprintf("enforcing NetworkPolicies: %d", len(policies.ListKeys())), err
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	cachetesting "k8s.io/client-go/tools/cache/testing"
 
+	"eco2/rehearsal/calico/endpoint"
 	"eco2/rehearsal/calico/policy"
 )
 
@@ -94,6 +96,54 @@ func TestRulesFollowPodsAndPolicies(t *testing.T) {
 	e.pods.Delete(webPod("a", a.String()))
 	e.policies.Delete(open)
 	k.shows(t, policy.Guard{Pods: []netip.Addr{b}})
+}
+
+// The CNI plugin knows an address before the API server does.
+func TestAnAnnouncedPodHasItsRulesBeforeItStarts(t *testing.T) {
+	k := &kernel{}
+	e := enforce(t, k)
+	socket := filepath.Join(t.TempDir(), "endpoint.sock")
+	listener, err := endpoint.Listen(socket)
+	require.NoError(t, err)
+	serving, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- endpoint.Serve(serving, listener, e.enforce) }()
+	t.Cleanup(func() {
+		stop()
+		assert.ErrorIs(t, <-done, context.Canceled)
+	})
+
+	old, address := netip.MustParseAddr("192.168.0.2"), netip.MustParseAddr("192.168.0.3")
+	announce := func(a netip.Addr) {
+		t.Helper()
+		require.NoError(t, endpoint.Announce(t.Context(), socket, endpoint.Endpoint{Namespace: "web", Pod: "a", Address: a}))
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		assert.Equal(t, []policy.Guard{{Pods: []netip.Addr{a}}}, k.rules.Ingress)
+	}
+	e.pods.Add(webPod("a", ""))
+	announce(old)
+	e.pods.Modify(webPod("a", old.String()))
+	announce(address) // of the next pod of that name; the API server still has the last one's address
+	e.pods.Delete(webPod("a", old.String()))
+	e.pods.Add(webPod("a", address.String()))
+	k.shows(t, policy.Guard{Pods: []netip.Addr{address}})
+
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, e.enforce(short, endpoint.Endpoint{Namespace: "web", Pod: "unheard of", Address: old}), context.Canceled)
+}
+
+func TestAnnouncementsAreForgotten(t *testing.T) {
+	e := newEnforcer(nil)
+	a := &e.announced
+	a.add(endpoint.Endpoint{Namespace: "web", Pod: "a", Address: netip.MustParseAddr("192.168.0.3")})
+	told := a.addresses["web/a"]
+	told.told = told.told.Add(-2 * believed)
+	a.addresses["web/a"] = told
+	assert.Equal(t, "192.168.0.2", a.complete([]*corev1.Pod{webPod("a", "192.168.0.2")})[0].Status.PodIP)
+	a.enforced(nil)
+	assert.Empty(t, a.addresses)
 }
 
 func TestTheEnforcerIsReadyOnceRulesAreProgrammed(t *testing.T) {

@@ -14,7 +14,8 @@
 //   - What goes to a Service is judged by the pod or the node that it leads to, and by that one's port.
 //   - Pods on the network of their node are subject to none, and no selector finds them.
 //   - What is not let through is dropped, without an answer.
-//   - A pod that policies do not know yet is let neither in nor out, except from its own node.
+//   - An address that policies do not know is let neither in nor out, except from its own node. Pods are known
+//     before they start: the CNI plugin announces them, and waits.
 //
 // A sender is known by its address. Between pods that is their own. What comes from another node, be it a
 // process of it or what it translated on the way to a NodePort, has that node's address in the pod network
