@@ -15,7 +15,7 @@
 //   - Pods on the network of their node are subject to none, and no selector finds them.
 //   - What is not let through is dropped, without an answer.
 //   - An address that policies do not know is let neither in nor out, except from its own node. Pods are known
-//     before they start: the CNI plugin announces them, and waits.
+//     before they start: the CNI plugin announces them, and waits, for seconds also for calico-node itself.
 //
 // A sender is known by its address. Between pods that is their own. What comes from another node, be it a
 // process of it or what it translated on the way to a NodePort, has that node's address in the pod network

@@ -21,20 +21,28 @@ import (
 	"eco2/rehearsal/calico/endpoint"
 )
 
-// patience is how long a pod waits for its policies. It starts all the same then, and is let neither in nor
-// out until they are there.
-const patience = 5 * time.Second
+const (
+	// patience is how long a pod waits for its policies. Then it starts all the same: with nothing in force
+	// where calico-node has never been since the node booted, else closed until its address is known.
+	patience = 5 * time.Second
+	// pause is taken before calico-node, which may be starting too, is asked again.
+	pause = 100 * time.Millisecond
+)
 
 func main() {
 	nothing := func(*skel.CmdArgs) error { return nil } // the address is taken back by who gave it
 	skel.PluginMainFuncs(skel.CNIFuncs{
-		Add: func(args *skel.CmdArgs) error { return add(os.Stdout, endpoint.Socket, args) },
+		Add: func(args *skel.CmdArgs) error {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			return add(ctx, os.Stdout, endpoint.Socket, args)
+		},
 		Del: nothing, Check: nothing, GC: nothing, Status: nothing,
 	}, version.All, "the stand-in for Calico announces a pod")
 }
 
 // add passes on what the plugins before it came to.
-func add(out io.Writer, socket string, args *skel.CmdArgs) error {
+func add(ctx context.Context, out io.Writer, socket string, args *skel.CmdArgs) error {
 	var config types.PluginConf
 	if err := json.Unmarshal(args.StdinData, &config); err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
@@ -49,13 +57,25 @@ func add(out io.Writer, socket string, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	// A node whose calico-node is not there has the policies of its last one, or none yet.
-	if err := endpoint.Announce(ctx, socket, pod); err != nil {
+	if err := announce(ctx, socket, pod); err != nil {
 		fmt.Fprintln(os.Stderr, "the pod starts without its policies:", err)
 	}
 	return config.PrevResult.PrintTo(out)
+}
+
+// announce goes on until calico-node has the pod's policies in force, or the time is over.
+func announce(ctx context.Context, socket string, pod endpoint.Endpoint) error {
+	for {
+		err := endpoint.Announce(ctx, socket, pod)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
 }
 
 // read finds the pod in what the container runtime says beside the configuration, and its IPv4 address.
