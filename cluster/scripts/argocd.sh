@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 #
 # Installs Argo CD from its pinned manifest, patched by a kustomization, and waits
-# for it. Its server reads argocd-cmd-params-cm when it starts, so it is restarted
-# when, and only when, that has changed under a server that was there before.
+# for it. Its server and its controller read argocd-cmd-params-cm when they start, so
+# they are restarted when, and only when, that has changed under a server that was
+# there before.
 #
 # Needs --manifest-url, --manifest-sha256 and --files-mirror (empty without one),
 # and on standard input a kustomization whose resource is install.yaml.
@@ -27,13 +28,13 @@ forget_if_changed_by_others() {
     argocd annotate deployment argocd-server eco2.io/parameters- >/dev/null
 }
 
-restart_server_if_needed() { # WHETHER-IT-WAS-THERE
+restart_if_needed() { # WHETHER-IT-WAS-THERE
   local wanted
   wanted=$(parameters_hash)
   [[ $(running_hash) != "$wanted" ]] || return 0
   if [[ -n $1 ]]; then
-    step 'restarting argocd-server, whose parameters have changed'
-    argocd rollout restart deployment/argocd-server >/dev/null
+    step 'restarting argocd-server and argocd-application-controller, whose parameters have changed'
+    argocd rollout restart deployment/argocd-server statefulset/argocd-application-controller >/dev/null
   fi
   argocd annotate --overwrite deployment argocd-server "eco2.io/parameters=$wanted" >/dev/null
 }
@@ -64,7 +65,7 @@ main() {
   step 'applying Argo CD'
   apply - <<<'{apiVersion: v1, kind: Namespace, metadata: {name: argocd}}'
   apply "$SCRATCH/argocd-patched.yaml" --namespace=argocd
-  restart_server_if_needed "$before"
+  restart_if_needed "$before"
   await_workloads
   step 'Argo CD is up'
 }

@@ -1,0 +1,78 @@
+package rehearse
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// revision is one of a release, as Helm notes it in the labels of a Secret.
+type revision struct {
+	number int
+	status string
+}
+
+// releases are the latest revisions of all.
+func (c *cluster) releases() map[string]revision {
+	c.t.Helper()
+	found := map[string]revision{}
+	for _, secret := range get[object](c, "secrets", "--all-namespaces", "--selector=owner=helm") {
+		labels := secret.Metadata.Labels
+		number, err := strconv.Atoi(labels["version"])
+		require.NoError(c.t, err)
+		if number > found[labels["name"]].number {
+			found[labels["name"]] = revision{number, labels["status"]}
+		}
+	}
+	return found
+}
+
+// upgrades changes one release's values, then another's so that it never gets ready.
+func (c *cluster) upgrades(t *testing.T) {
+	t.Helper()
+	before := c.releases()
+	c.Tools.Program = c.ProgramWith("platform/externaldns.go", func(text string) string {
+		return strings.Replace(text, `resources("20m", "64Mi", "128Mi")`, `resources("20m", "64Mi", "160Mi")`, 1)
+	})
+	c.Must(c.Up())
+	assert.Equal(t, []string{"Update " + releaseType + " external-dns"}, c.Changes())
+	assert.Equal(t, "160Mi", c.kubectl("--namespace=platform-system", "get", "deployment", "external-dns",
+		"--output=jsonpath={.spec.template.spec.containers[0].resources.limits.memory}"))
+	after := c.releases()
+	assert.Equal(t, revision{before["external-dns"].number + 1, "deployed"}, after["external-dns"])
+
+	// A node that there is not, for half a minute and for this release alone.
+	c.Tools.Program = c.ProgramWith("platform/release.go", func(text string) string {
+		return strings.NewReplacer(
+			`"values":    chart.Values,`, `"values": func() pulumi.Map {
+				if chart.Release == "redis-operator" {
+					chart.Values["nodeSelector"] = pulumi.StringMap{"nowhere": pulumi.String("")}
+				}
+				return chart.Values
+			}(),`,
+			`pulumi.Int(releaseTimeout)`, `pulumi.Int(map[bool]int{true: 30, false: releaseTimeout}[chart.Release == "redis-operator"])`,
+		).Replace(text)
+	})
+	operator := func() []object { return get[object](c, "pods", "--namespace=data-system") }
+	pods := operator()
+	printed, err := c.Up()
+	require.Error(t, err)
+	assert.Contains(t, printed, "redis-operator")
+	assert.Contains(t, printed, "has been rolled back")
+	assert.Contains(t, printed, "data-system/redis-operator", "what it waited for")
+	assert.Equal(t, "deployed", c.releases()["redis-operator"].status)
+	assert.Contains(t, operator(), pods[0], "the pod that worked goes on")
+
+	c.Tools.Program = tools.Program
+	c.Must(c.Up())
+	assert.Empty(t, c.Steps())
+	for name, r := range c.releases() {
+		assert.Equal(t, "deployed", r.status, name)
+	}
+	assert.Equal(t, "128Mi", c.kubectl("--namespace=platform-system", "get", "deployment", "external-dns",
+		"--output=jsonpath={.spec.template.spec.containers[0].resources.limits.memory}"))
+	c.Changes()
+}

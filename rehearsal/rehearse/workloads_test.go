@@ -1,0 +1,116 @@
+package rehearse
+
+import (
+	"encoding/base64"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/gitserver"
+	"eco2/rehearsal/workloads"
+)
+
+// application is one of Argo CD's.
+type application struct {
+	object
+	Status struct {
+		Sync   struct{ Status string }
+		Health struct {
+			Status             string
+			LastTransitionTime time.Time
+		}
+	}
+}
+
+// awaitWorkloads waits until all of Git is in the cluster and works, and checks in which order it came.
+func (c *cluster) awaitWorkloads(t *testing.T) {
+	t.Helper()
+	var all []application
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		all = get[application](c, "applications", "--namespace=argocd")
+		assert.Len(t, all, 15, "the root, seven of its own and seven of an ApplicationSet")
+		for _, a := range all {
+			assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
+		}
+	}, 10*time.Minute, 3*time.Second)
+
+	waves := map[int]application{}
+	for _, a := range all {
+		if wave, err := strconv.Atoi(a.Metadata.Annotations["argocd.argoproj.io/sync-wave"]); err == nil {
+			waves[wave] = a
+		}
+	}
+	order := slices.Sorted(maps.Keys(waves))
+	require.Equal(t, []int{0, 10, 20, 30, 40, 60, 70}, order, "50 is the ApplicationSet's")
+	for i, wave := range order[1:] {
+		before, after := waves[order[i]], waves[wave]
+		assert.False(t, after.Metadata.CreationTimestamp.Before(before.Status.Health.LastTransitionTime),
+			"%s was made at %s, and %s was healthy at %s", after.Metadata.Name, after.Metadata.CreationTimestamp,
+			before.Metadata.Name, before.Status.Health.LastTransitionTime)
+	}
+}
+
+// volumeAndSecret checks what the database of the workloads got.
+func (c *cluster) volumeAndSecret(t *testing.T) {
+	t.Helper()
+	account := aws.Open(c.Dir)
+	assert.Equal(t, "Bound", c.kubectl("--namespace=postgres", "get", "persistentvolumeclaim", "data-postgresql-0", "--output=jsonpath={.status.phase}"))
+	volumes, err := account.Volumes()
+	require.NoError(t, err)
+	require.Len(t, volumes, 1)
+	assert.Equal(t, c.machines()["k8s-postgresql"].InstanceID, volumes[0].InstanceID)
+	assert.Equal(t, "owned", volumes[0].Tags["kubernetes.io/cluster/eco2-local"])
+	assert.Equal(t, "data-postgresql-0", volumes[0].Tags["kubernetes.io/created-for/pvc/name"])
+
+	parameters, err := account.Parameters()
+	require.NoError(t, err)
+	for name, secret := range map[string][2]string{
+		"/eco2/local/platform/grafana-admin-password": {"monitoring/grafana-admin", "admin-password"},
+		"/eco2/local/data/postgres-password":          {"postgres/postgresql-secret", "password"},
+	} {
+		at := slices.IndexFunc(parameters, func(p aws.Parameter) bool { return p.Name == name })
+		if !assert.GreaterOrEqual(t, at, 0, name) {
+			continue
+		}
+		namespace, object := filepath.Split(secret[0])
+		encoded := c.kubectl("--namespace="+filepath.Clean(namespace), "get", "secret", object, "--output=jsonpath={.data."+secret[1]+"}")
+		value, err := base64.StdEncoding.DecodeString(encoded)
+		require.NoError(t, err)
+		assert.True(t, parameters[at].Value == string(value), "Secret %s is not what %s holds", secret[0], name)
+	}
+}
+
+// healAndPrune changes the cluster behind Argo CD's back, and then Git.
+func (c *cluster) healAndPrune(t *testing.T) {
+	t.Helper()
+	deployment := func() string {
+		out, err := c.try("", "--namespace=redis", "get", "deployment", "redis", "--output=jsonpath={.metadata.uid}")
+		if err != nil {
+			return ""
+		}
+		return out
+	}
+	before := deployment()
+	require.NotEmpty(t, before)
+	c.kubectl("--namespace=redis", "delete", "deployment", "redis")
+	require.Eventually(t, func() bool { now := deployment(); return now != "" && now != before }, 3*time.Minute, time.Second)
+
+	const file = "clusters/dev/apps/70-workers.yaml"
+	repository := filepath.Join(c.Dir, gitserver.Directory, workloads.Name)
+	_, err := workloads.Change(repository, map[string][]byte{file: nil}, "Nothing works in the background any more")
+	require.NoError(t, err)
+	c.kubectl("--namespace=argocd", "annotate", "application", "root", "argocd.argoproj.io/refresh=normal")
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		out, err := c.try("", "--namespace=my", "get", "deployment", "worker", "--ignore-not-found", "--output=name")
+		assert.NoError(t, err)
+		assert.Empty(t, out)
+		assert.Len(t, get[application](c, "applications", "--namespace=argocd"), 14)
+	}, 3*time.Minute, time.Second)
+}
