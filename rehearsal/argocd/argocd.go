@@ -50,6 +50,14 @@ var names = []string{
 	"argocd-notifications", "argocd-cmp-server", "argocd-commit-server", "argocd-dex", "argocd-k8s-auth",
 }
 
+// Images are the names of all that Add serves.
+func Images() (names []string) {
+	for _, image := range images("", "", "", "") {
+		names = append(names, image.Name)
+	}
+	return names
+}
+
 // Add builds what is missing and serves the manifest and its images. repo is the project's checkout,
 // authorities the certificates, in PEM form, by which Git repositories are known, and progress goes to out.
 func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.Writer) error {

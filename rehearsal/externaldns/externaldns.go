@@ -24,7 +24,8 @@ const (
 	// chartVersion is what the program asks for.
 	chartVersion = "1.21.1"
 
-	image  = "registry.k8s.io/external-dns/external-dns:" + version
+	// Image is what Add serves.
+	Image  = "registry.k8s.io/external-dns/external-dns:" + version
 	binary = "/external-dns"
 )
 
@@ -40,7 +41,7 @@ func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.
 	}
 	// A number of nobody's, as upstream's.
 	err = m.AddImage(ctx, mirror.Image{
-		Name: image, Files: map[string]string{binary: built.Binary(name)}, Entrypoint: []string{binary}, User: "65532:65532",
+		Name: Image, Files: map[string]string{binary: built.Binary(name)}, Entrypoint: []string{binary}, User: "65532:65532",
 		Texts: map[string]string{"/etc/ssl/certs/ca-certificates.crt": authorities},
 	}, out)
 	if err != nil {

@@ -32,7 +32,7 @@ func TestChart(t *testing.T) {
 		}
 		require.Len(t, deployment.Spec.Template.Spec.Containers, 1)
 		container := deployment.Spec.Template.Spec.Containers[0]
-		assert.Equal(t, image, container.Image)
+		assert.Equal(t, Image, container.Image)
 		assert.Subset(t, container.Args, []string{
 			"--policy=sync", "--events", "--registry=txt", "--txt-owner-id=eco2-" + stack, "--txt-prefix=edns-%{record_type}.",
 			"--provider=aws", "--source=ingress", "--aws-zone-type=public",

@@ -56,6 +56,14 @@ func Add(ctx context.Context, m mirror.Mirror, repo, idle string, out io.Writer)
 	return nil
 }
 
+// Images are the names of all that Add serves.
+func Images() (names []string) {
+	for _, image := range images(nil, "") {
+		names = append(names, image.Name)
+	}
+	return names
+}
+
 // images are all that the chart names but the certificate's job, whose binary others share.
 func images(built map[string]mirror.Built, idle string) []mirror.Image {
 	upstream := func(name, project, binary string) mirror.Image {
