@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"eco2/rehearsal/authority"
 	"eco2/rehearsal/mirror"
 )
 
@@ -106,9 +107,9 @@ func images(argocd, kustomize, source, authorities string) []mirror.Image {
 			},
 			Links: links,
 			Texts: map[string]string{
-				"/etc/passwd":                        "root:x:0:0::/root:/bin/sh\nargocd:x:999:999::/home/argocd:/bin/sh\n",
-				"/etc/group":                         "root:x:0:\nargocd:x:999:\n",
-				"/etc/ssl/certs/ca-certificates.crt": authorities,
+				"/etc/passwd":       "root:x:0:0::/root:/bin/sh\nargocd:x:999:999::/home/argocd:/bin/sh\n",
+				"/etc/group":        "root:x:0:\nargocd:x:999:\n",
+				authority.TrustFile: authorities,
 			},
 			Debian:     tools,
 			Entrypoint: []string{"/usr/bin/tini", "--"},

@@ -36,6 +36,10 @@ const (
 	keyType         = "PRIVATE KEY"
 )
 
+// TrustFile is where programs on Linux look for the certificates that they trust: an image whose programs call what
+// the authority has signed has its PEM there.
+const TrustFile = "/etc/ssl/certs/ca-certificates.crt"
+
 // Authority signs certificates.
 type Authority struct {
 	dir         string

@@ -14,6 +14,7 @@ import (
 
 	"helm.sh/helm/v3/pkg/chart"
 
+	"eco2/rehearsal/authority"
 	"eco2/rehearsal/charts"
 	"eco2/rehearsal/mirror"
 )
@@ -42,7 +43,7 @@ func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.
 	// A number of nobody's, as upstream's.
 	err = m.AddImage(ctx, mirror.Image{
 		Name: Image, Files: map[string]string{binary: built.Binary(name)}, Entrypoint: []string{binary}, User: "65532:65532",
-		Texts: map[string]string{"/etc/ssl/certs/ca-certificates.crt": authorities},
+		Texts: map[string]string{authority.TrustFile: authorities},
 	}, out)
 	if err != nil {
 		return err

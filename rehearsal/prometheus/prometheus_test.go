@@ -54,26 +54,11 @@ func TestMain(m *testing.M) {
 const name = "kube-prometheus-stack"
 
 // objects are those of the chart, with what a stack declares.
-func objects(t *testing.T, stack string) (all []*unstructured.Unstructured) {
+func objects(t *testing.T, stack string) []*unstructured.Unstructured {
 	t.Helper()
 	ours, err := charts.Ours()
 	require.NoError(t, err)
-	for _, c := range ours {
-		if c.Name() != name {
-			continue
-		}
-		manifest, err := chartstest.Render(c, chartstest.Releases(t, repo, stack)[name])
-		require.NoError(t, err)
-		for _, text := range strings.Split(manifest, "\n---\n") {
-			o := &unstructured.Unstructured{}
-			require.NoError(t, yaml.Unmarshal([]byte(text), &o.Object))
-			if o.GetKind() != "" {
-				all = append(all, o)
-			}
-		}
-	}
-	require.NotEmpty(t, all)
-	return all
+	return chartstest.Objects(t, ours, chartstest.Releases(t, repo, stack)[name])
 }
 
 // The mirror has what the chart names, and nothing else.

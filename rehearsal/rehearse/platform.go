@@ -52,7 +52,7 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 	for name, user := range controllers {
 		image := mirror.Image{
 			Name: name, Files: map[string]string{controllersPath: filepath.Join(bin, path.Base(controllersPath))},
-			Texts:      map[string]string{"/etc/ssl/certs/ca-certificates.crt": trusted.PEM()},
+			Texts:      map[string]string{authority.TrustFile: trusted.PEM()},
 			Entrypoint: []string{controllersPath}, User: user,
 		}
 		if err := m.AddImage(ctx, image, out); err != nil {
