@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -96,12 +97,16 @@ func TestOperator(t *testing.T) {
 	operator, prometheus := build(t, "prometheus-operator"), build(t, "prometheus")
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.Kinds(corev1.AddToScheme, appsv1.AddToScheme)
+	kinds, err := incluster.Kinds(corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme)
 	require.NoError(t, err)
 	c, err := client.New(config, client.Options{Scheme: kinds})
 	require.NoError(t, err)
 	define(t, c, operator)
 	require.NoError(t, c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}))
+	// Without it the operator makes nothing. The program makes it before the release.
+	require.NoError(t, c.Create(t.Context(), &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "gp3"}, Provisioner: "ebs.csi.aws.com",
+	}))
 	var deployment appsv1.Deployment
 	for _, o := range objects(t, "prod") {
 		if o.GetName() == name+"-operator" && o.GetKind() == "Deployment" {
