@@ -48,6 +48,11 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, e
 	if err := machines.Prepare(ctx, out); err != nil {
 		return Host{}, err
 	}
+	return Build(ctx, repo, stateDir, out)
+}
+
+// Build is the part of Prepare that needs no root: all but what the machines themselves are.
+func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Host, error) {
 	m, err := mirror.Prepare(ctx, repo, mirror.Versions{Kubernetes: kubernetesVersion, Containerd: containerdVersion}, out)
 	if err != nil {
 		return Host{}, err

@@ -127,6 +127,12 @@ func (r *run) prepare() *cobra.Command {
 			if _, err := r.tools(cmd.Context()); err != nil {
 				return err
 			}
+			if r.level == level.Rehearse && os.Geteuid() != 0 {
+				// Most tests need no machines, but many what runs on them.
+				fmt.Fprintln(os.Stderr, "Docker and the machines' image are left out: they need root")
+				_, err := rehearse.Build(cmd.Context(), r.repo, r.stateDir(), os.Stderr)
+				return err
+			}
 			_, err := r.options(cmd.Context())
 			return err
 		},
