@@ -62,7 +62,7 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 	}
 	group.Go(func() error {
 		return Build(gctx, out, Target{
-			What: "the rehearsal's plugins", Dir: rehearsal, Output: bin + string(filepath.Separator), Usual: "half a minute",
+			What: "the rehearsal's plugins", Dir: rehearsal, Output: bin + string(filepath.Separator), Usual: "2 minutes",
 			Packages: []string{
 				"./cmd/pulumi-language-go", "./cmd/pulumi-resource-aws",
 				"./cmd/pulumi-resource-command", "./cmd/pulumi-resource-kubernetes",
