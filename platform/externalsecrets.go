@@ -7,6 +7,8 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/cluster"
 )
 
 // secretStoreName is the store that the workloads' ExternalSecrets refer to.
@@ -29,6 +31,17 @@ func (p *Platform) externalSecrets() Chart {
 
 // secretStore reads the stack's parameters with the node role: it holds no key.
 func (p *Platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (pulumi.Resource, error) {
+	// The operator's webhook judges the store. That its pod is ready, which is all that Helm waits for, is not
+	// yet that the API server reaches it.
+	webhook, err := p.cluster.Run(ctx, "external-secrets-webhook", cluster.Script{
+		Name: "admission", Args: []pulumi.StringInput{pulumi.String("external-secrets")},
+		Data: pulumi.Sprintf(`{"apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": %q},
+ "spec": {"provider": {"aws": {"service": "ParameterStore", "region": %q}}}}`, secretStoreName, p.config.Region),
+		Minutes: 5,
+	}, pulumi.DependsOn([]pulumi.Resource{operator}))
+	if err != nil {
+		return nil, fmt.Errorf("waiting for the webhook of external-secrets: %w", err)
+	}
 	store, err := apiextensions.NewCustomResource(ctx, secretStoreName, &apiextensions.CustomResourceArgs{
 		ApiVersion: pulumi.String("external-secrets.io/v1"),
 		Kind:       pulumi.String("ClusterSecretStore"),
@@ -37,11 +50,11 @@ func (p *Platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (p
 			"service": pulumi.String("ParameterStore"),
 			"region":  pulumi.String(p.config.Region),
 		}}}},
-	}, p.with(operator)...) // its webhook refuses a store before it answers
+	}, p.with(webhook)...)
 	if err != nil {
 		return nil, fmt.Errorf("creating secret store %s: %w", secretStoreName, err)
 	}
-	p.made = append(p.made, store)
+	p.made = append(p.made, webhook, store)
 	return store, nil
 }
 

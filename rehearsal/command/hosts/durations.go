@@ -14,5 +14,6 @@ var Durations = map[string]time.Duration{
 	"ready":      20 * time.Second,
 	"argocd":     45 * time.Second,
 	"crds":       4 * time.Second,
+	"admission":  2 * time.Second,
 	"leave":      15 * time.Second,
 }

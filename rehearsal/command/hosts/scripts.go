@@ -37,6 +37,7 @@ var effects = map[string]func(*shell, context.Context) error{
 	"ready":      (*shell).ready,
 	"argocd":     (*shell).argocd,
 	"crds":       (*shell).crds,
+	"admission":  (*shell).admission,
 	"leave":      (*shell).leave,
 	"sweep":      (*shell).execute,
 }
@@ -461,6 +462,25 @@ func (s *shell) crds(context.Context) error {
 		return err
 	}
 	return s.say("custom resources of %s applied from %d files", name, len(downloads)/2)
+}
+
+// admission knows what is judged: an object of a release that is there.
+func (s *shell) admission(context.Context) error {
+	cluster, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	if len(s.args) != 1 || s.data == "" {
+		return die("a name for the webhook, and on standard input an object")
+	}
+	releases, err := cluster.Releases()
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(releases, func(r kubernetes.Release) bool { return r.Name == s.args[0] }) {
+		return die("the webhook of %s does not admit what the program is about to make: there is no such release", s.args[0])
+	}
+	return s.say("the webhook of %s answers", s.args[0])
 }
 
 func (s *shell) leave(context.Context) error {
