@@ -31,25 +31,29 @@ func (p *Platform) externalSecrets() Chart {
 
 // secretStore reads the stack's parameters with the node role: it holds no key.
 func (p *Platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (pulumi.Resource, error) {
+	const apiVersion, kind = "external-secrets.io/v1", "ClusterSecretStore"
+	spec := pulumi.Map{"provider": pulumi.Map{"aws": pulumi.Map{
+		"service": pulumi.String("ParameterStore"),
+		"region":  pulumi.String(p.config.Region),
+	}}}
 	// The operator's webhook judges the store. That its pod is ready, which is all that Helm waits for, is not
 	// yet that the API server reaches it.
 	webhook, err := p.cluster.Run(ctx, "external-secrets-webhook", cluster.Script{
 		Name: "admission", Args: []pulumi.StringInput{pulumi.String("external-secrets")},
-		Data: pulumi.Sprintf(`{"apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": %q},
- "spec": {"provider": {"aws": {"service": "ParameterStore", "region": %q}}}}`, secretStoreName, p.config.Region),
+		Data: pulumi.JSONMarshal(pulumi.Map{
+			"apiVersion": pulumi.String(apiVersion), "kind": pulumi.String(kind),
+			"metadata": pulumi.Map{"name": pulumi.String(secretStoreName)}, "spec": spec,
+		}),
 		Minutes: 5,
 	}, pulumi.DependsOn([]pulumi.Resource{operator}))
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the webhook of external-secrets: %w", err)
 	}
 	store, err := apiextensions.NewCustomResource(ctx, secretStoreName, &apiextensions.CustomResourceArgs{
-		ApiVersion: pulumi.String("external-secrets.io/v1"),
-		Kind:       pulumi.String("ClusterSecretStore"),
-		Metadata:   metav1.ObjectMetaArgs{Name: pulumi.String(secretStoreName)},
-		OtherFields: kubernetes.UntypedArgs{"spec": pulumi.Map{"provider": pulumi.Map{"aws": pulumi.Map{
-			"service": pulumi.String("ParameterStore"),
-			"region":  pulumi.String(p.config.Region),
-		}}}},
+		ApiVersion:  pulumi.String(apiVersion),
+		Kind:        pulumi.String(kind),
+		Metadata:    metav1.ObjectMetaArgs{Name: pulumi.String(secretStoreName)},
+		OtherFields: kubernetes.UntypedArgs{"spec": spec},
 	}, p.with(webhook)...)
 	if err != nil {
 		return nil, fmt.Errorf("creating secret store %s: %w", secretStoreName, err)
