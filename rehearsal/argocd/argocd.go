@@ -26,6 +26,9 @@ const (
 	RedisImage = "public.ecr.aws/docker/library/redis:8.2.2-alpine"
 )
 
+// kustomizeVersion is the one in upstream's image of that version.
+const kustomizeVersion = "v5.7.0"
+
 // tools are Debian's packages that Argo CD calls, and a shell for scripts, with the libraries they need.
 var tools = []string{
 	"coreutils", "dash", "git", "gpg", "gpg-agent", "gpgconf", "openssh-client", "tini",
@@ -62,14 +65,11 @@ func Images() (names []string) {
 // Add builds what is missing and serves the manifest and its images. repo is the project's checkout,
 // authorities the certificates, in PEM form, by which Git repositories are known, and progress goes to out.
 func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.Writer) error {
-	argocd, err := mirror.Build(ctx, repo, "argocd", out)
+	argocd, err := mirror.Build(ctx, repo, "argocd", Version, out)
 	if err != nil {
 		return err
 	}
-	if argocd.Version != Version {
-		return fmt.Errorf("adding Argo CD to the mirror: rehearsal/mirror/build/argocd pins %s and the rehearsal is made for %s", argocd.Version, Version)
-	}
-	kustomize, err := mirror.Build(ctx, repo, "kustomize", out)
+	kustomize, err := mirror.Build(ctx, repo, "kustomize", kustomizeVersion, out)
 	if err != nil {
 		return err
 	}

@@ -30,12 +30,7 @@ import (
 
 var api *apitest.Server
 
-func TestMain(m *testing.M) {
-	apitest.Main("../..", func(s *apitest.Server) int {
-		api = s
-		return m.Run()
-	})
-}
+func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
 
 // downloads are the program's: by release the URLs and their checksums.
 func downloads(t *testing.T) map[string]map[string]string {

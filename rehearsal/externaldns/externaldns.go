@@ -7,7 +7,6 @@ package externaldns
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -33,12 +32,9 @@ const (
 // Add builds what is missing and serves the image and the chart. repo is the project's checkout, authorities the
 // certificates, in PEM form, by which AWS is known, and progress goes to out.
 func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.Writer) error {
-	built, err := mirror.Build(ctx, repo, name, out)
+	built, err := mirror.Build(ctx, repo, name, version, out)
 	if err != nil {
 		return err
-	}
-	if built.Version != version {
-		return fmt.Errorf("adding external-dns to the mirror: rehearsal/mirror/build/%s pins %s and the chart is made for %s", name, built.Version, version)
 	}
 	// A number of nobody's, as upstream's.
 	err = m.AddImage(ctx, mirror.Image{

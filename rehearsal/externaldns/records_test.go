@@ -22,12 +22,7 @@ import (
 
 var api *apitest.Server
 
-func TestMain(m *testing.M) {
-	apitest.Main("../..", func(s *apitest.Server) int {
-		api = s
-		return m.Run()
-	})
-}
+func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
 
 // The real external-dns, told what the chart tells it, writes records of an Ingress in the model of Route 53, and
 // takes them away with it. Others' records stay.

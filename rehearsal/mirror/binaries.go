@@ -137,12 +137,19 @@ func (b Built) Source(ctx context.Context) (string, error) {
 	return toolchain.ModuleDir(ctx, filepath.Join(b.modules, b.project.name), b.project.module)
 }
 
-// Build makes what is missing of a project that is no part of what Prepare builds. repo is the project's
-// checkout, and progress goes to out.
-func Build(ctx context.Context, repo, name string, out io.Writer) (Built, error) {
+// Build makes what is missing of a project that is no part of what Prepare builds. repo is the project's checkout,
+// version what the caller is made for, as the module has it, and progress goes to out.
+func Build(ctx context.Context, repo, name, version string, out io.Writer) (Built, error) {
 	p, err := platformProject(name)
 	if err != nil {
 		return Built{}, err
+	}
+	// Before minutes are spent on another one.
+	switch pinned, err := p.version(modulesOf(repo)); {
+	case err != nil:
+		return Built{}, err
+	case pinned != version:
+		return Built{}, fmt.Errorf("adding %s to the mirror: rehearsal/mirror/build/%s pins %s and the rehearsal is made for %s", name, name, pinned, version)
 	}
 	cache, unlock, err := lockedCache(ctx, out)
 	if err != nil {

@@ -6,7 +6,6 @@ package prometheus
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"eco2/rehearsal/mirror"
@@ -39,12 +38,9 @@ func Add(ctx context.Context, m mirror.Mirror, repo, idle string, out io.Writer)
 	}
 	built := map[string]mirror.Built{}
 	for name, version := range wanted {
-		b, err := mirror.Build(ctx, repo, name, out)
+		b, err := mirror.Build(ctx, repo, name, version, out)
 		if err != nil {
 			return err
-		}
-		if b.Version != version {
-			return fmt.Errorf("adding %s to the mirror: rehearsal/mirror/build/%s pins %s and the chart is made for %s", name, name, b.Version, version)
 		}
 		built[name] = b
 	}

@@ -48,9 +48,7 @@ const patience = time.Minute
 
 var server *apitest.Server
 
-func TestMain(m *testing.M) {
-	apitest.Main(repo, func(s *apitest.Server) int { server = s; return m.Run() })
-}
+func TestMain(m *testing.M) { apitest.Main(m, repo, &server) }
 
 const name = "kube-prometheus-stack"
 
@@ -84,9 +82,9 @@ func TestRelease(t *testing.T) {
 	assert.Equal(t, "3.5.1", mirror.PrometheusRelease("v0.305.1"))
 }
 
-func build(t *testing.T, project string) mirror.Built {
+func build(t *testing.T, project, version string) mirror.Built {
 	t.Helper()
-	built, err := mirror.Build(t.Context(), repo, project, os.Stderr)
+	built, err := mirror.Build(t.Context(), repo, project, version, os.Stderr)
 	require.NoError(t, err)
 	return built
 }
@@ -94,7 +92,7 @@ func build(t *testing.T, project string) mirror.Built {
 // The operator, with the chart's arguments and rights, makes of the chart's objects what runs where the values say,
 // and writes a configuration that Prometheus takes.
 func TestOperator(t *testing.T) {
-	operator, prometheus := build(t, "prometheus-operator"), build(t, "prometheus")
+	operator, prometheus := build(t, "prometheus-operator", operatorVersion), build(t, "prometheus", prometheusVersion)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
 	kinds, err := incluster.Kinds(corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme)

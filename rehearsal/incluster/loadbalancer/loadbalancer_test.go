@@ -30,12 +30,7 @@ import (
 
 var api *apitest.Server
 
-func TestMain(m *testing.M) {
-	apitest.Main("../../..", func(s *apitest.Server) int {
-		api = s
-		return m.Run()
-	})
-}
+func TestMain(m *testing.M) { apitest.Main(m, "../../..", &api) }
 
 // patience is how long the controller may take for anything.
 const patience = 30 * time.Second

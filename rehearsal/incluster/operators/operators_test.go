@@ -28,12 +28,7 @@ import (
 
 var api *apitest.Server
 
-func TestMain(m *testing.M) {
-	apitest.Main("../../..", func(s *apitest.Server) int {
-		api = s
-		return m.Run()
-	})
-}
+func TestMain(m *testing.M) { apitest.Main(m, "../../..", &api) }
 
 // patience is how long anything may take: the garbage collector looks for new kinds each 30 seconds.
 const patience = 90 * time.Second

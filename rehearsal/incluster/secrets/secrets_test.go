@@ -49,7 +49,7 @@ var server *apitest.Server
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
-	apitest.Main(repo, func(s *apitest.Server) int { server = s; return m.Run() })
+	apitest.Main(m, repo, &server)
 }
 
 // patience is how long the controllers may take for anything. The one who deletes what has no owner looks for new

@@ -38,9 +38,7 @@ const repo = "../../.."
 
 var server *apitest.Server
 
-func TestMain(m *testing.M) {
-	apitest.Main(repo, func(s *apitest.Server) int { server = s; return m.Run() })
-}
+func TestMain(m *testing.M) { apitest.Main(m, repo, &server) }
 
 // patience is how long the controllers may take for anything.
 const patience = 30 * time.Second

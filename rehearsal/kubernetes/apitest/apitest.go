@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"testing"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -47,20 +48,19 @@ type Server struct {
 }
 
 // Main runs a package's tests on an API server and ends the process. Where the server's binaries are not built it says
-// so, and runs none. repo is the project's checkout.
-func Main(repo string, run func(*Server) int) {
+// so, and runs none. repo is the project's checkout, and server is for the tests to find it by.
+func Main(m *testing.M, repo string, server **Server) {
 	binaries, err := mirror.FindControlPlane(repo)
 	if err != nil {
 		fmt.Println("SKIP: these tests need an API server:", err)
 		return
 	}
-	server, err := start(binaries)
-	if err != nil {
+	if *server, err = start(binaries); err != nil {
 		fmt.Fprintln(os.Stderr, "starting an API server:", err)
 		os.Exit(1)
 	}
-	code := run(server)
-	server.stop()
+	code := m.Run()
+	(*server).stop()
 	os.Exit(code)
 }
 

@@ -27,10 +27,7 @@ func TestMain(m *testing.M) {
 	if victim() {
 		return
 	}
-	apitest.Main("../../..", func(s *apitest.Server) int {
-		server = s
-		return m.Run()
-	})
+	apitest.Main(m, "../../..", &server)
 }
 
 const (
