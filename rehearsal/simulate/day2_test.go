@@ -83,7 +83,7 @@ func TestDayTwo(t *testing.T) {
 
 		w.Options.Config["sshPrivateKey"] = stack.Secret(other.PrivateKey())
 		commands := []string{"scripts", "init-k8s-master", "admin-kubeconfig", "calico", "prepare-k8s-master", "ready", "argocd",
-			"crds-aws-load-balancer-controller", "crds-external-secrets", "crds-kube-prometheus-stack",
+			"crds-aws-load-balancer-controller", "crds-external-secrets", "external-secrets-webhook", "crds-kube-prometheus-stack",
 			"crds-rabbitmq-cluster-operator", "crds-redis-operator", "sweep"}
 		for name, node := range members(t, w) {
 			if !node.ControlPlane {
