@@ -129,7 +129,7 @@ func (e *engine) log(ctx context.Context, severity pulumirpc.LogSeverity, urn re
 }
 
 // operation gives a create, update or delete a context that Cancel ends: the engine cancels when the
-// user interrupts it a second time.
+// user interrupts it, and waits for what that ends; at the second time it waits for nothing.
 func (e *engine) operation(ctx context.Context) (context.Context, func()) {
 	ctx, stop := context.WithCancel(ctx)
 	e.mu.Lock()

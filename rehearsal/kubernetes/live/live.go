@@ -36,7 +36,7 @@ const (
 func Connector() kubernetes.Connect {
 	var mu sync.Mutex
 	clusters := map[kubernetes.Endpoint]*Cluster{}
-	return func(ctx context.Context, endpoint kubernetes.Endpoint) (kubernetes.Cluster, error) {
+	cluster := func(endpoint kubernetes.Endpoint) (*Cluster, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		c, known := clusters[endpoint]
@@ -46,6 +46,13 @@ func Connector() kubernetes.Connect {
 				return nil, err
 			}
 			clusters[endpoint] = c
+		}
+		return c, nil
+	}
+	return func(ctx context.Context, endpoint kubernetes.Endpoint) (kubernetes.Cluster, error) {
+		c, err := cluster(endpoint)
+		if err != nil {
+			return nil, err
 		}
 		return c, c.answers(ctx)
 	}

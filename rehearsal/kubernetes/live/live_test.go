@@ -108,12 +108,17 @@ func (w *world) must(typ string, inputs map[string]any) *plugin.Request {
 // update changes a resource to these inputs.
 func (w *world) update(r *plugin.Request, inputs map[string]any) error {
 	w.Helper()
+	return w.updateIn(w.Context(), r, inputs)
+}
+
+func (w *world) updateIn(ctx context.Context, r *plugin.Request, inputs map[string]any) error {
+	w.Helper()
 	kind := w.provider.Kinds(r.Type)
 	r.Inputs = props(inputs)
-	checked, failures := kind.Check(w.Context(), r)
+	checked, failures := kind.Check(ctx, r)
 	require.Empty(w, failures)
 	r.Inputs = checked
-	out, err := kind.Update(w.Context(), r)
+	out, err := kind.Update(ctx, r)
 	if err == nil {
 		r.State, r.OldInputs = out, checked
 	}

@@ -14,6 +14,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/cli"
+	"helm.sh/helm/v3/pkg/kube"
 	"helm.sh/helm/v3/pkg/registry"
 	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage/driver"
@@ -35,28 +36,48 @@ type helm struct {
 	spec    kubernetes.ReleaseSpec
 
 	mu sync.Mutex
-	// lacks is what Helm waited for when it last looked, before it began to take anything back.
-	lacks      string
+	// context ends when somebody interrupts; nobody interrupts Helm when it takes something back.
+	context    context.Context
 	takingBack bool
+	// lacks is what Helm waited for when it last looked, before it began to take anything back, and stays what it could
+	// not delete.
+	lacks, stays string
 }
 
-func (c *Cluster) helm(spec kubernetes.ReleaseSpec) (*helm, error) {
-	h := &helm{Configuration: &action.Configuration{}, cluster: c, spec: spec}
+func (c *Cluster) helm(ctx context.Context, spec kubernetes.ReleaseSpec) (*helm, error) {
+	h := &helm{Configuration: &action.Configuration{}, cluster: c, spec: spec, context: ctx}
 	known := memory.NewMemCacheClient(c.discovery)
 	reach := getter{cluster: c, namespace: spec.Namespace, known: known, mapper: restmapper.NewDeferredDiscoveryRESTMapper(known)}
 	if err := h.Init(reach, spec.Namespace, "secret", h.log); err != nil {
 		return nil, fmt.Errorf("starting Helm: %w", err)
 	}
+	client, ok := h.KubeClient.(*kube.Client)
+	if !ok {
+		return nil, fmt.Errorf("starting Helm: its client is a %T", h.KubeClient)
+	}
+	h.KubeClient = interruptible{client, h.now}
 	return h, nil
 }
 
-// log is told everything that Helm does. What it waits for is nowhere else.
+// now is the context of what Helm is doing.
+func (h *helm) now() context.Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.takingBack {
+		return context.WithoutCancel(h.context)
+	}
+	return h.context
+}
+
+// log is told everything that Helm does. What it waits for, and why it could not delete something, is nowhere else.
 func (h *helm) log(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case strings.Contains(format, "atomic is set"):
 		h.takingBack = true
+	case strings.HasPrefix(format, "uninstall: Failed to delete release"):
+		h.stays = strings.TrimPrefix(fmt.Sprintf(format, args...), "uninstall: Failed to delete release: ")
 	case !h.takingBack && (strings.Contains(format, " is not ") || strings.Contains(format, "does not have")):
 		h.lacks = fmt.Sprintf(format, args...)
 	}
@@ -72,12 +93,15 @@ func (h *helm) failed(err error) error {
 	if h.lacks != "" {
 		err = fmt.Errorf("%w; Helm last waited for this: %s", err, h.lacks)
 	}
+	if h.stays != "" {
+		err = fmt.Errorf("%w: %s", err, h.stays)
+	}
 	return withoutSecrets(err, h.spec.Values, h.spec.Name, h.spec.Namespace, h.spec.Chart, h.spec.Version, h.spec.Repository)
 }
 
 // Release implements kubernetes.Cluster.
-func (c *Cluster) Release(_ context.Context, namespace, name string) (kubernetes.Release, error) {
-	h, err := c.helm(kubernetes.ReleaseSpec{Namespace: namespace, Name: name})
+func (c *Cluster) Release(ctx context.Context, namespace, name string) (kubernetes.Release, error) {
+	h, err := c.helm(ctx, kubernetes.ReleaseSpec{Namespace: namespace, Name: name})
 	if err != nil {
 		return kubernetes.Release{}, err
 	}
@@ -113,7 +137,7 @@ func recorded(r *release.Release) (kubernetes.Release, error) {
 
 // Install implements kubernetes.Cluster.
 func (c *Cluster) Install(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
-	return c.deploy(spec, func(h *helm) (*release.Release, error) {
+	return c.deploy(ctx, spec, func(h *helm) (*release.Release, error) {
 		install := action.NewInstall(h.Configuration)
 		install.ReleaseName, install.Namespace, install.CreateNamespace = spec.Name, spec.Namespace, spec.CreateNamespace
 		install.SkipCRDs, install.DisableHooks = spec.SkipCRDs, spec.SkipHooks
@@ -123,13 +147,13 @@ func (c *Cluster) Install(ctx context.Context, spec kubernetes.ReleaseSpec) (kub
 		if err != nil {
 			return nil, err
 		}
-		return install.RunWithContext(ctx, chart, runtime.DeepCopyJSON(spec.Values))
+		return install.Run(chart, runtime.DeepCopyJSON(spec.Values))
 	})
 }
 
 // Upgrade implements kubernetes.Cluster.
 func (c *Cluster) Upgrade(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
-	return c.deploy(spec, func(h *helm) (*release.Release, error) {
+	return c.deploy(ctx, spec, func(h *helm) (*release.Release, error) {
 		upgrade := action.NewUpgrade(h.Configuration)
 		upgrade.Namespace, upgrade.DisableHooks = spec.Namespace, spec.SkipHooks
 		upgrade.Wait, upgrade.WaitForJobs, upgrade.Timeout = spec.Wait, spec.WaitForJobs, spec.Timeout
@@ -138,14 +162,14 @@ func (c *Cluster) Upgrade(ctx context.Context, spec kubernetes.ReleaseSpec) (kub
 		if err != nil {
 			return nil, err
 		}
-		return upgrade.RunWithContext(ctx, spec.Name, chart, runtime.DeepCopyJSON(spec.Values))
+		return upgrade.Run(spec.Name, chart, runtime.DeepCopyJSON(spec.Values))
 	})
 }
 
 // deploy runs an install or an upgrade. One that had begun returns a release also when it fails: what is left of it
 // is in Helm's records.
-func (c *Cluster) deploy(spec kubernetes.ReleaseSpec, run func(*helm) (*release.Release, error)) (kubernetes.Release, error) {
-	h, err := c.helm(spec)
+func (c *Cluster) deploy(ctx context.Context, spec kubernetes.ReleaseSpec, run func(*helm) (*release.Release, error)) (kubernetes.Release, error) {
+	h, err := c.helm(ctx, spec)
 	if err != nil {
 		return kubernetes.Release{}, err
 	}
@@ -170,7 +194,7 @@ func (c *Cluster) deploy(spec kubernetes.ReleaseSpec, run func(*helm) (*release.
 
 // Uninstall implements kubernetes.Cluster.
 func (c *Cluster) Uninstall(ctx context.Context, spec kubernetes.ReleaseSpec) error {
-	h, err := c.helm(spec)
+	h, err := c.helm(ctx, spec)
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/repo"
+	"helm.sh/helm/v3/pkg/storage"
+	"helm.sh/helm/v3/pkg/storage/driver"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/live"
@@ -29,7 +35,8 @@ import (
 
 const releaseType = "kubernetes:helm.sh/v3:Release"
 
-// chartName's chart is a ConfigMap with a message and a Deployment, which is ready as long as it has no pods.
+// chartName's chart is a ConfigMap with a message and a Deployment, which is ready as long as it has no pods. Before
+// them may come a pod, which nobody runs.
 const chartName = "greeter"
 
 var chartFiles = map[string]string{
@@ -50,6 +57,11 @@ spec:
     spec: {containers: [{name: main, image: "eco2.example/main:1"}]}
 {{- if .Values.refuse }}{{ fail (printf "the message is %s" .Values.message) }}{{ end }}
 `,
+	"templates/before.yaml": `{{ if .Values.before }}apiVersion: v1
+kind: Pod
+metadata: {name: {{ .Release.Name }}-before, annotations: {helm.sh/hook: "pre-install,pre-upgrade"}}
+spec: {containers: [{name: main, image: "eco2.example/main:1"}]}
+{{ end }}`,
 	"crds/things.yaml": `apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: things.greeter.example.com}
@@ -62,7 +74,7 @@ spec:
 }
 
 const chartSchema = `{"type": "object", "additionalProperties": false, "properties": {
-	"message": {"type": "string", "pattern": "^[a-z0-9 ]*$"}, "replicas": {"type": "integer"}, "refuse": {"type": "boolean"}, "global": {}}}`
+	"message": {"type": "string", "pattern": "^[a-z0-9 ]*$"}, "replicas": {"type": "integer"}, "refuse": {"type": "boolean"}, "before": {"type": "boolean"}, "global": {}}}`
 
 // charts serves a chart repository with two versions of the chart.
 func charts(t *testing.T) string {
@@ -357,19 +369,121 @@ func TestAKilledProcess(t *testing.T) {
 	require.NoError(t, w.update(r, w.release(repository, values("good day", 0))))
 	assert.Equal(t, "deployed 1.0.0, revision 2", w.status(r))
 	assert.Equal(t, "good day", w.message())
+
+	// A rollback has such a record while it waits.
+	records := storage.Init(driver.NewSecrets(api(t).CoreV1().Secrets(w.namespace)))
+	last, err := records.Last("greeter")
+	require.NoError(t, err)
+	last.Version++
+	last.SetStatus(release.StatusPendingRollback, "killed")
+	require.NoError(t, records.Create(last))
+	err = w.update(r, w.release(repository, nil))
+	require.ErrorContains(t, err, "another operation (install/upgrade/rollback) is in progress")
+	w.recover("pending-rollback")
+	require.NoError(t, w.update(r, w.release(repository, nil)))
+	assert.Equal(t, "hello", w.message())
+}
+
+// interrupted runs an operation until something is there, interrupts it, and returns how it ended.
+func (w *world) interrupted(operation func(context.Context) error, until func() bool) error {
+	w.Helper()
+	ctx, interrupt := context.WithCancel(w.Context())
+	defer interrupt()
+	ended := make(chan error, 1)
+	go func() { ended <- operation(ctx) }()
+	require.Eventually(w, until, time.Minute, 50*time.Millisecond)
+	interrupt()
+	return <-ended
+}
+
+// hooked says whether the pod that comes before the rest is there.
+func (w *world) hooked() bool {
+	_, err := api(w.T).CoreV1().Pods(w.namespace).Get(w.Context(), "greeter-before", metav1.GetOptions{})
+	return err == nil
+}
+
+// succeed has the pod that comes before the rest end well.
+func (w *world) succeed() {
+	w.Helper()
+	_, err := api(w.T).CoreV1().Pods(w.namespace).Patch(w.Context(), "greeter-before", types.MergePatchType,
+		[]byte(`{"status": {"phase": "Succeeded"}}`), metav1.PatchOptions{}, "status")
+	require.NoError(w, err)
 }
 
 func TestAnInterruptedInstallIsTakenBack(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
-	ctx, interrupt := context.WithCancel(t.Context())
-	failed := make(chan error, 1)
-	go func() {
-		_, err := w.create(ctx, releaseType, w.release(repository, values("hello", 1)))
-		failed <- err
-	}()
-	require.Eventually(t, func() bool { return w.message() != "" }, time.Minute, 50*time.Millisecond)
-	interrupt()
-	require.ErrorContains(t, <-failed, "has been uninstalled due to atomic being set: context canceled")
+	install := func(inputs map[string]any) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := w.create(ctx, releaseType, w.release(repository, inputs))
+			return err
+		}
+	}
+	nothingIsLeft := func() bool {
+		records, err := api(t).CoreV1().Secrets(w.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "owner=helm"})
+		return err == nil && len(records.Items) == 0 && w.message() == ""
+	}
+	err := w.interrupted(install(values("hello", 1)), func() bool { return w.message() != "" })
+	require.ErrorContains(t, err, "has been uninstalled due to atomic being set: context canceled")
+	assert.True(t, nothingIsLeft())
+
+	err = w.interrupted(install(map[string]any{"values": map[string]any{"before": true}}), w.hooked)
+	require.ErrorContains(t, err, "has been uninstalled due to atomic being set: failed pre-install: context canceled")
+	w.succeed() // what was waited for comes, and nothing goes on
+	assert.Never(t, func() bool { return !nothingIsLeft() }, 5*time.Second, 100*time.Millisecond)
+}
+
+func TestAnInterruptedUpgradeGoesBack(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	r := w.must(releaseType, w.release(repository, nil))
+	err := w.interrupted(func(ctx context.Context) error {
+		return w.updateIn(ctx, r, w.release(repository, map[string]any{"values": map[string]any{"message": "good day", "before": true}}))
+	}, w.hooked)
+	require.ErrorContains(t, err, "has been rolled back due to atomic being set: pre-upgrade hooks failed: context canceled")
+	var partial *plugin.PartialError
+	require.ErrorAs(t, err, &partial)
+	r.State = partial.Outputs
+	assert.Equal(t, "deployed 1.0.0, revision 3", w.status(r))
+	w.succeed()
+	assert.Never(t, func() bool { return w.message() != "hello" }, 5*time.Second, 100*time.Millisecond)
+}
+
+func TestAnUninstallSaysWhatStays(t *testing.T) {
+	w, repository := newWorld(t, nil), charts(t)
+	r := w.must(releaseType, w.release(repository, nil))
+	policies := api(t).AdmissionregistrationV1()
+	remove, all := []admissionregistrationv1.OperationType{admissionregistrationv1.Delete}, metav1.ObjectMeta{Name: w.namespace}
+	_, err := policies.ValidatingAdmissionPolicies().Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{
+		ObjectMeta: all,
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionregistrationv1.MatchResources{
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: w.namespace}},
+				ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+					Operations: remove,
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
+				}}},
+			},
+			Validations: []admissionregistrationv1.Validation{{Expression: "false", Message: "the message is under preservation"}},
+		},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	_, err = policies.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: all,
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: w.namespace, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
+		},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, policies.ValidatingAdmissionPolicyBindings().Delete(context.Background(), w.namespace, metav1.DeleteOptions{}))
+		assert.NoError(t, policies.ValidatingAdmissionPolicies().Delete(context.Background(), w.namespace, metav1.DeleteOptions{}))
+	})
+	require.Eventually(t, func() bool {
+		err := api(t).CoreV1().ConfigMaps(w.namespace).Delete(t.Context(), "greeter", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		return apierrors.IsForbidden(err) || apierrors.IsInvalid(err)
+	}, time.Minute, 100*time.Millisecond)
+	err = w.delete(r)
+	require.ErrorContains(t, err, "failed to delete release: greeter")
+	require.ErrorContains(t, err, "the message is under preservation")
 }
 
 // A preview asks no cluster, and finds no chart.
