@@ -69,8 +69,9 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 	return crds.Add(ctx, m, repo)
 }
 
-// publishWorkloads makes the repository that Argo CD follows hold what package workloads has.
-func publishWorkloads(stateDir string) error {
+// PublishWorkloads makes the repository that Argo CD follows hold what package workloads has. Argo CD takes it from
+// there by itself: it belongs to what brings a stack up, and to nothing that looks.
+func PublishWorkloads(stateDir string) error {
 	dir := filepath.Join(stateDir, gitserver.Directory, workloads.Name)
 	_, err := workloads.Publish(dir, workloads.Files(), "The workloads of the rehearsal")
 	return err

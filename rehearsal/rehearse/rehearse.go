@@ -94,7 +94,7 @@ func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Host, err
 	checksums["calico"] = hex.EncodeToString(sum[:])
 	return Host{
 		Environ: []string{machines.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Network: string(network), checksums: checksums,
-	}, publishWorkloads(stateDir)
+	}, nil
 }
 
 // Settings are what a stack says at this level, as values of stack.Options.Config.

@@ -309,6 +309,7 @@ func newCluster(t *testing.T) *cluster {
 	require.NoError(t, os.MkdirAll(c.Dir, 0o755))
 	host, err := Prepare(t.Context(), c.Options.Repo, c.Dir, os.Stderr)
 	require.NoError(t, err)
+	require.NoError(t, PublishWorkloads(c.Dir))
 	c.binary = host.Kubectl
 	// Clear of what `make up` may have running beside this.
 	c.Options.Level, c.Options.Environ = level.Rehearse, slices.Concat(host.Environ, []string{aws.PublicPoolEnv + "=198.18.1.0/24"})

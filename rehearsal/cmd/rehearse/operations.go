@@ -13,6 +13,7 @@ import (
 
 	"eco2/rehearsal/level"
 	"eco2/rehearsal/machines"
+	"eco2/rehearsal/rehearse"
 	"eco2/rehearsal/stack"
 	"eco2/rehearsal/timeline"
 )
@@ -30,6 +31,9 @@ func (r *run) up() *cobra.Command {
 			if r.level == level.Rehearse {
 				if err := machines.Restore(ctx, r.stateDir()); err != nil {
 					return fmt.Errorf("starting the machines that were stopped: %w", err)
+				}
+				if err := rehearse.PublishWorkloads(r.stateDir()); err != nil {
+					return fmt.Errorf("publishing the workloads: %w", err)
 				}
 			}
 			err = r.drawn(s, "up", func(t *timeline.Timeline) error {
