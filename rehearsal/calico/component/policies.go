@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"eco2/rehearsal/calico/endpoint"
@@ -47,7 +48,7 @@ type enforcer struct {
 func newEnforcer(program func(policy.Ruleset) error) *enforcer {
 	return &enforcer{
 		loop: newLoop("enforcing NetworkPolicies", "the NetworkPolicies are not known yet"), program: program,
-		announced: announced{addresses: map[string]announcement{}, passed: make(chan struct{})},
+		announced: announced{addresses: map[types.UID]announcement{}, passed: make(chan struct{})},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	cachetesting "k8s.io/client-go/tools/cache/testing"
 
 	"eco2/rehearsal/calico/endpoint"
@@ -72,8 +73,9 @@ func enforce(t *testing.T, k *kernel) enforced {
 	return e
 }
 
+// webPod is a pod whose UID is its name.
 func webPod(name, address string) *corev1.Pod {
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name}, Status: corev1.PodStatus{PodIP: address}}
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name, UID: types.UID(name)}, Status: corev1.PodStatus{PodIP: address}}
 }
 
 func TestRulesFollowPodsAndPolicies(t *testing.T) {
@@ -114,33 +116,44 @@ func TestAnAnnouncedPodHasItsRulesBeforeItStarts(t *testing.T) {
 	})
 
 	old, address := netip.MustParseAddr("192.168.0.2"), netip.MustParseAddr("192.168.0.3")
-	announce := func(a netip.Addr) {
+	announce := func(uid string, a netip.Addr) {
 		t.Helper()
-		require.NoError(t, endpoint.Announce(t.Context(), socket, endpoint.Endpoint{Namespace: "web", Pod: "a", Address: a}))
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		assert.Equal(t, []policy.Guard{{Pods: []netip.Addr{a}}}, k.rules.Ingress)
+		require.NoError(t, endpoint.Announce(t.Context(), socket, endpoint.Endpoint{Namespace: "web", Pod: "a", UID: uid, Address: a}))
 	}
 	e.pods.Add(webPod("a", ""))
-	announce(old)
+	announce("a", old)
+	k.shows(t, policy.Guard{Pods: []netip.Addr{old}})
 	e.pods.Modify(webPod("a", old.String()))
-	announce(address) // of the next pod of that name; the API server still has the last one's address
+
 	e.pods.Delete(webPod("a", old.String()))
-	e.pods.Add(webPod("a", address.String()))
+	next := webPod("a", "")
+	next.UID = "next"
+	e.pods.Add(next)
+	announce("next", address)
 	k.shows(t, policy.Guard{Pods: []netip.Addr{address}})
 
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
-	assert.ErrorIs(t, e.enforce(short, endpoint.Endpoint{Namespace: "web", Pod: "unheard of", Address: old}), context.Canceled)
+	assert.ErrorIs(t, e.enforce(short, endpoint.Endpoint{Namespace: "web", Pod: "unheard of", UID: "unheard of", Address: old}), context.Canceled)
+}
+
+func TestAnAnnouncementIsOfOnePod(t *testing.T) {
+	a := &newEnforcer(nil).announced
+	a.add(endpoint.Endpoint{Namespace: "web", Pod: "a", UID: "a", Address: netip.MustParseAddr("192.168.0.3")})
+	elsewhere := webPod("a", "192.168.1.4") // it has the name, on another node
+	elsewhere.UID = "elsewhere"
+	completed := a.complete([]*corev1.Pod{webPod("a", "192.168.0.2"), elsewhere})
+	assert.Equal(t, "192.168.0.3", completed[0].Status.PodIP)
+	assert.Equal(t, "192.168.1.4", completed[1].Status.PodIP)
 }
 
 func TestAnnouncementsAreForgotten(t *testing.T) {
 	e := newEnforcer(nil)
 	a := &e.announced
-	a.add(endpoint.Endpoint{Namespace: "web", Pod: "a", Address: netip.MustParseAddr("192.168.0.3")})
-	told := a.addresses["web/a"]
+	a.add(endpoint.Endpoint{Namespace: "web", Pod: "a", UID: "a", Address: netip.MustParseAddr("192.168.0.3")})
+	told := a.addresses["a"]
 	told.told = told.told.Add(-2 * believed)
-	a.addresses["web/a"] = told
+	a.addresses["a"] = told
 	assert.Equal(t, "192.168.0.2", a.complete([]*corev1.Pod{webPod("a", "192.168.0.2")})[0].Status.PodIP)
 	a.enforced(nil)
 	assert.Empty(t, a.addresses)

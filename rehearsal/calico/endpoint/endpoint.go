@@ -24,7 +24,9 @@ const Socket = "/var/run/calico/endpoint.sock"
 // Endpoint is a pod's end of the network.
 type Endpoint struct {
 	Namespace, Pod string
-	Address        netip.Addr
+	// UID tells a pod from the one before it that had the same name.
+	UID     string
+	Address netip.Addr
 }
 
 // Announce tells who listens at the socket, and returns once the endpoint's policies are in force.

@@ -82,13 +82,13 @@ func announce(ctx context.Context, socket string, pod endpoint.Endpoint) error {
 func read(result types.Result, args string) (endpoint.Endpoint, error) {
 	var named struct {
 		types.CommonArgs
-		K8S_POD_NAMESPACE, K8S_POD_NAME types.UnmarshallableString //nolint:revive // their names in CNI_ARGS
+		K8S_POD_NAMESPACE, K8S_POD_NAME, K8S_POD_UID types.UnmarshallableString //nolint:revive // their names in CNI_ARGS
 	}
 	named.IgnoreUnknown = true
 	if err := types.LoadArgs(args, &named); err != nil {
 		return endpoint.Endpoint{}, fmt.Errorf("reading CNI_ARGS: %w", err)
 	}
-	pod := endpoint.Endpoint{Namespace: string(named.K8S_POD_NAMESPACE), Pod: string(named.K8S_POD_NAME)}
+	pod := endpoint.Endpoint{Namespace: string(named.K8S_POD_NAMESPACE), Pod: string(named.K8S_POD_NAME), UID: string(named.K8S_POD_UID)}
 	known, err := current.NewResultFromResult(result)
 	if err != nil {
 		return pod, fmt.Errorf("reading what the plugin before came to: %w", err)

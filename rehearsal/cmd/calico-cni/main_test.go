@@ -17,7 +17,7 @@ import (
 
 // What containerd calls a plugin with, behind one that gave the address.
 var called = &skel.CmdArgs{
-	Args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=web;K8S_POD_NAME=front;K8S_POD_INFRA_CONTAINER_ID=4711",
+	Args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=web;K8S_POD_NAME=front;K8S_POD_UID=0815;K8S_POD_INFRA_CONTAINER_ID=4711",
 	StdinData: []byte(`{"cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "calico", "prevResult": {
 		"cniVersion": "1.0.0", "ips": [{"address": "fd00::2/64"}, {"address": "192.168.0.2/24", "gateway": "192.168.0.1"}]}}`),
 }
@@ -45,7 +45,7 @@ func TestAPodStartsOnceItIsAnnounced(t *testing.T) {
 	stop()
 	assert.ErrorIs(t, <-done, context.Canceled)
 	require.Len(t, told, 2)
-	assert.Equal(t, endpoint.Endpoint{Namespace: "web", Pod: "front", Address: netip.MustParseAddr("192.168.0.2")}, <-told)
+	assert.Equal(t, endpoint.Endpoint{Namespace: "web", Pod: "front", UID: "0815", Address: netip.MustParseAddr("192.168.0.2")}, <-told)
 	assert.JSONEq(t, `{"cniVersion": "1.0.0", "ips": [{"address": "fd00::2/64"}, {"address": "192.168.0.2/24", "gateway": "192.168.0.1"}]}`, out.String())
 }
 
