@@ -45,8 +45,9 @@ func setReady(ctx context.Context, cluster client.Client, o *unstructured.Unstru
 			return false, fmt.Errorf("setting the status of %s %s: %w", o.GetKind(), o.GetName(), err)
 		}
 	}
-	if err := cluster.Status().Patch(ctx, o, client.MergeFrom(before)); err != nil {
-		return false, fmt.Errorf("setting the status of %s %s: %w", o.GetKind(), o.GetName(), client.IgnoreNotFound(err))
+	err = cluster.Status().Patch(ctx, o, client.MergeFrom(before))
+	if err = client.IgnoreNotFound(err); err != nil { // it may have been deleted meanwhile
+		return false, fmt.Errorf("setting the status of %s %s: %w", o.GetKind(), o.GetName(), err)
 	}
 	return changed, nil
 }

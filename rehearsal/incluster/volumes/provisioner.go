@@ -34,12 +34,18 @@ var _ controller.Provisioner = provisioner{}
 
 // Provision makes the volume of a claim.
 func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
-	volume, err := p.provision(ctx, o)
-	// A call that may have been heard is made again with the same token, so nothing goes on behind anybody's back.
+	asked := false
+	volume, err := p.provision(ctx, o, &asked)
+	if err != nil && asked {
+		// There may be a volume. It is asked for again, with the same token, also when nobody claims it any more: what
+		// is known can be deleted.
+		return nil, controller.ProvisioningInBackground, err
+	}
 	return volume, controller.ProvisioningFinished, err
 }
 
-func (p provisioner) provision(ctx context.Context, o controller.ProvisionOptions) (*corev1.PersistentVolume, error) {
+// provision says in asked whether AWS was asked for a volume.
+func (p provisioner) provision(ctx context.Context, o controller.ProvisionOptions, asked *bool) (*corev1.PersistentVolume, error) {
 	if o.SelectedNodeName == "" {
 		return nil, errors.New("the StorageClass binds at once, and a volume is made where its pod will be: set volumeBindingMode to WaitForFirstConsumer")
 	}
@@ -58,6 +64,7 @@ func (p provisioner) provision(ctx context.Context, o controller.ProvisionOption
 	if err != nil {
 		return nil, err
 	}
+	*asked = true
 	made, err := p.create(ctx, o, ec2.NewVolume{ClientToken: o.PVName, AvailabilityZone: zone, Size: size})
 	if err != nil {
 		return nil, err

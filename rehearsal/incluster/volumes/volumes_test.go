@@ -43,7 +43,7 @@ func TestMain(m *testing.M) { apitest.Main(m, repo, &server) }
 // patience is how long the controllers may take for anything.
 const patience = 30 * time.Second
 
-// reluctant is an AWS that answers some calls, by operation, with a refusal once each.
+// reluctant is an AWS that answers some calls, by operation, with a refusal, until it is told to accept them.
 type reluctant struct {
 	AWS
 	mu       sync.Mutex
@@ -56,10 +56,15 @@ func (r *reluctant) refuse(target string, refusal awsclient.Error) {
 	r.refusals[target] = &refusal
 }
 
+func (r *reluctant) accept(target string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.refusals, target)
+}
+
 func (r *reluctant) Call(ctx context.Context, service, target string, in, out any) error {
 	r.mu.Lock()
 	refusal := r.refusals[target]
-	delete(r.refusals, target)
 	r.mu.Unlock()
 	if refusal != nil {
 		return fmt.Errorf("calling %s: %w", target, refusal)
@@ -179,6 +184,15 @@ func bound(t *testing.T, api *kubernetes.Clientset, name string) (volume *corev1
 	return volume
 }
 
+// failed waits until the controller has said why it could not do something.
+func failed(t *testing.T, api *kubernetes.Clientset, reason, object, message string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		events, err := api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + object + ",reason=" + reason})
+		return err == nil && len(events.Items) > 0 && assert.Contains(t, events.Items[0].Message, message)
+	}, patience, 20*time.Millisecond)
+}
+
 func gone(t *testing.T, api *kubernetes.Clientset, volume string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -224,10 +238,8 @@ func TestFinalizerWaitsForAWS(t *testing.T) {
 	volume := bound(t, w.api, "held")
 	w.aws.refuse(ec2.DeleteVolume, awsclient.Error{Code: "RequestLimitExceeded"})
 	unclaim(t, w.api, "held")
-	require.Eventually(t, func() bool {
-		events, err := w.api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "reason=VolumeFailedDelete"})
-		return err == nil && len(events.Items) > 0
-	}, patience, 20*time.Millisecond)
+	failed(t, w.api, "VolumeFailedDelete", volume.Name, "RequestLimitExceeded")
+	w.aws.accept(ec2.DeleteVolume)
 	gone(t, w.api, volume.Name)
 	assert.Empty(t, w.volumes())
 }
@@ -237,19 +249,34 @@ func TestProvisioningAgainMakesNoSecondVolume(t *testing.T) {
 	w := newWorld(t)
 	w.aws.refuse(ec2.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
 	claim(t, w.api, "twice", "1Gi", corev1.ReadWriteOnce)
+	failed(t, w.api, "ProvisioningFailed", "twice", "RequestLimitExceeded")
+	w.aws.accept(ec2.AttachVolume)
 	volume := bound(t, w.api, "twice")
 	assert.Len(t, w.volumes(), 1)
 	unclaim(t, w.api, "twice")
 	gone(t, w.api, volume.Name)
 }
 
+// A volume whose claim goes before it is whole goes too.
+func TestNoVolumeIsForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.aws.refuse(ec2.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	claim(t, w.api, "dropped", "1Gi", corev1.ReadWriteOnce)
+	failed(t, w.api, "ProvisioningFailed", "dropped", "RequestLimitExceeded")
+	require.Len(t, w.volumes(), 1)
+	unclaim(t, w.api, "dropped")
+	require.Eventually(t, func() bool {
+		_, err := w.api.CoreV1().PersistentVolumeClaims("default").Get(t.Context(), "dropped", metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	}, patience, 20*time.Millisecond)
+	w.aws.accept(ec2.AttachVolume)
+	require.Eventually(t, func() bool { return len(w.volumes()) == 0 }, patience, 20*time.Millisecond)
+}
+
 func TestClaimsThatEBSCannotServe(t *testing.T) {
 	w := newWorld(t)
 	claim(t, w.api, "shared", "1Gi", corev1.ReadWriteMany)
-	require.Eventually(t, func() bool {
-		events, err := w.api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=shared,reason=ProvisioningFailed"})
-		return err == nil && len(events.Items) > 0 && assert.Contains(t, events.Items[0].Message, "ReadWriteMany")
-	}, patience, 20*time.Millisecond)
+	failed(t, w.api, "ProvisioningFailed", "shared", "ReadWriteMany")
 	assert.Empty(t, w.volumes())
 	unclaim(t, w.api, "shared")
 }
