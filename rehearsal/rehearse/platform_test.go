@@ -168,6 +168,7 @@ type object struct {
 	Metadata struct {
 		Name, Namespace, UID string
 		CreationTimestamp    time.Time
+		DeletionTimestamp    *time.Time
 		Labels, Annotations  map[string]string
 	}
 }
@@ -175,10 +176,19 @@ type object struct {
 // get lists objects with kubectl, by its own arguments.
 func get[T any](c *cluster, args ...string) []T {
 	c.t.Helper()
+	list, err := list[T](c, args...)
+	require.NoError(c.t, err)
+	return list
+}
+
+// list is get for those who wait and may ask again.
+func list[T any](c *cluster, args ...string) ([]T, error) {
 	var list struct{ Items []T }
-	out := c.kubectl(append(append([]string{"get"}, args...), "--output=json")...)
-	require.NoError(c.t, json.Unmarshal([]byte(out), &list), "%s", args)
-	return list.Items
+	out, err := c.try("", append(append([]string{"get"}, args...), "--output=json")...)
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &list)
+	}
+	return list.Items, err
 }
 
 // running is a pod and its containers.
@@ -293,7 +303,9 @@ func (c *cluster) argoCDPods() map[string]string {
 	c.t.Helper()
 	pods := map[string]string{}
 	for _, pod := range get[object](c, "pods", "--namespace=argocd", "--field-selector=status.phase=Running") {
-		pods[pod.Metadata.Labels["app.kubernetes.io/name"]] = pod.Metadata.UID
+		if pod.Metadata.DeletionTimestamp == nil { // a pod that ends is still in phase Running
+			pods[pod.Metadata.Labels["app.kubernetes.io/name"]] = pod.Metadata.UID
+		}
 	}
 	return pods
 }

@@ -152,18 +152,19 @@ func (c *cluster) waysOf(pods map[string]string) map[string]ways {
 	}
 }
 
-// judge takes each rule of a policy away, and wants something closed by that.
+// judge takes each rule of a policy away, and wants something closed by that. It looks twice: nodes take rules over one
+// by one, and a packet may be late.
 func (c *cluster) judge(t *testing.T, policy baselinePolicy, w ways) {
 	c.expect(t, w)
 	unexplained := slices.Clone(w.open)
 	for _, rule := range policy.rules() {
 		c.apply(t, policy.without(rule.remove))
-		var closed []way
+		var before, closed []way
 		assert.Eventually(t, func() bool {
 			through, err := c.through(w.open)
-			closed = slices.DeleteFunc(slices.Clone(w.open), func(w way) bool { return through[w] })
-			return err == nil && len(closed) > 0
-		}, 20*time.Second, time.Second, "nothing is closed without the rule %s", rule.text)
+			before, closed = closed, slices.DeleteFunc(slices.Clone(w.open), func(w way) bool { return through[w] })
+			return err == nil && len(closed) > 0 && slices.Equal(before, closed)
+		}, 40*time.Second, time.Second, "nothing is closed without the rule %s", rule.text)
 		t.Logf("%s opens %s", rule.text, closed)
 		unexplained = slices.DeleteFunc(unexplained, func(w way) bool { return slices.Contains(closed, w) })
 		c.apply(t, policy)

@@ -62,7 +62,7 @@ func (c *cluster) upgrades(t *testing.T) {
 	require.Error(t, err)
 	assert.Contains(t, printed, "redis-operator")
 	assert.Contains(t, printed, "has been rolled back")
-	assert.Contains(t, printed, "data-system/redis-operator", "what it waited for")
+	assert.Contains(t, printed, "Helm last waited for this: Deployment is not ready: data-system/redis-operator")
 	assert.Equal(t, "deployed", c.releases()["redis-operator"].status)
 	assert.Contains(t, operator(), pods[0], "the pod that worked goes on")
 

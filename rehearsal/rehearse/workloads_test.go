@@ -33,8 +33,16 @@ type application struct {
 func (c *cluster) awaitWorkloads(t *testing.T) {
 	t.Helper()
 	var all []application
+	healthy := map[string]time.Time{} // since when, at first: a probe that is slow moves the time
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		all = get[application](c, "applications", "--namespace=argocd")
+		var err error
+		all, err = list[application](c, "applications", "--namespace=argocd")
+		require.NoError(t, err)
+		for _, a := range all {
+			if _, known := healthy[a.Metadata.Name]; !known && a.Status.Health.Status == "Healthy" {
+				healthy[a.Metadata.Name] = a.Status.Health.LastTransitionTime
+			}
+		}
 		assert.Len(t, all, 15, "the root, seven of its own and seven of an ApplicationSet")
 		for _, a := range all {
 			assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
@@ -50,10 +58,9 @@ func (c *cluster) awaitWorkloads(t *testing.T) {
 	order := slices.Sorted(maps.Keys(waves))
 	require.Equal(t, []int{0, 10, 20, 30, 40, 60, 70}, order, "50 is the ApplicationSet's")
 	for i, wave := range order[1:] {
-		before, after := waves[order[i]], waves[wave]
-		assert.False(t, after.Metadata.CreationTimestamp.Before(before.Status.Health.LastTransitionTime),
-			"%s was made at %s, and %s was healthy at %s", after.Metadata.Name, after.Metadata.CreationTimestamp,
-			before.Metadata.Name, before.Status.Health.LastTransitionTime)
+		before, after := waves[order[i]].Metadata, waves[wave].Metadata
+		assert.False(t, after.CreationTimestamp.Before(healthy[before.Name]),
+			"%s was made at %s, and %s was healthy at %s", after.Name, after.CreationTimestamp, before.Name, healthy[before.Name])
 	}
 }
 
@@ -111,6 +118,8 @@ func (c *cluster) healAndPrune(t *testing.T) {
 		out, err := c.try("", "--namespace=my", "get", "deployment", "worker", "--ignore-not-found", "--output=name")
 		assert.NoError(t, err)
 		assert.Empty(t, out)
-		assert.Len(t, get[application](c, "applications", "--namespace=argocd"), 14)
+		all, err := list[application](c, "applications", "--namespace=argocd")
+		assert.NoError(t, err)
+		assert.Len(t, all, 14)
 	}, 3*time.Minute, time.Second)
 }
