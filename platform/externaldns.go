@@ -23,11 +23,15 @@ func (p *Platform) externalDNS() Chart {
 	}
 	if p.config.Domain != "" {
 		values["domainFilters"] = pulumi.ToStringArray([]string{p.config.Domain})
-		values["extraArgs"] = pulumi.Map{"aws-zone-type": pulumi.String("public")}
+		// The one zone that the node role may write. It may be that of a parent of the domain, which is no match of the
+		// filter; and another zone that is one would end each turn with its refusal.
+		values["extraArgs"] = pulumi.ToStringArray([]string{
+			"--aws-zone-type=public", "--aws-zone-match-parent", "--zone-id-filter=" + p.config.HostedZoneID,
+		})
 	} else {
 		// No domain, no zone: it runs, and writes nothing.
 		values["policy"] = pulumi.String("create-only")
-		values["extraArgs"] = pulumi.Map{"dry-run": pulumi.Bool(true)}
+		values["extraArgs"] = pulumi.ToStringArray([]string{"--dry-run"})
 	}
 	return Chart{
 		Release: "external-dns", Namespace: platformSystem,

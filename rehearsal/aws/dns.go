@@ -18,8 +18,11 @@ import (
 // domainName is a host name, or a wildcard for one level.
 var domainName = matching(`^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$`, "a domain name without a dot at its end")
 
-// HostedZone is the zone that the model has for every domain.
-const HostedZone = "Z0REHEARSAL00000000"
+// HostedZone is the zone that the model has for every domain, and ForeignZone one of somebody else in the account.
+const (
+	HostedZone  = "Z0REHEARSAL00000000"
+	ForeignZone = "Z0FOREIGN0000000000"
+)
 
 var certificate = spec{
 	title: "ACM Certificate", service: "ACM", calls: calls{"RequestCertificate", "UpdateCertificateOptions", "DeleteCertificate"},

@@ -23,7 +23,8 @@ import (
 const (
 	region  = awsapitest.Region
 	cluster = awsapitest.Cluster
-	domain  = "dev.example.com"
+	zone    = "example.com"
+	domain  = "dev." + zone
 )
 
 type props = map[string]any

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/publicsuffix"
+
 	"eco2/rehearsal/aws"
 )
 
@@ -93,13 +95,14 @@ type tagSet struct {
 	Tags                     struct{}
 }
 
-// zone is the domain that the model's hosted zone has: it has whatever the program's certificate is for.
+// zone is the domain that the model's hosted zone has: the one that somebody registered, of which the program's
+// certificate is for all or a part.
 func (c *call) zone() (name string, err error) {
 	certificates, err := c.account.Certificates()
 	if err != nil || len(certificates) == 0 {
 		return "", err
 	}
-	return strings.TrimPrefix(certificates[0].Domain, "*."), nil
+	return publicsuffix.EffectiveTLDPlusOne(strings.TrimPrefix(certificates[0].Domain, "*."))
 }
 
 // route53 finds the operation of a request, which is in its method and path.
@@ -137,9 +140,10 @@ func (c *call) listHostedZones() (any, error) {
 		return out, err
 	}
 	sets, err := c.records(aws.HostedZone, name)
-	out.Zones = []hostedZone{{
-		ID: "/hostedzone/" + aws.HostedZone, Name: name + ".", CallerReference: "rehearsal", ResourceRecordSetCount: len(sets),
-	}}
+	out.Zones = []hostedZone{
+		{ID: "/hostedzone/" + aws.HostedZone, Name: name + ".", CallerReference: "rehearsal", ResourceRecordSetCount: len(sets)},
+		{ID: "/hostedzone/" + aws.ForeignZone, Name: "foreign." + name + ".", CallerReference: "somebody", ResourceRecordSetCount: 2},
+	}
 	return out, err
 }
 

@@ -43,17 +43,18 @@ func TestRecords(t *testing.T) {
 	w, c := names(t)
 	zones, err := c.ListHostedZones(t.Context(), nil)
 	require.NoError(t, err)
-	require.Len(t, zones.HostedZones, 1)
+	require.Len(t, zones.HostedZones, 2)
+	assert.Equal(t, "/hostedzone/"+aws.ForeignZone, *zones.HostedZones[1].Id)
 	assert.Equal(t, "/hostedzone/"+aws.HostedZone, *zones.HostedZones[0].Id)
-	assert.Equal(t, domain+".", *zones.HostedZones[0].Name)
+	assert.Equal(t, zone+".", *zones.HostedZones[0].Name)
 	assert.False(t, zones.HostedZones[0].Config.PrivateZone)
 
 	w.Create("aws:route53/record:Record", "validation", props{"zoneId": aws.HostedZone, "name": "_1." + domain, "type": "CNAME", "ttl": 60, "records": []any{"_2.acm-validations.aws."}})
 	const owner = `"heritage=external-dns,external-dns/owner=eco2-dev,external-dns/resource=ingress/argocd/argocd"`
 	const balancer = "k8s." + region + ".elb.amazonaws.com"
-	change := func(zone string, changes ...types.Change) error {
+	change := func(id string, changes ...types.Change) error {
 		_, err := c.ChangeResourceRecordSets(t.Context(), &route53.ChangeResourceRecordSetsInput{
-			HostedZoneId: sdk.String(zone), ChangeBatch: &types.ChangeBatch{Changes: changes},
+			HostedZoneId: sdk.String(id), ChangeBatch: &types.ChangeBatch{Changes: changes},
 		})
 		return err
 	}
@@ -78,7 +79,7 @@ func TestRecords(t *testing.T) {
 	require.NoError(t, change(aws.HostedZone, created...))
 	found, sets := list()
 	assert.Equal(t, []string{
-		domain + ". NS", domain + ". SOA", `\052.` + domain + ". TXT", "_1." + domain + ". CNAME",
+		zone + ". NS", zone + ". SOA", `\052.` + domain + ". TXT", "_1." + domain + ". CNAME",
 		"argocd." + domain + ". A", "edns-a.argocd." + domain + ". TXT",
 	}, found)
 	assert.Equal(t, &types.AliasTarget{HostedZoneId: sdk.String("ZWKZPGTI48KDX"), DNSName: sdk.String(balancer + "."), EvaluateTargetHealth: true}, sets["argocd."+domain+". A"].AliasTarget)
@@ -94,7 +95,7 @@ func TestRecords(t *testing.T) {
 		changes []types.Change
 	}{
 		"create what is there": {"[Tried to create resource record set [name='argocd." + domain + ".', type='A'] but it already exists]", created[:1]},
-		"create what is in another zone": {"[RRSet with DNS name argocd.example.org. is not permitted in zone " + domain + ".]",
+		"create what is in another zone": {"[RRSet with DNS name argocd.example.org. is not permitted in zone " + zone + ".]",
 			[]types.Change{{Action: types.ChangeActionCreate, ResourceRecordSet: alias("argocd.example.org", balancer)}}},
 		"delete what is not there": {"[Tried to delete resource record set [name='x." + domain + ".', type='TXT'] but it was not found]",
 			[]types.Change{{Action: types.ChangeActionDelete, ResourceRecordSet: text("x."+domain, `"x"`)}}},
@@ -102,7 +103,7 @@ func TestRecords(t *testing.T) {
 			[]types.Change{{Action: types.ChangeActionDelete, ResourceRecordSet: text("*."+domain, `"one"`)}}},
 		"point at nothing": {"[Tried to create an alias that targets gone." + region + ".elb.amazonaws.com., type A in zone ZWKZPGTI48KDX, but that target was not found]",
 			[]types.Change{{Action: types.ChangeActionUpsert, ResourceRecordSet: alias("argocd."+domain, "gone."+region+".elb.amazonaws.com")}}},
-		"a name beside an alias of it": {"[RRSet of type CNAME with DNS name argocd." + domain + ". is not permitted as it conflicts with other records with the same DNS name in zone " + domain + ".]",
+		"a name beside an alias of it": {"[RRSet of type CNAME with DNS name argocd." + domain + ". is not permitted as it conflicts with other records with the same DNS name in zone " + zone + ".]",
 			[]types.Change{{Action: types.ChangeActionCreate, ResourceRecordSet: &types.ResourceRecordSet{Name: sdk.String("argocd." + domain), Type: types.RRTypeCname,
 				TTL: sdk.Int64(1), ResourceRecords: []types.ResourceRecord{{Value: sdk.String("x.")}}}}}},
 	} {

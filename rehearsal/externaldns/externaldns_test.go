@@ -13,29 +13,35 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// The chart takes the program's values, and starts the binary with what they mean.
-func TestChart(t *testing.T) {
+// rendered is what the chart makes of a stack's values, and the Deployment of it.
+func rendered(t *testing.T, stack string) (manifest string, deployment appsv1.Deployment) {
+	t.Helper()
 	source, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/external-dns")
 	require.NoError(t, err)
-	for _, stack := range []string{"dev", "prod"} {
-		release := chartstest.Releases(t, "../..", stack)[name]
-		c, err := chartIn(source)
-		require.NoError(t, err)
-		assert.Equal(t, release.Version, c.Metadata.Version)
-		manifest, err := chartstest.Render(c, release)
-		require.NoError(t, err)
-		var deployment appsv1.Deployment
-		for _, text := range strings.Split(manifest, "\n---\n") {
-			if strings.Contains(text, "\nkind: Deployment\n") {
-				require.NoError(t, yaml.Unmarshal([]byte(text), &deployment))
-			}
+	release := chartstest.Releases(t, "../..", stack)[name]
+	c, err := chartIn(source)
+	require.NoError(t, err)
+	assert.Equal(t, release.Version, c.Metadata.Version)
+	manifest, err = chartstest.Render(c, release)
+	require.NoError(t, err)
+	for _, text := range strings.Split(manifest, "\n---\n") {
+		if strings.Contains(text, "\nkind: Deployment\n") {
+			require.NoError(t, yaml.Unmarshal([]byte(text), &deployment))
 		}
-		require.Len(t, deployment.Spec.Template.Spec.Containers, 1)
+	}
+	require.Len(t, deployment.Spec.Template.Spec.Containers, 1)
+	return manifest, deployment
+}
+
+// The chart takes the program's values, and starts the binary with what they mean.
+func TestChart(t *testing.T) {
+	for _, stack := range []string{"dev", "prod"} {
+		manifest, deployment := rendered(t, stack)
 		container := deployment.Spec.Template.Spec.Containers[0]
 		assert.Equal(t, Image, container.Image)
 		assert.Subset(t, container.Args, []string{
 			"--policy=sync", "--events", "--registry=txt", "--txt-owner-id=eco2-" + stack, "--txt-prefix=edns-%{record_type}.",
-			"--provider=aws", "--source=ingress", "--aws-zone-type=public",
+			"--provider=aws", "--source=ingress", "--aws-zone-type=public", "--zone-id-filter=Z0123456789ABCDEFGHIJ",
 		})
 		assert.Equal(t, map[string]string{"node-role.kubernetes.io/control-plane": ""}, deployment.Spec.Template.Spec.NodeSelector)
 		assert.Len(t, deployment.Spec.Template.Spec.Tolerations, 2)

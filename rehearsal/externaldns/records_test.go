@@ -5,7 +5,9 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,39 +26,89 @@ var api *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
 
-// The real external-dns, told what the chart tells it, writes records of an Ingress in the model of Route 53, and
-// takes them away with it. Others' records stay.
-func TestRecords(t *testing.T) {
+// run runs the real external-dns for as long as the test does, told what the chart of a stack tells it and more, and
+// returns what it says.
+func run(t *testing.T, stack string, more ...string) *output {
+	t.Helper()
 	binary, err := mirror.Find("../..", name)
 	if err != nil {
 		t.Skip("this test needs external-dns: ", err)
 	}
-	w := awsapitest.New(t, "../..")
-	w.Certificate("dev.example.com") // whose domain is the zone's
-	balancer := aws.LoadBalancer{ARN: "arn:x", Name: "k8s-eco2dev-0123456789", DNSName: "k8s-eco2dev-0123456789.ap-northeast-2.elb.amazonaws.com"}
-	require.NoError(t, w.Account.PutLoadBalancer(balancer))
-	w.Create("aws:route53/record:Record", "foreign", map[string]any{"zoneId": aws.HostedZone, "ttl": 60, "type": "A",
-		"name": "other.dev.example.com", "records": []any{"192.0.2.1"}})
 	kubeconfig := t.TempDir() + "/kubeconfig"
 	require.NoError(t, os.WriteFile(kubeconfig, []byte(api.Kubeconfig), 0o600))
-	cluster, err := api.Client()
-	require.NoError(t, err)
-
+	_, deployment := rendered(t, stack)
+	args := deployment.Spec.Template.Spec.Containers[0].Args
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, "Z0123456789ABCDEFGHIJ", aws.HostedZone)
+	}
+	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--interval=") })
 	ctx, stop := context.WithCancel(t.Context())
-	var output bytes.Buffer
-	command := exec.CommandContext(ctx, binary.Binary(name), "--kubeconfig="+kubeconfig, "--source=ingress", "--policy=sync", "--events",
-		"--registry=txt", "--txt-owner-id=eco2-dev", "--txt-prefix=edns-%{record_type}.", "--provider=aws", "--aws-zone-type=public",
-		"--interval=1s", "--min-event-sync-interval=100ms", "--metrics-address=127.0.0.1:0")
+	said := &output{}
+	command := exec.CommandContext(ctx, binary.Binary(name), slices.Concat(args, more, []string{
+		"--kubeconfig=" + kubeconfig, "--interval=1s", "--min-event-sync-interval=100ms", "--metrics-address=127.0.0.1:0",
+	})...)
 	command.Env = append(os.Environ(), "AWS_DEFAULT_REGION="+awsapitest.Region)
-	command.Stdout, command.Stderr = &output, &output
+	command.Stdout, command.Stderr = said, said
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
 		stop()
 		_ = command.Wait() // it was killed
 		if t.Failed() {
-			t.Log(output.String())
+			t.Log(said.String())
 		}
 	})
+	return said
+}
+
+// output is what a process that still runs has said.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(data []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(data)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// Without a domain there is no zone, and no right to look for one. It runs all the same: Helm waits for that.
+func TestWithoutADomain(t *testing.T) {
+	w := awsapitest.New(t, "../..")
+	w.Revoke("dns")
+	said := run(t, "nodomain")
+	require.Eventually(t, func() bool { return strings.Contains(said.String(), "AccessDenied") }, time.Minute, 100*time.Millisecond)
+	time.Sleep(3 * time.Second) // more turns
+	assert.NotContains(t, said.String(), "level=fatal")
+}
+
+// The real external-dns writes records of an Ingress in the model of Route 53, and takes them away with it. Others'
+// records stay.
+func TestRecords(t *testing.T) {
+	for stack, domain := range map[string]string{
+		"dev":  "dev.growbin.app", // in its parent's zone
+		"prod": "growbin.app",     // a part of which is in a zone that this role may not read
+	} {
+		t.Run(stack, func(t *testing.T) { records(t, stack, domain) })
+	}
+}
+
+func records(t *testing.T, stack, domain string) {
+	w := awsapitest.New(t, "../..")
+	w.Certificate(domain)
+	balancer := aws.LoadBalancer{ARN: "arn:x", Name: "k8s-eco2dev-0123456789", DNSName: "k8s-eco2dev-0123456789.ap-northeast-2.elb.amazonaws.com"}
+	require.NoError(t, w.Account.PutLoadBalancer(balancer))
+	w.Create("aws:route53/record:Record", "foreign", map[string]any{"zoneId": aws.HostedZone, "ttl": 60, "type": "A",
+		"name": "other." + domain, "records": []any{"192.0.2.1"}})
+	cluster, err := api.Client()
+	require.NoError(t, err)
+	run(t, stack)
 
 	names := func() (all []string) {
 		records, err := w.Account.RecordsOf(aws.HostedZone)
@@ -76,15 +128,15 @@ func TestRecords(t *testing.T) {
 	ingresses := cluster.NetworkingV1().Ingresses("default")
 	ingress, err := ingresses.Create(t.Context(), &networkingv1.Ingress{
 		ObjectMeta: metav1.ObjectMeta{Name: "argocd"},
-		Spec:       networkingv1.IngressSpec{IngressClassName: &class, Rules: []networkingv1.IngressRule{{Host: "argocd.dev.example.com"}}},
+		Spec:       networkingv1.IngressSpec{IngressClassName: &class, Rules: []networkingv1.IngressRule{{Host: "argocd." + domain}}},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	ingress.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{Hostname: balancer.DNSName}}
 	_, err = ingresses.UpdateStatus(t.Context(), ingress, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	// An alias for each kind of address, whatever the load balancer has, and a mark of whose each is.
-	eventually("A argocd.dev.example.com", "TXT edns-cname.argocd.dev.example.com",
-		"AAAA argocd.dev.example.com", "TXT edns-aaaa.argocd.dev.example.com")
+	eventually("A argocd."+domain, "TXT edns-cname.argocd."+domain,
+		"AAAA argocd."+domain, "TXT edns-aaaa.argocd."+domain)
 
 	require.NoError(t, ingresses.Delete(t.Context(), "argocd", metav1.DeleteOptions{}))
 	eventually()

@@ -28,6 +28,8 @@ const (
 
 type props = map[string]any
 
+const policyType = "aws:iam/rolePolicy:RolePolicy"
+
 // World is an account with a network, machines in two of its zones, and the program's role for them. It calls the API
 // from the first machine.
 type World struct {
@@ -43,6 +45,8 @@ type World struct {
 	Server string
 
 	provider plugin.Provider
+	// policies are the ids of the program's, by name.
+	policies map[string]string
 }
 
 // New makes a world. What the environment says of AWS leads to it until the test ends. repo is the project's checkout.
@@ -52,11 +56,11 @@ func New(t *testing.T, repo string) *World {
 	provider, err := aws.New(state, nil)
 	require.NoError(t, err)
 	require.NoError(t, provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": Region})))
-	w := &World{T: t, Account: aws.Open(state), provider: provider}
+	w := &World{T: t, Account: aws.Open(state), provider: provider, policies: map[string]string{}}
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"ec2.amazonaws.com"}}]}`
 	w.Role = w.Create("aws:iam/role:Role", "node", props{"name": Cluster + "-node", "assumeRolePolicy": trust})
 	for name, document := range programsPolicies(t, repo) {
-		w.Create("aws:iam/rolePolicy:RolePolicy", name, props{"name": name, "role": w.Role, "policy": document})
+		w.policies[name] = w.Create(policyType, name, props{"name": name, "role": w.Role, "policy": document})
 	}
 	w.Create("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "volumes", props{"role": w.Role,
 		"policyArn": "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicyV2"})
@@ -97,6 +101,13 @@ func (w *World) create(typ, name string, in map[string]any) (id string, out map[
 	id, outputs, err := kind.Create(w.Context(), &plugin.Request{Type: typ, Name: name, Inputs: inputs})
 	require.NoError(w, err)
 	return id, outputs.Mappable()
+}
+
+// Revoke takes one of the program's policies from the role.
+func (w *World) Revoke(name string) {
+	w.Helper()
+	require.Contains(w, w.policies, name)
+	require.NoError(w, w.provider.Kinds(policyType).Delete(w.Context(), &plugin.Request{Type: policyType, Name: name, ID: w.policies[name]}))
 }
 
 // Certificate is one that is issued.
