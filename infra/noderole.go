@@ -184,8 +184,8 @@ func dns(zone string) []statement {
 }
 
 // loadBalancers is what the load balancer controller does when it is told which security group to use:
-// it has no right to make a group or a rule, so an Ingress without the annotation fails loudly. What it
-// changes must carry the cluster's tag.
+// it has no right to make a group or a rule, so an Ingress without the annotation fails loudly. The load balancers
+// and target groups that it changes must carry the cluster's tag.
 func loadBalancers(region, account, cluster string) []statement {
 	const tag = "elbv2.k8s.aws/cluster"
 	arn := func(kind string) string {
@@ -194,6 +194,9 @@ func loadBalancers(region, account, cluster string) []statement {
 	groups, balancers := arn("targetgroup/*/*"), arn("loadbalancer/app/*/*")
 	listeners, rules := arn("listener/app/*/*/*"), arn("listener-rule/app/*/*/*/*")
 	requested := func(s statement) statement { return s.when("StringEquals", "aws:RequestTag/"+tag, cluster) }
+	made := func(s statement, by string) statement {
+		return s.when("StringEquals", "elasticloadbalancing:CreateAction", by)
+	}
 	owned := func(s statement) statement { return s.when("StringEquals", "aws:ResourceTag/"+tag, cluster) }
 	return []statement{
 		allow([]string{fmt.Sprintf("arn:aws:iam::%s:role/aws-service-role/elasticloadbalancing.amazonaws.com/*", account)},
@@ -212,8 +215,10 @@ func loadBalancers(region, account, cluster string) []statement {
 			"acm:ListCertificates", "acm:DescribeCertificate"),
 		requested(allow([]string{balancers, groups},
 			"elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:CreateTargetGroup")),
-		// Tags are given while the thing is made, and afterwards only to what carries the cluster's tag.
-		requested(allow([]string{balancers, groups}, "elasticloadbalancing:AddTags")),
+		// Tags are given while the thing is made, and afterwards only to what carries the cluster's tag: or the role could
+		// give that tag to another cluster's, and own it.
+		made(requested(allow([]string{balancers}, "elasticloadbalancing:AddTags")), "CreateLoadBalancer"),
+		made(requested(allow([]string{groups}, "elasticloadbalancing:AddTags")), "CreateTargetGroup"),
 		owned(allow([]string{balancers, groups},
 			"elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags")),
 		allow([]string{listeners, rules}, "elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"),

@@ -206,14 +206,21 @@ func TestLoadBalancers(t *testing.T) {
 	assert.Equal(t, 2, inventory.Counts()["targetGroup"])
 	assert.Equal(t, len(w.Instances)+2, inventory.Counts()["networkInterface"])
 
-	require.NoError(t, w.Account.PutLoadBalancer(aws.LoadBalancer{ARN: "arn:foreign", Name: "foreign", VPCID: w.VPC}))
-	_, err = do(elb.DeleteLoadBalancer, elb.Reference{ARN: "arn:foreign"})
+	others := aws.LoadBalancer{ARN: strings.ReplaceAll(made.ARN, "k8s-eco2dev", "k8s-eco2prod"), Name: "others", VPCID: w.VPC,
+		Tags: map[string]string{"elbv2.k8s.aws/cluster": "eco2-prod"}}
+	require.NoError(t, w.Account.PutLoadBalancer(others))
+	_, err = do(elb.DeleteLoadBalancer, elb.Reference{ARN: others.ARN})
 	assert.Equal(t, "AccessDenied", code(t, err))
+	require.NoError(t, w.call(elb.Service, elb.DescribeLoadBalancers, elb.Filter{Names: []string{others.Name}}, &described))
+	taken := described.LoadBalancers[0]
+	taken.Tags = map[string]string{"elbv2.k8s.aws/cluster": cluster}
+	_, err = do(elb.ModifyLoadBalancer, taken)
+	assert.Equal(t, "AccessDenied", code(t, err), "what has this cluster's tag would be this cluster's")
 	_, err = do(elb.DeleteLoadBalancer, elb.Reference{ARN: made.ARN})
 	require.NoError(t, err)
 	_, err = do(elb.DeleteLoadBalancer, elb.Reference{ARN: made.ARN})
 	assert.Equal(t, "LoadBalancerNotFound", code(t, err))
-	require.NoError(t, w.Account.DeleteLoadBalancer("arn:foreign", time.Now()))
+	require.NoError(t, w.Account.DeleteLoadBalancer(others.ARN, time.Now()))
 	inventory, err = w.Account.Inventory()
 	require.NoError(t, err)
 	assert.Zero(t, inventory.Counts()["loadbalancer"])

@@ -136,18 +136,21 @@ func listenerARN(balancer, kind string, port int) string {
 // creation is what a controller needs to be allowed for a new load balancer.
 func (c *call) creation(in elb.LoadBalancer) (needed []request) {
 	requested := tags(requestTag, in.Tags)
-	tagged := func(action, arn string) {
-		during := maps.Clone(requested)
-		during["elasticloadbalancing:CreateAction"] = []string{action}
-		needed = append(needed, request{"elasticloadbalancing:" + action, arn, requested})
-		if len(in.Tags) > 0 {
-			needed = append(needed, request{"elasticloadbalancing:AddTags", arn, during})
-		}
+	arn := c.arn(elb.Service, "loadbalancer/app/"+in.Name+"/*")
+	needed = append(needed, request{"elasticloadbalancing:CreateLoadBalancer", arn, requested})
+	if len(in.Tags) > 0 {
+		needed = append(needed, request{"elasticloadbalancing:AddTags", arn, during("CreateLoadBalancer", requested)})
 	}
-	tagged("CreateLoadBalancer", c.arn(elb.Service, "loadbalancer/app/"+in.Name+"/*"))
 	b := modelled(in)
 	b.ARN = c.balancerARN(b.Name)
 	return append(needed, c.parts(aws.LoadBalancer{ARN: b.ARN, Tags: b.Tags}, b)...)
+}
+
+// during is the context of the tags that something gets while it is made.
+func during(action string, requested map[string][]string) map[string][]string {
+	context := maps.Clone(requested)
+	context["elasticloadbalancing:CreateAction"] = []string{action}
+	return context
 }
 
 // modification is what a controller needs for the differences.
@@ -160,11 +163,17 @@ func (c *call) modification(is, wanted aws.LoadBalancer) (needed []request) {
 	}
 	of("SetSecurityGroups", !slices.Equal(is.SecurityGroupIDs, wanted.SecurityGroupIDs))
 	of("SetSubnets", !slices.Equal(is.SubnetIDs, wanted.SubnetIDs))
-	if !maps.Equal(is.Tags, wanted.Tags) {
+	given, taken := false, false
+	for key, values := range both(is.Tags, wanted.Tags) {
+		_, stays := wanted.Tags[key]
+		given, taken = given || stays && values[0] != values[1], taken || !stays
+	}
+	if given {
 		both := tags(requestTag, wanted.Tags)
 		maps.Copy(both, owned)
-		needed = append(needed, request{"elasticloadbalancing:AddTags", is.ARN, both}, request{"elasticloadbalancing:RemoveTags", is.ARN, owned})
+		needed = append(needed, request{"elasticloadbalancing:AddTags", is.ARN, both})
 	}
+	of("RemoveTags", taken)
 	return append(needed, c.parts(is, wanted)...)
 }
 
@@ -184,7 +193,7 @@ func (c *call) parts(is, wanted aws.LoadBalancer) (needed []request) {
 		case old.Name == "":
 			need("CreateTargetGroup", c.arn(elb.Service, "targetgroup/"+name+"/*"), requested)
 			if len(wanted.Tags) > 0 {
-				need("AddTags", c.arn(elb.Service, "targetgroup/"+name+"/*"), requested)
+				need("AddTags", c.arn(elb.Service, "targetgroup/"+name+"/*"), during("CreateTargetGroup", requested))
 			}
 		case old.HealthCheckPath != now.HealthCheckPath || old.HealthCheckCodes != now.HealthCheckCodes:
 			need("ModifyTargetGroup", arn, owned)
@@ -207,13 +216,13 @@ func (c *call) parts(is, wanted aws.LoadBalancer) (needed []request) {
 			continue
 		case old.Port == 0:
 			need("CreateListener", is.ARN, requested)
-			need("AddTags", arn, requested)
+			need("AddTags", arn, during("CreateListener", requested))
 		case old.Protocol != now.Protocol || old.RedirectPort != now.RedirectPort || certificates && now.Protocol == "HTTPS":
 			need("ModifyListener", arn, nil)
 		}
 		if lacks(old.Rules, now.Rules) {
 			need("CreateRule", arn, requested)
-			need("AddTags", rules, requested)
+			need("AddTags", rules, during("CreateRule", requested))
 		}
 		if lacks(now.Rules, old.Rules) {
 			need("DeleteRule", rules, nil)
