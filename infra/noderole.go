@@ -3,6 +3,7 @@ package infra
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
@@ -143,17 +144,12 @@ func allow(resources []string, actions ...string) statement {
 	return statement{Effect: "Allow", Action: actions, Resource: resources}
 }
 
-func (s statement) when(operator, key, value string) statement {
-	condition := map[string]map[string]string{}
-	for op, pairs := range s.Condition {
-		condition[op] = pairs
-	}
+// when narrows a statement further: the key of the request's context must have this value.
+func (s statement) when(key, value string) statement {
+	const operator = "StringEquals"
 	pairs := map[string]string{key: value}
-	for k, v := range condition[operator] {
-		pairs[k] = v
-	}
-	condition[operator] = pairs
-	s.Condition = condition
+	maps.Copy(pairs, s.Condition[operator])
+	s.Condition = map[string]map[string]string{operator: pairs}
 	return s
 }
 
@@ -193,14 +189,14 @@ func loadBalancers(region, account, cluster string) []statement {
 	}
 	groups, balancers := arn("targetgroup/*/*"), arn("loadbalancer/app/*/*")
 	listeners, rules := arn("listener/app/*/*/*"), arn("listener-rule/app/*/*/*/*")
-	requested := func(s statement) statement { return s.when("StringEquals", "aws:RequestTag/"+tag, cluster) }
+	requested := func(s statement) statement { return s.when("aws:RequestTag/"+tag, cluster) }
 	made := func(s statement, by string) statement {
-		return s.when("StringEquals", "elasticloadbalancing:CreateAction", by)
+		return s.when("elasticloadbalancing:CreateAction", by)
 	}
-	owned := func(s statement) statement { return s.when("StringEquals", "aws:ResourceTag/"+tag, cluster) }
+	owned := func(s statement) statement { return s.when("aws:ResourceTag/"+tag, cluster) }
 	return []statement{
 		allow([]string{fmt.Sprintf("arn:aws:iam::%s:role/aws-service-role/elasticloadbalancing.amazonaws.com/*", account)},
-			"iam:CreateServiceLinkedRole").when("StringEquals", "iam:AWSServiceName", "elasticloadbalancing.amazonaws.com"),
+			"iam:CreateServiceLinkedRole").when("iam:AWSServiceName", "elasticloadbalancing.amazonaws.com"),
 		allow(all,
 			"ec2:DescribeAccountAttributes", "ec2:DescribeAddresses", "ec2:DescribeAvailabilityZones",
 			"ec2:DescribeInstances", "ec2:DescribeInternetGateways", "ec2:DescribeNetworkInterfaces",

@@ -12,11 +12,26 @@ import (
 
 // argoCDIngress is Argo CD's door: the load balancer ends TLS and speaks HTTP to the NodePort, which is
 // what the server is told to expect.
-func (p *Platform) argoCDIngress(ctx *pulumi.Context, after ...pulumi.Resource) error {
+func (p *Platform) argoCDIngress(ctx *pulumi.Context, controller, dns pulumi.Resource) error {
+	const name, class, service, port = "argocd", "alb", "argocd-server", 80
+	// The least that its controller's webhook judges.
+	webhook, err := p.webhook(ctx, "aws-load-balancer-controller", pulumi.Map{
+		"apiVersion": pulumi.String("networking.k8s.io/v1"), "kind": pulumi.String("Ingress"),
+		"metadata": pulumi.Map{"name": pulumi.String(name), "namespace": pulumi.String(argoCD)},
+		"spec": pulumi.Map{
+			"ingressClassName": pulumi.String(class),
+			"defaultBackend": pulumi.Map{"service": pulumi.Map{
+				"name": pulumi.String(service), "port": pulumi.Map{"number": pulumi.Int(port)},
+			}},
+		},
+	}, controller)
+	if err != nil {
+		return err
+	}
 	annotation := func(name string) string { return "alb.ingress.kubernetes.io/" + name }
-	ingress, err := networkingv1.NewIngress(ctx, "argocd", &networkingv1.IngressArgs{
+	ingress, err := networkingv1.NewIngress(ctx, name, &networkingv1.IngressArgs{
 		Metadata: metav1.ObjectMetaArgs{
-			Name: pulumi.String("argocd"), Namespace: pulumi.String(argoCD),
+			Name: pulumi.String(name), Namespace: pulumi.String(argoCD),
 			Annotations: pulumi.StringMap{
 				annotation("scheme"):      pulumi.String("internet-facing"),
 				annotation("target-type"): pulumi.String("instance"),
@@ -36,19 +51,19 @@ func (p *Platform) argoCDIngress(ctx *pulumi.Context, after ...pulumi.Resource) 
 			},
 		},
 		Spec: networkingv1.IngressSpecArgs{
-			IngressClassName: pulumi.String("alb"),
+			IngressClassName: pulumi.String(class),
 			Rules: networkingv1.IngressRuleArray{networkingv1.IngressRuleArgs{
 				Host: pulumi.String("argocd." + p.config.Domain),
 				Http: networkingv1.HTTPIngressRuleValueArgs{Paths: networkingv1.HTTPIngressPathArray{networkingv1.HTTPIngressPathArgs{
 					Path: pulumi.String("/"), PathType: pulumi.String("Prefix"),
 					Backend: networkingv1.IngressBackendArgs{Service: networkingv1.IngressServiceBackendArgs{
-						Name: pulumi.String("argocd-server"),
-						Port: networkingv1.ServiceBackendPortArgs{Number: pulumi.Int(80)},
+						Name: pulumi.String(service),
+						Port: networkingv1.ServiceBackendPortArgs{Number: pulumi.Int(port)},
 					}},
 				}}},
 			}},
 		},
-	}, p.with(append(after, p.cluster.ArgoCD)...)...)
+	}, p.with(webhook, dns, p.cluster.ArgoCD)...)
 	if err != nil {
 		return fmt.Errorf("creating ingress argocd: %w", err)
 	}

@@ -7,8 +7,6 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-
-	"eco2/cluster"
 )
 
 // secretStoreName is the store that the workloads' ExternalSecrets refer to.
@@ -36,18 +34,12 @@ func (p *Platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (p
 		"service": pulumi.String("ParameterStore"),
 		"region":  pulumi.String(p.config.Region),
 	}}}
-	// The operator's webhook judges the store. That its pod is ready, which is all that Helm waits for, is not
-	// yet that the API server reaches it.
-	webhook, err := p.cluster.Run(ctx, "external-secrets-webhook", cluster.Script{
-		Name: "admission", Args: []pulumi.StringInput{pulumi.String("external-secrets")},
-		Data: pulumi.JSONMarshal(pulumi.Map{
-			"apiVersion": pulumi.String(apiVersion), "kind": pulumi.String(kind),
-			"metadata": pulumi.Map{"name": pulumi.String(secretStoreName)}, "spec": spec,
-		}),
-		Minutes: 5,
-	}, pulumi.DependsOn([]pulumi.Resource{operator}))
+	webhook, err := p.webhook(ctx, "external-secrets", pulumi.Map{
+		"apiVersion": pulumi.String(apiVersion), "kind": pulumi.String(kind),
+		"metadata": pulumi.Map{"name": pulumi.String(secretStoreName)}, "spec": spec,
+	}, operator)
 	if err != nil {
-		return nil, fmt.Errorf("waiting for the webhook of external-secrets: %w", err)
+		return nil, err
 	}
 	store, err := apiextensions.NewCustomResource(ctx, secretStoreName, &apiextensions.CustomResourceArgs{
 		ApiVersion:  pulumi.String(apiVersion),
@@ -58,7 +50,7 @@ func (p *Platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (p
 	if err != nil {
 		return nil, fmt.Errorf("creating secret store %s: %w", secretStoreName, err)
 	}
-	p.made = append(p.made, webhook, store)
+	p.made = append(p.made, store)
 	return store, nil
 }
 

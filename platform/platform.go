@@ -32,8 +32,8 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 		// in it would be replaced.
 		ClusterIdentifier:     pulumi.String(c.Name),
 		EnableServerSideApply: pulumi.Bool(true),
-		// An object in a cluster that is gone is gone.
-		DeleteUnreachable: pulumi.Bool(true),
+		// Without DeleteUnreachable: a refresh from where the firewall lets nobody in would take every object and
+		// release for gone. A destroy asks the cluster for none of them.
 	})
 	if err != nil {
 		return fmt.Errorf("configuring Kubernetes: %w", err)

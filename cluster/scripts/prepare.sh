@@ -92,7 +92,7 @@ install_packages() {
     installed "${package%%=*}" "${package#*=}" && continue
     step "installing containerd $containerd_version and Kubernetes $kubernetes_version"
     add_repositories "$minor"
-    quietly "reading package lists on $node" retry 300 "${APT[@]}" update
+    quietly "reading package lists on $node" retry 300 update_lists
     quietly "installing packages on $node" "${APT[@]}" install --no-install-recommends \
       --allow-change-held-packages --allow-downgrades "${packages[@]}"
     break
@@ -102,9 +102,13 @@ install_packages() {
     die "$(command -v kubeadm) on $node is not version $kubernetes_version; remove it, so that the package's is used"
 }
 
+# By itself apt takes an index that it could not fetch for a success, and goes on without it.
+# shellcheck disable=SC2317 # retry calls it
+update_lists() { "${APT[@]}" update --error-on=any; }
+
 add_repositories() { # MINOR
   if ! command -v curl >/dev/null; then
-    quietly "reading package lists on $node" retry 300 "${APT[@]}" update
+    quietly "reading package lists on $node" retry 300 update_lists
     quietly "installing curl on $node" "${APT[@]}" install --no-install-recommends curl ca-certificates
   fi
   local kubernetes docker

@@ -11,6 +11,8 @@ set -euo pipefail
 
 # One slow answer must not use up the time for everything.
 export KUBECTL_LIMIT=15
+# Seconds that a pod gets to end: what it keeps on its volume goes with the volume.
+readonly GRACE=5
 # Seconds that a destroy waits for DNS records, of which it cannot know whether they are gone.
 readonly DNS_LIMIT=20
 # The Service and the port of the chart, through the API server.
@@ -29,8 +31,11 @@ list() { # KIND [PER-ITEM [FILTER]]
   kubectl get "$1" --all-namespaces --output=jsonpath="{range .items[${3:-*}]}${2:-$LINE}{\"\n\"}{end}"
 }
 load_balancers() { list services "$LINE" '?(@.spec.type=="LoadBalancer")'; }
+# One that ends because its owner was scaled down or deleted does so in its own time, up to minutes. It counts as not
+# yet deleted.
 pods_with_volumes() {
-  list pods "$LINE|${CLAIMS/./.spec.}" | awk -F'|' '$2 { print $1 }'
+  list pods "$LINE|{.metadata.deletionGracePeriodSeconds}|${CLAIMS/./.spec.}" |
+    awk -F'|' -v grace="$GRACE" '$3 { split($1, is, " "); print is[1], is[2], $2 != "" && $2 <= grace ? is[3] : "" }'
 }
 workloads_with_volumes() { # KIND
   list "$1" "$LINE|{.spec.replicas}|{.spec.volumeClaimTemplates[*].metadata.name}${CLAIMS/./.spec.template.spec.}" |
@@ -85,7 +90,7 @@ delete_causes() {
   workloads_with_volumes statefulset | scale_down_each statefulset
   workloads_with_volumes deployment | scale_down_each deployment
   # Pods that take their time to end hold their volumes longer than we wait.
-  pods_with_volumes | delete_each pod --grace-period=5
+  pods_with_volumes | delete_each pod --grace-period="$GRACE"
   list persistentvolumeclaims | delete_each persistentvolumeclaim
 }
 

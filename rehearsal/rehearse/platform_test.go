@@ -145,12 +145,16 @@ func TestPlatform(t *testing.T) {
 	})
 
 	run("destroy, with all of it running, leaves nothing", func(t *testing.T) {
+		_, err := c.try(readFile(t, "testdata/slow.yaml"), "apply", "--filename=-")
+		require.NoError(t, err)
+		c.kubectl("--namespace=default", "rollout", "status", "statefulset/slow", "--timeout=2m")
 		started := time.Now()
 		printed := c.Must(c.Destroy())
 		t.Logf("destroy took %.1f s", time.Since(started).Seconds())
 		at := 0
 		for _, line := range []string{
 			"stopping statefulset.apps/argocd-application-controller", "deleting ingress argocd/argocd",
+			"scaling statefulset default/slow to nothing", "deleting pod default/slow-0",
 			"deleting persistentvolumeclaim postgres/data-postgresql-0", "external-dns has taken its records away",
 			"nothing that the cluster made in AWS is left",
 		} {

@@ -261,6 +261,22 @@ func TestFaults(t *testing.T) {
 		end(t, w)
 	})
 
+	t.Run("the API server stays away during a refresh", func(t *testing.T) {
+		w := begin(t)
+		w.Must(w.Up())
+		known := exportState(t, w)["deployment"].(map[string]any)["resources"]
+		require.NoError(t, w.Cluster().SetDown(true))
+		printed, err := w.Pulumi("refresh", "--yes", "--skip-preview")
+		require.Error(t, err)
+		assert.Contains(t, printed, "configured Kubernetes cluster is unreachable")
+		assert.Len(t, exportState(t, w)["deployment"].(map[string]any)["resources"], len(known.([]any)), "nothing was taken for gone")
+		w.Must(w.Pulumi("refresh", "--yes", "--skip-preview", "--exclude", "**kubernetes:**"))
+		require.NoError(t, w.Cluster().SetDown(false))
+		w.Changes()
+		w.Must(w.Up())
+		assert.Empty(t, w.Changes())
+		end(t, w)
+	})
 	t.Run("the state is restored from an hour ago", func(t *testing.T) {
 		w := begin(t)
 		w.Must(w.Up())
