@@ -31,8 +31,7 @@ list() { # KIND [PER-ITEM [FILTER]]
   kubectl get "$1" --all-namespaces --output=jsonpath="{range .items[${3:-*}]}${2:-$LINE}{\"\n\"}{end}"
 }
 load_balancers() { list services "$LINE" '?(@.spec.type=="LoadBalancer")'; }
-# One that ends because its owner was scaled down or deleted does so in its own time, up to minutes. It counts as not
-# yet deleted.
+# One that ends because its owner was scaled down or deleted does so in its own time, and counts as not yet deleted.
 pods_with_volumes() {
   list pods "$LINE|{.metadata.deletionGracePeriodSeconds}|${CLAIMS/./.spec.}" |
     awk -F'|' -v grace="$GRACE" '$3 { split($1, is, " "); print is[1], is[2], $2 != "" && $2 <= grace ? is[3] : "" }'
@@ -82,6 +81,9 @@ stop_argocd() {
 # What made load balancers and volumes, and what holds on to it.
 delete_causes() {
   local crd
+  # Pods that take their time to end hold their volumes longer than we wait. First of all: what is scaled down or
+  # deleted gives its pods the time that they want, and a kubelet that waits for their last hook hears of no less.
+  pods_with_volumes | delete_each pod --grace-period="$GRACE"
   for crd in $(kubectl get customresourcedefinitions --output=name | grep --extended-regexp "$OPERATED"); do
     list "${crd#*/}" | delete_each "${crd#*/}"
   done
@@ -89,8 +91,6 @@ delete_causes() {
   load_balancers | delete_each service
   workloads_with_volumes statefulset | scale_down_each statefulset
   workloads_with_volumes deployment | scale_down_each deployment
-  # Pods that take their time to end hold their volumes longer than we wait.
-  pods_with_volumes | delete_each pod --grace-period="$GRACE"
   list persistentvolumeclaims | delete_each persistentvolumeclaim
 }
 

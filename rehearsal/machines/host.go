@@ -29,6 +29,9 @@ func Prepare(ctx context.Context, out io.Writer) error {
 	if err := startEngine(ctx, out); err != nil {
 		return fmt.Errorf("preparing Docker: %w", err)
 	}
+	if err := noteRoom(ctx, out); err != nil {
+		return err
+	}
 	return buildImage(ctx, out)
 }
 

@@ -144,6 +144,10 @@ func TestPlatform(t *testing.T) {
 		t.Logf("memory and CPU of the machines:\n%s", out)
 	})
 
+	run("a destroy that is stopped can be taken back", func(t *testing.T) {
+		c.staysUp(t)
+	})
+
 	run("destroy, with all of it running, leaves nothing", func(t *testing.T) {
 		_, err := c.try(readFile(t, "testdata/slow.yaml"), "apply", "--filename=-")
 		require.NoError(t, err)
@@ -153,8 +157,8 @@ func TestPlatform(t *testing.T) {
 		t.Logf("destroy took %.1f s", time.Since(started).Seconds())
 		at := 0
 		for _, line := range []string{
-			"stopping statefulset.apps/argocd-application-controller", "deleting ingress argocd/argocd",
-			"scaling statefulset default/slow to nothing", "deleting pod default/slow-0",
+			"stopping statefulset.apps/argocd-application-controller", "deleting pod default/slow-0",
+			"deleting ingress argocd/argocd", "scaling statefulset default/slow to nothing",
 			"deleting persistentvolumeclaim postgres/data-postgresql-0", "external-dns has taken its records away",
 			"nothing that the cluster made in AWS is left",
 		} {

@@ -1,0 +1,62 @@
+package rehearse
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/cli"
+)
+
+// staysUp has a destroy end at its first step, and takes the way back that docs/operations.md has.
+func (c *cluster) staysUp(t *testing.T) {
+	t.Helper()
+	finalizers := func(patch, kind string) {
+		c.kubectl("--namespace=argocd", "patch", "ingress", "argocd", "--type="+kind, "--patch="+patch)
+	}
+	before := len(get[application](c, "applications", "--namespace=argocd"))
+	finalizers(`[{"op": "add", "path": "/metadata/finalizers/-", "value": "example.com/held"}]`, "json")
+	c.Changes()
+	printed, err := c.Destroy()
+	require.Error(t, err)
+	require.Contains(t, printed, "this is still there: ingress argocd/argocd")
+	require.Equal(t, []string{"Delete command:remote:Command sweep"}, c.Changes())
+	finalizers(`{"metadata": {"finalizers": null}}`, "merge")
+	const prometheus = "prometheuses.monitoring.coreos.com"
+	require.Empty(t, get[object](c, prometheus, "--all-namespaces"), "the release's, which no refresh misses")
+
+	c.Must(c.Pulumi("refresh", "--yes", "--skip-preview"))
+	c.Must(c.Up())
+	c.rollback(t, "monitoring", "kube-prometheus-stack")
+	c.kubectl("--namespace=argocd", "scale", "--replicas=1", "statefulset/argocd-application-controller", "deployment/argocd-applicationset-controller")
+
+	c.awaitAnswers(t)
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		all, err := list[application](c, "applications", "--namespace=argocd")
+		assert.NoError(t, err)
+		assert.Len(t, all, before)
+		for _, a := range all {
+			assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
+		}
+		_, err = c.try("", "--namespace=monitoring", "rollout", "status", "--timeout=10s", "statefulset/prometheus-kube-prometheus-stack-prometheus")
+		assert.NoError(t, err)
+	}, 5*time.Minute, 3*time.Second)
+	assert.Len(t, get[object](c, prometheus, "--all-namespaces"), 1)
+	assert.Empty(t, c.Steps())
+	c.Changes()
+}
+
+// rollback makes again what a release's latest revision has.
+func (c *cluster) rollback(t *testing.T, namespace, release string) {
+	t.Helper()
+	settings := cli.New()
+	settings.KubeConfig = c.config
+	settings.SetNamespace(namespace)
+	var helm action.Configuration
+	require.NoError(t, helm.Init(settings.RESTClientGetter(), namespace, "secret", t.Logf))
+	rollback := action.NewRollback(&helm)
+	rollback.Version = c.releases()[release].number
+	require.NoError(t, rollback.Run(release))
+}
