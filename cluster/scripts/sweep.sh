@@ -81,16 +81,17 @@ stop_argocd() {
 # What made load balancers and volumes, and what holds on to it.
 delete_causes() {
   local crd
-  # Pods that take their time to end hold their volumes longer than we wait. First of all: what is scaled down or
-  # deleted gives its pods the time that they want, and a kubelet that waits for their last hook hears of no less.
+  # Pods that take their time to end hold their volumes longer than we wait. We are the first to end them: what is
+  # scaled down gives its pods the time that they want, and a kubelet that waits for a pod's last hook hears of no
+  # less. They are not made again, as their owners follow at once.
   pods_with_volumes | delete_each pod --grace-period="$GRACE"
+  workloads_with_volumes statefulset | scale_down_each statefulset
+  workloads_with_volumes deployment | scale_down_each deployment
   for crd in $(kubectl get customresourcedefinitions --output=name | grep --extended-regexp "$OPERATED"); do
     list "${crd#*/}" | delete_each "${crd#*/}"
   done
   list ingresses.networking.k8s.io | delete_each ingress
   load_balancers | delete_each service
-  workloads_with_volumes statefulset | scale_down_each statefulset
-  workloads_with_volumes deployment | scale_down_each deployment
   list persistentvolumeclaims | delete_each persistentvolumeclaim
 }
 

@@ -158,7 +158,7 @@ func TestPlatform(t *testing.T) {
 		at := 0
 		for _, line := range []string{
 			"stopping statefulset.apps/argocd-application-controller", "deleting pod default/slow-0",
-			"deleting ingress argocd/argocd", "scaling statefulset default/slow to nothing",
+			"scaling statefulset default/slow to nothing", "deleting ingress argocd/argocd",
 			"deleting persistentvolumeclaim postgres/data-postgresql-0", "external-dns has taken its records away",
 			"nothing that the cluster made in AWS is left",
 		} {

@@ -31,17 +31,25 @@ func (c *cluster) staysUp(t *testing.T) {
 	c.Must(c.Up())
 	c.rollback(t, "monitoring", "kube-prometheus-stack")
 	c.kubectl("--namespace=argocd", "scale", "--replicas=1", "statefulset/argocd-application-controller", "deployment/argocd-applicationset-controller")
+	c.kubectl("--namespace=argocd", "annotate", "applications", "--all", "argocd.argoproj.io/refresh=normal")
 
 	c.awaitAnswers(t)
+	ready := map[string]string{"monitoring": "prometheus-kube-prometheus-stack-prometheus", "postgres": "postgresql"}
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		for namespace, name := range ready {
+			replicas, err := c.try("", "--namespace="+namespace, "get", "statefulset", name, "--output=jsonpath={.status.readyReplicas}")
+			assert.NoError(t, err)
+			assert.Equal(t, "1", replicas, name)
+		}
+		_, err := c.try("", "--namespace=auth", "get", "ingress", "api")
+		assert.NoError(t, err)
+		// What Argo CD says may be of before.
 		all, err := list[application](c, "applications", "--namespace=argocd")
 		assert.NoError(t, err)
 		assert.Len(t, all, before)
 		for _, a := range all {
 			assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
 		}
-		_, err = c.try("", "--namespace=monitoring", "rollout", "status", "--timeout=10s", "statefulset/prometheus-kube-prometheus-stack-prometheus")
-		assert.NoError(t, err)
 	}, 5*time.Minute, 3*time.Second)
 	assert.Len(t, get[object](c, prometheus, "--all-namespaces"), 1)
 	assert.Empty(t, c.Steps())

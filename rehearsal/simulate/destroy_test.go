@@ -131,8 +131,8 @@ func TestDestroyOfAClusterInUse(t *testing.T) {
 
 	w.Changes()
 	printed := w.Must(w.Destroy())
-	inOrder(t, printed, "stopping statefulset.apps/argocd-application-controller", "deleting ingress chat/shop",
-		"scaling statefulset chat/shop to nothing", "deleting persistentvolumeclaim chat/data-shop-0",
+	inOrder(t, printed, "stopping statefulset.apps/argocd-application-controller", "deleting pod chat/shop-0",
+		"scaling statefulset chat/shop to nothing", "deleting ingress chat/shop", "deleting persistentvolumeclaim chat/data-shop-0",
 		"external-dns has taken its records away", "nothing that the cluster made in AWS is left")
 	changes := w.Changes()
 	assert.Equal(t, "Delete command:remote:Command sweep", changes[0])
