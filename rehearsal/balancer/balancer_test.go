@@ -1,7 +1,6 @@
 package balancer
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,6 +25,7 @@ import (
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/awsapi/elb"
 	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/stacktest/printed"
 )
 
 // The VPC of these tests is in this host's loopback network, so that its addresses are there without root.
@@ -52,10 +51,9 @@ type world struct {
 	instances                           []string
 	balancer                            aws.LoadBalancer
 
-	joined   int
-	held     map[netip.Addr]bool
-	log      bytes.Buffer
-	logMutex sync.Mutex
+	joined int
+	held   map[netip.Addr]bool
+	log    printed.Text
 }
 
 func newWorld(t *testing.T) *world {
@@ -103,23 +101,10 @@ func newWorld(t *testing.T) *world {
 		Take:    func(a netip.Addr) error { w.held[a] = true; return nil },
 		Release: func(a netip.Addr) error { delete(w.held, a); return nil },
 		Joined:  func(context.Context) error { w.joined++; return nil },
-		Log:     log.New(w, "", 0),
+		Log:     log.New(&w.log, "", 0),
 	}
 	t.Cleanup(w.vpc.close)
 	return w
-}
-
-// Write implements io.Writer for the log, which several goroutines write.
-func (w *world) Write(line []byte) (int, error) {
-	w.logMutex.Lock()
-	defer w.logMutex.Unlock()
-	return w.log.Write(line)
-}
-
-func (w *world) said() string {
-	w.logMutex.Lock()
-	defer w.logMutex.Unlock()
-	return w.log.String()
 }
 
 func (w *world) create(typ string, in props) (id string, out resource.PropertyMap) {
@@ -334,7 +319,7 @@ func TestATargetThatDoesNotAnswerIsABadGateway(t *testing.T) {
 	w := newWorld(t)
 	w.open() // nothing listens at the NodePort
 	assert.Equal(t, http.StatusBadGateway, w.status(web+"/healthz"))
-	assert.Contains(t, w.said(), "connection refused")
+	assert.Contains(t, w.log.String(), "connection refused")
 }
 
 func TestOnlyAnIssuedCertificateEndsTLS(t *testing.T) {
@@ -369,7 +354,7 @@ func TestItsSecurityGroupsJudgeBothSides(t *testing.T) {
 	assert.Equal(t, http.StatusOK, w.status(web+"/healthz"))
 	_, _, err := w.ask(w.client("127.0.0.8"), web+"/healthz")
 	require.Error(t, err, "only the operator's address is let in")
-	assert.Contains(t, w.said(), "load balancer k8s-eco2: hanging up on 127.0.0.8: its security groups have no ingress rule for port 8443 and 127.0.0.8")
+	assert.Contains(t, w.log.String(), "load balancer k8s-eco2: hanging up on 127.0.0.8: its security groups have no ingress rule for port 8443 and 127.0.0.8")
 
 	w.delete("aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule", w.egress)
 	assert.Equal(t, http.StatusGatewayTimeout, w.status(web+"/healthz"), "it is let out to nobody")

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +17,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+
+	"eco2/rehearsal/stacktest/printed"
 )
 
 // sshd is an SSH server in this process. It knows four commands: "cat" echoes its input, "fail" writes to
@@ -132,18 +133,6 @@ func (d *sshd) connection(t *testing.T, key string) Connection {
 	return Connection{Host: host, Port: port, User: "ubuntu", PrivateKey: key, DialErrorLimit: 3, PerDialTimeout: 2}
 }
 
-// locked lets both streams of a session write to one builder.
-type locked struct {
-	sync.Mutex
-	strings.Builder
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.Lock()
-	defer l.Unlock()
-	return l.Builder.Write(p)
-}
-
 var fast = SSH{FirstDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond}
 
 func TestSSH(t *testing.T) {
@@ -197,7 +186,7 @@ func TestSSH(t *testing.T) {
 			if test.change != nil {
 				test.change(&connection, d)
 			}
-			out, warnings := &locked{}, 0
+			out, warnings := &printed.Text{}, 0 // for both streams of a session
 			s := test.session
 			s.Connection, s.Stdout, s.Stderr = connection, out, out
 			s.Status, s.Warn = func(string) {}, func(string) { warnings++ }

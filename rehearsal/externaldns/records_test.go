@@ -1,13 +1,11 @@
 package externaldns
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,15 +18,16 @@ import (
 	"eco2/rehearsal/awsapi/awsapitest"
 	"eco2/rehearsal/kubernetes/apitest"
 	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/stacktest/printed"
 )
 
 var api *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
 
-// run runs the real external-dns for as long as the test does, told what the chart of a stack tells it and more, and
-// returns what it says.
-func run(t *testing.T, stack string, more ...string) *output {
+// run runs the real external-dns for as long as the test does, told what the chart of a stack tells it, and returns
+// what it says.
+func run(t *testing.T, stack string) *printed.Text {
 	t.Helper()
 	binary, err := mirror.Find("../..", name)
 	if err != nil {
@@ -43,10 +42,9 @@ func run(t *testing.T, stack string, more ...string) *output {
 	}
 	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--interval=") })
 	ctx, stop := context.WithCancel(t.Context())
-	said := &output{}
-	command := exec.CommandContext(ctx, binary.Binary(name), slices.Concat(args, more, []string{
-		"--kubeconfig=" + kubeconfig, "--interval=1s", "--min-event-sync-interval=100ms", "--metrics-address=127.0.0.1:0",
-	})...)
+	said := &printed.Text{}
+	command := exec.CommandContext(ctx, binary.Binary(name), append(args,
+		"--kubeconfig="+kubeconfig, "--interval=1s", "--min-event-sync-interval=100ms", "--metrics-address=127.0.0.1:0")...)
 	command.Env = append(os.Environ(), "AWS_DEFAULT_REGION="+awsapitest.Region)
 	command.Stdout, command.Stderr = said, said
 	require.NoError(t, command.Start())
@@ -58,24 +56,6 @@ func run(t *testing.T, stack string, more ...string) *output {
 		}
 	})
 	return said
-}
-
-// output is what a process that still runs has said.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(data []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(data)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // Without a domain there is no zone, and no right to look for one. It runs all the same: Helm waits for that.

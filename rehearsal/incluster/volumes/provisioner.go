@@ -34,47 +34,36 @@ var _ controller.Provisioner = provisioner{}
 
 // Provision makes the volume of a claim.
 func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
-	asked := false
-	volume, err := p.provision(ctx, o, &asked)
-	if err != nil && asked {
-		// There may be a volume. It is asked for again, with the same token, also when nobody claims it any more: what
-		// is known can be deleted.
-		return nil, controller.ProvisioningInBackground, err
-	}
-	return volume, controller.ProvisioningFinished, err
-}
-
-// provision says in asked whether AWS was asked for a volume.
-func (p provisioner) provision(ctx context.Context, o controller.ProvisionOptions, asked *bool) (*corev1.PersistentVolume, error) {
 	if o.SelectedNodeName == "" {
-		return nil, errors.New("the StorageClass binds at once, and a volume is made where its pod will be: set volumeBindingMode to WaitForFirstConsumer")
+		return nil, controller.ProvisioningFinished, errors.New("the StorageClass binds at once, and a volume is made where its pod will be: set volumeBindingMode to WaitForFirstConsumer")
 	}
 	if err := check(o.StorageClass.Parameters); err != nil {
-		return nil, fmt.Errorf("reading StorageClass %s: %w", o.StorageClass.Name, err)
+		return nil, controller.ProvisioningFinished, fmt.Errorf("reading StorageClass %s: %w", o.StorageClass.Name, err)
 	}
 	size, err := gibibytes(o.PVC)
 	if err != nil {
-		return nil, err
+		return nil, controller.ProvisioningFinished, err
 	}
 	node, err := p.kubernetes.CoreV1().Nodes().Get(ctx, o.SelectedNodeName, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("looking for the chosen node: %w", err)
+		return nil, controller.ProvisioningFinished, fmt.Errorf("looking for the chosen node: %w", err)
 	}
 	zone, instance, err := machine(node)
 	if err != nil {
-		return nil, err
+		return nil, controller.ProvisioningFinished, err
 	}
-	*asked = true
+	// From here on there may be a volume. It is asked for again, with the same token, also when nobody claims it any
+	// more: what is known can be deleted.
 	made, err := p.create(ctx, o, ec2.NewVolume{ClientToken: o.PVName, AvailabilityZone: zone, Size: size})
 	if err != nil {
-		return nil, err
+		return nil, controller.ProvisioningInBackground, err
 	}
 	// Upstream's attacher does this when a pod comes. Here the data lies with the node from the beginning. It is so
 	// already where somebody did not live to say so.
 	if made.InstanceID != instance {
 		err := p.aws.Call(ctx, ec2.Service, ec2.AttachVolume, ec2.Attachment{VolumeID: made.VolumeID, InstanceID: instance}, nil)
 		if err != nil {
-			return nil, fmt.Errorf("attaching volume %s to %s: %w", made.VolumeID, instance, err)
+			return nil, controller.ProvisioningInBackground, fmt.Errorf("attaching volume %s to %s: %w", made.VolumeID, instance, err)
 		}
 	}
 	filesystem := corev1.PersistentVolumeFilesystem
@@ -88,7 +77,7 @@ func (p provisioner) provision(ctx context.Context, o controller.ProvisionOption
 			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: path.Join(Root, made.VolumeID)}},
 			NodeAffinity:                  on(node),
 		},
-	}, nil
+	}, controller.ProvisioningFinished, nil
 }
 
 // create has AWS make a volume with the tags by which people and policies know the cluster's.
