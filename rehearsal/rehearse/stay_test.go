@@ -43,13 +43,7 @@ func (c *cluster) staysUp(t *testing.T) {
 		}
 		_, err := c.try("", "--namespace=auth", "get", "ingress", "api")
 		assert.NoError(t, err)
-		// What Argo CD says may be of before.
-		all, err := list[application](c, "applications", "--namespace=argocd")
-		assert.NoError(t, err)
-		assert.Len(t, all, before)
-		for _, a := range all {
-			assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
-		}
+		c.working(t, before) // which may be what Argo CD said before
 	}, 5*time.Minute, 3*time.Second)
 	assert.Len(t, get[object](c, prometheus, "--all-namespaces"), 1)
 	assert.Empty(t, c.Steps())

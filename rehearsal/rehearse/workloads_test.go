@@ -29,23 +29,28 @@ type application struct {
 	}
 }
 
+// working are all of Argo CD's applications, which are to be so many, and as Git has them.
+func (c *cluster) working(t *assert.CollectT, want int) []application {
+	all, err := list[application](c, "applications", "--namespace=argocd")
+	require.NoError(t, err)
+	assert.Len(t, all, want)
+	for _, a := range all {
+		assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
+	}
+	return all
+}
+
 // awaitWorkloads waits until all of Git is in the cluster and works, and checks in which order it came.
 func (c *cluster) awaitWorkloads(t *testing.T) {
 	t.Helper()
 	var all []application
 	healthy := map[string]time.Time{} // since when, at first: a probe that is slow moves the time
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		var err error
-		all, err = list[application](c, "applications", "--namespace=argocd")
-		require.NoError(t, err)
+		all = c.working(t, 15) // the root, seven of its own and seven of an ApplicationSet
 		for _, a := range all {
 			if _, known := healthy[a.Metadata.Name]; !known && a.Status.Health.Status == "Healthy" {
 				healthy[a.Metadata.Name] = a.Status.Health.LastTransitionTime
 			}
-		}
-		assert.Len(t, all, 15, "the root, seven of its own and seven of an ApplicationSet")
-		for _, a := range all {
-			assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
 		}
 	}, 10*time.Minute, 3*time.Second)
 
