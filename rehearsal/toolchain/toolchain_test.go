@@ -2,7 +2,9 @@ package toolchain
 
 import (
 	"bytes"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,4 +50,26 @@ func TestBuildReportsTheCompilersWords(t *testing.T) {
 	assert.True(t, strings.HasPrefix(err.Error(), "building the broken thing: exit status 1"), err)
 	assert.Contains(t, err.Error(), "undefined: missing")
 	assert.NoFileExists(t, output, "what did not build must not look built")
+}
+
+// Two checkouts may build one tool into the cache at the same time; neither may take the other's half-made file.
+func TestOneToolIsBuiltTwiceAtTheSameTime(t *testing.T) {
+	module := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(module, "go.mod"), []byte("module example.com/tool\n\ngo 1.26\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(module, "main.go"), []byte("package main\n\nfunc main() {}\n"), 0o600))
+	cache := t.TempDir()
+	target := Target{What: "a tool", Dir: module, Output: filepath.Join(cache, "tool"), Packages: []string{"."}}
+	results := make(chan error)
+	const builds = 8
+	for range builds {
+		go func() { results <- Build(t.Context(), io.Discard, target) }()
+	}
+	for range builds {
+		assert.NoError(t, <-results)
+	}
+	files, err := os.ReadDir(cache)
+	require.NoError(t, err)
+	require.Len(t, files, 1, "what a build leaves beside its result")
+	assert.Equal(t, "tool", files[0].Name())
+	assert.NoError(t, exec.Command(target.Output).Run())
 }
