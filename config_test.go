@@ -44,7 +44,17 @@ func TestWrongSettings(t *testing.T) {
 		{"services among the pods", values{"serviceCidr": "192.168.0.0/20"},
 			"eco2:serviceCidr: 192.168.0.0/20 overlaps eco2:podCidr 192.168.0.0/16; a packet could not tell where to go"},
 		{"few pods", values{"podCidr": "192.168.0.0/24"},
-			"eco2:podCidr: 192.168.0.0/24 is too small; each node takes a /24 of it, so give /22 or larger"},
+			"eco2:podCidr: 192.168.0.0/24 has room for 1 node(s), and this stack has 14; each takes a /24 of it, so give /20 or larger, or fewer nodes"},
+		{"fewer pods than a node's", values{"podCidr": "192.168.0.0/25"},
+			"eco2:podCidr: 192.168.0.0/25 has room for 0 node(s), and this stack has 14; each takes a /24 of it, so give /20 or larger, or fewer nodes"},
+		{"no pods for the last node", values{"podCidr": "192.168.0.0/20", "nodes": values{"k8s-redis": values{"count": 4}}},
+			"eco2:podCidr: 192.168.0.0/20 has room for 16 node(s), and this stack has 17; each takes a /24 of it, so give /19 or larger, or fewer nodes"},
+		{"more pods than kubeadm takes", values{"podCidr": "192.0.0.0/7"},
+			"eco2:podCidr: 192.0.0.0/7 is larger than kubeadm takes; give /8 or smaller"},
+		{"no addresses for the last node", values{"vpcCidr": "10.0.0.0/20", "podCidr": "192.0.0.0/8", "zones": []string{"ap-northeast-2a", "ap-northeast-2b"},
+			"nodes": values{"k8s-redis": values{"count": 99}, "k8s-postgresql": values{"count": 99}, "k8s-rabbitmq": values{"count": 99},
+				"k8s-api-my": values{"count": 99}, "k8s-monitoring": values{"count": 82}}},
+			"eco2:vpcCidr: 10.0.0.0/20 has room for 243 nodes in each zone, and this stack has 244; give a larger network, more zones, or fewer nodes"},
 		{"too many services", values{"serviceCidr": "172.0.0.0/8"},
 			"eco2:serviceCidr: 172.0.0.0/8 must be between /12 and /24"},
 		{"one zone", values{"zones": []string{"ap-northeast-2a"}},
@@ -60,6 +70,9 @@ func TestWrongSettings(t *testing.T) {
 				"eco2:zones: has 0 zone(s); give 2 to 4, since a load balancer needs two"},
 		{"no region", values{"region": "seoul"},
 			`eco2:region: "seoul" is not an AWS region such as ap-northeast-2` + zonesOutside("seoul")},
+		{"a region of another partition", values{"region": "us-gov-west-1", "zones": []string{"us-gov-west-1a", "us-gov-west-1b"}},
+			"eco2:region: us-gov-west-1 is in another partition of AWS than aws: its ARNs and the account of Ubuntu's images are others than this program names; " +
+				"take a region such as ap-northeast-2"},
 		{"nobody may enter", values{"adminCidrs": []string{}},
 			"eco2:adminCidrs: is missing; name the addresses that may reach SSH and the Kubernetes API, for instance: " +
 				"pulumi config set --path 'eco2:adminCidrs[0]' 203.0.113.7/32"},
@@ -71,11 +84,17 @@ func TestWrongSettings(t *testing.T) {
 			"eco2:adminCidrs: 0.0.0.0/0 opens SSH and the Kubernetes API to the whole internet, which prod refuses; name your own addresses"},
 		{"the world's NodePorts in prod", values{"environment": "prod", "nodePortCidrs": []string{"0.0.0.0/0"}},
 			"eco2:nodePortCidrs: 0.0.0.0/0 opens the NodePorts to the whole internet, which prod refuses; name your own addresses"},
+		{"the world in two halves", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/1", "128.0.0.0/1"}},
+			"eco2:adminCidrs: its networks together open SSH and the Kubernetes API to 100 % of all IPv4 addresses, which prod refuses; name your own addresses"},
+		{"most of the world", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"}},
+			"eco2:adminCidrs: its networks together open SSH and the Kubernetes API to 87 % of all IPv4 addresses, which prod refuses; name your own addresses"},
+		{"half the world's NodePorts", values{"environment": "prod", "nodePortCidrs": []string{"128.0.0.0/1"}},
+			"eco2:nodePortCidrs: its networks together open the NodePorts to 50 % of all IPv4 addresses, which prod refuses; name your own addresses"},
 		{"no key", values{"sshPrivateKey": ""},
 			"eco2:sshPrivateKey: is missing; make a key with `ssh-keygen -t ed25519 -N '' -f eco2.key` and set it with: " +
 				"pulumi config set --secret eco2:sshPrivateKey < eco2.key"},
 		{"not a key", values{"sshPrivateKey": "ssh-ed25519 AAAA"},
-			"eco2:sshPrivateKey: is not a private key in OpenSSH or PEM form"},
+			"eco2:sshPrivateKey: is not a private key in OpenSSH or PEM form; set the whole file that ssh-keygen wrote, from its BEGIN line to its END line"},
 		{"a locked key", values{"sshPrivateKey": lockedKey(t)},
 			"eco2:sshPrivateKey: is protected by a passphrase, which nobody could type during an update; remove it with: ssh-keygen -p -N ''"},
 		{"a key that EC2 refuses", values{"sshPrivateKey": ecdsaKey(t)},
@@ -90,10 +109,21 @@ func TestWrongSettings(t *testing.T) {
 			`eco2:hostedZoneId: "growbin.app" is not a Route 53 hosted zone id such as Z0123456789ABCDEFGHIJ`},
 		{"a URL as a domain", values{"domain": "https://growbin.app"},
 			`eco2:domain: "https://growbin.app" is not a domain name such as dev.example.com`},
+		{"a domain in capitals", values{"domain": "Dev.Growbin.app"},
+			`eco2:domain: "Dev.Growbin.app" must be in lower case and without a dot at its end: dev.growbin.app`},
+		{"a domain with the root's dot", values{"domain": "dev.growbin.app."},
+			`eco2:domain: "dev.growbin.app." must be in lower case and without a dot at its end: dev.growbin.app`},
+		{"a domain too long for a certificate", values{"domain": strings.Repeat("a", 53) + ".growbin.app"},
+			"eco2:domain: " + strings.Repeat("a", 53) + ".growbin.app has 65 characters; a certificate of AWS is for 64 at most, so take a shorter one"},
+		{"a wildcard as a domain", values{"domain": "*.growbin.app"},
+			`eco2:domain: "*.growbin.app" is not a domain name such as dev.example.com`},
 		{"an unknown node", node("k8s-kafka", values{"diskGb": 20}),
 			"eco2:nodes.k8s-kafka: is not a node; the nodes are " + names},
 		{"an instance type's shape", node("k8s-redis", values{"instanceType": "t3-large"}),
 			`eco2:nodes.k8s-redis.instanceType: "t3-large" is not an instance type such as t3.large`},
+		{"an instance with an ARM processor", node("k8s-master", values{"instanceType": "t4g.xlarge"}),
+			"eco2:nodes.k8s-master.instanceType: t4g.xlarge has an ARM processor, and the machines' image is for amd64: AWS would end the running machine before it " +
+				"refuses the new one; take a type with an Intel or AMD processor, such as t3.large or m7a.large"},
 		{"a tiny disk", node("k8s-redis", values{"diskGb": 4}),
 			"eco2:nodes.k8s-redis.diskGb: 4 must be between 8 and 16384 GiB"},
 		{"two control planes", node("k8s-master", values{"count": 3}),
@@ -122,6 +152,11 @@ func TestWrongSettings(t *testing.T) {
 			"eco2:gitops.path: is missing; give all of gitops or none, for instance clusters/dev/apps"},
 		{"a password in a URL", values{"gitops": values{"repository": "https://me:hunter2@example.com/w.git", "revision": "main", "path": "apps"}},
 			"eco2:gitops.repository: carries credentials; give them to Argo CD as a repository secret instead"},
+		{"a password in an SSH address", values{"gitops": values{"repository": "ssh://git:hunter2@example.com/w.git", "revision": "main", "path": "apps"}},
+			"eco2:gitops.repository: carries credentials; give them to Argo CD as a repository secret instead"},
+		{"a repository on a disk", values{"gitops": values{"repository": "/srv/git/w.git", "revision": "main", "path": "apps"}},
+			`eco2:gitops.repository: "/srv/git/w.git" is not the address of a Git repository; write it as https://github.com/example/workloads.git, ` +
+				"git@github.com:example/workloads.git or ssh://git@github.com/example/workloads.git"},
 		{"a mirror's trailing slash", values{"mirror": values{"files": "http://mirror.example/"}},
 			`eco2:mirror.files: "http://mirror.example/" must be an http or https URL without a slash at its end`},
 		{"a checksum of something else", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"coredns": strings.Repeat("0", 64)}}},
@@ -136,6 +171,16 @@ func TestWrongSettings(t *testing.T) {
 			"eco2:redisPassword: is missing; set it with: pulumi config set --secret eco2:redisPassword"},
 		{"a password that does not fit", values{"redisPassword": strings.Repeat("x", 5000)},
 			"eco2:redisPassword: is 5000 bytes long; an SSM parameter holds 4096"},
+		{"a password with a space behind", values{"redisPassword": "hunter2 "},
+			"eco2:redisPassword: starts or ends with white space, which gets lost where people and programs copy it; set it without: pulumi config set --secret eco2:redisPassword"},
+		{"a password with a newline behind", values{"redisPassword": "hunter2\n"},
+			"eco2:redisPassword: starts or ends with white space, which gets lost where people and programs copy it; set it without: pulumi config set --secret eco2:redisPassword"},
+		{"two passwords", values{"redisPassword": "hunter2\nhunter3"},
+			"eco2:redisPassword: has a line break, a tab or another control character in it; set one line of text: pulumi config set --secret eco2:redisPassword"},
+		{"a password that is no text", values{"redisPassword": "hunter\xff"},
+			"eco2:redisPassword: has a line break, a tab or another control character in it; set one line of text: pulumi config set --secret eco2:redisPassword"},
+		{"a password that SSM takes for a reference", values{"redisPassword": "a{{ssm:b}}c"},
+			`eco2:redisPassword: has "{{" in it, with which SSM refers to another parameter and so refuses it; set another: pulumi config set --secret eco2:redisPassword`},
 		{"another environment", values{"environment": "staging"},
 			`eco2:environment: "staging" is not one of dev, prod`},
 		{"a word for yes", values{"protect": "yes"},
@@ -196,7 +241,7 @@ func TestASecretInPlainTextIsRefused(t *testing.T) {
 func TestAStackNamedUnlikeAWSNames(t *testing.T) {
 	_, err := run("My_Stack", settings(t, "dev"))
 	require.Error(t, err)
-	assert.Contains(t, err.Error(), `stack name: "My_Stack" must be lower-case letters, digits and dashes, 16 at most`)
+	assert.Contains(t, err.Error(), `stack name: "My_Stack" must be lower-case letters, digits and dashes, 16 at most, start with a letter and end with no dash`)
 }
 
 func TestDevMayOpenItselfAndIsWarned(t *testing.T) {
@@ -206,6 +251,62 @@ func TestDevMayOpenItselfAndIsWarned(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "0.0.0.0/0", g.named(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "ssh-0.0.0.0-0").Inputs["cidrIpv4"].StringValue())
 	assert.Equal(t, []string{"eco2:adminCidrs: 0.0.0.0/0 opens SSH and the Kubernetes API to the whole internet"}, warnings(t, values))
+}
+
+// The networks need not be the whole world as one.
+func TestDevMayOpenItselfInPartsAndIsWarned(t *testing.T) {
+	values := settings(t, "dev")
+	values["eco2:adminCidrs"] = []string{"0.0.0.0/1", "128.0.0.0/1"}
+	values["eco2:nodePortCidrs"] = []string{"128.0.0.0/1"}
+	assert.Equal(t, []string{
+		"eco2:adminCidrs: its networks together open SSH and the Kubernetes API to 100 % of all IPv4 addresses",
+		"eco2:nodePortCidrs: its networks together open the NodePorts to 50 % of all IPv4 addresses",
+	}, warnings(t, values))
+}
+
+// What is close to a refused value and right is taken, and reaches where it belongs as it was set.
+func TestSettingsAtTheirBounds(t *testing.T) {
+	values := settings(t, "prod")
+	domain := strings.Repeat("a", 52) + ".growbin.app"
+	const repository, password = "git@github.com:example/workloads.git", `p"{ }}ä$'\ ~`
+	values["eco2:domain"] = domain
+	values["eco2:podCidr"] = "192.168.0.0/20"
+	values["eco2:nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 3, "instanceType": "m7i-flex.large"}}
+	values["eco2:adminCidrs"] = []string{"0.0.0.0/2", "10.0.0.0/8", "203.0.113.7/32"}
+	values["eco2:redisPassword"] = password
+	values["eco2:gitops"] = map[string]any{"repository": repository, "revision": "main", "path": "apps"}
+	g, err := run("prod", values)
+	require.NoError(t, err)
+	assert.Len(t, g.ofType(instanceType), 16)
+	assert.Equal(t, domain, g.named(t, "aws:acm/certificate:Certificate", "domain").Inputs["domainName"].StringValue())
+	parameter := g.named(t, "aws:ssm/parameter:Parameter", "data-redis-password").Inputs["value"]
+	assert.Equal(t, password, parameter.SecretValue().Element.StringValue())
+	var root string
+	for _, r := range g.resources {
+		if r.Type == "kubernetes:argoproj.io/v1alpha1:Application" {
+			root = r.Inputs["spec"].ObjectValue()["source"].ObjectValue()["repoURL"].StringValue()
+		}
+	}
+	assert.Equal(t, repository, root)
+
+	values = settings(t, "dev")
+	values["eco2:domain"] = "dev.xn--bcher-kva.xn--p1ai"
+	_, err = run("dev", values)
+	require.NoError(t, err)
+}
+
+// A key with the line ends of Windows reaches the machines as OpenSSH reads it, and changes no command.
+func TestAKeyWithOtherLineEnds(t *testing.T) {
+	connection := func(key string) string {
+		values := settings(t, "dev")
+		values["eco2:sshPrivateKey"] = key
+		g, err := run("dev", values)
+		require.NoError(t, err)
+		return fmt.Sprint(g.named(t, commandType, "prepare-k8s-redis").Inputs["connection"])
+	}
+	clean := connection(strings.TrimSpace(privateKey()))
+	assert.NotContains(t, clean, `\r`)
+	assert.Equal(t, clean, connection(strings.ReplaceAll(privateKey(), "\n", "\r\n")))
 }
 
 // What its makers did not test runs where the stack says that it knows.

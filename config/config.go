@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sort"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -271,17 +273,24 @@ func (l *loader) parsePrefix(name, value string) netip.Prefix {
 	return p
 }
 
-// password reads a secret that must be set. What it is, is nobody's business but AWS's: an SSM
-// SecureString refuses the empty string only.
+// password reads a secret that must be set. It refuses what would reach AWS or a workload as another text than
+// was set.
 func (l *loader) password(name string) pulumi.StringOutput {
-	value := l.text(name)
+	value, _ := l.ctx.GetConfig(l.key(name)) // not text, which trims
+	set := "pulumi config set --secret " + l.key(name)
 	switch {
-	case value == "":
-		l.problem(name, "is missing; set it with: pulumi config set --secret %s", l.key(name))
+	case strings.TrimSpace(value) == "":
+		l.problem(name, "is missing; set it with: %s", set)
 	case !l.ctx.IsConfigSecret(l.key(name)):
-		l.problem(name, "is in plain text; set it with: pulumi config set --secret %s", l.key(name))
+		l.problem(name, "is in plain text; set it with: %s", set)
 	case len(value) > 4096:
 		l.problem(name, "is %d bytes long; an SSM parameter holds 4096", len(value))
+	case value != strings.TrimSpace(value):
+		l.problem(name, "starts or ends with white space, which gets lost where people and programs copy it; set it without: %s", set)
+	case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
+		l.problem(name, "has a line break, a tab or another control character in it; set one line of text: %s", set)
+	case strings.Contains(value, "{{"):
+		l.problem(name, `has "{{" in it, with which SSM refers to another parameter and so refuses it; set another: %s`, set)
 	}
 	return secret(value)
 }

@@ -11,30 +11,30 @@ import (
 )
 
 var (
-	everywhere   = netip.MustParsePrefix("0.0.0.0/0")
-	region       = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
-	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|\d*xlarge|metal(-\d+xl)?)$`)
-	ami          = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
-	hostedZone   = regexp.MustCompile(`^Z[A-Z0-9]{7,31}$`)
-	domain       = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$`)
-	userName     = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
-	sha256Sum    = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	stackName    = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
+	everywhere = netip.MustParsePrefix("0.0.0.0/0")
+	ami        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
+	hostedZone = regexp.MustCompile(`^Z[A-Z0-9]{7,31}$`)
+	domain     = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+([a-z]{2,63}|xn--[a-z0-9-]{1,58}[a-z0-9])$`)
+	userName   = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+	sha256Sum  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
 // maxZones is how many subnets fit into the lower half of the network; more zones than that exist nowhere.
 const maxZones = 4
 
+// maxCount is how many machines an entry of the node table may stand for.
+const maxCount = 99
+
+// maxDomain is the length of a certificate's first name: ACM's RequestCertificate takes 64 characters, RFC 5280's
+// bound for a common name.
+const maxDomain = 64
+
 func (l *loader) validate(c *Config, nodes []NodeEntry) {
-	if !stackName.MatchString(l.ctx.Stack()) {
-		// The name goes into IAM roles, key pairs and tags, and each AWS service has rules of its own.
-		l.problems = append(l.problems, Problem{"stack name", fmt.Sprintf(
-			"%q must be lower-case letters, digits and dashes, 16 at most", l.ctx.Stack())})
-	}
+	l.problems = append(l.problems, nameProblems(l.ctx.Project(), l.ctx.Stack())...)
 	if c.Environment != Dev && c.Environment != Prod {
 		l.problem("environment", "%q is not one of dev, prod", c.Environment)
 	}
-	l.network(c)
+	l.network(c, nodes)
 	l.access(c)
 	l.naming(c)
 	l.machines(c, nodes)
@@ -43,9 +43,9 @@ func (l *loader) validate(c *Config, nodes []NodeEntry) {
 	l.mirror(c.Mirror)
 }
 
-func (l *loader) network(c *Config) {
-	if !region.MatchString(c.Region) {
-		l.problem("region", "%q is not an AWS region such as ap-northeast-2", c.Region)
+func (l *loader) network(c *Config, nodes []NodeEntry) {
+	if problem := regionProblem(c.Region); problem != "" {
+		l.problem("region", "%s", problem)
 	}
 	switch n := len(c.Zones); {
 	case n < 2 || n > maxZones:
@@ -60,9 +60,7 @@ func (l *loader) network(c *Config) {
 			l.problem(fmt.Sprintf("zones[%d]", i), "%q is not a zone of region %s; zones are named like %sa", zone, c.Region, c.Region)
 		}
 	}
-	if c.VpcCidr.IsValid() && (c.VpcCidr.Bits() < 16 || c.VpcCidr.Bits() > 20) {
-		// 16 is AWS's own bound; above 20 a subnet would hold fewer than the addresses a load balancer
-		// and 14 nodes with room to grow need.
+	if c.VpcCidr.IsValid() && !vpcSize(c.VpcCidr) {
 		l.problem("vpcCidr", "%s must be between /16 and /20", c.VpcCidr)
 	}
 	networks := []struct {
@@ -76,10 +74,7 @@ func (l *loader) network(c *Config) {
 			}
 		}
 	}
-	if c.PodCidr.IsValid() && c.PodCidr.Bits() > 22 {
-		// kubeadm gives each node a /24.
-		l.problem("podCidr", "%s is too small; each node takes a /24 of it, so give /22 or larger", c.PodCidr)
-	}
+	l.room(c, nodes)
 	if c.ServiceCidr.IsValid() && (c.ServiceCidr.Bits() < 12 || c.ServiceCidr.Bits() > 24) {
 		// kube-apiserver refuses service ranges with more than 20 host bits.
 		l.problem("serviceCidr", "%s must be between /12 and /24", c.ServiceCidr)
@@ -96,14 +91,20 @@ func (l *loader) access(c *Config) {
 		cidrs []netip.Prefix
 		what  string
 	}{{"adminCidrs", c.AdminCidrs, "SSH and the Kubernetes API"}, {"nodePortCidrs", c.NodePortCidrs, "the NodePorts"}} {
-		switch {
-		case len(slices.Compact(slices.Clone(list.cidrs))) != len(list.cidrs):
+		if len(slices.Compact(slices.Clone(list.cidrs))) != len(list.cidrs) {
 			l.problem(list.key, "names a network twice; AWS refuses the second rule")
-		case !slices.Contains(list.cidrs, everywhere):
+		}
+		share := internetShare(list.cidrs)
+		open := fmt.Sprintf("its networks together open %s to %d %% of all IPv4 addresses", list.what, int(share*100))
+		if slices.Contains(list.cidrs, everywhere) {
+			open = fmt.Sprintf("0.0.0.0/0 opens %s to the whole internet", list.what)
+		}
+		switch {
+		case share < 0.5:
 		case c.Environment == Prod:
-			l.problem(list.key, "0.0.0.0/0 opens %s to the whole internet, which prod refuses; name your own addresses", list.what)
+			l.problem(list.key, "%s, which prod refuses; name your own addresses", open)
 		default:
-			c.Warnings = append(c.Warnings, fmt.Sprintf("%s: 0.0.0.0/0 opens %s to the whole internet", l.key(list.key), list.what))
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s: %s", l.key(list.key), open))
 		}
 	}
 	if len(c.NodePortCidrs) == 0 {
@@ -125,8 +126,16 @@ func (l *loader) naming(c *Config) {
 	case !hostedZone.MatchString(c.HostedZoneID):
 		l.problem("hostedZoneId", "%q is not a Route 53 hosted zone id such as Z0123456789ABCDEFGHIJ", c.HostedZoneID)
 	}
-	if c.Domain != "" && !domain.MatchString(c.Domain) {
+	plain := strings.ToLower(strings.TrimSuffix(c.Domain, "."))
+	switch {
+	case c.Domain == "":
+	case !domain.MatchString(plain):
 		l.problem("domain", "%q is not a domain name such as dev.example.com", c.Domain)
+	case plain != c.Domain:
+		l.problem("domain", "%q must be in lower case and without a dot at its end: %s", c.Domain, plain)
+	case len(c.Domain) > maxDomain:
+		l.problem("domain", "%s has %d characters; a certificate of AWS is for %d at most, so take a shorter one",
+			c.Domain, len(c.Domain), maxDomain)
 	}
 }
 
@@ -145,8 +154,8 @@ func (l *loader) machines(c *Config, nodes []NodeEntry) {
 			l.problem(key, "is not a node; the nodes are %s", strings.Join(names, ", "))
 			continue
 		}
-		if o.InstanceType != "" && !instanceType.MatchString(o.InstanceType) {
-			l.problem(key+".instanceType", "%q is not an instance type such as t3.large", o.InstanceType)
+		if problem := instanceTypeProblem(o.InstanceType); problem != "" {
+			l.problem(key+".instanceType", "%s", problem)
 		}
 		// 8 GiB: Ubuntu's image; 16384 GiB: the largest gp3 volume.
 		if o.DiskGB != 0 && (o.DiskGB < 8 || o.DiskGB > 16384) {
@@ -158,8 +167,8 @@ func (l *loader) machines(c *Config, nodes []NodeEntry) {
 			l.problem(key+".count", "must stay 1: the cluster has one control plane")
 		case *o.Count == 0 && nodes[i].Needed != "":
 			l.problem(key+".count", "must be at least 1: %s runs on no other node", nodes[i].Needed)
-		case *o.Count < 0 || *o.Count > 99:
-			l.problem(key+".count", "%d must be between 0 and 99", *o.Count)
+		case *o.Count < 0 || *o.Count > maxCount:
+			l.problem(key+".count", "%d must be between 0 and %d", *o.Count, maxCount)
 		}
 	}
 }
@@ -177,10 +186,8 @@ func (l *loader) gitops(g GitOps) {
 			l.problem(field.key, "is missing; give all of gitops or none, for instance %s", field.example)
 		}
 	}
-	if u, err := url.Parse(g.Repository); g.Repository != "" && (err != nil || u.Host == "") {
-		l.problem("gitops.repository", "%q is not the URL of a Git repository", g.Repository)
-	} else if err == nil && u.User != nil {
-		l.problem("gitops.repository", "carries credentials; give them to Argo CD as a repository secret instead")
+	if problem := repositoryProblem(g.Repository); g.Repository != "" && problem != "" {
+		l.problem("gitops.repository", "%s", problem)
 	}
 }
 
