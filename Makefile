@@ -1,6 +1,18 @@
 # Everything a person types. `make up` and `make test` are all that a bare machine needs: they build what
 # is missing and say so.
 
+# Make and the shell split or rewrite a path that has white space or one of these characters in it: below
+# "/tmp/x y", `make clean` would delete "/tmp/x". `value` keeps make from expanding a dollar itself.
+UNFIT := $$ " ' ` \ \# % : ; & | < > ( ) { } [ ] * ? =
+unfit  = $(strip $(filter-out 1,$(words x$1x)) $(foreach c,$(UNFIT),$(findstring $c,$1)))
+CACHE := $(or $(value XDG_CACHE_HOME),$(value HOME)/.cache)
+ifneq (,$(call unfit,$(CURDIR)))
+$(error the path $(CURDIR) has white space or one of $(UNFIT) in it, which make and the shell do not keep; move this project)
+endif
+ifneq (,$(call unfit,$(CACHE)))
+$(error the path of your cache directory, $(CACHE), has white space or one of $(UNFIT) in it, which make and the shell do not keep; set XDG_CACHE_HOME to another)
+endif
+
 STACK   ?= local
 # How much is real: rehearse has machines in Docker and needs root, simulate has models of them.
 LEVEL   ?= rehearse
@@ -15,7 +27,7 @@ ARGS    ?=
 
 STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
-TOOLS    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eco2
+TOOLS    := $(CACHE)/eco2
 # The names hold the versions in tools/*/go.mod: another version is another file.
 LINTER     := $(TOOLS)/golangci-lint-v2.12.2
 ACTIONLINT := $(TOOLS)/actionlint-v1.7.12

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"eco2/rehearsal/gitcli"
 )
 
 // DefaultBase is the commit that a checkout is compared with where nobody names one: the tip of the main
@@ -87,7 +89,7 @@ func checkOut(ctx context.Context, repo, commit, dir string) (project string, re
 
 // git runs a git command in a checkout and returns what it printed, without the line's end.
 func git(ctx context.Context, repo string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", repo}, args...)...)
+	cmd := gitcli.Command(ctx, repo, args...)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	// Asked to stop, git removes what it has half made.

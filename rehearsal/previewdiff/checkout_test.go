@@ -3,9 +3,9 @@ package previewdiff
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/gitcli"
 	"eco2/rehearsal/toolchain"
 )
 
@@ -31,7 +32,7 @@ func history(t *testing.T) string {
 
 func run(t *testing.T, repo string, args ...string) string {
 	t.Helper()
-	output, err := exec.Command("git", append([]string{"-C", repo}, args...)...).CombinedOutput()
+	output, err := gitcli.Command(t.Context(), repo, args...).CombinedOutput()
 	require.NoError(t, err, string(output))
 	return strings.TrimSpace(string(output))
 }
@@ -85,6 +86,46 @@ func TestCheckOut(t *testing.T) {
 	assert.NoDirExists(t, dir)
 	assert.Equal(t, "second", run(t, repo, "show", "HEAD:file"))
 	assert.Empty(t, run(t, repo, "status", "--porcelain"))
+}
+
+// checkOutIn is the repository that this test's process checks a commit out of, where it runs as a hook of it.
+const checkOutIn = "ECO2_TEST_CHECK_OUT_IN"
+
+// `make preview-diff` may be a pre-commit hook. Git tells hooks in their environment which index the commit is made
+// of: what the hook checks out must not get into it.
+func TestCheckOutInAHook(t *testing.T) {
+	if repo := os.Getenv(checkOutIn); repo != "" {
+		project, remove, err := checkOut(t.Context(), repo, "HEAD~1", filepath.Join(t.TempDir(), "base"))
+		require.NoError(t, err)
+		data, err := os.ReadFile(filepath.Join(project, "file"))
+		require.NoError(t, err)
+		assert.Equal(t, "first", string(data))
+		require.NoError(t, remove())
+		return
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	for name, linked := range map[string]bool{"a clone": false, "a linked worktree": true} {
+		t.Run(name, func(t *testing.T) {
+			repo := history(t)
+			work := repo
+			if linked {
+				work = filepath.Join(t.TempDir(), "linked")
+				run(t, repo, "worktree", "add", "--quiet", "-b", "topic", work)
+			}
+			ran := filepath.Join(t.TempDir(), "ran")
+			hook := fmt.Sprintf("#!/bin/sh\nset -eu\n%s='%s' '%s' -test.run '^TestCheckOutInAHook$' -test.count 1 >&2\ntouch '%s'\n",
+				checkOutIn, work, self, ran)
+			require.NoError(t, os.WriteFile(filepath.Join(repo, ".git", "hooks", "pre-commit"), []byte(hook), 0o700)) //nolint:gosec // a hook is a program
+			require.NoError(t, os.WriteFile(filepath.Join(work, "file"), []byte("third"), 0o600))
+
+			run(t, work, "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "--all", "--message", "third")
+			assert.FileExists(t, ran)
+			assert.Equal(t, "third", run(t, work, "show", "HEAD:file"))
+			assert.Equal(t, "second", run(t, work, "show", "HEAD~1:file"))
+			assert.Empty(t, run(t, work, "status", "--porcelain"))
+		})
+	}
 }
 
 // A project may be a part of its repository.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cost"
+	"eco2/rehearsal/gitcli"
 	"eco2/rehearsal/previewdiff"
 	"eco2/rehearsal/stacktest"
 	"eco2/rehearsal/toolchain"
@@ -123,7 +123,7 @@ func newHistory(t *testing.T) string {
 
 func git(t *testing.T, repo string, args ...string) string {
 	t.Helper()
-	output, err := exec.Command("git", append([]string{"-C", repo}, args...)...).CombinedOutput()
+	output, err := gitcli.Command(t.Context(), repo, args...).CombinedOutput()
 	require.NoError(t, err, string(output))
 	return string(output)
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"eco2/rehearsal/gitcli"
 )
 
 // reportAfter is when a build is long enough to say so, reportEvery how often it then does.
@@ -96,7 +98,7 @@ func download(ctx context.Context, dir string) error {
 func run(ctx context.Context, dir string, env []string, output io.Writer, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(gitcli.Environ(), env...) // it asks git for the commit
 	cmd.Stdout, cmd.Stderr = output, output
 	// A group of its own, so that an interrupt ends the compilers with it and nothing is left running.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

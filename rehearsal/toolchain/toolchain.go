@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/modfile"
 	"golang.org/x/sync/errgroup"
 
+	"eco2/rehearsal/gitcli"
 	"eco2/rehearsal/plugin"
 )
 
@@ -139,7 +140,7 @@ func sdkVersions(path string) (map[string]string, error) {
 
 // Environ is what the pulumi command needs to use this toolchain and nothing else of the machine's.
 func (t Toolchain) Environ(stateDir string) []string {
-	return append(os.Environ(),
+	return append(gitcli.Environ(), // the engine asks git for the commit
 		"PULUMI_HOME="+t.Home,
 		// The state is written whole or not at all, the file of attributes beside it is not: a run that was
 		// killed at that moment left one that was empty, and a state that could not be read.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
+	"eco2/rehearsal/gitcli"
 	"eco2/rehearsal/gitserver"
 	"eco2/rehearsal/workloads"
 )
@@ -211,7 +211,7 @@ func TestAPIs(t *testing.T) {
 func TestPublish(t *testing.T) {
 	git := func(dir string, args ...string) string {
 		t.Helper()
-		output, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir}, args...)...).CombinedOutput()
+		output, err := gitcli.Command(t.Context(), dir, args...).CombinedOutput()
 		require.NoError(t, err, string(output))
 		return strings.TrimSpace(string(output))
 	}

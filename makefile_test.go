@@ -1,0 +1,103 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// runMake runs make in a directory that has a copy of the Makefile, with these variables and nothing else of the
+// environment.
+func runMake(t *testing.T, dir string, env []string, args ...string) (output string, err error) {
+	t.Helper()
+	makefile, err := os.ReadFile("Makefile")
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Makefile"), makefile, 0o600))
+	cmd := exec.CommandContext(t.Context(), "make", args...)
+	cmd.Dir, cmd.Env = dir, append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}, env...)
+	text, err := cmd.CombinedOutput()
+	return string(text), err
+}
+
+// targets are all that a person may type; empty is make alone.
+func targets(t *testing.T) []string {
+	t.Helper()
+	makefile, err := os.ReadFile("Makefile")
+	require.NoError(t, err)
+	phony := regexp.MustCompile(`(?m)^\.PHONY: (.*)$`).FindSubmatch(makefile)
+	require.NotNil(t, phony)
+	all := strings.Fields(string(phony[1]))
+	require.Contains(t, all, "clean")
+	return append(all, "")
+}
+
+// splittingNames are directories that make or a shell takes for something else.
+var splittingNames = []string{
+	"x y", "x\ty", "x\ny", " x", "x ", "x$y", "x$(y)", "x'y", `x"y`, "x`y", `x\y`, "x#y", "x%y", "x:y", "x;y", "x&y", "x|y", "x<y",
+	"x>y", "x(y", "x)y", "x{y", "x[y]", "x*", "x?", "x=y",
+}
+
+// In "/tmp/x y", `rm -rf /tmp/x y/.rehearsal` deletes what is beside: no target runs there.
+func TestMakeRefusesAPathThatItWouldSplit(t *testing.T) {
+	const sentence = `in it, which make and the shell do not keep; move this project\.  Stop\.\n$`
+	home := t.TempDir()
+	for _, name := range splittingNames {
+		t.Run(name, func(t *testing.T) {
+			parent := t.TempDir()
+			victim := filepath.Join(parent, "x", "victim")
+			require.NoError(t, os.MkdirAll(filepath.Dir(victim), 0o755))
+			require.NoError(t, os.WriteFile(victim, nil, 0o600))
+			for _, target := range targets(t) {
+				args := []string{"--dry-run", target}
+				if target == "clean" {
+					args = []string{"clean"}
+				}
+				if target == "" {
+					args = []string{"--dry-run"}
+				}
+				output, err := runMake(t, filepath.Join(parent, name), []string{"HOME=" + home}, args...)
+				var exit *exec.ExitError
+				if assert.ErrorAs(t, err, &exit, "make %s ran", target) {
+					assert.Equal(t, 2, exit.ExitCode(), target)
+				}
+				assert.Regexp(t, `^Makefile:\d+: \*\*\* the path `+regexp.QuoteMeta(filepath.Join(parent, name))+" has white space or one of .* "+sentence, output, target)
+			}
+			assert.FileExists(t, victim)
+		})
+	}
+}
+
+func TestMakeRefusesACacheThatItWouldSplit(t *testing.T) {
+	parent := t.TempDir()
+	for _, name := range splittingNames {
+		cache := filepath.Join(parent, name)
+		for _, env := range [][]string{{"HOME=" + cache}, {"HOME=/root", "XDG_CACHE_HOME=" + cache}} {
+			output, err := runMake(t, filepath.Join(parent, "project"), env, "--dry-run", "help")
+			require.Error(t, err, "%q", env)
+			assert.Contains(t, output, "*** the path of your cache directory, "+cache)
+			assert.Contains(t, output, "set XDG_CACHE_HOME to another.  Stop.")
+		}
+	}
+}
+
+func TestMakeRunsInOtherPaths(t *testing.T) {
+	parent := t.TempDir()
+	for _, name := range []string{"eco2", "a-b_c.d,e", "a+b@c", "a~b^c!d", "bücher", "盒子"} {
+		dir := filepath.Join(parent, name)
+		output, err := runMake(t, dir, []string{"HOME=" + filepath.Join(parent, "home"), "XDG_CACHE_HOME=" + filepath.Join(dir, "cache")}, "help")
+		require.NoError(t, err, output)
+		assert.Contains(t, output, "make clean", name)
+		state := filepath.Join(dir, ".rehearsal")
+		require.NoError(t, os.Mkdir(state, 0o755))
+		output, err = runMake(t, dir, []string{"HOME=/root"}, "clean")
+		require.NoError(t, err, output)
+		assert.NoDirExists(t, state)
+	}
+}
