@@ -123,6 +123,6 @@ func TestInternetShare(t *testing.T) {
 		for _, text := range strings.Fields(test.networks) {
 			networks = append(networks, netip.MustParsePrefix(text))
 		}
-		assert.Equal(t, test.want, internetShare(networks), test.networks) //nolint:testifylint // powers of two are exact
+		assert.Equal(t, test.want, internetShare(networks), test.networks) // powers of two are exact
 	}
 }

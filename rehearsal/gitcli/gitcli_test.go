@@ -46,7 +46,7 @@ func TestCommandRunsInItsDirectory(t *testing.T) {
 	t.Setenv("GIT_DIR", filepath.Join(elsewhere, ".git"))
 	output, err := Command(t.Context(), here, "rev-parse", "--absolute-git-dir").CombinedOutput()
 	require.NoError(t, err, string(output))
-	real, err := filepath.EvalSymlinks(here)
+	resolved, err := filepath.EvalSymlinks(here)
 	require.NoError(t, err)
-	assert.Equal(t, filepath.Join(real, ".git"), strings.TrimSpace(string(output)))
+	assert.Equal(t, filepath.Join(resolved, ".git"), strings.TrimSpace(string(output)))
 }
