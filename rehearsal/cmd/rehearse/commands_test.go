@@ -126,7 +126,7 @@ type command struct {
 func (c command) String() string { return strings.Join(c.args, " ") }
 
 // inText are the commands that count where they stand in a sentence.
-var inText = regexp.MustCompile("`((?:aws|dig|docker|gh|helm|kubectl|make|on|pulumi|ssh-keygen) [^`]+)`")
+var inText = regexp.MustCompile("`((?:[A-Z0-9_]+=\\S+ )*(?:aws|dig|docker|gh|helm|kubectl|make|on|pulumi|ssh-keygen) [^`]+)`")
 
 // placeholder stands for what only the reader knows.
 var placeholder = regexp.MustCompile(`<([a-z]+)>`)
