@@ -50,9 +50,9 @@ func TestIncidents(t *testing.T) {
 		}
 		seen[row.cells[0]] = row
 		assert.LessOrEqual(t, row.number, incidents, "%s: there is no such number", row)
-		counts := counts
+		count := counts
 		if row.number == 0 {
-			counts = outside
+			count = outside
 		}
 		for i, cell := range row.cells {
 			assert.NotEmpty(t, cell, "%s: column %d is empty", row, i+1)
@@ -65,19 +65,19 @@ func TestIncidents(t *testing.T) {
 			assert.Contains(t, []string{"impossible", "caught"}, row.cells[2], "%s", row)
 			checkGuard(t, row, row.cells[3])
 			if checkTests(t, row, row.cells[4], tests) {
-				counts["tested"]++
+				count["tested"]++
 			}
-			counts["guarded"]++
-			counts[row.cells[2]]++
+			count["guarded"]++
+			count[row.cells[2]]++
 		case "What would be needed":
 			assert.Len(t, row.cells, 3, "%s: No., what, what would be needed", row)
 			for _, name := range regexp.MustCompile("`(Test[A-Z][A-Za-z]*)`").FindAllStringSubmatch(strings.Join(row.cells, " "), -1) {
 				assert.NotEmpty(t, tests[name[1]], "%s: there is no test %s", row, name[1])
 			}
-			counts["open"]++
+			count["open"]++
 		case "Why not":
 			assert.Len(t, row.cells, 3, "%s: No., what, why not", row)
-			counts["not"]++
+			count["not"]++
 		default:
 			assert.Fail(t, "unknown table", "%s is in a table whose last column is %q", row, row.kind)
 		}

@@ -319,9 +319,9 @@ func TestSettingsAreTakenAsDocumented(t *testing.T) {
 	done := map[string]bool{}
 	for _, c := range commands(t) {
 		text := c.String()
-		documented := strings.HasPrefix(text, "pulumi config ") || strings.HasPrefix(text, "pulumi stack init dev --secrets-provider=passphrase") ||
+		settings := strings.HasPrefix(text, "pulumi config ") || strings.HasPrefix(text, "pulumi stack init dev --secrets-provider=passphrase") ||
 			strings.HasPrefix(text, "pulumi stack select") || strings.HasPrefix(text, "pulumi stack --show-urns")
-		if !documented || done[text] {
+		if !settings || done[text] {
 			continue
 		}
 		done[text] = true
@@ -345,30 +345,28 @@ func TestMakeTargets(t *testing.T) {
 	state := t.TempDir()
 	// What is built for the checkout is not built again.
 	require.NoError(t, os.Symlink(filepath.Join(absolute, ".rehearsal", "bin"), filepath.Join(state, "bin")))
+	const created, unchanged, deleted = `Resources:\s+\+ \d+ created`, `Resources:\s+\d+ unchanged`, `Resources:\s+- \d+ deleted`
 	for _, step := range []struct {
-		args string
+		args []string
 		says string
 	}{
-		{"help", "make preview-diff"},
-		{"up", "188 created"},
-		{"status", "k8s-redis"},
-		{"up", "188 unchanged"},
-		{"preview", "188 unchanged"},
-		{"kubectl ARGS=get\x00ingresses\x00-A", "argocd"},
-		{"up ARGS=--replace\x00'**Instance::k8s-redis'", "k8s-redis"},
-		{"up STACK=dev", "188 created"},
-		{"preview STACK=prod FROM=dev", "adminCidrs"},
-		{"destroy STACK=dev", "188 deleted"},
-		{"destroy", "188 deleted"},
+		{[]string{"help"}, "make preview-diff"},
+		{[]string{"up"}, created},
+		{[]string{"status"}, "k8s-redis"},
+		{[]string{"up"}, unchanged},
+		{[]string{"preview"}, unchanged},
+		{[]string{"kubectl", "ARGS=get ingresses -A"}, "argocd"},
+		{[]string{"up", "ARGS=--replace '**Instance::k8s-redis'"}, "aws:ec2:Instance k8s-redis|Instance::k8s-redis"},
+		{[]string{"up", "STACK=dev"}, created},
+		{[]string{"preview", "STACK=prod", "FROM=dev"}, `"eco2-dev" => "eco2-prod"`},
+		{[]string{"destroy", "STACK=dev"}, deleted},
+		{[]string{"destroy"}, deleted},
 	} {
-		args := []string{"--no-print-directory", "STATE=" + state, "LEVEL=simulate"}
-		for _, arg := range strings.Fields(step.args) {
-			args = append(args, strings.ReplaceAll(arg, "\x00", " "))
-		}
-		make := exec.CommandContext(t.Context(), "make", args...)
-		make.Dir = absolute
-		output, err := make.CombinedOutput()
-		require.NoError(t, err, "make %s\n%s", step.args, output)
-		assert.Contains(t, string(output), step.says, "make %s", step.args)
+		target := exec.CommandContext(t.Context(), "make", append([]string{"--no-print-directory", "STATE=" + state, "LEVEL=simulate"}, step.args...)...)
+		target.Dir = absolute
+		output, err := target.CombinedOutput()
+		end := string(output[max(0, len(output)-4000):])
+		require.NoError(t, err, "make %s\n…%s", step.args, end)
+		require.True(t, regexp.MustCompile(step.says).Match(output), "make %s does not say %q\n…%s", step.args, step.says, end)
 	}
 }
