@@ -45,7 +45,13 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 		if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 			return fmt.Errorf("building %s: %w", t.What, err)
 		}
-		output += ".new"
+		// Its own, since two checkouts may build one file of the cache at once.
+		dir, err := os.MkdirTemp(filepath.Dir(output), ".building-")
+		if err != nil {
+			return fmt.Errorf("building %s: %w", t.What, err)
+		}
+		defer func() { _ = os.RemoveAll(dir) }() // it is empty but for a build that failed
+		output = filepath.Join(dir, filepath.Base(output))
 		// The Go tool does not link again what is there and up to date.
 		if exists(t.Output) {
 			if err := copyFile(t.Output, output); err != nil {

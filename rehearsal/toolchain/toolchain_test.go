@@ -3,12 +3,14 @@ package toolchain
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestFits(t *testing.T) {
@@ -48,4 +50,23 @@ func TestBuildReportsTheCompilersWords(t *testing.T) {
 	assert.True(t, strings.HasPrefix(err.Error(), "building the broken thing: exit status 1"), err)
 	assert.Contains(t, err.Error(), "undefined: missing")
 	assert.NoFileExists(t, output, "what did not build must not look built")
+}
+
+// Two checkouts share the cache, and may both be the first to want what is in it.
+func TestOneFileIsBuiltByManyAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module shared\n\ngo 1.26\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() {}\n"), 0o600))
+	output := filepath.Join(dir, "cache", "shared")
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			return Build(t.Context(), &bytes.Buffer{}, Target{What: "the shared thing", Dir: dir, Output: output, Packages: []string{"."}})
+		})
+	}
+	require.NoError(t, group.Wait())
+	files, err := os.ReadDir(filepath.Dir(output))
+	require.NoError(t, err)
+	require.Len(t, files, 1, "nothing is left beside it")
+	require.NoError(t, exec.CommandContext(t.Context(), output).Run())
 }
