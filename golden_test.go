@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -102,16 +101,4 @@ func readable(text string) string {
 		return text
 	}
 	return spread.String()
-}
-
-// The golden lists are for people, who would skip them if they were noise.
-func TestGoldenListsNameEveryNode(t *testing.T) {
-	for _, stack := range stacks {
-		data, err := os.ReadFile("testdata/" + stack + ".golden")
-		require.NoError(t, err)
-		lines := strings.Split(string(data), "\n")
-		for _, r := range mustRun(t, stack).resources {
-			assert.True(t, slices.Contains(lines, r.Type+" "+r.Name), "%s %s is not in the list of %s", r.Type, r.Name, stack)
-		}
-	}
 }

@@ -104,10 +104,12 @@ var deletes = map[string]string{
 
 func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
+		checked := 0
 		for _, r := range g.resources {
 			if r.Type != commandType && !strings.HasPrefix(r.Type, "kubernetes:") {
 				continue
 			}
+			checked++
 			if _, exempt := deletes[r.Name]; exempt {
 				assert.Empty(t, r.deletedWith(), "%s must run its delete", r.Name)
 				continue
@@ -123,13 +125,14 @@ func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
 			}
 			assert.Equal(t, want, r.deletedWith(), "%s %s", r.Type, r.Name)
 		}
+		assert.Greater(t, checked, 14, "each machine has commands, or this test sees nothing")
 	})
 }
 
 // A command whose delete does nothing on a destroy must not have one: the sweep and the leaves are all.
 func TestOnlyTheSweepAndLeavesHaveDeletes(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
-		for _, r := range g.ofType(commandType) {
+		for _, r := range g.every(t, commandType) {
 			_, has := r.Inputs["delete"]
 			assert.Equal(t, r.Name == "sweep" || strings.HasPrefix(r.Name, "leave-"), has, r.Name)
 			assert.Equal(t, !has, r.Inputs.HasValue("create"), r.Name)
@@ -159,7 +162,7 @@ func TestTheChainRunsInOrder(t *testing.T) {
 		}
 		// SSH needs its rule and a way to the internet before the first connection.
 		for _, prepare := range nodeNames() {
-			for _, rule := range g.ofType("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
+			for _, rule := range g.every(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
 				assert.True(t, g.dependsOn(command("prepare-"+prepare), rule), "%s before %s", prepare, rule.Name)
 			}
 			assert.True(t, g.dependsOn(command("prepare-"+prepare), g.named(t, "aws:ec2/route:Route", "network-internet")))
@@ -203,7 +206,7 @@ func TestReleasesUsePropertiesThatTheResourceHas(t *testing.T) {
 		"skipAwait", "skipCrds", "timeout", "valueYamlFiles", "values", "verify", "version", "waitForJobs",
 	}
 	forEachStack(t, func(t *testing.T, g *graph) {
-		for _, r := range g.ofType(releaseType) {
+		for _, r := range g.every(t, releaseType) {
 			for key := range r.Inputs {
 				assert.Contains(t, known, string(key), r.Name)
 			}
@@ -246,7 +249,7 @@ func TestABareClusterHasNoPlatform(t *testing.T) {
 func TestABlockedDestroyGivesUpSoon(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		for _, typ := range []string{"aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet", "aws:ec2/internetGateway:InternetGateway", groupType} {
-			for _, r := range g.ofType(typ) {
+			for _, r := range g.every(t, typ) {
 				limit, err := time.ParseDuration(r.RPC.GetCustomTimeouts().GetDelete())
 				require.NoError(t, err, "%s %s has no delete timeout", typ, r.Name)
 				assert.LessOrEqual(t, limit, 2*time.Minute, "%s %s", typ, r.Name)
@@ -364,7 +367,7 @@ func TestNothingIsOpenToTheWorldButTheWeb(t *testing.T) {
 	values["eco2:domain"], values["eco2:hostedZoneId"] = "", ""
 	g, err := run("dev", values)
 	require.NoError(t, err)
-	for _, r := range g.ofType("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
+	for _, r := range g.every(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
 		assert.NotContains(t, r.Name, "http", "without a domain nothing serves the web")
 	}
 	assert.Empty(t, g.ofType("kubernetes:networking.k8s.io/v1:Ingress"))

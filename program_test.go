@@ -206,6 +206,14 @@ func (g *graph) ofType(typ string) []*declared {
 	return found
 }
 
+// every is ofType for a loop that checks each: one over none would check nothing.
+func (g *graph) every(t testing.TB, typ string) []*declared {
+	t.Helper()
+	found := g.ofType(typ)
+	require.NotEmpty(t, found, "%s declares no %s", g.stack, typ)
+	return found
+}
+
 // named is the one resource of a type and name.
 func (g *graph) named(t testing.TB, typ, name string) *declared {
 	t.Helper()

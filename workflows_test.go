@@ -54,33 +54,67 @@ func textOf(t *testing.T, node yaml.Node) string {
 	return string(text)
 }
 
+// step is one of a workflow's, which is in this file.
+type step struct {
+	file, Uses string
+	With       map[string]string
+}
+
+// stepsOf are the steps of all jobs that use an action.
+func stepsOf(t *testing.T, workflows map[string]workflow) (steps []step) {
+	t.Helper()
+	for name, w := range workflows {
+		for id, node := range w.Jobs {
+			var j job
+			require.NoError(t, node.Decode(&j), "%s: %s", name, id)
+			for _, s := range j.Steps {
+				if s.Uses != "" {
+					steps = append(steps, step{name, s.Uses, s.With})
+				}
+			}
+		}
+	}
+	require.NotEmpty(t, steps)
+	return steps
+}
+
 // A tag can be moved to other code after its review, a commit cannot.
 func TestWorkflowsPinActions(t *testing.T) {
-	_, texts := readWorkflows(t)
+	workflows, texts := readWorkflows(t)
 	uses := regexp.MustCompile(`(?m)^\s*(?:- )?uses: (.*)$`)
 	pinned := regexp.MustCompile(`^[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	seen := map[string]bool{}
 	for name, text := range texts {
 		for _, match := range uses.FindAllStringSubmatch(text, -1) {
 			assert.Regexp(t, pinned, match[1], name)
+			action, _, _ := strings.Cut(match[1], " ")
+			seen[name+" "+action] = true
 		}
+	}
+	for _, s := range stepsOf(t, workflows) {
+		assert.True(t, seen[s.file+" "+s.Uses], "%s: this test did not see %s", s.file, s.Uses)
 	}
 }
 
 func TestWorkflowsRunThePinnedPulumi(t *testing.T) {
-	_, texts := readWorkflows(t)
+	workflows, _ := readWorkflows(t)
 	module, err := os.ReadFile("go.mod")
 	require.NoError(t, err)
 	version := regexp.MustCompile(`pulumi/sdk/v3 v(\S+)`).FindSubmatch(module)
 	require.NotNil(t, version)
-	for name, text := range texts {
-		for _, match := range regexp.MustCompile(`pulumi-version: (.*)`).FindAllStringSubmatch(text, -1) {
-			assert.Equal(t, string(version[1]), match[1], name)
+	var installs []string
+	for _, s := range stepsOf(t, workflows) {
+		if strings.HasPrefix(s.Uses, "pulumi/actions@") {
+			installs = append(installs, s.file)
+			assert.Equal(t, string(version[1]), s.With["pulumi-version"], s.file)
 		}
 	}
+	assert.ElementsMatch(t, []string{"deploy.yml", "deploy.yml", "drift.yml", "preview.yml"}, installs)
 }
 
 func TestWorkflowsGrantNothingMore(t *testing.T) {
 	workflows, _ := readWorkflows(t)
+	checked := map[string]int{}
 	for name, w := range workflows {
 		on := textOf(t, w.On)
 		assert.NotContains(t, on, "pull_request_target", "%s: it runs with this repository's rights", name)
@@ -100,12 +134,15 @@ func TestWorkflowsGrantNothingMore(t *testing.T) {
 			}
 			switch {
 			case strings.Contains(on, "workflow_run"):
+				checked["with rights"]++
 				assert.False(t, fetches, "%s: %s: it has rights, and what it was called for is anybody's", name, id)
 			case strings.Contains(on, "pull_request"):
+				checked["of pull requests"]++
 				assertPullRequestJob(t, name+": "+id, j, textOf(t, node))
 			}
 		}
 	}
+	assert.Equal(t, map[string]int{"with rights": 1, "of pull requests": 3}, checked, "jobs that this test knows")
 }
 
 // assertPullRequestJob wants a job that runs a pull request's code to have nothing worth taking, unless the

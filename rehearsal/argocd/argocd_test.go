@@ -26,6 +26,7 @@ import (
 	"eco2/rehearsal/argocd"
 	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/mirror/mirrortest"
+	"eco2/rehearsal/needs"
 )
 
 const (
@@ -165,9 +166,7 @@ func (u unpacked) run(args ...string) string {
 }
 
 func TestTheImagesRun(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("entering an image's files needs root; `make test` as root runs this")
-	}
+	needs.Root(t, "enter an image's files")
 	git := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The simplest server of a repository: its list of branches.
 		switch r.URL.Path {

@@ -2,7 +2,6 @@ package balancer
 
 import (
 	"net/netip"
-	"os"
 	"runtime"
 	"testing"
 
@@ -10,12 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"eco2/rehearsal/needs"
 )
 
 func TestACardTakesAddressesAndReleasesThem(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	needs.Root(t, "make a network namespace")
 	runtime.LockOSThread() // the thread ends with the test, and with it the namespace
 	space, err := netns.New()
 	require.NoError(t, err)

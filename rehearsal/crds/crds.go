@@ -2,8 +2,8 @@
 //
 // kube-prometheus-stack's are their makers' bytes, from the Go module of the operator. Those of External Secrets and
 // of RabbitMQ are their makers' too, of older versions, which are the newest that have a module: the fields that the
-// program and the workloads use are in both. Those of the load balancer controller and of Redis have no module; they
-// are ours, with the fields that the rehearsal's controllers read. What is not the bytes that the program pins has
+// program and the workloads use are in both. Those of the load balancer controller and of Redis are ours, with the
+// fields that the rehearsal's controllers read. What is not the bytes that the program pins has
 // another checksum, which the program is told.
 package crds
 

@@ -125,6 +125,7 @@ spec: {selector: {}, endpoints: [{port: http}]}
 
 // An API server takes the definitions, and objects of them with no field that it does not know.
 func TestDefinitions(t *testing.T) {
+	api.Need(t)
 	dir, _ := served(t)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)

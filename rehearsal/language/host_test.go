@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +20,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"eco2/rehearsal/stacktest/printed"
 )
 
 // program prints what it was given as JSON, starts a child where it is told to sleep, and ends with the
@@ -49,7 +52,7 @@ func fakeProgram(t *testing.T) string {
 	return dir
 }
 
-func serve(t *testing.T, out *bytes.Buffer) (pulumirpc.LanguageRuntimeClient, *Host) {
+func serve(t *testing.T, out io.Writer) (pulumirpc.LanguageRuntimeClient, *Host) {
 	t.Helper()
 	host := NewHost("127.0.0.1:2", out, out)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -160,13 +163,14 @@ func TestProgramsEndWithTheEngine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			client, host := serve(t, &bytes.Buffer{})
+			out := &printed.Text{}
+			client, host := serve(t, out)
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
 				_, _ = client.Run(ctx, request(t, dir, map[string]string{"binary": "prebuilt"}, map[string]string{"t:sleep": "yes"}))
 			}()
-			time.Sleep(300 * time.Millisecond) // long enough for the program to start its child
+			require.Eventually(t, func() bool { return strings.Contains(out.String(), "\nchild ") }, time.Minute, 10*time.Millisecond)
 			end(cancel, client)
 			<-ended
 			// The grandchild holds the output open: Close returns only when the whole group is gone.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/needs"
 	"eco2/rehearsal/plugin"
 )
 
@@ -42,12 +43,7 @@ const (
 // newLab prepares this host, and a VPC with a security group that admits SSH from the operator and all of itself.
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("machines need root")
-	}
-	if testing.Short() {
-		t.Skip("machines take half a minute, and more for their first image")
-	}
+	needs.Machines(t)
 	t.Setenv(aws.PublicPoolEnv, publicPool)
 	require.NoError(t, Prepare(t.Context(), os.Stderr))
 	l := &lab{T: t}

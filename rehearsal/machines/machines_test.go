@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -83,6 +84,14 @@ func TestTheSecurityGroupIsEnforced(t *testing.T) {
 	l := newLab(t)
 	self := l.self()
 	a, b := l.machine("a"), l.machine("b")
+	files, err := filepath.Glob("testdata/firewall-*.nft")
+	require.NoError(t, err)
+	require.Len(t, files, 3, "those of TestFirewall, which a machine's nft takes")
+	for _, file := range files {
+		rules, err := os.ReadFile(file)
+		require.NoError(t, err)
+		l.says(a, "nft --check --file - <<'END'\n%s\nEND", rules)
+	}
 	for _, port := range []int{5473, 10250} {
 		l.says(b, "systemd-run --quiet --unit=tcp-%d nc -lk %d", port, port)
 	}
@@ -91,7 +100,8 @@ func TestTheSecurityGroupIsEnforced(t *testing.T) {
 		return exit == 0
 	}
 	vxlan := func() bool { // whatever arrives at the port
-		l.says(b, "rm -f /tmp/datagram; systemd-run --quiet --collect --unit=udp timeout 3 bash -c 'nc -lu 4789 >/tmp/datagram'; sleep 0.5")
+		l.says(b, "rm -f /tmp/datagram; systemd-run --quiet --collect --unit=udp timeout 3 bash -c 'nc -lu 4789 >/tmp/datagram'; "+
+			"timeout 3 bash -c 'until ss -lun | grep -q :4789; do sleep 0.1; done'")
 		l.says(a, "echo hello | nc -u -w 1 %s 4789", b.PrivateIP)
 		output := l.says(b, "systemctl stop udp; cat /tmp/datagram")
 		return output == "hello"
@@ -205,8 +215,8 @@ func TestAnotherTypeStopsAndStartsTheMachine(t *testing.T) {
 	l := newLab(t)
 	a := l.machine("a")
 	l.says(a, "echo kept >/root/file")
-	before := l.says(a, "stat --format=%%Y /proc/1")
-	time.Sleep(time.Second)
+	const started = "cut -d' ' -f22 /proc/1/stat" // its first process, in hundredths of a second
+	before := l.says(a, started)
 	kind, r := l.kind(instanceType, l.inputs("a"))
 	r.ID, r.Name = a.ID, "a"
 	checked, _ := kind.Check(t.Context(), r)
@@ -215,7 +225,7 @@ func TestAnotherTypeStopsAndStartsTheMachine(t *testing.T) {
 	_, err := kind.Update(t.Context(), r)
 	require.NoError(t, err)
 	a = l.instance(a.ID)
-	assert.NotEqual(t, before, l.says(a, "stat --format=%%Y /proc/1"))
+	assert.NotEqual(t, before, l.says(a, started))
 	assert.Equal(t, "kept", l.says(a, "cat /root/file"))
 	assert.Equal(t, "a", l.overSSH(a, "hostname"), "under its new public address")
 }

@@ -92,6 +92,7 @@ func build(t *testing.T, project, version string) mirror.Built {
 // The operator, with the chart's arguments and rights, makes of the chart's objects what runs where the values say,
 // and writes a configuration that Prometheus takes.
 func TestOperator(t *testing.T) {
+	server.Need(t)
 	operator, prometheus := build(t, "prometheus-operator", operatorVersion), build(t, "prometheus", prometheusVersion)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)

@@ -4,7 +4,6 @@ package rehearse
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -22,25 +21,14 @@ import (
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/level"
 	"eco2/rehearsal/machines"
+	"eco2/rehearsal/needs"
 	"eco2/rehearsal/plugin"
 	"eco2/rehearsal/stacktest"
 	"eco2/rehearsal/toolchain"
 )
 
+// tools are built by the first test that has machines.
 var tools toolchain.Toolchain
-
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		fmt.Println("SKIP: machines in Docker need root; `make test` as root runs these tests")
-		return
-	}
-	var err error
-	if tools, err = stacktest.Tools(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "preparing the rehearsal:", err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
 
 // commandType is the type of what runs on machines.
 const commandType = "command:remote:Command"
@@ -300,6 +288,10 @@ func readFile(t *testing.T, path string) string {
 // left when the test ends, whatever became of it.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
+	needs.Machines(t)
+	var err error
+	tools, err = stacktest.Tools(t.Context())
+	require.NoError(t, err, "preparing the rehearsal")
 	c := &cluster{World: stacktest.New(t, tools, "local", ""), t: t}
 	// Not a temporary directory: a test that was killed leaves machines, which the next run finds there.
 	c.Dir = filepath.Join(c.Options.Repo, ".rehearsal", "test")

@@ -323,8 +323,7 @@ func kill(t *testing.T, w *stacktest.World, operation string, at fault.Fault) {
 	require.NoError(t, engine.Process.Kill())
 	require.Error(t, engine.Wait())
 	require.NoError(t, log.Close())
-	time.Sleep(500 * time.Millisecond) // what else was in the making comes to its end
-
+	w.AwaitEnd()
 	adopt(t, w)
 }
 

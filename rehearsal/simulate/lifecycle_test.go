@@ -57,10 +57,8 @@ func TestDev(t *testing.T) {
 		}
 		require.NoError(t, account.PutLoadBalancer(left))
 		w.Changes()
-		started := time.Now()
 		printed, err := w.Destroy()
 		require.Error(t, err)
-		assert.Less(t, time.Since(started), 2*time.Minute)
 		assert.Contains(t, printed, "DependencyViolation")
 		assert.Contains(t, printed, "k8s-forgotten")
 		require.NoError(t, account.DeleteLoadBalancer(left.ARN, time.Now()))

@@ -3,6 +3,7 @@ package stacktest
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // Process is a process of this machine as its owner, and for the arguments everybody, can read it.
@@ -50,23 +53,48 @@ func WatchProcesses(t *testing.T) *Processes {
 }
 
 func (p *Processes) look() {
-	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is well-formed
-	for _, dir := range dirs {
-		// At any of these lines a process may end, or become another program: then the next look sees it.
-		path, err := os.Readlink(filepath.Join(dir, "exe"))
-		if err != nil { // the kernel's own have none
-			continue
-		}
-		args, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
-		environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
-		if now, err := os.Readlink(filepath.Join(dir, "exe")); err != nil || now != path {
-			continue
-		}
-		key := path + "\x00" + string(args) + "\x00" + string(environ)
+	for key, process := range running() {
 		p.mu.Lock()
-		p.seen[key] = Process{Path: path, Args: split(args), Environ: split(environ)}
+		p.seen[key] = process
 		p.mu.Unlock()
 	}
+}
+
+// running yields the processes of this moment, each with what tells it from others.
+func running() iter.Seq2[string, Process] {
+	return func(yield func(string, Process) bool) {
+		dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is well-formed
+		for _, dir := range dirs {
+			// At any of these lines a process may end, or become another program: then the next look sees it.
+			path, err := os.Readlink(filepath.Join(dir, "exe"))
+			if err != nil { // the kernel's own have none
+				continue
+			}
+			args, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+			environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
+			if now, err := os.Readlink(filepath.Join(dir, "exe")); err != nil || now != path {
+				continue
+			}
+			key := path + "\x00" + string(args) + "\x00" + string(environ)
+			if !yield(key, Process{Path: path, Args: split(args), Environ: split(environ)}) {
+				return
+			}
+		}
+	}
+}
+
+// AwaitEnd waits until no process runs that was started for the world, such as the plugins of an engine that was killed:
+// each ends what it has in the making, and then notices.
+func (w *World) AwaitEnd() {
+	w.t.Helper()
+	require.Eventually(w.t, func() bool {
+		for _, process := range running() {
+			if process.Of(w) {
+				return false
+			}
+		}
+		return true
+	}, time.Minute, 100*time.Millisecond, "processes of %s still run", w.Dir)
 }
 
 func split(data []byte) []string {

@@ -17,6 +17,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"eco2/rehearsal/needs"
 )
 
 // Place is a network namespace, with the address it is known by.
@@ -25,20 +27,16 @@ type Place struct {
 	ns      netns.NsHandle
 }
 
-// New makes a place, which ends with the test. Where none can be made the test is skipped, and says why.
+// New makes a place, which ends with the test. Without root the test is skipped.
 func New(t *testing.T, address netip.Addr) Place {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to make network namespaces")
-	}
+	needs.Root(t, "make network namespaces")
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	back, err := netns.Get()
 	require.NoError(t, err)
 	ns, err := netns.New()
-	if err != nil {
-		t.Skipf("no network namespace can be made here: %v", err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { _ = ns.Close() }) // it ends with its last handle
 	Up(t, "lo")
 	require.NoError(t, errors.Join(netns.Set(back), back.Close()))

@@ -1,5 +1,6 @@
-// Package loadbalancer stands in for the AWS Load Balancer Controller, whose Go module cannot be had: it makes an
-// Application Load Balancer of each group of Ingresses, as the real one does of those that it reads the same.
+// Package loadbalancer stands in for the AWS Load Balancer Controller: it makes an Application Load Balancer of each
+// group of Ingresses, as the real one does of those that it reads the same. The newest that was built from its Go module
+// (2026-11-28) is v3.2.2, by its path on GitHub and a replace; it would need EC2's and ELB's own protocols from awsapi.
 //
 // What is the same: which Ingresses are a group, its finalizers, that a finalizer goes after the load balancer has
 // gone, which machines are targets and when there are none, how subnets are found, and that an Ingress without a

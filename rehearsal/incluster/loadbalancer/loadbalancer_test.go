@@ -57,6 +57,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	api.Need(t)
 	w := &world{World: awsapitest.New(t, "../../..")}
 	w.aws = &stubborn{caller: w.Client}
 	ours, err := charts.Ours()

@@ -82,6 +82,7 @@ var resources = map[string][]custom{"redis-operator": {
 }}
 
 func TestResources(t *testing.T) {
+	api.Need(t)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)
 	m := mirror.Mirror{Dir: t.TempDir()}

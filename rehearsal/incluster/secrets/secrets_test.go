@@ -67,6 +67,7 @@ func put(w *awsapitest.World, name, value string) {
 // cluster is an account that has a password, and an API server with upstream's definitions and the controllers at work.
 func cluster(t *testing.T) (*awsapitest.World, client.Client) {
 	t.Helper()
+	server.Need(t)
 	w := awsapitest.New(t, repo)
 	put(w, "/eco2/dev/password", password)
 	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
@@ -311,6 +312,7 @@ func TestRefusals(t *testing.T) {
 
 // The API server learns an authority that vouches for the webhook's certificate, and keeps it.
 func TestCertificates(t *testing.T) {
+	server.Need(t)
 	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
 	c, ctx := direct(t, kinds), t.Context()
@@ -363,6 +365,7 @@ func TestCertificates(t *testing.T) {
 
 // A store that the controller would not understand is refused when it is created, through the API server.
 func TestWebhook(t *testing.T) {
+	server.Need(t)
 	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
 	define(t, kinds)

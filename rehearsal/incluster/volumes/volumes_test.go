@@ -98,6 +98,7 @@ func (w *world) volumes() []aws.Volume {
 // cluster is an API server with a node and the program's StorageClass, and the controller at work.
 func cluster(t *testing.T, aws AWS, instance string) *kubernetes.Clientset {
 	t.Helper()
+	server.Need(t)
 	api, err := server.Client()
 	require.NoError(t, err)
 	ctx := t.Context()

@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 
 	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/needs"
 )
 
 // Token is the administrator's in the kubeconfig.
@@ -45,23 +46,29 @@ type Server struct {
 
 	dir       string
 	processes []*exec.Cmd
+	// missing says which of the binaries is not built, if one is: then nothing runs.
+	missing error
 }
 
-// Main runs a package's tests on an API server and ends the process. Where the server's binaries are not built it says
-// so, and runs none. repo is the project's checkout, and server is for the tests to find it by.
+// Main runs a package's tests beside an API server and ends the process. Each test that uses the server calls its Need
+// first. repo is the project's checkout, and server is for the tests to find it by.
 func Main(m *testing.M, repo string, server **Server) {
 	binaries, err := mirror.FindControlPlane(repo)
 	if err != nil {
-		fmt.Println("SKIP: these tests need an API server:", err)
-		return
-	}
-	if *server, err = start(binaries); err != nil {
+		*server = &Server{missing: err}
+	} else if *server, err = start(binaries); err != nil {
 		fmt.Fprintln(os.Stderr, "starting an API server:", err)
 		os.Exit(1)
 	}
 	code := m.Run()
 	(*server).stop()
 	os.Exit(code)
+}
+
+// Need fails a test where the server's binaries are not built, or skips it with -short.
+func (s *Server) Need(t testing.TB) {
+	t.Helper()
+	needs.Built(t, s.missing)
 }
 
 func start(binaries mirror.ControlPlane) (s *Server, err error) {

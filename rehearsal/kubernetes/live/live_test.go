@@ -52,6 +52,7 @@ type world struct {
 
 func newWorld(t *testing.T, config map[string]any) *world {
 	t.Helper()
+	server.Need(t)
 	w := &world{T: t, provider: kubernetes.New(live.Connector())}
 	inputs := map[string]any{"kubeconfig": server.Kubeconfig}
 	maps.Copy(inputs, config)
@@ -192,6 +193,7 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestAContextDecides(t *testing.T) {
+	server.Need(t)
 	const users = "\nusers:\n"
 	text := strings.Replace(server.Kubeconfig, users, users+"- name: nobody\n  user: {token: nonsense}\n", 1)
 	text = strings.Replace(text, "contexts:\n", "contexts:\n- name: other\n  context: {cluster: apitest, user: nobody}\n", 1)

@@ -1,0 +1,129 @@
+// Command gotest is `go test` with an answer about skipped tests: it prints a line for each package, each failure as it
+// happens, each skipped test with its reason, and the counts. It fails where a test is skipped that should have run.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"gotest.tools/gotestsum/testjson"
+
+	"eco2/rehearsal/needs"
+)
+
+func main() {
+	code, err := run(os.Args[1:], os.Stdout, expectedSkips(os.Geteuid() == 0))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// expectedSkips are the beginnings of the reasons for which a test may be skipped. As root everything runs.
+func expectedSkips(root bool) []string {
+	if root {
+		return nil
+	}
+	return []string{needs.RootReason}
+}
+
+// run calls `go test` with these arguments, and returns the status that this command ends with.
+func run(args []string, out io.Writer, expected []string) (code int, err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	test := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
+	test.Cancel = func() error { return test.Process.Signal(os.Interrupt) }
+	stdout, err := test.StdoutPipe()
+	if err != nil {
+		return 1, err
+	}
+	stderr, err := test.StderrPipe()
+	if err != nil {
+		return 1, err
+	}
+	if err := test.Start(); err != nil {
+		return 1, fmt.Errorf("starting go test: %w", err)
+	}
+	unexpected, err := report(stdout, stderr, out, expected)
+	if err != nil {
+		stop() // nobody reads on, so the tests would wait for that
+		return 1, errors.Join(fmt.Errorf("reading what go test says: %w", err), test.Wait())
+	}
+	var failed *exec.ExitError
+	if err := test.Wait(); errors.As(err, &failed) {
+		return max(failed.ExitCode(), 1), nil
+	} else if err != nil {
+		return 1, fmt.Errorf("running go test: %w", err)
+	}
+	if len(unexpected) > 0 {
+		return 1, fmt.Errorf("%d skipped that should have run here:\n  %s", len(unexpected), strings.Join(unexpected, "\n  "))
+	}
+	return 0, nil
+}
+
+// report prints what `go test -json` says in its two outputs. It returns the skipped tests whose reason is not an expected
+// one, and the packages whose tests were all left out, as a TestMain can do without a word.
+func report(stdout, stderr io.Reader, out io.Writer, expected []string) (unexpected []string, err error) {
+	tests, err := testjson.ScanTestOutput(testjson.ScanConfig{
+		Stdout: stdout, Stderr: stderr, IgnoreNonJSONOutputLines: true,
+		Handler: &printer{out, testjson.NewEventFormatter(out, "pkgname-and-test-fails", testjson.FormatOptions{
+			HideEmptyPackages: true, Icons: "text",
+		})},
+	})
+	if err != nil {
+		return nil, err
+	}
+	testjson.PrintSummary(out, tests, testjson.SummarizeAll)
+	passed := 0
+	for _, name := range tests.Packages() {
+		p := tests.Package(name)
+		passed += len(p.Passed)
+		if p.Result() == testjson.ActionPass && p.Total == 0 {
+			unexpected = append(unexpected, name+": none of its tests ran")
+		}
+	}
+	// A line of this form is what a CI looks for.
+	_, err = fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", passed, len(tests.Failed()), len(tests.Skipped()))
+	for _, skipped := range tests.Skipped() {
+		reason := reasonOf(tests.OutputLines(skipped))
+		if !slices.ContainsFunc(expected, func(begins string) bool { return strings.HasPrefix(reason, begins) }) {
+			unexpected = append(unexpected, fmt.Sprintf("%s %s: %s", skipped.Package, skipped.Test, reason))
+		}
+	}
+	return unexpected, err
+}
+
+// reasonOf is what a test gave to t.Skip: the last line with a file and a line number before it.
+func reasonOf(output []string) string {
+	for _, line := range slices.Backward(output) {
+		where, reason, found := strings.Cut(strings.TrimSpace(line), ": ")
+		if found && strings.Contains(where, ".go:") {
+			return reason
+		}
+	}
+	return "no reason given"
+}
+
+// printer prints events as they come.
+type printer struct {
+	out    io.Writer
+	format testjson.EventFormatter
+}
+
+func (p *printer) Event(event testjson.TestEvent, tests *testjson.Execution) error {
+	return p.format.Format(event, tests)
+}
+
+func (p *printer) Err(text string) error {
+	_, err := fmt.Fprintln(p.out, text)
+	return err
+}

@@ -1,0 +1,42 @@
+// Package needs asks for what a test needs of the machine that it runs on. What only another user or another machine
+// has skips the test, with the reason. What `make test` builds is no reason to skip: without it the test fails.
+package needs
+
+import (
+	"os"
+	"testing"
+)
+
+// RootReason is how the reason of every skip for want of root begins. `make test` accepts those, and only where it is not
+// run as root itself.
+const RootReason = "needs root"
+
+// Root skips a test that only root can run, and says what it needs root for.
+func Root(t testing.TB, to string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skipf("%s, to %s; `make test` as root runs it", RootReason, to)
+	}
+}
+
+// Machines skips a test that boots machines in Docker where nobody may, and with -short, since that takes long.
+func Machines(t testing.TB) {
+	t.Helper()
+	Root(t, "run machines in Docker")
+	if testing.Short() {
+		t.Skip("left out by -short: machines take half a minute and more")
+	}
+}
+
+// Built fails a test for whose sake something must be built first. err says what is missing, or is nil. With -short the
+// test is skipped.
+func Built(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case testing.Short():
+		t.Skip("left out by -short: ", err)
+	default:
+		t.Fatalf("%v; -short leaves out the tests that need it", err)
+	}
+}
