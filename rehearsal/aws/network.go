@@ -27,8 +27,11 @@ var vpc = spec{
 	},
 	outputs: []string{"arn", "defaultNetworkAclId", "defaultRouteTableId", "defaultSecurityGroupId",
 		"dhcpOptionsId", "mainRouteTableId", "ownerId"},
-	timeout: 5 * time.Minute,
+	timeout: 20 * time.Minute,
 	create: func(c *call) error {
+		if err := c.withinCount("vpc", vpcsPerRegion, "VpcLimitExceeded", "VPCs"); err != nil {
+			return err
+		}
 		id := newID("vpc")
 		// Every VPC is born with a route table, a group and an ACL; they go with it and count for nothing.
 		main := newID("rtb")
@@ -64,6 +67,9 @@ var internetGateway = spec{
 	outputs: []string{"arn", "ownerId"},
 	timeout: 20 * time.Minute,
 	create: func(c *call) error {
+		if err := c.withinCount("internetGateway", gatewaysPerRegion, "InternetGatewayLimitExceeded", "internet gateways"); err != nil {
+			return err
+		}
 		id := newID("igw")
 		c.fill(object{"id": id, "arn": c.arn("ec2", "internet-gateway/"+id), "ownerId": AccountID})
 		return c.attachGateway()
