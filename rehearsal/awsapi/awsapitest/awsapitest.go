@@ -58,12 +58,13 @@ func New(t *testing.T, repo string) *World {
 	require.NoError(t, provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": Region})))
 	w := &World{T: t, Account: aws.Open(state), provider: provider, policies: map[string]string{}}
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"ec2.amazonaws.com"}}]}`
-	w.Role = w.Create("aws:iam/role:Role", "node", props{"name": Cluster + "-node", "assumeRolePolicy": trust})
+	w.Role = w.Create("aws:iam/role:Role", "node", props{"name": Cluster + "-node", "assumeRolePolicy": trust,
+		"tags": props{"eks-cluster-name": Cluster}})
 	for name, document := range programsPolicies(t, repo) {
 		w.policies[name] = w.Create(policyType, name, props{"name": name, "role": w.Role, "policy": document})
 	}
 	w.Create("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "volumes", props{"role": w.Role,
-		"policyArn": "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicyV2"})
+		"policyArn": aws.EBSClusterScopedPolicy})
 	profile := w.Create("aws:iam/instanceProfile:InstanceProfile", "node", props{"name": Cluster + "-node", "role": w.Role})
 	w.VPC = w.Create("aws:ec2/vpc:Vpc", "vpc", props{"cidrBlock": "10.0.0.0/16"})
 	for i, zone := range []string{"a", "b", "a"} {
@@ -75,6 +76,7 @@ func New(t *testing.T, repo string) *World {
 		w.Instances = append(w.Instances, w.Create("aws:ec2/instance:Instance", "node", props{
 			"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In(Region), "instanceType": "t3.small", "subnetId": subnet,
 			"vpcSecurityGroupIds": []any{w.Group}, "iamInstanceProfile": profile,
+			"tags": props{"ebs.csi.aws.com/cluster-name": Cluster},
 		}))
 	}
 	server := httptest.NewServer(awsapi.Handler(w.Account, w.VPC))
