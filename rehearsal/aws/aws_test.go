@@ -934,7 +934,7 @@ func TestQuotasOfANewAccount(t *testing.T) {
 // The program gives the network's parts a timeout. A certificate has none, whatever a program says.
 func TestTimeouts(t *testing.T) {
 	w := newWorld(t)
-	w.cloud.latency = 0.01
+	w.cloud.latency = 0.002
 	cert := w.make(typCertificate, "c", in{"domainName": "dev.example.com", "validationMethod": "DNS"})
 	net := w.make(typVPC, "v", in{"cidrBlock": "10.0.0.0/16"})
 	w.make(typSubnet, "s", in{"vpcId": net.id, "cidrBlock": "10.0.0.0/20"})

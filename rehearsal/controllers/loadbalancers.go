@@ -14,6 +14,7 @@ import (
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/awsapi/elb"
+	"eco2/rehearsal/fault"
 	"eco2/rehearsal/incluster/loadbalancer/names"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
@@ -98,7 +99,11 @@ func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) erro
 			continue
 		}
 		if len(g.live) == 0 && at >= 0 {
-			if err := s.account.DeleteLoadBalancer(wanted.ARN, time.Now().Add(s.latency.Of(interfaceRelease))); err != nil {
+			held, err := s.held(wanted.Name)
+			if err != nil {
+				return err
+			}
+			if err := s.account.DeleteLoadBalancer(wanted.ARN, time.Now().Add(s.latency.Of(held))); err != nil {
 				return err
 			}
 		}
@@ -107,6 +112,15 @@ func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) erro
 		}
 	}
 	return nil
+}
+
+// held is how long AWS keeps the interfaces of a deleted load balancer.
+func (s *scene) held(balancer string) (time.Duration, error) {
+	met, hit, err := fault.Meet(s.stateDir, fault.Held, fault.Call{Method: "Delete", Type: aws.LoadBalancerKind, Name: balancer})
+	if err != nil || !hit {
+		return interfaceRelease, err
+	}
+	return time.Duration(met.Seconds * float64(time.Second)), nil
 }
 
 // equal compares what a controller decides of a load balancer; when it was made stays.

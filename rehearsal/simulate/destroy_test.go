@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/command"
+	"eco2/rehearsal/fault"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/stacktest"
 )
@@ -168,6 +170,43 @@ func TestDestroyWaitsForWhatAWSStillHolds(t *testing.T) {
 	started := time.Now()
 	w.Must(w.Destroy())
 	t.Logf("destroy at a tenth of AWS's latencies: %.1f s", time.Since(started).Seconds())
+	assert.Empty(t, w.Inventory())
+}
+
+// AWS releases the interfaces of a deleted load balancer when it likes: at once, or only some minutes after the
+// machines are gone. Either is a healthy destroy, and waits no longer than it must.
+func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
+	for _, seconds := range []float64{0, 20, 150, 240} {
+		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
+			w := newWorld(t, "dev", "")
+			w.Must(w.Up())
+			held := fault.Fault{Kind: fault.Held, Times: 1, Seconds: seconds}
+			require.NoError(t, fault.Plant(w.Dir, held))
+			w.Options.Latency = 0.1
+			w.Must(w.Destroy())
+			met, err := fault.Met(w.Dir, held)
+			require.NoError(t, err)
+			assert.True(t, met, "a load balancer was deleted")
+			assert.Empty(t, w.Inventory())
+		})
+	}
+}
+
+// A zone that does not hold the domain gets a record under a name that nobody asks for. The update says so instead of
+// waiting for a certificate that never comes, and goes on with the right zone.
+func TestAHostedZoneThatIsNotTheDomains(t *testing.T) {
+	w := newWorld(t, "dev", "")
+	w.Options.Config["hostedZoneId"] = aws.ForeignZone
+	printed, err := w.Up()
+	require.Error(t, err)
+	assert.Regexp(t, `missing (\*\.)?dev\.growbin\.app DNS validation record: _[0-9a-f]+\.dev\.growbin\.app`, printed)
+	w.Options.Config["hostedZoneId"] = "Z0123456789ABCDEFGHIJ"
+	printed, err = w.Up()
+	require.Error(t, err)
+	assert.Contains(t, printed, "NoSuchHostedZone: No hosted zone found with ID: Z0123456789ABCDEFGHIJ")
+	delete(w.Options.Config, "hostedZoneId")
+	w.Must(w.Up())
+	w.Must(w.Destroy())
 	assert.Empty(t, w.Inventory())
 }
 
