@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/awsapi/ec2"
@@ -41,6 +42,8 @@ func Handler(account *aws.Account, vpc string) http.Handler {
 type api struct {
 	account *aws.Account
 	vpc     string
+	// How long load balancers take: see Caller.
+	provision, release time.Duration
 	// What one call looks at is as another left it.
 	mu sync.Mutex
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // shop is a workload as the workloads' repository has it: behind an Ingress, with a volume.
-func shop(securityGroup string) []kubernetes.Manifest {
+func shop(securityGroup, certificate string) []kubernetes.Manifest {
 	object := func(apiVersion, kind, name string, more map[string]any) kubernetes.Manifest {
 		m := kubernetes.Manifest{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"namespace": "chat", "name": name}}
 		for key, value := range more {
@@ -38,6 +38,8 @@ func shop(securityGroup string) []kubernetes.Manifest {
 		"alb.ingress.kubernetes.io/group.name":      "shop",
 		"alb.ingress.kubernetes.io/security-groups": securityGroup,
 		"alb.ingress.kubernetes.io/listen-ports":    `[{"HTTPS":443}]`,
+		"alb.ingress.kubernetes.io/scheme":          "internet-facing",
+		"alb.ingress.kubernetes.io/certificate-arn": certificate,
 	}
 	return []kubernetes.Manifest{ingress, object("apps/v1", "StatefulSet", "shop", map[string]any{"spec": map[string]any{
 		"replicas": 2, "volumeClaimTemplates": []any{map[string]any{
@@ -53,7 +55,10 @@ func openShop(t *testing.T, w *stacktest.World) {
 	groups, err := aws.Open(w.Dir).Groups()
 	require.NoError(t, err)
 	require.Len(t, groups, 1)
-	for _, m := range shop(groups[0].ID) {
+	certificates, err := aws.Open(w.Dir).Certificates()
+	require.NoError(t, err)
+	require.Len(t, certificates, 1)
+	for _, m := range shop(groups[0].ID, certificates[0].ARN) {
 		require.NoError(t, w.Cluster().Manage(m))
 	}
 	counts := w.Inventory().Counts()
@@ -173,10 +178,10 @@ func TestDestroyWaitsForWhatAWSStillHolds(t *testing.T) {
 	assert.Empty(t, w.Inventory())
 }
 
-// AWS releases the interfaces of a deleted load balancer when it likes: at once, or only some minutes after the
-// machines are gone. Either is a healthy destroy, and waits no longer than it must.
+// AWS releases the interfaces of a deleted load balancer when it likes: soon, or only some minutes after the machines
+// are gone. Either is a healthy destroy, and waits no longer than it must.
 func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
-	for _, seconds := range []float64{0, 20, 150, 240} {
+	for _, seconds := range []float64{20, 150, 240} {
 		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
 			w := newWorld(t, "dev", "")
 			w.Must(w.Up())
