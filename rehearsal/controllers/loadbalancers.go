@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi"
 	"eco2/rehearsal/awsapi/ec2"
 	"eco2/rehearsal/awsapi/elb"
 	"eco2/rehearsal/fault"
@@ -23,6 +22,8 @@ import (
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 )
+
+const balancerController = "aws-load-balancer-controller"
 
 // group is the Ingresses that share a load balancer.
 type group struct {
@@ -33,7 +34,7 @@ type group struct {
 
 // loadBalancers are made of Ingresses, one for each group of them, and go with the last.
 func loadBalancers(s *scene) error {
-	if !s.runs("Deployment", "aws-load-balancer-controller") {
+	if !s.runs("Deployment", balancerController) {
 		return nil
 	}
 	groups := map[string]*group{}
@@ -79,7 +80,7 @@ func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) erro
 	if len(g.live) > 0 {
 		is, refusal := s.deploy(name, g.live)
 		if refusal != nil {
-			if err := s.refused(g.live, refusal); err != nil {
+			if err := s.refused(balancerController, "FailedDeployModel", g.live, refusal); err != nil {
 				return err
 			}
 		}
@@ -107,7 +108,7 @@ func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) erro
 			caller.Release = s.latency.Of(held)
 			refusal := caller.Call(context.Background(), elb.Service, elb.DeleteLoadBalancer, elb.Reference{ARN: existing[at].ARN}, nil)
 			if refusal != nil { // the finalizers stay until AWS lets go
-				return s.refused(g.deleted, refusal)
+				return s.refused(balancerController, "FailedDeployModel", g.deleted, refusal)
 			}
 			at = -1
 		}
@@ -125,11 +126,6 @@ func (s *scene) held(balancer string) (time.Duration, error) {
 		return interfaceRelease, err
 	}
 	return time.Duration(met.Seconds * float64(time.Second)), nil
-}
-
-// caller calls AWS as the pods on the control plane's machine do.
-func (s *scene) caller() awsapi.Caller {
-	return awsapi.Caller{Account: s.account, Instance: s.machine, Provision: s.latency.Of(balancerProvision)}
 }
 
 // anyNodePort stands for every Service's: the model gives none, and what a load balancer leads to is not modelled.
@@ -170,21 +166,6 @@ func (s *scene) deploy(group string, members []model.Object) (is elb.LoadBalance
 		return is, err
 	}
 	return describe.Deploy(ctx, aws, s.name, s.machine.VPCID, wanted)
-}
-
-// refused says in an event why Ingresses have no load balancer, or keep theirs.
-func (s *scene) refused(about []model.Object, reason error) error {
-	for _, ingress := range about {
-		event := named("v1", "Event", ingress.Ref.Namespace, ingress.Ref.Name+".load-balancer")
-		event["reason"], event["message"] = "FailedDeployModel", reason.Error()
-		if is, there := s.find(event.Ref()); there && text(is.Live, "message") == reason.Error() {
-			continue
-		}
-		if err := s.apply("aws-load-balancer-controller", event); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // hostname is the load balancer's, as an Ingress has it in its status.
