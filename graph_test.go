@@ -252,12 +252,52 @@ func TestABlockedDestroyGivesUpSoon(t *testing.T) {
 			for _, r := range g.every(t, typ) {
 				limit, err := time.ParseDuration(r.RPC.GetCustomTimeouts().GetDelete())
 				require.NoError(t, err, "%s %s has no delete timeout", typ, r.Name)
-				assert.LessOrEqual(t, limit, 2*time.Minute, "%s %s", typ, r.Name)
+				assert.LessOrEqual(t, limit, 5*time.Minute, "%s %s", typ, r.Name)
 			}
+		}
+		for _, r := range g.ofType(certificateType) {
+			assert.Empty(t, r.RPC.GetCustomTimeouts().GetDelete(), "the provider has no delete timeout for a certificate")
 		}
 		limit, err := time.ParseDuration(g.named(t, commandType, "sweep").RPC.GetCustomTimeouts().GetDelete())
 		require.NoError(t, err)
 		assert.LessOrEqual(t, limit, 5*time.Minute)
+	})
+}
+
+// A destroy must meet a forgotten load balancer at the network, which gives up soon, before the certificate, for
+// which the provider waits 20 minutes; and the record's half a minute must pass while the machines end.
+func TestTheCertificateGoesAfterTheSubnetsAndItsRecordWithTheMachines(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		certificate := g.named(t, certificateType, "domain")
+		subnets := g.ofType("aws:ec2/subnet:Subnet")
+		require.Len(t, subnets, 3)
+		for _, subnet := range subnets {
+			assert.True(t, g.dependsOn(subnet, certificate), subnet.Name)
+			assert.Equal(t, g.depth(subnet), g.depth(certificate)+1, "a layer more would lengthen the destroy")
+			assert.False(t, g.dependsOn(certificate, subnet))
+		}
+		vpc := g.named(t, "aws:ec2/vpc:Vpc", "network")
+		assert.False(t, g.dependsOn(vpc, certificate), "an update would wait for the certificate before it makes the VPC")
+		record := g.named(t, "aws:route53/record:Record", "domain")
+		assert.Equal(t, g.depth(g.named(t, instanceType, "k8s-redis")), g.depth(record))
+	})
+}
+
+// What the policy compares must be the same on the role, on every machine, and on the volumes, which the driver tags.
+func TestTheDriverMayUseTheClustersOwnVolumesAndMachines(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		attachment := g.named(t, "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "node-volumes")
+		assert.Equal(t, "arn:aws:iam::aws:policy/AmazonEBSCSIDriverEKSClusterScopedPolicy", attachment.Inputs["policyArn"].StringValue())
+		cluster := "eco2-" + g.stack
+		tag := func(r *declared, key string) any { return r.Inputs["tags"].ObjectValue()[resource.PropertyKey(key)].V }
+		assert.Equal(t, cluster, tag(g.named(t, "aws:iam/role:Role", "node"), "eks-cluster-name"))
+		machines := g.ofType(instanceType)
+		require.Len(t, machines, 14)
+		for _, machine := range machines {
+			assert.Equal(t, cluster, tag(machine, "ebs.csi.aws.com/cluster-name"), machine.Name)
+		}
+		driver := plainOf(g.named(t, releaseType, "aws-ebs-csi-driver").Inputs["values"]).(map[string]any)
+		assert.Equal(t, cluster, driver["controller"].(map[string]any)["k8sTagClusterId"])
 	})
 }
 

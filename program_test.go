@@ -245,9 +245,21 @@ func (g *graph) dependsOn(from, to *declared) bool {
 	return from != to && visit(from.URN)
 }
 
+// depth is how far a resource is from those that need nothing: the layer of a destroy in which the engine deletes it,
+// counted from the last.
+func (g *graph) depth(r *declared) (layers int) {
+	for _, urn := range append(r.RPC.GetDependencies(), r.RPC.GetParent()) {
+		if needed := g.byURN[urn]; needed != nil {
+			layers = max(layers, g.depth(needed)+1)
+		}
+	}
+	return layers
+}
+
 const (
-	commandType  = "command:remote:Command"
-	releaseType  = "kubernetes:helm.sh/v3:Release"
-	instanceType = "aws:ec2/instance:Instance"
-	groupType    = "aws:ec2/securityGroup:SecurityGroup"
+	certificateType = "aws:acm/certificate:Certificate"
+	commandType     = "command:remote:Command"
+	releaseType     = "kubernetes:helm.sh/v3:Release"
+	instanceType    = "aws:ec2/instance:Instance"
+	groupType       = "aws:ec2/securityGroup:SecurityGroup"
 )

@@ -49,9 +49,15 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 	}
 	with := pulumi.Providers(provider)
 
-	network, err := NewNetwork(ctx, "network", NetworkArgs{
-		ClusterName: c.Name, CIDR: c.VpcCidr, Zones: c.Zones, Protect: c.Protect,
-	}, with)
+	networkArgs := NetworkArgs{ClusterName: c.Name, CIDR: c.VpcCidr, Zones: c.Zones, Protect: c.Protect}
+	var certificate *Certificate
+	if c.Domain != "" {
+		if certificate, err = NewCertificate(ctx, "domain", c.Domain, with); err != nil {
+			return nil, err
+		}
+		networkArgs.Certificate = certificate.Requested
+	}
+	network, err := NewNetwork(ctx, "network", networkArgs, with)
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +104,8 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 		i.Made = append(i.Made, node)
 	}
 
-	if c.Domain != "" {
-		certificate, err := NewCertificate(ctx, "domain", CertificateArgs{
-			Domain: c.Domain, HostedZoneID: c.HostedZoneID, Subnet: network.Subnets[0],
-		}, with)
-		if err != nil {
+	if certificate != nil {
+		if err := certificate.Prove(ctx, c.HostedZoneID, network.Routed); err != nil {
 			return nil, err
 		}
 		i.CertificateARN = certificate.ARN

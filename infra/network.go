@@ -8,9 +8,10 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// deleteTimeout ends a blocked destroy in two minutes with AWS's reason. The provider's own defaults let
-// it repeat a DependencyViolation for 5 to 20 minutes before it says anything.
-const deleteTimeout = "2m"
+// deleteTimeout bounds how long a destroy waits for AWS to release a part of the network before it fails with AWS's
+// reason. AWS releases a deleted load balancer's interfaces up to some minutes later; what is free sooner is deleted
+// sooner. The provider's own defaults are 15 to 20 minutes.
+const deleteTimeout = "5m"
 
 // subnetBits is the size of a subnet below the network's: a /16 gives /20 subnets of 4,091 addresses.
 const subnetBits = 4
@@ -36,6 +37,8 @@ type NetworkArgs struct {
 	// Zones in the order of their subnets: inserting one in the middle would renumber the others.
 	Zones   []string
 	Protect bool
+	// Certificate is deleted after the subnets: see where they depend on it. Nil without a domain.
+	Certificate pulumi.Resource
 }
 
 // NewNetwork declares the network.
@@ -91,6 +94,10 @@ func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulu
 	}
 	n.Routed = append(n.Routed, gateway, internet)
 
+	var certificate []pulumi.Resource
+	if args.Certificate != nil {
+		certificate = append(certificate, args.Certificate)
+	}
 	for i, zone := range args.Zones {
 		cidr, err := subnetCIDR(args.CIDR, i)
 		if err != nil {
@@ -107,7 +114,11 @@ func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulu
 				// The load balancer controller puts internet-facing load balancers into subnets with this tag.
 				"kubernetes.io/role/elb": pulumi.String("1"),
 			},
-		}, parent, deleteSoon)
+		}, parent, deleteSoon,
+			// A destroy deletes the certificate after the subnets. A forgotten load balancer blocks both, but only the
+			// subnets have a timeout to set: for a certificate in use the provider retries 20 minutes, whatever its
+			// options say. The VPC does not depend on it: they are made, and deleted, side by side.
+			pulumi.DependsOn(certificate))
 		if err != nil {
 			return nil, fmt.Errorf("creating subnet %s: %w", zone, err)
 		}

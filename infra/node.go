@@ -53,6 +53,8 @@ func NewNode(ctx *pulumi.Context, spec NodeSpec, args NodeArgs, opts ...pulumi.R
 	tags := pulumi.StringMap{
 		"Name": pulumi.String(args.ClusterName + "-" + spec.Name),
 		"Role": pulumi.String(role),
+		// Without it the driver may not attach volumes here: see ebsPolicy.
+		volumeClusterTag: pulumi.String(args.ClusterName),
 	}
 	for key, value := range spec.Tags {
 		tags[key] = pulumi.String(value)

@@ -10,9 +10,16 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// ebsPolicy is AWS's own policy for the EBS CSI driver; its second version acts only on volumes that
-// carry the driver's tags.
-const ebsPolicy = "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicyV2"
+// ebsPolicy is AWS's own policy for the EBS CSI driver, restricted to one cluster: volumes and instances must carry
+// volumeClusterTag with the value of the role's roleClusterTag. The policy of the same name without "EKSClusterScoped"
+// lets a cluster's role delete the volumes of every other cluster in the account. It works without EKS.
+const ebsPolicy = "arn:aws:iam::aws:policy/AmazonEBSCSIDriverEKSClusterScopedPolicy"
+
+// The tags that ebsPolicy compares. The driver tags its volumes itself, by the chart's value k8sTagClusterId.
+const (
+	roleClusterTag   = "eks-cluster-name"
+	volumeClusterTag = "ebs.csi.aws.com/cluster-name"
+)
 
 // NodeRole is what the machines, and the controllers that run on them, may do in AWS.
 //
@@ -56,6 +63,7 @@ func NewNodeRole(ctx *pulumi.Context, name string, args NodeRoleArgs, opts ...pu
 		Name:             pulumi.String(args.ClusterName + "-node"),
 		Description:      pulumi.String("The nodes of the cluster and the controllers on them"),
 		AssumeRolePolicy: pulumi.String(trust),
+		Tags:             pulumi.StringMap{roleClusterTag: pulumi.String(args.ClusterName)},
 	}, parent)
 	if err != nil {
 		return nil, fmt.Errorf("creating role %s: %w", name, err)

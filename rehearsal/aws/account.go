@@ -184,11 +184,6 @@ func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error
 	return pair, ok, err
 }
 
-// SetQuota bounds the vCPUs of all instances, as the quota L-1216C47A does.
-func (a *Account) SetQuota(vCPUs int) error {
-	return a.store.Update(func(t *store.Tx) error { return t.Put(quotaKind, "L-1216C47A", vCPUs) })
-}
-
 // SetInstanceState stops an instance behind everybody's back, or starts it again: "stopped", "running".
 func (a *Account) SetInstanceState(id, state string) error {
 	return a.store.Update(func(t *store.Tx) error {

@@ -180,6 +180,9 @@ var eip = spec{
 	outputs: []string{"allocationId", "arn", "associationId", "carrierIp", "customerOwnedIp", "networkInterface",
 		"privateDns", "privateIp", "ptrRecord", "publicDns", "publicIp", "vpc"},
 	create: func(c *call) error {
+		if err := c.withinCount("eip", addressesPerRegion, "AddressLimitExceeded", "addresses"); err != nil {
+			return err
+		}
 		id := newID("eipalloc")
 		ip, err := c.takePublic(address{Allocation: id})
 		if err != nil {

@@ -13,7 +13,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"sync/atomic"
 
@@ -113,9 +112,6 @@ var specs = map[string]*spec{
 	"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": &ingressRule,
 }
 
-// regionShape is that of the commercial regions' names, "eu-central-1".
-var regionShape = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
-
 // configure takes the provider's inputs. An unknown region, as in the preview of a program that makes it,
 // is left empty.
 func (c *cloud) configure(_ context.Context, in resource.PropertyMap) error {
@@ -125,7 +121,7 @@ func (c *cloud) configure(_ context.Context, in resource.PropertyMap) error {
 	case region.IsComputed() || region.IsOutput():
 	case !region.IsString() || region.StringValue() == "":
 		return fmt.Errorf("configuring the AWS provider: missing required configuration aws:region")
-	case !regionShape.MatchString(region.StringValue()):
+	case zoneLetters[region.StringValue()] == "":
 		return fmt.Errorf("configuring the AWS provider: invalid AWS Region: %s", region.StringValue())
 	default:
 		set.region = region.StringValue()

@@ -199,7 +199,7 @@ func (w *world) cluster() (c cluster) {
 	c.key = w.make(typKey, "key", in{"keyName": "dev", "publicKey": publicKey(w.T)})
 	c.role = w.make(typRole, "node", in{"name": "node", "assumeRolePolicy": trust})
 	c.policy = w.make(typPolicy, "node", in{"name": "describe", "role": c.role.id, "policy": policy})
-	c.attachment = w.make(typAttachment, "node", in{"role": c.role.id, "policyArn": "arn:aws:iam::aws:policy/AmazonEBSCSIDriverPolicy"})
+	c.attachment = w.make(typAttachment, "node", in{"role": c.role.id, "policyArn": "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"})
 	c.profile = w.make(typProfile, "node", in{"name": "node", "role": c.role.id})
 	c.node = w.make(typInstance, "k8s-master", c.machine(in{"tags": in{"Name": "k8s-master"}, "userData": "#!/bin/sh\n",
 		"rootBlockDevice": in{"volumeSize": 20, "encrypted": true}}))
@@ -299,7 +299,7 @@ func TestCheckRefuses(t *testing.T) {
 		"parameter none":     {typParameter, in{"name": "/a", "type": "String"}, "value", `exactly one of ["value" "insecureValue"] must be set, got []`},
 		"parameter insecure": {typParameter, in{"name": "/a", "type": "SecureString", "insecureValue": "x"}, "insecureValue", "invalid configuration, cannot set type = SecureString and insecureValue"},
 		"domain":             {typCertificate, in{"domainName": "example.com.", "validationMethod": "DNS"}, "domainName", `"example.com." is not a domain name without a dot at its end`},
-		"record":             {typRecord, in{"zoneId": "Z123", "name": "a.example.com", "type": "A", "records": []any{"1.2.3.4"}}, "ttl", "records have a ttl, and aliases have none"},
+		"record":             {typRecord, in{"zoneId": HostedZone, "name": "a.example.com", "type": "A", "records": []any{"1.2.3.4"}}, "ttl", "records have a ttl, and aliases have none"},
 		"record zone":        {typRecord, in{"zoneId": "example.com", "name": "a", "type": "A", "records": []any{"1.2.3.4"}, "ttl": 60}, "zoneId", `"example.com" is not the id of a hosted zone`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -427,7 +427,19 @@ func TestCreateRefuses(t *testing.T) {
 		"policy size": {typPolicy, func(cluster) in {
 			return in{"role": "node", "policy": strings.Replace(policy, `"*"`, `"`+strings.Repeat("x", 10240)+`"`, 1)}
 		}, "creating IAM Role Policy (x): operation error IAM: PutRolePolicy, api error LimitExceeded: Maximum policy size of 10240 bytes exceeded for role node"},
-		"own policy":       {typAttachment, func(cluster) in { return in{"role": "node", "policyArn": "arn:aws:iam::123456789012:policy/x"} }, "creating IAM Role Policy Attachment (x): operation error IAM: AttachRolePolicy, api error NoSuchEntity: Policy arn:aws:iam::123456789012:policy/x does not exist or is not attachable."},
+		"own policy": {typAttachment, func(cluster) in { return in{"role": "node", "policyArn": "arn:aws:iam::123456789012:policy/x"} }, "creating IAM Role Policy Attachment (x): operation error IAM: AttachRolePolicy, api error NoSuchEntity: Policy arn:aws:iam::123456789012:policy/x does not exist or is not attachable."},
+		"policy's path": {typAttachment, func(cluster) in {
+			return in{"role": "node", "policyArn": "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicyV2"}
+		}, "creating IAM Role Policy Attachment (x): operation error IAM: AttachRolePolicy, api error NoSuchEntity: Policy arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicyV2 does not exist or is not attachable."},
+		"tag of a role": {typRole, func(cluster) in { return in{"assumeRolePolicy": trust, "tags": in{"Owner": "a & b"}} },
+			`creating IAM Role (x): operation error IAM: CreateRole, api error ValidationError: 1 validation error detected: Value at 'tags.1.member.value' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
+		"tag of a parameter": {typParameter, func(cluster) in {
+			return in{"name": "/x", "type": "String", "value": "x", "tags": in{"Owner, or so": "a"}}
+		}, `creating SSM Parameter (x): operation error SSM: PutParameter, api error ValidationError: 1 validation error detected: Value at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
+		"type": {typInstance, func(c cluster) in { return c.machine(in{"instanceType": "t3.9xlarge"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidParameterValue: Invalid value 't3.9xlarge' for InstanceType. (The types that the rehearsal knows are in rehearsal/aws/instancetypes.go.)"},
+		"hosted zone": {typRecord, func(cluster) in {
+			return in{"zoneId": "Z0123456789ABCDEFGHIJ", "name": "a.example.com", "type": "A", "ttl": 60, "records": []any{"192.0.2.1"}}
+		}, "reading Route 53 Hosted Zone (Z0123456789ABCDEFGHIJ): operation error Route 53: GetHostedZone, api error NoSuchHostedZone: No hosted zone found with ID: Z0123456789ABCDEFGHIJ"},
 		"AMI":              {typInstance, func(c cluster) in { return c.machine(in{"ami": "ami-00000000000000000"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidAMIID.NotFound: The image id '[ami-00000000000000000]' does not exist"},
 		"AMI's shape":      {typInstance, func(c cluster) in { return c.machine(in{"ami": "ubuntu"}) }, `creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidAMIID.Malformed: Invalid id: "ubuntu" (expecting "ami-...")`},
 		"subnet":           {typInstance, func(c cluster) in { return c.machine(in{"subnetId": "subnet-0dead"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidSubnetID.NotFound: The subnet ID 'subnet-0dead' does not exist"},
@@ -444,13 +456,14 @@ func TestCreateRefuses(t *testing.T) {
 			return in{"name": "/x", "type": "SecureString", "value": strings.Repeat("s", 4097), "tier": "Standard"}
 		}, "creating SSM Parameter (x): operation error SSM: PutParameter, api error ValidationException: Standard tier parameters support a maximum parameter value of 4096 characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier. For more information, see https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"},
 		"record's value": {typRecord, func(cluster) in {
-			return in{"zoneId": "Z123", "name": "a.example.com", "type": "A", "ttl": 60, "records": []any{"here"}}
+			return in{"zoneId": HostedZone, "name": "a.example.com", "type": "A", "ttl": 60, "records": []any{"here"}}
 		}, "creating Route53 Record (x): operation error Route 53: ChangeResourceRecordSets, api error InvalidChangeBatch: [Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address (Value is not a valid IPv4 address) encountered with 'here'']"},
 		"certificate": {typCertValidated, func(cluster) in { return in{"certificateArn": "arn:none"} }, "creating ACM Certificate Validation (x): operation error ACM: DescribeCertificate, api error ResourceNotFoundException: Could not find certificate arn:none."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			cl := w.cluster()
+			w.make(typCertificate, "domain", in{"domainName": "dev.example.com", "validationMethod": "DNS"}) // with it there are zones
 			before, err := w.cloud.account.Inventory()
 			require.NoError(t, err)
 			_, err = w.try(c.typ, "x", c.inputs(cl))
@@ -488,7 +501,7 @@ func (w *world) extras(c cluster) map[string]made {
 	return map[string]made{
 		typParameter:   w.make(typParameter, "p", in{"name": "/eco2/dev/vpc-id", "type": "String", "value": c.vpc.id, "tier": "Advanced"}),
 		typCertificate: cert,
-		typRecord:      w.make(typRecord, "r", in{"zoneId": "Z123", "name": "a.example.com.", "type": "A", "ttl": 60, "records": []any{"192.0.2.1", "192.0.2.2"}}),
+		typRecord:      w.make(typRecord, "r", in{"zoneId": HostedZone, "name": "a.example.com.", "type": "A", "ttl": 60, "records": []any{"192.0.2.1", "192.0.2.2"}}),
 	}
 }
 
@@ -547,6 +560,8 @@ func TestReplaceOrUpdate(t *testing.T) {
 		{typInstance, in{"availabilityZone": "eu-central-1a"}, nothing, nil},
 		{typInstance, in{"privateIp": "10.0.0.9"}, replaced, []string{"privateIp"}},
 		{typInstance, in{"instanceType": "t3.xlarge"}, updates, []string{"instanceType"}},
+		{typInstance, in{"instanceType": "m7i.xlarge"}, updates, []string{"instanceType"}},
+		{typInstance, in{"instanceType": "m7g.xlarge"}, replaced, []string{"instanceType"}}, // another architecture
 		{typInstance, in{"userData": "#!/bin/bash\n"}, updates, []string{"userData"}},
 		{typInstance, in{"userData": "#!/bin/bash\n", "userDataReplaceOnChange": true}, replaced, []string{"userData", "userDataReplaceOnChange"}},
 		{typInstance, in{"iamInstanceProfile": "x"}, updates, []string{"iamInstanceProfile"}},
@@ -568,7 +583,7 @@ func TestReplaceOrUpdate(t *testing.T) {
 		{typRecord, in{"records": []any{"192.0.2.2", "192.0.2.1"}}, nothing, nil},
 		{typRecord, in{"type": "AAAA"}, replaced, []string{"type"}},
 		{typRecord, in{"name": "b.example.com"}, replaced, []string{"name"}},
-		{typRecord, in{"zoneId": "Z456"}, replaced, []string{"zoneId"}},
+		{typRecord, in{"zoneId": ForeignZone}, replaced, []string{"zoneId"}},
 	} {
 		t.Run(fmt.Sprint(s.typ, s.change), func(t *testing.T) {
 			m := of[s.typ]
@@ -786,7 +801,7 @@ func TestDeletesThatAreRefused(t *testing.T) {
 	assert.Contains(t, w.said, "still destroying; in use by instance "+c.node.id+" (k8s-master), load balancer k8s-argocd-1a2b3c")
 	assert.ErrorContains(t, w.delete(c.eip), "deleting EC2 EIP ("+c.eip.id+"): operation error EC2: ReleaseAddress, api error InvalidIPAddress.InUse: Address ")
 	require.NoError(t, w.delete(c.profile), "a profile may be in use")
-	assert.EqualError(t, w.delete(c.role), "deleting IAM Role (node): operation error IAM: DeleteRole, api error DeleteConflict: Cannot delete entity, must detach all policies first. (in use by: attachment of arn:aws:iam::aws:policy/AmazonEBSCSIDriverPolicy)")
+	assert.EqualError(t, w.delete(c.role), "deleting IAM Role (node): operation error IAM: DeleteRole, api error DeleteConflict: Cannot delete entity, must detach all policies first. (in use by: attachment of arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy)")
 	require.NoError(t, w.delete(c.attachment))
 	assert.EqualError(t, w.delete(c.role), "deleting IAM Role (node): operation error IAM: DeleteRole, api error DeleteConflict: Cannot delete entity, must delete policies first. (in use by: policy describe)")
 	require.NoError(t, w.delete(c.key), "a key pair may be in use")
@@ -871,13 +886,86 @@ func TestCertificates(t *testing.T) {
 	assert.EqualError(t, err, "creating ACM Certificate Validation (v): missing *.example.com DNS validation record: "+name)
 	_, err = w.try(typCertValidated, "v", in{"certificateArn": cert.id, "validationRecordFqdns": []any{name}})
 	assert.EqualError(t, err, "creating ACM Certificate Validation (v): waiting for ACM Certificate ("+cert.id+") to be issued: timeout while waiting for state to become 'ISSUED' (last state: 'PENDING_VALIDATION') (still missing: record "+name+")")
-	record := in{"zoneId": "Z123", "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}}
+	record := in{"zoneId": HostedZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}}
 	made := w.make(typRecord, "r", record)
-	assert.Equal(t, []any{"Z123_" + name + "_CNAME", name}, []any{made.id, made.out("fqdn")})
+	assert.Equal(t, []any{HostedZone + "_" + name + "_CNAME", name}, []any{made.id, made.out("fqdn")})
 	_, err = w.try(typRecord, "again", record)
 	assert.EqualError(t, err, fmt.Sprintf("creating Route53 Record (again): operation error Route 53: ChangeResourceRecordSets, api error InvalidChangeBatch: [Tried to create resource record set [name='%s.', type='CNAME'] but it already exists]", name))
 	w.make(typCertValidated, "v", in{"certificateArn": cert.id, "validationRecordFqdns": []any{name}})
 	assert.Equal(t, "ISSUED", w.read(cert)["status"].StringValue())
+}
+
+// A record outside its zone is made under a name that nobody asks for, and proves nothing.
+func TestARecordInAnotherZoneProvesNothing(t *testing.T) {
+	w := newWorld(t)
+	cert := w.make(typCertificate, "c", in{"domainName": "dev.example.com", "validationMethod": "DNS"})
+	option := cert.out("domainValidationOptions").([]any)[0].(map[string]any)
+	name := strings.TrimSuffix(option["resourceRecordName"].(string), ".")
+	record := w.make(typRecord, "r", in{"zoneId": ForeignZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}})
+	assert.Equal(t, name+".foreign.example.com", record.out("fqdn"))
+	_, err := w.try(typCertValidated, "v", in{"certificateArn": cert.id, "validationRecordFqdns": []any{record.out("fqdn")}})
+	assert.EqualError(t, err, "creating ACM Certificate Validation (v): missing dev.example.com DNS validation record: "+name)
+	apex := w.make(typRecord, "apex", in{"zoneId": HostedZone, "name": "example.com", "type": "A", "ttl": 60, "records": []any{"192.0.2.1"}})
+	assert.Equal(t, "example.com", apex.out("fqdn"))
+}
+
+func TestQuotasOfANewAccount(t *testing.T) {
+	w := newWorld(t)
+	for i := range vpcsPerRegion {
+		w.make(typVPC, "v", in{"cidrBlock": fmt.Sprintf("10.%d.0.0/16", i)})
+		w.make(typGateway, "g", in{})
+		w.make(typEIP, "e", in{})
+	}
+	for typ, want := range map[string]string{
+		typVPC:     "creating EC2 VPC (x): operation error EC2: CreateVpc, api error VpcLimitExceeded: The maximum number of VPCs has been reached.",
+		typGateway: "creating EC2 Internet Gateway (x): operation error EC2: CreateInternetGateway, api error InternetGatewayLimitExceeded: The maximum number of internet gateways has been reached.",
+		typEIP:     "creating EC2 EIP (x): operation error EC2: AllocateAddress, api error AddressLimitExceeded: The maximum number of addresses has been reached.",
+	} {
+		inputs := in{}
+		if typ == typVPC {
+			inputs["cidrBlock"] = "10.99.0.0/16"
+		}
+		_, err := w.try(typ, "x", inputs)
+		assert.EqualError(t, err, want)
+	}
+	w.configure(in{"region": "ap-northeast-2"})
+	w.make(typVPC, "elsewhere", in{"cidrBlock": "10.0.0.0/16"}) // quotas are a region's
+}
+
+// The program gives the network's parts a timeout. A certificate has none, whatever a program says.
+func TestTimeouts(t *testing.T) {
+	w := newWorld(t)
+	w.cloud.latency = 0.002
+	cert := w.make(typCertificate, "c", in{"domainName": "dev.example.com", "validationMethod": "DNS"})
+	net := w.make(typVPC, "v", in{"cidrBlock": "10.0.0.0/16"})
+	w.make(typSubnet, "s", in{"vpcId": net.id, "cidrBlock": "10.0.0.0/20"})
+	require.NoError(t, w.cloud.account.PutLoadBalancer(LoadBalancer{ARN: "arn:b", Name: "forgotten", VPCID: net.id, CertificateARNs: []string{cert.id}}))
+	took := func(m made, timeout time.Duration) time.Duration {
+		started := time.Now()
+		err := w.cloud.kind(m.typ).Delete(context.Background(), &plugin.Request{Type: m.typ, Name: m.name, ID: m.id, OldInputs: m.inputs, State: m.state, Timeout: timeout})
+		require.ErrorContains(t, err, "forgotten")
+		return time.Duration(float64(time.Since(started)) / float64(w.cloud.latency))
+	}
+	assert.GreaterOrEqual(t, took(cert, time.Minute), 20*time.Minute)
+	assert.Less(t, took(net, time.Minute), 15*time.Minute, "with room for a slow machine")
+}
+
+func TestInstanceTypes(t *testing.T) {
+	for name, want := range map[string]instanceType{
+		"t2.small": {1, []string{"i386", "x86_64"}}, "t3.nano": {2, []string{"x86_64"}}, "t3.xlarge": {4, []string{"x86_64"}},
+		"t3a.2xlarge": {8, []string{"x86_64"}}, "t4g.medium": {2, []string{"arm64"}}, "a1.metal": {16, []string{"arm64"}},
+		"c7a.medium": {1, []string{"x86_64"}}, "m5.metal": {96, []string{"x86_64"}}, "m7i-flex.large": {2, []string{"x86_64"}},
+		"m8g.metal-24xl": {96, []string{"arm64"}}, "r8i.96xlarge": {384, []string{"x86_64"}}, "c4.8xlarge": {36, []string{"x86_64"}},
+	} {
+		assert.Equal(t, want, instanceTypes[name], name)
+	}
+	for name, typ := range instanceTypes {
+		assert.Positive(t, typ.vCPUs, name)
+	}
+	for _, none := range []string{"t3.huge", "t3", "m9i.large", "m5.3xlarge", ""} {
+		_, err := knownType(none)
+		assert.ErrorContains(t, err, "InvalidParameterValue: Invalid value '"+none+"' for InstanceType.")
+	}
 }
 
 func TestGetAmi(t *testing.T) {

@@ -18,12 +18,6 @@ import (
 // domainName is a host name, or a wildcard for one level.
 var domainName = matching(`^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$`, "a domain name without a dot at its end")
 
-// HostedZone is the zone that the model has for every domain, and ForeignZone one of somebody else in the account.
-const (
-	HostedZone  = "Z0REHEARSAL00000000"
-	ForeignZone = "Z0FOREIGN0000000000"
-)
-
 var certificate = spec{
 	title: "ACM Certificate", service: "ACM", calls: calls{"RequestCertificate", "UpdateCertificateOptions", "DeleteCertificate"},
 	inputs: inputs{
@@ -49,7 +43,7 @@ var certificate = spec{
 		c.names()
 		return nil
 	},
-	timeout: 20 * time.Minute,
+	timeout: 20 * time.Minute, constant: true,
 	remove: func(c *call) error {
 		var usedBy []string
 		err := store.Each(c.Tx, LoadBalancerKind, func(_ string, o object) error {
@@ -163,7 +157,14 @@ var record = spec{
 	},
 	create: func(c *call) error {
 		zone := strings.TrimPrefix(c.it.text("zoneId"), "/hostedzone/")
-		// The model knows no zones, so names have to be whole.
+		domain, ok, err := c.zoneName(zone)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return &apiError{code: "NoSuchHostedZone", message: "No hosted zone found with ID: " + zone, operation: "GetHostedZone",
+				during: fmt.Sprintf("reading Route 53 Hosted Zone (%s)", zone)}
+		}
 		name := c.it.text("name")
 		id := zone + "_" + name + "_" + c.it.text("type")
 		other, err := c.get("record", id)
@@ -173,7 +174,7 @@ var record = spec{
 		if other != nil && !c.it.flag("allowOverwrite") {
 			return refuse("InvalidChangeBatch", "[Tried to create resource record set [name='%s.', type='%s'] but it already exists]", name, c.it.text("type"))
 		}
-		c.fill(object{"id": id, "fqdn": name})
+		c.fill(object{"id": id, "fqdn": recordName(name, domain)})
 		return c.recordValues()
 	},
 	update: (*call).recordValues,

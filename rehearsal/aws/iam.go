@@ -146,7 +146,7 @@ var rolePolicyAttachment = spec{
 		if _, err := c.must("role", name); err != nil {
 			return err
 		}
-		if !strings.Contains(arn, ":iam::aws:") { // policies of the account are no kind of the model
+		if !IsManagedPolicy(arn) { // policies of the account are no kind of the model
 			return refuse("NoSuchEntity", "Policy %s does not exist or is not attachable.", arn)
 		}
 		others, err := c.where("rolePolicyAttachment", "role", name)

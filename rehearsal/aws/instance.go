@@ -9,14 +9,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"golang.org/x/crypto/ssh"
 
 	"eco2/rehearsal/plugin"
-	"eco2/rehearsal/store"
 )
 
 var keyPair = spec{
@@ -143,6 +142,11 @@ var instance = spec{
 		return nil
 	},
 	diff: func(r *plugin.Request, d plugin.Diff) {
+		// Since v5.43 the provider replaces an instance whose new type has no architecture in common with the old one.
+		if change, ok := d.Changed["instanceType"]; ok {
+			change.Replaces = foreign(r.OldInputs, r.Inputs)
+			d.Changed["instanceType"] = change
+		}
 		// The provider replaces an instance for its user data only if it is told to.
 		if v := r.Inputs["userDataReplaceOnChange"]; !v.IsBool() || !v.BoolValue() {
 			return
@@ -375,19 +379,22 @@ func (c *call) placed() error {
 	return nil
 }
 
-// armFamily are the types with AWS's own processors: a g after the generation's number.
-var armFamily = regexp.MustCompile(`^([a-z]+[0-9]+g[a-z]*|a1)\.`)
+// foreign says whether no image runs on both an instance's old type and its new one.
+func foreign(before, after resource.PropertyMap) bool {
+	old, _ := textOf(before, "instanceType")
+	now, _ := textOf(after, "instanceType")
+	from, known := instanceTypes[old]
+	to, alsoKnown := instanceTypes[now]
+	return known && alsoKnown && !slices.ContainsFunc(to.architectures, func(a string) bool { return slices.Contains(from.architectures, a) })
+}
 
 // suits verifies that a type has the image's architecture.
 func (c *call) suits(image Image) error {
-	arch := "x86_64"
-	if armFamily.MatchString(c.it.text("instanceType")) {
-		arch = "arm64"
+	typ, err := knownType(c.it.text("instanceType"))
+	if err != nil || slices.Contains(typ.architectures, image.Architecture) {
+		return err
 	}
-	if arch == image.Architecture {
-		return nil
-	}
-	return refuse("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.", arch, image.Architecture)
+	return refuse("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.", strings.Join(typ.architectures, ","), image.Architecture)
 }
 
 // userData is what the instance finds: userDataBase64 is decoded on the way.
@@ -398,38 +405,4 @@ func userData(in object) string {
 		}
 	}
 	return in.text("userData")
-}
-
-// quotaKind is under which the account's quota of vCPUs is kept, where it has one.
-const quotaKind = "index.quota"
-
-// withinQuota refuses an instance whose vCPUs are more than the account has left.
-func (c *call) withinQuota() error {
-	var quota int
-	limited, err := c.Get(quotaKind, "L-1216C47A", &quota)
-	if err != nil || !limited {
-		return err
-	}
-	used := vCPUs(c.it.text("instanceType"))
-	err = store.Each(c.Tx, "instance", func(_ string, o object) error {
-		used += vCPUs(o.text("instanceType"))
-		return nil
-	})
-	if err != nil || used <= quota {
-		return err
-	}
-	return refuse("VcpuLimitExceeded", "You have requested more vCPU capacity than your current vCPU limit of %d allows for the instance bucket that the specified instance type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit.", quota)
-}
-
-// vCPUs are those of a type of the t3 family; other families have fewer in their small sizes.
-func vCPUs(instanceType string) int {
-	_, size, _ := strings.Cut(instanceType, ".")
-	many, isLarge := strings.CutSuffix(size, "xlarge")
-	if !isLarge {
-		return 2
-	}
-	if n, err := strconv.Atoi(many); err == nil {
-		return 4 * n
-	}
-	return 4
 }

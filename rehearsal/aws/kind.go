@@ -90,6 +90,27 @@ func checkTags(tags resource.PropertyValue) (failures []plugin.Failure) {
 	return failures
 }
 
+// strictServices have tags of fewer characters than EC2's, which takes any.
+var strictServices = map[string]bool{"IAM": true, "SSM": true}
+
+var strictTag = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
+// tagsFit refuses tags with characters that the service does not take.
+func (k *kind) tagsFit(o object) error {
+	if !strictServices[k.service] {
+		return nil
+	}
+	tags := o.object("tagsAll")
+	for i, key := range slices.Sorted(maps.Keys(tags)) {
+		for part, text := range map[string]string{"key": key, "value": tags.text(key)} {
+			if !strictTag.MatchString(text) {
+				return refuse("ValidationError", "1 validation error detected: Value at 'tags.%d.member.%s' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*", i+1, part)
+			}
+		}
+	}
+	return nil
+}
+
 // Diff implements plugin.Kind. A value that AWS chose is no change when the program stops to set it, nor
 // when the program begins to say what is already so; order means nothing in lists of texts, and layout
 // nothing in JSON documents.
@@ -182,6 +203,9 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 		c = &call{tx: t, name: r.Name, in: r.Inputs.Mappable(), it: k.overlay(nil, nil, r.Inputs).Mappable()}
 		c.it["_name"], c.it["_region"], c.it[urnKey] = r.Name, t.region, string(r.URN)
 		if err := k.abandoned(t, r); err != nil {
+			return err
+		}
+		if err := k.tagsFit(c.it); err != nil {
 			return err
 		}
 		if err := k.create(c); err != nil {
@@ -306,6 +330,9 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 		if c, err = newCall(t); err != nil {
 			return err
 		}
+		if err := k.tagsFit(c.it); err != nil {
+			return err
+		}
 		if k.update != nil {
 			if err := k.update(c); err != nil {
 				return err
@@ -380,7 +407,7 @@ const pollEvery = time.Second
 // resource's timeout. Both times pass at the rehearsal's factor; at factor 0 there is one second try.
 func (k *kind) retry(ctx context.Context, r *plugin.Request, what string, do func(tx) error) error {
 	timeout := k.timeout
-	if r.Timeout > 0 {
+	if r.Timeout > 0 && !k.constant {
 		timeout = r.Timeout
 	}
 	deadline := time.Now().Add(k.cloud.latency.Of(timeout))

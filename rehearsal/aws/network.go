@@ -27,8 +27,11 @@ var vpc = spec{
 	},
 	outputs: []string{"arn", "defaultNetworkAclId", "defaultRouteTableId", "defaultSecurityGroupId",
 		"dhcpOptionsId", "mainRouteTableId", "ownerId"},
-	timeout: 5 * time.Minute,
+	timeout: 20 * time.Minute,
 	create: func(c *call) error {
+		if err := c.withinCount("vpc", vpcsPerRegion, "VpcLimitExceeded", "VPCs"); err != nil {
+			return err
+		}
 		id := newID("vpc")
 		// Every VPC is born with a route table, a group and an ACL; they go with it and count for nothing.
 		main := newID("rtb")
@@ -64,6 +67,9 @@ var internetGateway = spec{
 	outputs: []string{"arn", "ownerId"},
 	timeout: 20 * time.Minute,
 	create: func(c *call) error {
+		if err := c.withinCount("internetGateway", gatewaysPerRegion, "InternetGatewayLimitExceeded", "internet gateways"); err != nil {
+			return err
+		}
 		id := newID("igw")
 		c.fill(object{"id": id, "arn": c.arn("ec2", "internet-gateway/"+id), "ownerId": AccountID})
 		return c.attachGateway()
@@ -412,19 +418,21 @@ func networkOfSize(low, high int) func(string) string {
 	}
 }
 
-// zoneLetters are those of the regions whose zones for a new account are not a, b and c.
+// zoneLetters are the availability zones of each commercial region, as a new account sees them: "AWS regions and
+// availability zones" in AWS's documentation names them, and says that older accounts may see others.
 var zoneLetters = map[string]string{
-	"ap-northeast-1": "acd", "ap-northeast-2": "abcd", "ca-central-1": "abd",
-	"us-east-1": "abcdef", "us-west-1": "ac", "us-west-2": "abcd",
+	"af-south-1": "abc", "ap-east-1": "abc", "ap-east-2": "abc", "ap-northeast-1": "acd", "ap-northeast-2": "abcd",
+	"ap-northeast-3": "abc", "ap-south-1": "abc", "ap-south-2": "abc", "ap-southeast-1": "abc", "ap-southeast-2": "abc",
+	"ap-southeast-3": "abc", "ap-southeast-4": "abc", "ap-southeast-5": "abc", "ap-southeast-6": "abc",
+	"ap-southeast-7": "abc", "ca-central-1": "abd", "ca-west-1": "abc", "eu-central-1": "abc", "eu-central-2": "abc",
+	"eu-north-1": "abc", "eu-south-1": "abc", "eu-south-2": "abc", "eu-west-1": "abc", "eu-west-2": "abc",
+	"eu-west-3": "abc", "il-central-1": "abc", "me-central-1": "abc", "me-south-1": "abc", "mx-central-1": "abc",
+	"sa-east-1": "abc", "us-east-1": "abcdef", "us-east-2": "abc", "us-west-1": "ac", "us-west-2": "abcd",
 }
 
 // zonesOf lists the availability zones of a region.
 func zonesOf(region string) (zones []string) {
-	letters, ok := zoneLetters[region]
-	if !ok {
-		letters = "abc"
-	}
-	for _, l := range letters {
+	for _, l := range zoneLetters[region] {
 		zones = append(zones, region+string(l))
 	}
 	return zones

@@ -14,9 +14,6 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// rulesPerDirection is the quota of rules in a group for a new account, counted per direction.
-const rulesPerDirection = 60
-
 // groupText is what names and descriptions of groups and rules may hold.
 var groupText = []trait{matching(`^[0-9A-Za-z_ .:/()#,@\[\]+=&;{}!$*-]{0,255}$`,
 	"a text of up to 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*")}

@@ -14,6 +14,8 @@ import (
 type Session struct {
 	Role     string
 	Instance Instance
+	// Tags are the role's, by which policies tell who calls.
+	Tags map[string]string
 
 	AccessKeyID, SecretAccessKey, Token string
 }
@@ -29,14 +31,30 @@ func (a *Account) SessionOf(i Instance) (s Session, ok bool, err error) {
 	if err != nil || role == "" {
 		return Session{}, false, err
 	}
+	tags, err := a.tagsOf(role)
+	if err != nil {
+		return Session{}, false, err
+	}
 	derived := func(what string) string {
 		sum := sha256.Sum256([]byte(what + " " + i.ID))
 		return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
 	}
 	return Session{
-		Role: role, Instance: i,
+		Role: role, Instance: i, Tags: tags,
 		AccessKeyID: "ASIA" + derived("access key")[:16], SecretAccessKey: derived("secret")[:40], Token: derived("token"),
 	}, true, nil
+}
+
+// tagsOf are a role's tags.
+func (a *Account) tagsOf(role string) (map[string]string, error) {
+	var tagged struct {
+		Tags map[string]string `json:"tagsAll"`
+	}
+	err := a.store.View(func(t *store.Tx) error {
+		_, err := t.Get("role", role, &tagged)
+		return err
+	})
+	return tagged.Tags, err
 }
 
 // Policy is what a role may do.

@@ -28,6 +28,8 @@ type spec struct {
 	autoname string
 	// timeout bounds how long the provider tries again what AWS refuses for now, if the program does not say.
 	timeout time.Duration
+	// constant: what the program says of a timeout changes nothing, as the provider has none to set.
+	constant bool
 	// check looks at the inputs as a whole, after each of them was fine.
 	check func(in resource.PropertyMap) []plugin.Failure
 	// diff corrects what the inputs' own replaces says.

@@ -13,10 +13,12 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/awsapi/ec2"
@@ -40,6 +42,8 @@ func Handler(account *aws.Account, vpc string) http.Handler {
 type api struct {
 	account *aws.Account
 	vpc     string
+	// How long load balancers take: see Caller.
+	provision, release time.Duration
 	// What one call looks at is as another left it.
 	mu sync.Mutex
 }
@@ -197,7 +201,8 @@ func in[In, Out any](run func(*call, In) (Out, error)) func(*call, []byte) (any,
 	}
 }
 
-// tags are a condition's keys for the tags of a request or of what it is about: "aws:RequestTag", "aws:ResourceTag".
+// tags are a condition's keys for the tags of a request, of what it is about, or of who calls: "aws:RequestTag",
+// "aws:ResourceTag", "aws:PrincipalTag".
 func tags(key string, values map[string]string) map[string][]string {
 	context := map[string][]string{}
 	for name, value := range values {
@@ -215,7 +220,9 @@ var denials = map[string]struct{ code, before string }{
 // may refuses what the caller's role is not allowed to do.
 func (c *call) may(action, resource string, context map[string][]string) error {
 	c.tried = append(c.tried, action)
-	reason := c.grants.judge(request{action, resource, context})
+	known := tags("aws:PrincipalTag", c.session.Tags)
+	maps.Copy(known, context)
+	reason := c.grants.judge(request{action, resource, known})
 	if reason == "" {
 		return nil
 	}

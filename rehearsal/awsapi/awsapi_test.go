@@ -230,7 +230,7 @@ func TestLoadBalancers(t *testing.T) {
 
 func TestVolumes(t *testing.T) {
 	w := newWorld(t)
-	owned := map[string]string{"ebs.csi.aws.com/cluster": "true", "kubernetes.io/cluster/" + cluster: "owned"}
+	owned := map[string]string{"ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": cluster}
 	want := ec2.NewVolume{ClientToken: "pvc-1", AvailabilityZone: region + "a", Size: 1, Tags: owned}
 	var v, again ec2.Volume
 	require.NoError(t, w.call(ec2.Service, ec2.CreateVolume, want, &v))
@@ -257,8 +257,18 @@ func TestVolumes(t *testing.T) {
 	assert.Equal(t, w.Instances[0], list.Volumes[0].InstanceID)
 	require.NoError(t, w.call(ec2.Service, ec2.DetachVolume, here, nil))
 
-	require.NoError(t, w.Account.PutVolume(aws.Volume{ID: "vol-foreign", Tags: map[string]string{"Name": "foreign"}}))
-	assert.Equal(t, "UnauthorizedOperation", code(t, w.call(ec2.Service, ec2.DeleteVolume, ec2.VolumeID{VolumeID: "vol-foreign"}, nil)))
+	others := map[string]string{"ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": "another"}
+	forAnother := ec2.NewVolume{ClientToken: "pvc-3", AvailabilityZone: region + "a", Size: 1, Tags: others}
+	assert.Equal(t, "UnauthorizedOperation", code(t, w.call(ec2.Service, ec2.CreateVolume, forAnother, nil)))
+	for id, tags := range map[string]map[string]string{"vol-foreign": {"Name": "foreign"}, "vol-another": others} {
+		require.NoError(t, w.Account.PutVolume(aws.Volume{ID: id, AvailabilityZone: region + "a", Tags: tags}))
+		assert.Equal(t, "UnauthorizedOperation", code(t, w.call(ec2.Service, ec2.DeleteVolume, ec2.VolumeID{VolumeID: id}, nil)))
+		assert.Equal(t, "UnauthorizedOperation", code(t, w.call(ec2.Service, ec2.AttachVolume, ec2.Attachment{VolumeID: id, InstanceID: w.Instances[0]}, nil)))
+	}
+	stranger := w.Create("aws:ec2/instance:Instance", "stranger", map[string]any{"instanceType": "t3.small", "subnetId": w.Subnets[0],
+		"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In(region)})
+	refusal := w.call(ec2.Service, ec2.AttachVolume, ec2.Attachment{VolumeID: v.VolumeID, InstanceID: stranger}, nil)
+	assert.Equal(t, "UnauthorizedOperation", code(t, refusal), "a machine without the cluster's tag")
 	require.NoError(t, w.call(ec2.Service, ec2.DeleteVolume, ec2.VolumeID{VolumeID: v.VolumeID}, nil))
 	assert.Equal(t, "InvalidVolume.NotFound", code(t, w.call(ec2.Service, ec2.DeleteVolume, ec2.VolumeID{VolumeID: v.VolumeID}, nil)))
 }

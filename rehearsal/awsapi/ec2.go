@@ -1,6 +1,7 @@
 package awsapi
 
 import (
+	"maps"
 	"slices"
 
 	"eco2/rehearsal/aws"
@@ -124,7 +125,14 @@ func (c *call) volume(action, id string) (aws.Volume, error) {
 	if at < 0 {
 		return aws.Volume{}, noVolume(id)
 	}
-	return volumes[at], c.may(action, c.arn("ec2", "volume/"+id), tags("aws:ResourceTag", volumes[at].Tags))
+	return volumes[at], c.may(action, c.arn("ec2", "volume/"+id), tagged(volumes[at].Tags))
+}
+
+// tagged is the context of the tags of what a call is about, which EC2 has under a key of its own as well.
+func tagged(values map[string]string) map[string][]string {
+	context := tags(resourceTag, values)
+	maps.Copy(context, tags("ec2:ResourceTag", values))
+	return context
 }
 
 func (c *call) deleteVolume(in ec2.VolumeID) (nothing, error) {
@@ -153,7 +161,7 @@ func (c *call) attachment(action string, in ec2.Attachment) (aws.Volume, aws.Ins
 		return v, aws.Instance{}, refuse("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", in.InstanceID)
 	}
 	i := instances[at]
-	return v, i, c.may(action, c.arn("ec2", "instance/"+i.ID), tags("aws:ResourceTag", i.Tags))
+	return v, i, c.may(action, c.arn("ec2", "instance/"+i.ID), tagged(i.Tags))
 }
 
 func (c *call) attachVolume(in ec2.Attachment) (nothing, error) {

@@ -38,7 +38,7 @@ func (c *call) createLoadBalancer(in elb.LoadBalancer) (elb.LoadBalancer, error)
 	b := modelled(in)
 	b.ARN = c.balancerARN(in.Name)
 	b.DNSName = fmt.Sprintf("%s.%s.elb.amazonaws.com", b.Name, c.region)
-	b.ActiveAt = time.Now()
+	b.ActiveAt = time.Now().Add(c.provision)
 	if err := c.possible(&b); err != nil {
 		return elb.LoadBalancer{}, err
 	}
@@ -83,7 +83,7 @@ func (c *call) deleteLoadBalancer(in elb.Reference) (nothing, error) {
 	if err := c.mayAll(needed...); err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, c.account.DeleteLoadBalancer(b.ARN, time.Now())
+	return nothing{}, c.account.DeleteLoadBalancer(b.ARN, time.Now().Add(c.release))
 }
 
 func (c *call) describeLoadBalancers(in elb.Filter) (elb.LoadBalancers, error) {

@@ -1,21 +1,24 @@
 package awsapi
 
-// managed are AWS's own policies that a program of ours attaches, as far as they are about what the model has. The
-// driver changes only volumes that carry its tag, or the name of the claim that they were made for.
+import "eco2/rehearsal/aws"
+
+// managed are AWS's own policies that the program attaches, by ARN, as far as they are about what the model has. Their
+// meaning is that of the documents in AWS's managed policy reference.
+//
+// The driver's: volumes that carry the name of the caller's cluster, on machines that carry it too.
 var managed = map[string]string{
-	"arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicyV2": `{"Version": "2012-10-17", "Statement": [
+	aws.EBSClusterScopedPolicy: `{"Version": "2012-10-17", "Statement": [
 		{"Effect": "Allow", "Resource": "*", "Action": [
-			"ec2:DescribeAvailabilityZones", "ec2:DescribeInstances", "ec2:DescribeInstanceTypes",
+			"ec2:DescribeAvailabilityZones", "ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeSnapshots",
 			"ec2:DescribeVolumes", "ec2:DescribeVolumesModifications", "ec2:DescribeVolumeStatus"]},
-		{"Effect": "Allow", "Resource": "arn:aws:ec2:*:*:volume/*", "Action": "ec2:CreateVolume",
-			"Condition": {"StringLike": {"aws:RequestTag/ebs.csi.aws.com/cluster": "true"}}},
+		{"Effect": "Allow", "Resource": "arn:aws:ec2:*:*:volume/*", "Action": "ec2:CreateVolume", "Condition": {"StringEquals": {
+			"aws:RequestTag/ebs.csi.aws.com/cluster-name": "${aws:PrincipalTag/eks-cluster-name}"}}},
+		{"Effect": "Allow", "Resource": ["arn:aws:ec2:*:*:volume/*", "arn:aws:ec2:*:*:instance/*"],
+			"Action": ["ec2:AttachVolume", "ec2:DetachVolume"], "Condition": {"StringEquals": {
+			"ec2:ResourceTag/ebs.csi.aws.com/cluster-name": "${aws:PrincipalTag/eks-cluster-name}"}}},
 		{"Effect": "Allow", "Resource": "arn:aws:ec2:*:*:volume/*",
-			"Action": ["ec2:AttachVolume", "ec2:DetachVolume", "ec2:ModifyVolume", "ec2:DeleteVolume"],
-			"Condition": {"StringLike": {"aws:ResourceTag/ebs.csi.aws.com/cluster": "true"}}},
-		{"Effect": "Allow", "Resource": "arn:aws:ec2:*:*:volume/*",
-			"Action": ["ec2:AttachVolume", "ec2:DetachVolume", "ec2:ModifyVolume", "ec2:DeleteVolume"],
-			"Condition": {"StringLike": {"aws:ResourceTag/kubernetes.io/created-for/pvc/name": "*"}}},
-		{"Effect": "Allow", "Resource": "arn:aws:ec2:*:*:instance/*", "Action": ["ec2:AttachVolume", "ec2:DetachVolume"]},
+			"Action": ["ec2:DeleteVolume", "ec2:ModifyVolume"], "Condition": {"StringEquals": {
+			"ec2:ResourceTag/ebs.csi.aws.com/cluster-name": "${aws:PrincipalTag/eks-cluster-name}"}}},
 		{"Effect": "Allow", "Resource": "arn:aws:ec2:*:*:volume/*", "Action": "ec2:CreateTags",
 			"Condition": {"StringEquals": {"ec2:CreateAction": "CreateVolume"}}}]}`,
 }

@@ -113,13 +113,29 @@ func (s policyStatement) applies(r request) (bool, error) {
 	}
 	for operator, keys := range s.Condition {
 		for key, wanted := range keys {
-			holds, err := condition(operator, wanted, r.context[key])
+			holds, err := condition(operator, principal(wanted, r.context), r.context[key])
 			if err != nil || !holds {
 				return false, err
 			}
 		}
 	}
 	return true, nil
+}
+
+// principalTag is a variable that stands for a tag of who calls.
+var principalTag = regexp.MustCompile(`^\$\{(aws:PrincipalTag/[^}]+)\}$`)
+
+// principal puts the caller's tags in the place of their variables. A value whose tag is missing fits nothing, and is
+// left out.
+func principal(wanted []string, context map[string][]string) (values []string) {
+	for _, w := range wanted {
+		if tag := principalTag.FindStringSubmatch(w); tag != nil {
+			values = append(values, context[tag[1]]...)
+		} else {
+			values = append(values, w)
+		}
+	}
+	return values
 }
 
 // condition compares the values of a key with those that a policy wants.

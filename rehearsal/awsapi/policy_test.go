@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
 )
 
 func TestPolicies(t *testing.T) {
@@ -46,7 +48,12 @@ func TestPolicies(t *testing.T) {
 		"a truth value":                {policy: when(`"Bool": {"k": true}`), context: map[string][]string{"k": {"true"}}},
 		"an operator that is not known": {policy: when(`"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}`),
 			denial: notUnderstood + "the condition operator IpAddress"},
-		"a variable":                 {policy: `{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::${aws:username}"}}`, denial: notUnderstood + "the variable in resource arn:aws:s3:::${aws:username}"},
+		"a variable": {policy: `{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::${aws:username}"}}`, denial: notUnderstood + "the variable in resource arn:aws:s3:::${aws:username}"},
+		"a tag of who calls": {policy: when(`"StringEquals": {"aws:RequestTag/k": "${aws:PrincipalTag/k}"}`),
+			context: map[string][]string{"aws:RequestTag/k": {"v"}, "aws:PrincipalTag/k": {"v"}}},
+		"another tag of who calls": {policy: when(`"StringEquals": {"aws:RequestTag/k": "${aws:PrincipalTag/k}"}`),
+			context: map[string][]string{"aws:RequestTag/k": {"v"}, "aws:PrincipalTag/k": {"w"}}, denial: nothing},
+		"a tag that nobody has":      {policy: when(`"StringEquals": {"aws:RequestTag/k": "${aws:PrincipalTag/k}"}`), denial: nothing},
 		"a variable of other things": {policy: `{"Statement": [{"Effect": "Allow", "Action": "x:*", "Resource": "${a}"}, {"Effect": "Allow", "Action": "*", "Resource": "*"}]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,6 +69,7 @@ func TestPolicies(t *testing.T) {
 
 func TestManagedPolicies(t *testing.T) {
 	for arn, text := range managed {
+		assert.True(t, aws.IsManagedPolicy(arn), "AWS has none of this name: %s", arn)
 		_, err := parsePolicy(arn, text)
 		assert.NoError(t, err)
 	}

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
 	"eco2/rehearsal/aws"
 )
 
@@ -95,14 +93,10 @@ type tagSet struct {
 	Tags                     struct{}
 }
 
-// zone is the domain that the model's hosted zone has: the one that somebody registered, of which the program's
-// certificate is for all or a part.
+// zone is the name of the zone that is answered for; empty where there is none.
 func (c *call) zone() (name string, err error) {
-	certificates, err := c.account.Certificates()
-	if err != nil || len(certificates) == 0 {
-		return "", err
-	}
-	return publicsuffix.EffectiveTLDPlusOne(strings.TrimPrefix(certificates[0].Domain, "*."))
+	name, _, err = c.account.ZoneName(aws.HostedZone)
+	return name, err
 }
 
 // route53 finds the operation of a request, which is in its method and path.

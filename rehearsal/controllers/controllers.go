@@ -9,6 +9,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 	"eco2/rehearsal/latency"
@@ -158,6 +160,26 @@ func (s *scene) hold(o model.Object, finalizer string) error {
 func (s *scene) letGo(o model.Object, finalizer string) error {
 	s.changed = true
 	return s.cluster.LetGo(o.Ref, finalizer)
+}
+
+// caller calls AWS as the pods on the control plane's machine do.
+func (s *scene) caller() awsapi.Caller {
+	return awsapi.Caller{Account: s.account, Instance: s.machine, Provision: s.latency.Of(balancerProvision)}
+}
+
+// refused says in an event of a controller's why objects have not what they ask for.
+func (s *scene) refused(controller, what string, about []model.Object, reason error) error {
+	for _, o := range about {
+		event := named("v1", "Event", cmp.Or(o.Ref.Namespace, "default"), o.Ref.Name+"."+controller)
+		event["reason"], event["message"] = what, reason.Error()
+		if is, there := s.find(event.Ref()); there && text(is.Live, "message") == reason.Error() {
+			continue
+		}
+		if err := s.apply(controller, event); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // argoCD brings back what is in Git and not in the cluster.

@@ -1,25 +1,29 @@
 package controllers
 
 import (
-	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"context"
 	"fmt"
 	"maps"
-	"reflect"
+	"path"
 	"slices"
-	"strings"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/ec2"
 	"eco2/rehearsal/awsapi/elb"
+	"eco2/rehearsal/fault"
+	"eco2/rehearsal/incluster/loadbalancer/describe"
 	"eco2/rehearsal/incluster/loadbalancer/names"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 )
 
-const albAnnotation = "alb.ingress.kubernetes.io/"
+const balancerController = "aws-load-balancer-controller"
 
 // group is the Ingresses that share a load balancer.
 type group struct {
@@ -30,7 +34,7 @@ type group struct {
 
 // loadBalancers are made of Ingresses, one for each group of them, and go with the last.
 func loadBalancers(s *scene) error {
-	if !s.runs("Deployment", "aws-load-balancer-controller") {
+	if !s.runs("Deployment", balancerController) {
 		return nil
 	}
 	groups := map[string]*group{}
@@ -38,7 +42,7 @@ func loadBalancers(s *scene) error {
 		if text(ingress.Live, "spec", "ingressClassName") != "alb" {
 			continue
 		}
-		name, finalizer := annotation(ingress, albAnnotation+"group.name"), ""
+		name, finalizer := annotation(ingress, describe.Annotation+"group.name"), ""
 		if name == "" {
 			name, finalizer = ingress.Ref.Namespace+"/"+ingress.Ref.Name, "ingress.k8s.aws/resources"
 		} else {
@@ -71,22 +75,20 @@ func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) erro
 			return err
 		}
 	}
-	wanted, err := s.wanted(name, g.live)
-	if err != nil {
-		return err
-	}
-	at := slices.IndexFunc(existing, func(b aws.LoadBalancer) bool { return b.ARN == wanted.ARN })
-	if len(g.live) > 0 && len(wanted.SecurityGroupIDs) > 0 {
-		if at < 0 || !equal(existing[at], &wanted) {
-			if err := s.account.PutLoadBalancer(wanted); err != nil {
+	balancer := names.LoadBalancer(s.name, name)
+	at := slices.IndexFunc(existing, func(b aws.LoadBalancer) bool { return b.Name == balancer })
+	if len(g.live) > 0 {
+		is, refusal := s.deploy(name, g.live)
+		if refusal != nil {
+			if err := s.refused(balancerController, "FailedDeployModel", g.live, refusal); err != nil {
 				return err
 			}
 		}
 		for _, ingress := range g.live {
-			status := kubernetes.Manifest{"loadBalancer": map[string]any{"ingress": []any{map[string]any{"hostname": wanted.DNSName}}}}
-			if hostname(ingress) == wanted.DNSName {
+			if refusal != nil || hostname(ingress) == is.DNSName {
 				continue
 			}
+			status := kubernetes.Manifest{"loadBalancer": map[string]any{"ingress": []any{map[string]any{"hostname": is.DNSName}}}}
 			s.changed = true
 			if err := s.cluster.SetStatus(ingress.Ref, status); err != nil {
 				return err
@@ -98,9 +100,17 @@ func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) erro
 			continue
 		}
 		if len(g.live) == 0 && at >= 0 {
-			if err := s.account.DeleteLoadBalancer(wanted.ARN, time.Now().Add(s.latency.Of(interfaceRelease))); err != nil {
+			held, err := s.held(balancer)
+			if err != nil {
 				return err
 			}
+			caller := s.caller()
+			caller.Release = s.latency.Of(held)
+			refusal := caller.Call(context.Background(), elb.Service, elb.DeleteLoadBalancer, elb.Reference{ARN: existing[at].ARN}, nil)
+			if refusal != nil { // the finalizers stay until AWS lets go
+				return s.refused(balancerController, "FailedDeployModel", g.deleted, refusal)
+			}
+			at = -1
 		}
 		if err := s.letGo(ingress, g.finalizer); err != nil {
 			return err
@@ -109,73 +119,53 @@ func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) erro
 	return nil
 }
 
-// equal compares what a controller decides of a load balancer; when it was made stays.
-func equal(is aws.LoadBalancer, wanted *aws.LoadBalancer) bool {
-	wanted.ActiveAt = is.ActiveAt
-	return reflect.DeepEqual(is, *wanted)
+// held is how long AWS keeps the interfaces of a deleted load balancer.
+func (s *scene) held(balancer string) (time.Duration, error) {
+	met, hit, err := fault.Meet(s.stateDir, fault.Held, fault.Call{Method: "Delete", Type: aws.LoadBalancerKind, Name: balancer})
+	if err != nil || !hit {
+		return interfaceRelease, err
+	}
+	return time.Duration(met.Seconds * float64(time.Second)), nil
 }
 
-// wanted is the load balancer that a group's Ingresses describe. One that they give no security group is never
-// made: the controller would have to make a group, which its rights do not let it.
-func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer, error) {
-	b := aws.LoadBalancer{
-		Name:  names.LoadBalancer(s.name, name),
-		VPCID: s.machine.VPCID, ActiveAt: time.Now().Add(s.latency.Of(balancerProvision)),
+// anyNodePort stands for every Service's: the model gives none, and what a load balancer leads to is not modelled.
+const anyNodePort = 30000
+
+// deploy makes the load balancer of a group what its Ingresses say.
+func (s *scene) deploy(group string, members []model.Object) (is elb.LoadBalancer, err error) {
+	ctx, aws := context.Background(), s.caller()
+	var network ec2.Subnets
+	if err := aws.Call(ctx, ec2.Service, ec2.DescribeSubnets, ec2.InVPC{VpcID: s.machine.VPCID}, &network); err != nil {
+		return is, err
 	}
-	sum := sha256.Sum256([]byte(b.Name))
-	b.ARN = fmt.Sprintf("arn:aws:elasticloadbalancing:%s:%s:loadbalancer/app/%s/%s", s.machine.Region, aws.AccountID, b.Name, hex.EncodeToString(sum[:8]))
-	b.DNSName = fmt.Sprintf("%s.%s.elb.amazonaws.com", b.Name, s.machine.Region)
-	subnets, err := s.account.Subnets()
+	nodes, err := s.cluster.Nodes()
 	if err != nil {
-		return b, err
+		return is, err
 	}
-	for _, subnet := range subnets {
-		if _, public := subnet.Tags["kubernetes.io/role/elb"]; public && subnet.VPCID == b.VPCID {
-			b.SubnetIDs = append(b.SubnetIDs, subnet.ID)
-		}
+	cluster := describe.Cluster{
+		Name: s.name, Subnets: network.Subnets,
+		NodePort: func(types.NamespacedName, intstr.IntOrString) (int, error) { return anyNodePort, nil },
 	}
-	for _, ingress := range ingresses {
-		if groups := annotation(ingress, albAnnotation+"security-groups"); groups != "" {
-			b.SecurityGroupIDs = strings.Split(groups, ",")
-		}
-		if certificate := annotation(ingress, albAnnotation+"certificate-arn"); certificate != "" {
-			b.CertificateARNs = append(b.CertificateARNs, strings.Split(certificate, ",")...)
-		}
-		var ports []map[string]int
-		if listen := annotation(ingress, albAnnotation+"listen-ports"); listen != "" {
-			if err := json.Unmarshal([]byte(listen), &ports); err != nil {
-				return b, fmt.Errorf("reading listen-ports of %s: %w", ingress.Ref, err)
-			}
-		}
-		for _, port := range ports {
-			for protocol, number := range port {
-				b.Listeners = append(b.Listeners, elb.Listener{Port: number, Protocol: protocol})
-			}
-		}
-		for _, rule := range list(ingress.Live, "spec", "rules") {
-			r, _ := rule.(map[string]any)
-			for _, path := range list(r, "http", "paths") {
-				p, _ := path.(map[string]any)
-				service := text(p, "backend", "service", "name")
-				port := at(p, "backend", "service", "port", "number")
-				if port == nil {
-					port = text(p, "backend", "service", "port", "name")
-				}
-				b.TargetGroups = append(b.TargetGroups, elb.TargetGroup{
-					Name: names.TargetGroup(s.name, name, ingress.Ref.Namespace, service, fmt.Sprint(port)),
-				})
-			}
+	for _, node := range nodes {
+		if node.Ready && !node.ControlPlane {
+			cluster.Targets = append(cluster.Targets, path.Base(node.ProviderID))
 		}
 	}
-	byPort := func(a, b elb.Listener) int { return cmp.Compare(a.Port, b.Port) }
-	byName := func(a, b elb.TargetGroup) int { return cmp.Compare(a.Name, b.Name) }
-	slices.SortFunc(b.Listeners, byPort)
-	slices.SortFunc(b.TargetGroups, byName)
-	slices.Sort(b.CertificateARNs)
-	b.Listeners = slices.CompactFunc(b.Listeners, func(a, b elb.Listener) bool { return byPort(a, b) == 0 })
-	b.TargetGroups = slices.CompactFunc(b.TargetGroups, func(a, b elb.TargetGroup) bool { return byName(a, b) == 0 })
-	b.CertificateARNs = slices.Compact(b.CertificateARNs)
-	return b, nil
+	slices.Sort(cluster.Targets)
+	var ingresses []*networkingv1.Ingress
+	for _, member := range members {
+		ingress := &networkingv1.Ingress{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(member.Live, ingress); err != nil {
+			return is, fmt.Errorf("reading %s: %w", member.Ref, err)
+		}
+		ingress.Namespace, ingress.Name = member.Ref.Namespace, member.Ref.Name
+		ingresses = append(ingresses, ingress)
+	}
+	wanted, err := cluster.LoadBalancer(group, ingresses)
+	if err != nil {
+		return is, err
+	}
+	return describe.Deploy(ctx, aws, s.name, s.machine.VPCID, wanted)
 }
 
 // hostname is the load balancer's, as an Ingress has it in its status.

@@ -1,11 +1,12 @@
 package controllers
 
 import (
+	"context"
 	"regexp"
 	"slices"
 	"strconv"
 
-	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/ec2"
 	"eco2/rehearsal/kubernetes/model"
 )
 
@@ -53,22 +54,24 @@ func (s *scene) provision(claim model.Object) error {
 	if err != nil {
 		return err
 	}
-	id := "vol-0" + claim.UID[:16]
-	err = s.account.PutVolume(aws.Volume{
-		ID: id, Name: claim.Ref.Namespace + "/" + claim.Ref.Name, SizeGiB: gib,
-		AvailabilityZone: s.machine.AvailabilityZone, InstanceID: s.machine.ID,
+	ctx, aws, made := context.Background(), s.caller(), ec2.Volume{}
+	err = aws.Call(ctx, ec2.Service, ec2.CreateVolume, ec2.NewVolume{
+		ClientToken: claim.UID, Size: gib, AvailabilityZone: s.machine.AvailabilityZone,
 		Tags: map[string]string{
 			"kubernetes.io/cluster/" + s.name: "owned", "ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": s.name,
 			"kubernetes.io/created-for/pvc/namespace": claim.Ref.Namespace, "kubernetes.io/created-for/pvc/name": claim.Ref.Name,
 		},
-	})
-	if err != nil {
-		return err
+	}, &made)
+	if err == nil && made.InstanceID == "" {
+		err = aws.Call(ctx, ec2.Service, ec2.AttachVolume, ec2.Attachment{VolumeID: made.VolumeID, InstanceID: s.machine.ID}, nil)
+	}
+	if err != nil { // the claim stays Pending
+		return s.refused("ebs-csi-driver", "ProvisioningFailed", []model.Object{claim}, err)
 	}
 	volume := named("v1", "PersistentVolume", "", "pvc-"+claim.UID[:8])
 	delete(volume["metadata"].(map[string]any), "namespace")
 	volume["spec"] = map[string]any{
-		"csi":                           map[string]any{"driver": driver, "volumeHandle": id},
+		"csi":                           map[string]any{"driver": driver, "volumeHandle": made.VolumeID},
 		"claimRef":                      map[string]any{"namespace": claim.Ref.Namespace, "name": claim.Ref.Name, "uid": claim.UID},
 		"persistentVolumeReclaimPolicy": text(class.Live, "reclaimPolicy"),
 	}
@@ -79,6 +82,27 @@ func (s *scene) provision(claim model.Object) error {
 		return err
 	}
 	return s.cluster.SetStatus(claim.Ref, map[string]any{"phase": "Bound"})
+}
+
+// deleteVolume takes away what a PersistentVolume stands for, and lets it go.
+func (s *scene) deleteVolume(volume model.Object, id string) error {
+	ctx, aws, found := context.Background(), s.caller(), ec2.Volumes{}
+	err := aws.Call(ctx, ec2.Service, ec2.DescribeVolumes, ec2.VolumeIDs{}, &found)
+	for _, v := range found.Volumes {
+		if v.VolumeID != id || err != nil {
+			continue
+		}
+		if v.InstanceID != "" {
+			err = aws.Call(ctx, ec2.Service, ec2.DetachVolume, ec2.Attachment{VolumeID: id, InstanceID: v.InstanceID}, nil)
+		}
+		if err == nil {
+			err = aws.Call(ctx, ec2.Service, ec2.DeleteVolume, ec2.VolumeID{VolumeID: id}, nil)
+		}
+	}
+	if err != nil {
+		return s.refused("ebs-csi-driver", "VolumeFailedDelete", []model.Object{volume}, err)
+	}
+	return s.letGo(volume, volumeExists)
 }
 
 // class is the StorageClass of this name, or the default where a claim names none.
@@ -105,9 +129,7 @@ func volumes(s *scene) error {
 		case volume.Deleted.IsZero():
 			err = s.remove(volume.Ref)
 		case s.runs("Deployment", "ebs-csi-controller") && s.due(volume.Deleted, volumeDelete):
-			if err = s.account.DeleteVolume(handle); err == nil {
-				err = s.letGo(volume, volumeExists)
-			}
+			err = s.deleteVolume(volume, handle)
 		}
 		if err != nil {
 			return err

@@ -35,6 +35,8 @@ const (
 	APIRestart Kind = "API restart"
 	// APIGone: the API server is away for longer than the release is tried, which stays half-made.
 	APIGone Kind = "API gone"
+	// Held: AWS keeps a deleted load balancer's interfaces for Seconds, at the rehearsal's factor.
+	Held Kind = "held interfaces"
 	// NeverReady: the pods of a release do not become ready, and it is taken back.
 	NeverReady Kind = "never ready"
 )

@@ -37,6 +37,7 @@ var builtin = map[string]map[string]kindInfo{
 		"LimitRange":            namespaced("spec"),
 		"ResourceQuota":         namespaced("spec"),
 		"Pod":                   namespaced("spec").fixed("spec"),
+		"Event":                 namespaced("involvedObject", "reason", "message", "type"),
 	},
 	"apps/v1": {
 		"Deployment":  namespaced("spec").fixed("spec.selector"),

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,12 +14,13 @@ import (
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/command"
+	"eco2/rehearsal/fault"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/stacktest"
 )
 
 // shop is a workload as the workloads' repository has it: behind an Ingress, with a volume.
-func shop(securityGroup string) []kubernetes.Manifest {
+func shop(securityGroup, certificate string) []kubernetes.Manifest {
 	object := func(apiVersion, kind, name string, more map[string]any) kubernetes.Manifest {
 		m := kubernetes.Manifest{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"namespace": "chat", "name": name}}
 		for key, value := range more {
@@ -36,6 +38,8 @@ func shop(securityGroup string) []kubernetes.Manifest {
 		"alb.ingress.kubernetes.io/group.name":      "shop",
 		"alb.ingress.kubernetes.io/security-groups": securityGroup,
 		"alb.ingress.kubernetes.io/listen-ports":    `[{"HTTPS":443}]`,
+		"alb.ingress.kubernetes.io/scheme":          "internet-facing",
+		"alb.ingress.kubernetes.io/certificate-arn": certificate,
 	}
 	return []kubernetes.Manifest{ingress, object("apps/v1", "StatefulSet", "shop", map[string]any{"spec": map[string]any{
 		"replicas": 2, "volumeClaimTemplates": []any{map[string]any{
@@ -51,7 +55,10 @@ func openShop(t *testing.T, w *stacktest.World) {
 	groups, err := aws.Open(w.Dir).Groups()
 	require.NoError(t, err)
 	require.Len(t, groups, 1)
-	for _, m := range shop(groups[0].ID) {
+	certificates, err := aws.Open(w.Dir).Certificates()
+	require.NoError(t, err)
+	require.Len(t, certificates, 1)
+	for _, m := range shop(groups[0].ID, certificates[0].ARN) {
 		require.NoError(t, w.Cluster().Manage(m))
 	}
 	counts := w.Inventory().Counts()
@@ -168,6 +175,43 @@ func TestDestroyWaitsForWhatAWSStillHolds(t *testing.T) {
 	started := time.Now()
 	w.Must(w.Destroy())
 	t.Logf("destroy at a tenth of AWS's latencies: %.1f s", time.Since(started).Seconds())
+	assert.Empty(t, w.Inventory())
+}
+
+// AWS releases the interfaces of a deleted load balancer when it likes: soon, or only some minutes after the machines
+// are gone. Either is a healthy destroy, and waits no longer than it must.
+func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
+	for _, seconds := range []float64{20, 150, 240} {
+		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
+			w := newWorld(t, "dev", "")
+			w.Must(w.Up())
+			held := fault.Fault{Kind: fault.Held, Times: 1, Seconds: seconds}
+			require.NoError(t, fault.Plant(w.Dir, held))
+			w.Options.Latency = 0.1
+			w.Must(w.Destroy())
+			met, err := fault.Met(w.Dir, held)
+			require.NoError(t, err)
+			assert.True(t, met, "a load balancer was deleted")
+			assert.Empty(t, w.Inventory())
+		})
+	}
+}
+
+// A zone that does not hold the domain gets a record under a name that nobody asks for. The update says so instead of
+// waiting for a certificate that never comes, and goes on with the right zone.
+func TestAHostedZoneThatIsNotTheDomains(t *testing.T) {
+	w := newWorld(t, "dev", "")
+	w.Options.Config["hostedZoneId"] = aws.ForeignZone
+	printed, err := w.Up()
+	require.Error(t, err)
+	assert.Regexp(t, `missing (\*\.)?dev\.growbin\.app DNS validation record: _[0-9a-f]+\.dev\.growbin\.app`, printed)
+	w.Options.Config["hostedZoneId"] = "Z0123456789ABCDEFGHIJ"
+	printed, err = w.Up()
+	require.Error(t, err)
+	assert.Contains(t, printed, "NoSuchHostedZone: No hosted zone found with ID: Z0123456789ABCDEFGHIJ")
+	delete(w.Options.Config, "hostedZoneId")
+	w.Must(w.Up())
+	w.Must(w.Destroy())
 	assert.Empty(t, w.Inventory())
 }
 

@@ -167,7 +167,7 @@ func TestFaults(t *testing.T) {
 		require.Error(t, err)
 		assert.Contains(t, printed, "VcpuLimitExceeded")
 		assert.Contains(t, printed, "current vCPU limit of 16")
-		require.NoError(t, account.SetQuota(32))
+		require.NoError(t, account.SetQuota(aws.VCPUs))
 		end(t, w)
 	})
 

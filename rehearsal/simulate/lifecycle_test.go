@@ -44,6 +44,7 @@ func TestDev(t *testing.T) {
 		assert.Empty(t, w.Changes())
 	})
 
+	var done []string
 	t.Run("a load balancer that nobody removed blocks the destroy, soon and by name", func(t *testing.T) {
 		account := aws.Open(w.Dir)
 		vpcs, err := account.VPCs()
@@ -51,9 +52,13 @@ func TestDev(t *testing.T) {
 		require.Len(t, vpcs, 1)
 		subnets, err := account.Subnets()
 		require.NoError(t, err)
+		certificates, err := account.Certificates()
+		require.NoError(t, err)
+		require.Len(t, certificates, 1)
 		left := aws.LoadBalancer{
 			ARN:  "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:loadbalancer/app/k8s-forgotten/0123456789abcdef",
 			Name: "k8s-forgotten", VPCID: vpcs[0].ID, SubnetIDs: []string{subnets[0].ID, subnets[1].ID},
+			CertificateARNs: []string{certificates[0].ARN},
 		}
 		require.NoError(t, account.PutLoadBalancer(left))
 		w.Changes()
@@ -61,13 +66,16 @@ func TestDev(t *testing.T) {
 		require.Error(t, err)
 		assert.Contains(t, printed, "DependencyViolation")
 		assert.Contains(t, printed, "k8s-forgotten")
+		assert.NotContains(t, printed, "ResourceInUseException", "the provider waits for the certificate for 20 minutes")
+		done = w.Changes()
+		assert.NotContains(t, done, "Delete aws:acm/certificate:Certificate domain")
 		require.NoError(t, account.DeleteLoadBalancer(left.ARN, time.Now()))
 	})
 
 	t.Run("destroy leaves nothing, and asks the cluster for the sweep alone", func(t *testing.T) {
 		w.Must(w.Destroy())
 		// With what the blocked destroy above had done already.
-		assert.Equal(t, []string{"Delete command:remote:Command sweep"}, stacktest.InCluster(w.Changes()))
+		assert.Equal(t, []string{"Delete command:remote:Command sweep"}, stacktest.InCluster(append(done, w.Changes()...)))
 		assert.Empty(t, w.Inventory())
 	})
 }

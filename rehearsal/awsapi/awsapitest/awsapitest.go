@@ -39,6 +39,8 @@ type World struct {
 	// Subnets are in zones a and b, and another in a. Instances are in the first two.
 	Subnets, Instances []string
 	VPC, Group         string
+	// Dir is the state directory of the account.
+	Dir string
 	// Role is the instances'.
 	Role string
 	// Server is where the API answers.
@@ -56,14 +58,15 @@ func New(t *testing.T, repo string) *World {
 	provider, err := aws.New(state, nil)
 	require.NoError(t, err)
 	require.NoError(t, provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": Region})))
-	w := &World{T: t, Account: aws.Open(state), provider: provider, policies: map[string]string{}}
+	w := &World{T: t, Dir: state, Account: aws.Open(state), provider: provider, policies: map[string]string{}}
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"ec2.amazonaws.com"}}]}`
-	w.Role = w.Create("aws:iam/role:Role", "node", props{"name": Cluster + "-node", "assumeRolePolicy": trust})
+	w.Role = w.Create("aws:iam/role:Role", "node", props{"name": Cluster + "-node", "assumeRolePolicy": trust,
+		"tags": props{"eks-cluster-name": Cluster}})
 	for name, document := range programsPolicies(t, repo) {
 		w.policies[name] = w.Create(policyType, name, props{"name": name, "role": w.Role, "policy": document})
 	}
 	w.Create("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "volumes", props{"role": w.Role,
-		"policyArn": "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicyV2"})
+		"policyArn": aws.EBSClusterScopedPolicy})
 	profile := w.Create("aws:iam/instanceProfile:InstanceProfile", "node", props{"name": Cluster + "-node", "role": w.Role})
 	w.VPC = w.Create("aws:ec2/vpc:Vpc", "vpc", props{"cidrBlock": "10.0.0.0/16"})
 	for i, zone := range []string{"a", "b", "a"} {
@@ -71,10 +74,11 @@ func New(t *testing.T, repo string) *World {
 			"availabilityZone": Region + zone, "tags": props{"kubernetes.io/role/elb": "1"}}))
 	}
 	w.Group = w.Create("aws:ec2/securityGroup:SecurityGroup", "cluster", props{"vpcId": w.VPC, "name": "cluster"})
-	for _, subnet := range w.Subnets[:2] {
+	for i, subnet := range w.Subnets[:2] {
 		w.Instances = append(w.Instances, w.Create("aws:ec2/instance:Instance", "node", props{
 			"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In(Region), "instanceType": "t3.small", "subnetId": subnet,
 			"vpcSecurityGroupIds": []any{w.Group}, "iamInstanceProfile": profile,
+			"tags": props{"Name": Cluster + []string{"-k8s-master", "-k8s-redis"}[i], "ebs.csi.aws.com/cluster-name": Cluster},
 		}))
 	}
 	server := httptest.NewServer(awsapi.Handler(w.Account, w.VPC))

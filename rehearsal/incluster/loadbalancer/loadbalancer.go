@@ -29,6 +29,7 @@ import (
 
 	awsclient "eco2/rehearsal/awsapi/client"
 	"eco2/rehearsal/incluster"
+	"eco2/rehearsal/incluster/loadbalancer/describe"
 )
 
 // probes is where the real controller answers the kubelet.
@@ -46,11 +47,6 @@ const (
 type Settings struct {
 	// Cluster is its name, VPC the network that it is in.
 	Cluster, VPC string
-}
-
-// caller is AWS.
-type caller interface {
-	Call(ctx context.Context, service, target string, in, out any) error
 }
 
 // Run runs the controller in its pod.
@@ -76,10 +72,10 @@ type controller struct {
 	Settings
 	cluster client.Client
 	events  events.EventRecorder
-	aws     caller
+	aws     describe.AWS
 }
 
-func add(m manager.Manager, s Settings, aws caller) error {
+func add(m manager.Manager, s Settings, aws describe.AWS) error {
 	c := &controller{Settings: s, cluster: m.GetClient(), events: m.GetEventRecorder("ingress"), aws: aws}
 	everything := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
 		return c.allGroups(ctx)
@@ -107,7 +103,7 @@ func (g group) finalizer() string {
 }
 
 func groupOf(ingress *networkingv1.Ingress) group {
-	if name := ingress.Annotations[annotation+"group.name"]; name != "" {
+	if name := ingress.Annotations[describe.Annotation+"group.name"]; name != "" {
 		return group{name: name}
 	}
 	return group{ingress.Namespace, ingress.Name}
@@ -211,7 +207,7 @@ func (c *controller) balance(ctx context.Context, g group, members []*networking
 		c.say(members, corev1.EventTypeWarning, "FailedBuildModel", err.Error())
 		return err
 	}
-	balancer, err := c.deploy(ctx, wanted)
+	balancer, err := describe.Deploy(ctx, c.aws, c.Cluster, c.VPC, wanted)
 	if err != nil {
 		c.say(members, corev1.EventTypeWarning, "FailedDeployModel", err.Error())
 		return err

@@ -25,6 +25,7 @@ import (
 	"eco2/rehearsal/charts"
 	"eco2/rehearsal/charts/chartstest"
 	"eco2/rehearsal/incluster"
+	"eco2/rehearsal/incluster/loadbalancer/describe"
 	"eco2/rehearsal/kubernetes/apitest"
 )
 
@@ -37,7 +38,7 @@ const patience = 30 * time.Second
 
 // stubborn is an AWS that does not let go of load balancers for a while.
 type stubborn struct {
-	caller
+	describe.AWS
 	holds atomic.Bool
 }
 
@@ -45,7 +46,7 @@ func (s *stubborn) Call(ctx context.Context, service, target string, in, out any
 	if target == elb.DeleteLoadBalancer && s.holds.Load() {
 		return &awsclient.Error{Code: "OperationNotPermitted", Message: "not yet"}
 	}
-	return s.caller.Call(ctx, service, target, in, out)
+	return s.AWS.Call(ctx, service, target, in, out)
 }
 
 // world is a cluster with the controller, and its AWS.
@@ -59,7 +60,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	api.Need(t)
 	w := &world{World: awsapitest.New(t, "../../..")}
-	w.aws = &stubborn{caller: w.Client}
+	w.aws = &stubborn{AWS: w.Client}
 	ours, err := charts.Ours()
 	require.NoError(t, err)
 	release := chartstest.Releases(t, "../../..", "dev")["aws-load-balancer-controller"]
@@ -116,7 +117,7 @@ func (w *world) ingress(name, path, service string, change map[string]string) *n
 	annotations := map[string]string{}
 	for key, value := range change {
 		if value != "" {
-			annotations[annotation+key] = value
+			annotations[describe.Annotation+key] = value
 		}
 	}
 	class, prefix := "alb", networkingv1.PathTypePrefix

@@ -1,38 +1,56 @@
-package loadbalancer
+// Package describe says which load balancer Ingresses ask for, as the AWS Load Balancer Controller reads them. The
+// controller of real clusters and the model of it share it, so that both make the same of the same Ingress, and refuse
+// the same.
+package describe
 
 import (
 	"cmp"
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"eco2/rehearsal/awsapi/ec2"
 	"eco2/rehearsal/awsapi/elb"
 	"eco2/rehearsal/incluster/loadbalancer/names"
 )
 
-// clusterTag is on all that is the cluster's, and what the rights of the nodes' role depend on.
+// ClusterTag is on all that is the cluster's, and what the rights of the nodes' role depend on.
+const ClusterTag = "elbv2.k8s.aws/cluster"
+
+const groupTag = "ingress.k8s.aws/stack"
+
+// What a subnet says it is for.
 const (
-	clusterTag = "elbv2.k8s.aws/cluster"
-	groupTag   = "ingress.k8s.aws/stack"
+	publicTag   = "kubernetes.io/role/elb"
+	internalTag = "kubernetes.io/role/internal-elb"
+	ownerTag    = "kubernetes.io/cluster/"
+	neededZones = 2
 )
 
-// describe says which load balancer a group's members want.
-func (c *controller) describe(ctx context.Context, g group, members []*networkingv1.Ingress) (elb.LoadBalancer, error) {
+// Cluster is where the Ingresses are.
+type Cluster struct {
+	Name string
+	// Subnets are those of its network.
+	Subnets []ec2.Subnet
+	// Targets are the instances that traffic goes to.
+	Targets []string
+	// NodePort is the port of all machines that leads to a Service's.
+	NodePort func(service types.NamespacedName, port intstr.IntOrString) (int, error)
+}
+
+// LoadBalancer is the one that a group's members want.
+func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (elb.LoadBalancer, error) {
 	b := elb.LoadBalancer{
-		Name: names.LoadBalancer(c.Cluster, g.String()),
-		Tags: map[string]string{clusterTag: c.Cluster, groupTag: g.String()},
+		Name: names.LoadBalancer(c.Name, group),
+		Tags: map[string]string{ClusterTag: c.Name, groupTag: group},
 	}
-	targets, err := c.targets(ctx)
-	if err != nil {
-		return b, err
-	}
+	var subnets []string
 	redirect, internetFacing := 0, false
 	for i, ingress := range members {
 		w, err := read(ingress)
@@ -40,7 +58,7 @@ func (c *controller) describe(ctx context.Context, g group, members []*networkin
 			return b, err
 		}
 		conflict := func(what string, is, wanted any) error {
-			return fmt.Errorf("ingress %s/%s: conflicting %s in group %s: %v and %v", ingress.Namespace, ingress.Name, what, g, is, wanted)
+			return fmt.Errorf("ingress %s/%s: conflicting %s in group %s: %v and %v", ingress.Namespace, ingress.Name, what, group, is, wanted)
 		}
 		switch {
 		case i > 0 && internetFacing != w.internetFacing:
@@ -50,18 +68,24 @@ func (c *controller) describe(ctx context.Context, g group, members []*networkin
 		case len(b.SecurityGroupIDs) > 0 && len(w.securityGroups) > 0 && !slices.Equal(b.SecurityGroupIDs, w.securityGroups):
 			return b, conflict("securityGroups", b.SecurityGroupIDs, w.securityGroups)
 		}
+		if len(subnets) > 0 && len(w.subnets) > 0 && !slices.Equal(subnets, w.subnets) {
+			return b, conflict("subnets", subnets, w.subnets)
+		}
+		if len(w.subnets) > 0 {
+			subnets = w.subnets // one member's are the group's
+		}
 		internetFacing, redirect = w.internetFacing, max(redirect, w.redirect)
 		if len(w.securityGroups) > 0 {
 			b.SecurityGroupIDs = w.securityGroups // one member's are the group's
 		}
 		b.CertificateARNs = append(b.CertificateARNs, w.certificates...)
 
-		rules, groups, err := c.rules(ctx, g, ingress, w.target)
+		rules, groups, err := c.rules(group, ingress, w.target)
 		if err != nil {
 			return b, fmt.Errorf("ingress %s/%s: %w", ingress.Namespace, ingress.Name, err)
 		}
 		for _, added := range groups {
-			added.InstanceIDs = targets
+			added.InstanceIDs = c.Targets
 			at := slices.IndexFunc(b.TargetGroups, func(is elb.TargetGroup) bool { return is.Name == added.Name })
 			if at < 0 {
 				b.TargetGroups = append(b.TargetGroups, added)
@@ -87,15 +111,63 @@ func (c *controller) describe(ctx context.Context, g group, members []*networkin
 	if err := secure(&b, redirect); err != nil {
 		return b, err
 	}
-	b.SubnetIDs, err = c.subnets(ctx, internetFacing)
+	if b.SubnetIDs = subnets; len(subnets) > 0 {
+		return b, nil
+	}
+	var err error
+	b.SubnetIDs, err = c.tagged(internetFacing)
 	return b, err
+}
+
+// tagged are the subnets that the network's tags name for load balancers, one in each zone.
+func (c Cluster) tagged(internetFacing bool) ([]string, error) {
+	tag := internalTag
+	if internetFacing {
+		tag = publicTag
+	}
+	subnets := slices.SortedFunc(slices.Values(c.Subnets), func(a, b ec2.Subnet) int {
+		return cmp.Or(cmp.Compare(a.AvailabilityZone, b.AvailabilityZone), cmp.Compare(a.SubnetID, b.SubnetID))
+	})
+	var ids []string
+	zone := ""
+	for _, subnet := range subnets {
+		if value, tagged := subnet.Tags[tag]; !tagged || value != "" && value != "1" || c.others(subnet) || subnet.AvailabilityZone == zone {
+			continue
+		}
+		ids, zone = append(ids, subnet.SubnetID), subnet.AvailabilityZone
+	}
+	if len(ids) < neededZones {
+		return nil, fmt.Errorf("couldn't auto-discover subnets: %d zone(s) have one with the tag %s, and a load balancer needs %d",
+			len(ids), tag, neededZones)
+	}
+	return ids, nil
+}
+
+// others says whether a subnet is for other clusters only.
+func (c Cluster) others(subnet ec2.Subnet) bool {
+	foreign := false
+	for tag := range subnet.Tags {
+		if tag == ownerTag+c.Name {
+			return false
+		}
+		foreign = foreign || len(tag) > len(ownerTag) && tag[:len(ownerTag)] == ownerTag
+	}
+	return foreign
+}
+
+// Same compares what a controller decides of a load balancer.
+func Same(is, wanted elb.LoadBalancer) bool {
+	is.ARN, is.DNSName, is.VPCID, is.State = "", "", "", ""
+	a, errA := json.Marshal(is)
+	b, errB := json.Marshal(wanted)
+	return errA == nil && errB == nil && string(a) == string(b)
 }
 
 // secure sends HTTP to a port with TLS, which needs a certificate.
 func secure(b *elb.LoadBalancer, redirect int) error {
 	tls := func(l elb.Listener) bool { return l.Protocol == "HTTPS" }
 	if slices.ContainsFunc(b.Listeners, tls) && len(b.CertificateARNs) == 0 {
-		return fmt.Errorf("no certificate for HTTPS: the rehearsal's controller looks for none, and annotation %scertificate-arn is missing", annotation)
+		return fmt.Errorf("no certificate for HTTPS: the rehearsal's controller looks for none, and annotation %scertificate-arn is missing", Annotation)
 	}
 	if redirect == 0 {
 		return nil
@@ -112,7 +184,7 @@ func secure(b *elb.LoadBalancer, redirect int) error {
 }
 
 // rules are those of an Ingress, with the target groups that they lead to.
-func (c *controller) rules(ctx context.Context, g group, ingress *networkingv1.Ingress, like elb.TargetGroup) (rules []elb.Rule, groups []elb.TargetGroup, err error) {
+func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like elb.TargetGroup) (rules []elb.Rule, groups []elb.TargetGroup, err error) {
 	if ingress.Spec.DefaultBackend != nil {
 		return nil, nil, errors.New("the rehearsal's controller knows no default backend")
 	}
@@ -134,10 +206,10 @@ func (c *controller) rules(ctx context.Context, g group, ingress *networkingv1.I
 				port = intstr.FromString(backend.Port.Name)
 			}
 			target := like
-			if target.NodePort, err = c.nodePort(ctx, client.ObjectKey{Namespace: ingress.Namespace, Name: backend.Name}, port); err != nil {
+			if target.NodePort, err = c.NodePort(types.NamespacedName{Namespace: ingress.Namespace, Name: backend.Name}, port); err != nil {
 				return nil, nil, err
 			}
-			target.Name = names.TargetGroup(c.Cluster, g.String(), ingress.Namespace, backend.Name, port.String())
+			target.Name = names.TargetGroup(c.Name, group, ingress.Namespace, backend.Name, port.String())
 			groups = append(groups, target)
 			for _, match := range patterns(path) {
 				rules = append(rules, elb.Rule{Host: rule.Host, Path: match, TargetGroup: target.Name})
@@ -168,22 +240,4 @@ func patterns(path networkingv1.HTTPIngressPath) []string {
 		}
 		return []string{prefix, prefix + "/*"}
 	}
-}
-
-// nodePort is the port of all machines that leads to a Service's.
-func (c *controller) nodePort(ctx context.Context, name client.ObjectKey, port intstr.IntOrString) (int, error) {
-	var service corev1.Service
-	if err := c.cluster.Get(ctx, name, &service); err != nil {
-		return 0, err
-	}
-	for _, p := range service.Spec.Ports {
-		if port.Type == intstr.Int && port.IntVal != p.Port || port.Type == intstr.String && port.StrVal != p.Name {
-			continue
-		}
-		if p.NodePort == 0 {
-			return 0, fmt.Errorf("TargetGroup port is empty: Service %s is of type %s, and targets that are instances need NodePort", name, service.Spec.Type)
-		}
-		return int(p.NodePort), nil
-	}
-	return 0, fmt.Errorf("unable to find port %s on service %s", port.String(), name)
 }

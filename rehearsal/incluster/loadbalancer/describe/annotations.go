@@ -1,4 +1,4 @@
-package loadbalancer
+package describe
 
 import (
 	"encoding/json"
@@ -14,12 +14,14 @@ import (
 	"eco2/rehearsal/awsapi/elb"
 )
 
-// annotation is the beginning of those that are for this controller.
-const annotation = "alb.ingress.kubernetes.io/"
+// Annotation is the beginning of those that are for this controller.
+const Annotation = "alb.ingress.kubernetes.io/"
 
 // wish is what one Ingress asks for by its annotations.
 type wish struct {
 	internetFacing bool
+	// subnets are ids; without any, they are found by their tags.
+	subnets        []string
 	securityGroups []string
 	certificates   []string
 	// listeners have a port and a protocol.
@@ -36,7 +38,7 @@ func read(ingress *networkingv1.Ingress) (wish, error) {
 	probe := ""
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(ingress.Annotations)) {
-		name, ours := strings.CutPrefix(key, annotation)
+		name, ours := strings.CutPrefix(key, Annotation)
 		if !ours {
 			continue
 		}
@@ -48,6 +50,8 @@ func read(ingress *networkingv1.Ingress) (wish, error) {
 			err = oneOf(value, "internet-facing", "internal")
 		case "target-type":
 			err = oneOf(value, "instance")
+		case "subnets":
+			w.subnets, err = subnetIDs(value)
 		case "security-groups":
 			w.securityGroups = list(value)
 		case "certificate-arn":
@@ -74,7 +78,7 @@ func read(ingress *networkingv1.Ingress) (wish, error) {
 		}
 	}
 	if probe != "" && probe != w.target.Protocol {
-		problems = append(problems, fmt.Errorf("annotation %shealthcheck-protocol: the rehearsal's load balancer probes with the backend's, %s", annotation, w.target.Protocol))
+		problems = append(problems, fmt.Errorf("annotation %shealthcheck-protocol: the rehearsal's load balancer probes with the backend's, %s", Annotation, w.target.Protocol))
 	}
 	switch {
 	case len(w.listeners) > 0:
@@ -94,6 +98,17 @@ func oneOf(value string, known ...string) error {
 		return fmt.Errorf("%q is not one of %s", value, strings.Join(known, ", "))
 	}
 	return nil
+}
+
+// subnetIDs reads a list of subnets. The real controller takes their names as well.
+func subnetIDs(value string) ([]string, error) {
+	ids := list(value)
+	for _, id := range ids {
+		if !strings.HasPrefix(id, "subnet-") {
+			return nil, fmt.Errorf("%q is not the id of a subnet, and the rehearsal's controller finds none by name", id)
+		}
+	}
+	return slices.Sorted(slices.Values(ids)), nil
 }
 
 func list(value string) (parts []string) {

@@ -1,0 +1,135 @@
+package controllers
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/awsapitest"
+	"eco2/rehearsal/fault"
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/kubernetes/model"
+)
+
+// world is a modelled cluster on machines with the program's role.
+type world struct {
+	*awsapitest.World
+	cluster *model.Cluster
+	*Controllers
+	certificate string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{World: awsapitest.New(t, "../..")}
+	w.certificate = w.Certificate("example.com")
+	var err error
+	w.cluster, err = model.Open(w.Dir).New("1.36.4")
+	require.NoError(t, err)
+	for i, zone := range []string{"a", "b"} {
+		name := map[bool]string{true: "k8s-master", false: "k8s-redis"}[i == 0]
+		require.NoError(t, w.cluster.Register(model.Node{Name: name, ProviderID: "aws:///" + awsapitest.Region + zone + "/" + w.Instances[i], ControlPlane: i == 0}))
+	}
+	w.Controllers = New(w.cluster, w.Dir, 0)
+	w.apply(kubernetes.Manifest{"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"namespace": "kube-system", "name": "aws-load-balancer-controller"}, "spec": map[string]any{"replicas": 1}})
+	return w
+}
+
+func (w *world) apply(m kubernetes.Manifest) {
+	w.Helper()
+	_, err := w.cluster.Apply(context.Background(), m, kubernetes.ApplyOptions{Manager: "test", Force: true})
+	require.NoError(w, err)
+	require.NoError(w, w.Settle())
+}
+
+// ingress applies one with the program's annotations, changed; an empty value takes one out.
+func (w *world) ingress(change map[string]string) kubernetes.Ref {
+	w.Helper()
+	annotations := map[string]any{}
+	for key, value := range map[string]string{
+		"scheme": "internet-facing", "target-type": "instance", "group.name": "eco2-dev", "listen-ports": `[{"HTTP":80},{"HTTPS":443}]`,
+		"ssl-redirect": "443", "certificate-arn": w.certificate, "security-groups": w.Group,
+	} {
+		annotations["alb.ingress.kubernetes.io/"+key] = value
+	}
+	for key, value := range change {
+		annotations["alb.ingress.kubernetes.io/"+key] = value
+		if value == "" {
+			delete(annotations, "alb.ingress.kubernetes.io/"+key)
+		}
+	}
+	m := kubernetes.Manifest{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+		"metadata": map[string]any{"namespace": "default", "name": "argocd", "annotations": annotations},
+		"spec": map[string]any{"ingressClassName": "alb", "rules": []any{map[string]any{"host": "argocd.example.com", "http": map[string]any{
+			"paths": []any{map[string]any{"path": "/", "pathType": "Prefix", "backend": map[string]any{"service": map[string]any{
+				"name": "argocd-server", "port": map[string]any{"number": 80}}}}}}}}}}
+	w.apply(m)
+	return m.Ref()
+}
+
+func (w *world) balancers() []aws.LoadBalancer {
+	w.Helper()
+	all, err := w.Account.LoadBalancers()
+	require.NoError(w, err)
+	return all
+}
+
+// The model makes of an Ingress what the controller of real machines makes of it, by the same description and with
+// the same rights.
+func TestTheModelDescribesLoadBalancersAsTheControllerDoes(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, fault.Plant(w.Dir, fault.Fault{Kind: fault.Held, Times: 1}))
+	ref := w.ingress(nil)
+	made := w.balancers()
+	require.Len(t, made, 1)
+	b := made[0]
+	assert.Len(t, b.SubnetIDs, 2, "one in each zone, and not both in the first")
+	assert.Contains(t, b.SubnetIDs, w.Subnets[1])
+	assert.Equal(t, awsapitest.Cluster, b.Tags["elbv2.k8s.aws/cluster"])
+	require.Len(t, b.Listeners, 2)
+	assert.Equal(t, 443, b.Listeners[0].RedirectPort)
+	assert.Equal(t, "argocd.example.com", b.Listeners[1].Rules[0].Host)
+	live, err := w.cluster.Get(t.Context(), ref)
+	require.NoError(t, err)
+	assert.Equal(t, b.DNSName, hostname(model.Object{Live: live}))
+
+	w.ingress(map[string]string{"subnets": w.Subnets[1] + ", " + w.Subnets[2]})
+	assert.ElementsMatch(t, []string{w.Subnets[1], w.Subnets[2]}, w.balancers()[0].SubnetIDs)
+	assert.Equal(t, b.ARN, w.balancers()[0].ARN)
+
+	require.NoError(t, w.cluster.Delete(t.Context(), ref))
+	require.NoError(t, w.Settle())
+	assert.Empty(t, w.balancers())
+}
+
+func TestTheModelRefusesWhatTheControllerRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		change  map[string]string
+		revoke  bool
+		message string
+	}{
+		"an annotation that nobody knows": {map[string]string{"wafv2-acl-arn": "arn:x"}, false, "alb.ingress.kubernetes.io/wafv2-acl-arn: the rehearsal's controller does not know it"},
+		"a subnet by its name":            {map[string]string{"subnets": "public-a"}, false, `"public-a" is not the id of a subnet`},
+		"one subnet":                      {map[string]string{"subnets": "subnet-0"}, false, "SubnetNotFound"},
+		"no subnet for it":                {map[string]string{"scheme": "internal"}, false, "couldn't auto-discover subnets"},
+		"a certificate that is not there": {map[string]string{"certificate-arn": "arn:x"}, false, "CertificateNotFound"},
+		"no security group":               {map[string]string{"security-groups": ""}, false, "is not authorized to perform: ec2:CreateSecurityGroup"},
+		"a role without the rights":       {nil, true, "is not authorized to perform: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if test.revoke {
+				w.Revoke("load-balancers")
+			}
+			w.ingress(test.change)
+			assert.Empty(t, w.balancers())
+			event, err := w.cluster.Get(t.Context(), kubernetes.Ref{APIVersion: "v1", Kind: "Event", Namespace: "default", Name: "argocd.aws-load-balancer-controller"})
+			require.NoError(t, err)
+			assert.Contains(t, event["message"], test.message)
+		})
+	}
+}

@@ -1,0 +1,61 @@
+package controllers
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/awsapi/awsapitest"
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/kubernetes/model"
+)
+
+// claim applies a claim for a volume, and the pod that mounts it.
+func (w *world) claim(name string) kubernetes.Ref {
+	w.Helper()
+	w.apply(kubernetes.Manifest{"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"namespace": "kube-system", "name": "ebs-csi-controller"}, "spec": map[string]any{"replicas": 1}})
+	w.apply(kubernetes.Manifest{"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": map[string]any{"name": "gp3"},
+		"provisioner": driver, "reclaimPolicy": "Delete"})
+	claim := named("v1", "PersistentVolumeClaim", "default", name)
+	claim["spec"] = map[string]any{"storageClassName": "gp3", "resources": map[string]any{"requests": map[string]any{"storage": "5Gi"}}}
+	w.apply(claim)
+	pod := named("v1", "Pod", "default", name)
+	pod["spec"] = map[string]any{"volumes": []any{map[string]any{"persistentVolumeClaim": map[string]any{"claimName": name}}}}
+	w.apply(pod)
+	return claim.Ref()
+}
+
+// The driver of the model makes volumes with the rights of the nodes' role, and takes them away with them.
+func TestVolumesAreMadeWithTheRolesRights(t *testing.T) {
+	w := newWorld(t)
+	claim := w.claim("data")
+	volumes, err := w.Account.Volumes()
+	require.NoError(t, err)
+	require.Len(t, volumes, 1)
+	assert.Equal(t, awsapitest.Cluster, volumes[0].Tags["ebs.csi.aws.com/cluster-name"])
+	assert.Equal(t, w.Instances[0], volumes[0].InstanceID)
+
+	require.NoError(t, w.cluster.Delete(t.Context(), kubernetes.Ref{APIVersion: "v1", Kind: "Pod", Namespace: "default", Name: "data"}))
+	require.NoError(t, w.cluster.Delete(t.Context(), claim))
+	require.NoError(t, w.Settle())
+	volumes, err = w.Account.Volumes()
+	require.NoError(t, err)
+	assert.Empty(t, volumes)
+}
+
+// A role whose tag names another cluster may make no volume for this one.
+func TestAVolumeOfAnotherClusterIsRefused(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.cluster.RemoveNode("k8s-master")
+	require.NoError(t, err)
+	require.NoError(t, w.cluster.Register(model.Node{Name: "master", ProviderID: "aws:///" + awsapitest.Region + "a/" + w.Instances[0], ControlPlane: true}))
+	w.claim("data") // as eco2-dev-k8s, by the machine's name
+	volumes, err := w.Account.Volumes()
+	require.NoError(t, err)
+	assert.Empty(t, volumes)
+	event, err := w.cluster.Get(t.Context(), kubernetes.Ref{APIVersion: "v1", Kind: "Event", Namespace: "default", Name: "data.ebs-csi-driver"})
+	require.NoError(t, err)
+	assert.Contains(t, event["message"], "is not authorized to perform: ec2:CreateVolume")
+}
