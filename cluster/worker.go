@@ -51,7 +51,12 @@ func NewWorker(ctx *pulumi.Context, host *Host, c config.Config, control *Contro
 	}
 
 	_, err = first.RunOnDelete(ctx, "leave-"+node.Name, Script{
-		Name: "leave", Args: Flag("node", pulumi.String(node.Name)), Minutes: 5,
+		// By its machine too: a machine that AWS took away leaves only after its successor has joined under the
+		// same name, since the state has nothing left to replace first.
+		Name: "leave", Args: flags(
+			Flag("node", pulumi.String(node.Name)),
+			Flag("provider-id", node.ProviderID()),
+		), Minutes: 5,
 		// Another machine under this name is another member: the old one leaves before it is terminated. Not
 		// so for another control plane, which would drain every worker of a cluster that is gone.
 		For: []*infra.Node{node},
