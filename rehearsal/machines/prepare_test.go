@@ -113,7 +113,7 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 	}
 	run("dpkg is killed half-way", func(t *testing.T) {
 		// A package's script calls this on its way.
-		p.file("/usr/local/bin/systemctl", "#!/bin/bash\n[[ $(ps -o comm= $PPID) != *.postinst ]] || { touch /root/reached; sleep 600; }\nexec /usr/bin/systemctl \"$@\"")
+		p.file("/usr/local/bin/systemctl", "#!/bin/bash\n[[ $(ps -o args= $PPID) != *.postinst* ]] || { touch /root/reached; sleep 600; }\nexec /usr/bin/systemctl \"$@\"")
 		p.says(p.machine, "chmod 755 /usr/local/bin/systemctl")
 		unit := p.start()
 		p.await("dpkg runs a package's script", func() bool {
