@@ -107,3 +107,55 @@ func TestPackages(t *testing.T) {
 		})
 	}
 }
+
+// A run may end between writing containerd's configuration and its restart. The next one sees that by the times.
+func TestContainerdReadsItsConfiguration(t *testing.T) {
+	for name, test := range map[string]struct {
+		// configured says that the file is as it should be, and started when containerd was.
+		configured bool
+		started    string
+		restarts   bool
+	}{
+		"a new configuration":                       {started: "@1000000000", restarts: true},
+		"the configuration that it has read":        {configured: true, started: "@4000000000"},
+		"a configuration that came after its start": {configured: true, started: "@1000000000", restarts: true},
+		"nobody knows when it was started":          {configured: true, started: "n/a", restarts: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := controlPlane{t, t.TempDir()}
+			started := test.started
+			if strings.HasPrefix(started, "@") { // as systemctl writes it
+				written, err := exec.CommandContext(t.Context(), "date", "--utc", "--date="+started, "+%a %Y-%m-%d %H:%M:%S.%6N UTC").Output()
+				require.NoError(t, err)
+				started = strings.TrimSpace(string(written))
+			}
+			c.write("bin/systemctl", "#!/bin/bash\n[[ $1 == show ]] && echo '"+started+"' || echo \"$*\" >>"+c.dir+"/calls\n")
+			c.write("bin/crictl", "#!/bin/bash\n")
+			for _, command := range []string{"systemctl", "crictl"} {
+				require.NoError(t, os.Chmod(filepath.Join(c.dir, "bin", command), 0o755))
+			}
+			text, err := Script{Name: "prepare"}.text()
+			require.NoError(t, err)
+			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/containerd/config.toml", c.dir+"/config.toml",
+				"/etc/containerd/certs.d/_default", c.dir, "/etc/crictl.yaml", c.dir+"/crictl.yaml",
+				`main "$@"; exit`, "node=node pause_version=3.10 images_mirror=''\nconfigure_containerd; exit").Replace(text)
+			run := func() {
+				require.NoError(t, os.RemoveAll(filepath.Join(c.dir, "calls")))
+				cmd := exec.CommandContext(t.Context(), "bash", "-s")
+				cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
+				cmd.Stdin = strings.NewReader(text)
+				said, err := cmd.CombinedOutput()
+				require.NoError(t, err, string(said))
+			}
+			if test.configured {
+				run()
+			}
+			run()
+			want := "enable --now --quiet containerd kubelet\n"
+			if test.restarts {
+				want += "restart containerd\n"
+			}
+			assert.Equal(t, want, c.read("calls"))
+		})
+	}
+}
