@@ -51,8 +51,8 @@ func NewWorker(ctx *pulumi.Context, host *Host, c config.Config, control *Contro
 	}
 
 	_, err = first.RunOnDelete(ctx, "leave-"+node.Name, Script{
-		// By its machine too: a machine that AWS took away leaves only after its successor has joined under the
-		// same name, since the state has nothing left to replace first.
+		// The provider ID says which machine is to leave: when AWS took one away, the engine deletes its leave
+		// after the successor has joined under the same name.
 		Name: "leave", Args: flags(
 			Flag("node", pulumi.String(node.Name)),
 			Flag("provider-id", node.ProviderID()),

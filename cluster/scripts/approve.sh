@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 #
-# Approves the kubelets' requests for serving certificates, which show the API
-# server and whoever reads metrics that a kubelet is that of its node. Kubernetes
-# signs them and leaves the approval to others. A timer on the control plane runs
-# this every few seconds; kubelets renew their certificates in the same way.
+# Approves the kubelets' requests for serving certificates, by which their clients
+# verify them: the API server and whatever reads metrics. Kubernetes signs such a
+# request once somebody has approved it. A timer on the control plane runs this
+# every few seconds; kubelets renew their certificates in the same way.
 #
 # A request is approved if a node made it and asks for what is its own: its name and
 # the address that the program gave it, while its Node has the provider ID that the
@@ -12,7 +12,7 @@
 
 set -euo pipefail
 
-# The next run comes soon.
+# Seconds for one kubectl: a run that hangs would keep the next from starting.
 export KUBECTL_LIMIT=15
 
 # Requests that nobody has decided about, a line each: name, user, groups, usages, request, and what was logged of it.
@@ -55,7 +55,7 @@ extensions() {
 
 main() {
   local name user groups usages request logged reason
-  # An API server that does not answer just now is not this script's to report.
+  # While the API server does not answer there is nothing to do; the next run tries again.
   pending >"$SCRATCH/pending" 2>/dev/null || return 0
   while IFS=$'\t' read -r name user groups usages request logged; do
     reason=$(objection "$user" "$groups" "$usages" "$request")

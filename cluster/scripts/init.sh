@@ -17,7 +17,7 @@ readonly DONE=/etc/kubernetes/pki/.initialized
 
 make_control_plane() { # CONFIG
   clean_up_half_done
-  # Those of a cluster that was here before.
+  # The records of a cluster that was on this machine before.
   rm -rf "$NODES"
   make_encryption_key
   put "$CONFIG" 0600 <<<"$1"
@@ -90,8 +90,8 @@ spec:
 YAML
 }
 
-# The timer starts what install.sh has put there. It is started anew each time, so that a run that ended between
-# writing it and starting it is made good by the next.
+# Has a timer run approve.sh, which install.sh has put on this machine. The timer is restarted each time: an earlier
+# run may have ended between writing it and starting it.
 approve_certificates() {
   step "having the kubelets' serving certificates approved"
   # Nothing is logged of the runs that find nothing to do.

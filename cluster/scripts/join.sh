@@ -132,7 +132,7 @@ main() {
     # Left by a machine that this one replaced, or by a join that did not finish.
     kubectl delete node "$node" --ignore-not-found >/dev/null
     step "joining $node"
-    # Before the kubelet asks for its certificate.
+    # Before the join, because the new kubelet asks for its certificate at once.
     record "$node" "$address" "$provider_id" joined
     join
     retry 120 registered || die "$node has joined but no Node appeared; see 'journalctl -u kubelet' there"

@@ -14,12 +14,12 @@ drain() { # ARG…
   kubectl drain "$node" --ignore-daemonsets --delete-emptydir-data --force "$@" >/dev/null 2>&1
 }
 
-# is_successor PROVIDER-ID: whether the machine that is the node now is not the one that leaves.
+# is_successor PROVIDER-ID: whether the node's machine of today is another than the one that leaves.
 is_successor() {
   if [[ -n $provider_id ]]; then
     [[ $1 != "$provider_id" ]]
   else
-    # Who wrote such a state recorded no joins: the machine of a recorded join came after the one that leaves.
+    # The program that wrote such a state recorded no joins, so a machine whose join is recorded came later.
     recorded "$node" && [[ $recorded_id == "$1" && $recorded_how == joined ]]
   fi
 }

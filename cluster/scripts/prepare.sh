@@ -13,7 +13,7 @@ set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 readonly APT=(apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold)
 
-# What no waiting brings.
+# Errors of apt that waiting does not mend.
 readonly NO_SUCH_PACKAGE="^E: (Version '.*' for '.*' was not found|Unable to locate package)"
 
 await_cloud_init() {
@@ -87,10 +87,10 @@ missing() { # PACKAGE=VERSION…
   done
 }
 
-# By itself apt takes an index that it could not fetch for a success, and goes on without it. And it does nothing for
-# as long as something is half installed, by a run of dpkg that was killed for instance.
+# bring PACKAGE=VERSION…: installs those that are not there. After a dpkg that was killed apt refuses all work until
+# dpkg has finished; and without --error-on it reports success for an index that it could not fetch.
 # shellcheck disable=SC2317 # patiently calls it
-bring() { # PACKAGE=VERSION…
+bring() {
   local needed
   mapfile -t needed < <(missing "$@")
   ((${#needed[@]} == 0)) || {
@@ -102,8 +102,8 @@ bring() { # PACKAGE=VERSION…
 # shellcheck disable=SC2317 # patiently calls it
 bring_and_hold() { bring "$@" && apt-mark hold "${@%%=*}"; }
 
-# patiently WHAT COMMAND…: again for ten minutes, saying why. A new machine installs updates of its own, and apt ends
-# at once when somebody else holds one of its locks: dpkg's, that of the lists, or that of the archives.
+# patiently WHAT COMMAND…: tries for ten minutes, and says why it has to. A new machine installs updates by itself, and
+# apt fails at once while another process holds one of its locks: dpkg's, that of the lists, or that of the archives.
 patiently() {
   local what=$1 deadline=$((SECONDS + 600)) reason said=''
   shift
@@ -123,7 +123,7 @@ install_packages() {
   # shellcheck source=/dev/null
   source /etc/os-release
   local minor=${kubernetes_version%.*}
-  # Of each the newest revision, which is how often upstream has packed that version.
+  # The revision behind the version counts how often upstream has packed it: any will do, and apt takes the newest.
   local packages=(
     "containerd.io=$containerd_version-*~$ID.$VERSION_ID~$VERSION_CODENAME"
     "kubelet=$kubernetes_version-*" "kubeadm=$kubernetes_version-*" "kubectl=$kubernetes_version-*"
@@ -148,7 +148,7 @@ add_repositories() { # MINOR
   add_repository docker "$docker/gpg" "$docker" "$VERSION_CODENAME stable"
 }
 
-# The key is fetched each time: upstream gives keys an end, and a new one before it.
+# The key is fetched each time, because upstream's keys expire and are renewed.
 add_repository() { # NAME KEY-URL URL SUITE
   local keyring=/etc/apt/keyrings/$1.asc
   fetch "$2" "$SCRATCH/$1.asc"
@@ -156,8 +156,8 @@ add_repository() { # NAME KEY-URL URL SUITE
   put "/etc/apt/sources.list.d/$1.list" 0644 <<<"deb [signed-by=$keyring] $(upstream "$3") $4"
 }
 
-# is_older UNIT FILE: whether the unit's process is older than the file that it read when it started. That this run
-# changed the file would say less: the one before may have, and ended before the restart.
+# is_older UNIT FILE: whether the unit was started before the file was written. It compares times, because an earlier
+# run may have written the file and ended before the restart.
 is_older() {
   local since
   since=$(systemctl show --property=ExecMainStartTimestamp --value --timestamp=us+utc "$1")

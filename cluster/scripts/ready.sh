@@ -98,7 +98,7 @@ main() {
     fi
     if ((SECONDS >= told + 10)); then
       step "waiting for $waiting_for"
-      # Not only when its timer comes round.
+      # At once, instead of when the timer is due.
       [[ $waiting_for != *'serving certificate'* ]] || systemctl start eco2-approve.service || true
       told=$SECONDS
     fi
