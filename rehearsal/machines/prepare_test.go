@@ -78,7 +78,7 @@ func (p *preparation) said(unit string) string {
 
 func (p *preparation) await(what string, condition func() bool) {
 	p.Helper()
-	require.Eventually(p, condition, 4*time.Minute, 300*time.Millisecond, what)
+	require.Eventually(p, condition, 8*time.Minute, 300*time.Millisecond, what)
 }
 
 // ends waits for a run to end well, and returns what it said.
