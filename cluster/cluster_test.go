@@ -74,7 +74,7 @@ func TestInstalledScriptsAreWhole(t *testing.T) {
 	all, err := installed()
 	require.NoError(t, err)
 	parts := strings.Split(all, "\n=== ")
-	assert.Len(t, parts, 10)
+	assert.Len(t, parts, 11)
 	for _, part := range parts {
 		name, text, _ := strings.Cut(strings.TrimPrefix(part, "=== "), ".sh ===\n")
 		want, err := Script{Name: name}.text()
@@ -110,6 +110,7 @@ func TestInitConfiguration(t *testing.T) {
 		assert.Equal(t, "kubeadm.k8s.io/v1beta4", documents[kind]["apiVersion"])
 	}
 	assert.Equal(t, "kubelet.config.k8s.io/v1beta1", documents["KubeletConfiguration"]["apiVersion"])
+	assert.Equal(t, true, documents["KubeletConfiguration"]["serverTLSBootstrap"])
 
 	registration := documents["InitConfiguration"]["nodeRegistration"].(map[string]any)
 	assert.Equal(t, []any{

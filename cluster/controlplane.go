@@ -46,7 +46,10 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 		return initConfiguration(c, node, values[0].(string), values[1].(string), values[2].(string))
 	}).(pulumi.StringOutput)
 	p.initialised, err = host.Run(ctx, "init-"+node.Name, Script{Name: "init", Args: flags(
-		Flag("node", pulumi.String(node.Name)), marks(node),
+		Flag("node", pulumi.String(node.Name)),
+		Flag("address", node.PrivateIP),
+		Flag("provider-id", node.ProviderID()),
+		marks(node),
 	), Data: configuration, Minutes: 30}, parent, goesWithMachine, pulumi.DependsOn([]pulumi.Resource{prepared}))
 	if err != nil {
 		return nil, err

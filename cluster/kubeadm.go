@@ -85,6 +85,9 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 			"authorization": object{"mode": "Webhook"},
 			// The port that answers everyone, without asking who they are.
 			"readOnlyPort": 0,
+			// The kubelet serves with a certificate of the cluster's authority, which approve.sh approves. One that it
+			// signs itself nobody can verify.
+			"serverTLSBootstrap": true,
 		},
 	}
 	var text []string

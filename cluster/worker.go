@@ -51,7 +51,12 @@ func NewWorker(ctx *pulumi.Context, host *Host, c config.Config, control *Contro
 	}
 
 	_, err = first.RunOnDelete(ctx, "leave-"+node.Name, Script{
-		Name: "leave", Args: Flag("node", pulumi.String(node.Name)), Minutes: 5,
+		// The provider ID says which machine is to leave: when AWS took one away, the engine deletes its leave
+		// after the successor has joined under the same name.
+		Name: "leave", Args: flags(
+			Flag("node", pulumi.String(node.Name)),
+			Flag("provider-id", node.ProviderID()),
+		), Minutes: 5,
 		// Another machine under this name is another member: the old one leaves before it is terminated. Not
 		// so for another control plane, which would drain every worker of a cluster that is gone.
 		For: []*infra.Node{node},

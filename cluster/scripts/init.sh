@@ -4,8 +4,8 @@
 # made again, only reconciled: labels, taints, and where CoreDNS may run. One
 # that was made and does not answer is never wiped: its etcd is the cluster.
 #
-# Needs --node, --labels a=b,… and --taints a=b:Effect,…, and on standard input
-# the whole kubeadm configuration. The API server finds the key that encrypts
+# Needs --node, --address, --provider-id, --labels a=b,… and --taints
+# a=b:Effect,…, and on standard input the whole kubeadm configuration. The API server finds the key that encrypts
 # secrets at rest in /etc/kubernetes/encryption.yaml, made here, once, and known
 # to this machine alone.
 
@@ -17,6 +17,8 @@ readonly DONE=/etc/kubernetes/pki/.initialized
 
 make_control_plane() { # CONFIG
   clean_up_half_done
+  # The records of a cluster that was on this machine before.
+  rm -rf "$NODES"
   make_encryption_key
   put "$CONFIG" 0600 <<<"$1"
   quietly "validating the kubeadm configuration" kubeadm config validate --config "$CONFIG"
@@ -88,9 +90,42 @@ spec:
 YAML
 }
 
+# Has a timer run approve.sh, which install.sh has put on this machine. The timer is restarted each time: an earlier
+# run may have ended between writing it and starting it.
+approve_certificates() {
+  step "having the kubelets' serving certificates approved"
+  # Nothing is logged of the runs that find nothing to do.
+  put /etc/systemd/system/eco2-approve.service 0644 <<UNIT
+[Unit]
+Description=approval of the kubelets' serving certificates
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/bash /usr/local/lib/eco2/approve.sh
+TimeoutStartSec=120
+SyslogLevel=notice
+LogLevelMax=notice
+UNIT
+  put /etc/systemd/system/eco2-approve.timer 0644 <<UNIT
+[Unit]
+Description=approval of the kubelets' serving certificates, every 15 seconds
+
+[Timer]
+OnActiveSec=1
+OnUnitInactiveSec=15
+AccuracySec=1
+
+[Install]
+WantedBy=timers.target
+UNIT
+  systemctl daemon-reload
+  systemctl enable --quiet eco2-approve.timer
+  systemctl restart eco2-approve.timer
+}
+
 main() {
-  local node labels taints config
-  flags node labels taints -- "$@"
+  local node address provider_id labels taints config
+  flags node address provider-id labels taints -- "$@"
   alone init
   config=$(cat)
   [[ -n $config ]] || die 'no kubeadm configuration on standard input'
@@ -104,6 +139,8 @@ main() {
     drop_initial_token
   fi
   touch "$DONE"
+  record "$node" "$address" "$provider_id" joined
+  approve_certificates
   let_coredns_run_here
   reconcile "$node" "$labels" "$taints"
   step "the control plane $node is up"

@@ -107,7 +107,7 @@ provider_id_of_node() {
 registered() { [[ $(provider_id_of_node) == "$provider_id" ]]; }
 
 main() {
-  local node address user endpoint provider_id labels taints known_hosts found state=new
+  local node address user endpoint provider_id labels taints known_hosts found state=new recorded_address recorded_id recorded_how
   flags node address user endpoint provider-id labels taints -- "$@"
   alone "join-$node"
   start_agent
@@ -125,11 +125,15 @@ main() {
   fi
   if [[ $state == joined ]]; then
     step "$node is in the cluster already"
+    recorded "$node" || recorded_how=found
+    record "$node" "$address" "$provider_id" "$recorded_how"
     reconcile "$node" "$labels" "$taints"
   else
     # Left by a machine that this one replaced, or by a join that did not finish.
     kubectl delete node "$node" --ignore-not-found >/dev/null
     step "joining $node"
+    # Before the join, because the new kubelet asks for its certificate at once.
+    record "$node" "$address" "$provider_id" joined
     join
     retry 120 registered || die "$node has joined but no Node appeared; see 'journalctl -u kubelet' there"
     # It registered with its labels and taints: to set each again would only load

@@ -28,7 +28,8 @@ die() {
 enumerate() { paste --serial --delimiters=, | sed 's/,/, /g'; }
 
 # flags NAME… -- ARG…: sets the variable of each flag (--pod-cidr sets pod_cidr).
-# Every flag must be given, though its value may be empty.
+# A flag must be given, though its value may be empty, unless its variable has a
+# value before.
 flags() {
   local _missing=' ' _flag
   while [[ $1 != -- ]]; do
@@ -43,6 +44,9 @@ flags() {
     _missing=${_missing/ $_flag / }
     printf -v "${_flag//-/_}" '%s' "$2"
     shift 2
+  done
+  for _flag in $_missing; do
+    [[ ! -v ${_flag//-/_} ]] || _missing=${_missing/ $_flag / }
   done
   [[ $_missing == ' ' ]] || die "missing flags:${_missing% }"
 }
@@ -77,7 +81,7 @@ quietly() {
   die "$what failed; the lines above say why"
 }
 
-# put FILE MODE: makes FILE what standard input holds, and sets `changed` if it was not.
+# put FILE MODE: makes FILE what standard input holds. One that is so already keeps its time.
 put() {
   mkdir -p "$(dirname "$1")"
   cat >"$SCRATCH/put"
@@ -85,8 +89,6 @@ put() {
   # First under another name, so that nobody ever reads half a file.
   install --mode="$2" "$SCRATCH/put" "$1.new"
   mv "$1.new" "$1"
-  # shellcheck disable=SC2034 # read by scripts
-  changed=true
 }
 
 # upstream URL: where to fetch URL from. A mirror keeps https://host/path at its /host/path.
@@ -130,6 +132,23 @@ apply() {
   ((${#crds[@]} == 0)) ||
     retry 60 established "${crds[@]}" ||
     die "the API server does not serve the custom resources of $(basename "$1"); see kubectl describe crd"
+}
+
+# Which machine each node is: a file by the node's name, written on the control plane from what the program says.
+# Nobody but root may write there, so it holds against what a node says of itself.
+readonly NODES=/etc/eco2/nodes
+
+# record NODE ADDRESS PROVIDER-ID HOW: HOW is `joined` by a script that records, or `found` in the cluster, where an
+# older one had put it.
+record() {
+  install --directory --mode=0700 "$NODES"
+  put "$NODES/$1" 0600 <<<"$2 $3 $4"
+}
+
+# recorded NODE: sets recorded_address, recorded_id and recorded_how; fails for a node that is not recorded.
+# shellcheck disable=SC2034 # read by scripts
+recorded() {
+  [[ -f $NODES/$1 ]] && read -r recorded_address recorded_id recorded_how <"$NODES/$1"
 }
 
 # reconcile NODE LABELS TAINTS: gives the node these labels (a=b,…) and taints

@@ -11,8 +11,10 @@
 
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-readonly APT=(apt-get --assume-yes
-  --option DPkg::Lock::Timeout=300 --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold)
+readonly APT=(apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold)
+
+# Errors of apt that waiting does not mend.
+readonly NO_SUCH_PACKAGE="^E: (Version '.*' for '.*' was not found|Unable to locate package)"
 
 await_cloud_init() {
   command -v cloud-init >/dev/null || return 0
@@ -78,39 +80,67 @@ installed() { # PACKAGE VERSION, which may end in *
   [[ $found == "installed "$2 ]]
 }
 
+missing() { # PACKAGE=VERSION…
+  local package
+  for package; do
+    installed "${package%%=*}" "${package#*=}" || echo "$package"
+  done
+}
+
+# bring PACKAGE=VERSION…: installs those that are not there. After a dpkg that was killed apt refuses all work until
+# dpkg has finished; and without --error-on it reports success for an index that it could not fetch.
+# shellcheck disable=SC2317 # patiently calls it
+bring() {
+  local needed
+  mapfile -t needed < <(missing "$@")
+  ((${#needed[@]} == 0)) || {
+    dpkg --force-confold --configure -a && "${APT[@]}" update --error-on=any &&
+      "${APT[@]}" install --no-install-recommends --allow-change-held-packages --allow-downgrades "${needed[@]}"
+  }
+}
+
+# shellcheck disable=SC2317 # patiently calls it
+bring_and_hold() { bring "$@" && apt-mark hold "${@%%=*}"; }
+
+# patiently WHAT COMMAND…: tries for ten minutes, and says why it has to. A new machine installs updates by itself, and
+# apt fails at once while another process holds one of its locks: dpkg's, that of the lists, or that of the archives.
+patiently() {
+  local what=$1 deadline=$((SECONDS + 600)) reason said=''
+  shift
+  until "$@" </dev/null >"$SCRATCH/output" 2>&1; do
+    if ((SECONDS >= deadline)) || grep --quiet --extended-regexp "$NO_SUCH_PACKAGE" "$SCRATCH/output"; then
+      tail -n 40 "$SCRATCH/output" >&2
+      die "$what failed; the lines above say why"
+    fi
+    reason=$(grep --extended-regexp --max-count=1 '^(E:|dpkg: error)' "$SCRATCH/output") || reason='no reason given'
+    [[ $reason == "$said" ]] || step "$what has to wait: $reason"
+    said=$reason
+    sleep 3
+  done
+}
+
 install_packages() {
   # shellcheck source=/dev/null
   source /etc/os-release
-  local minor=${kubernetes_version%.*} package
+  local minor=${kubernetes_version%.*}
+  # The revision behind the version counts how often upstream has packed it: any will do, and apt takes the newest.
   local packages=(
-    "containerd.io=$containerd_version-1~$ID.$VERSION_ID~$VERSION_CODENAME"
-    "kubelet=$kubernetes_version-1.1" "kubeadm=$kubernetes_version-1.1" "kubectl=$kubernetes_version-1.1"
+    "containerd.io=$containerd_version-*~$ID.$VERSION_ID~$VERSION_CODENAME"
+    "kubelet=$kubernetes_version-*" "kubeadm=$kubernetes_version-*" "kubectl=$kubernetes_version-*"
     # kubeadm uses crictl and no longer depends on it.
     "cri-tools=$minor.*"
   )
-  for package in "${packages[@]}"; do
-    installed "${package%%=*}" "${package#*=}" && continue
+  if [[ -n $(missing "${packages[@]}") ]]; then
     step "installing containerd $containerd_version and Kubernetes $kubernetes_version"
     add_repositories "$minor"
-    quietly "reading package lists on $node" retry 300 update_lists
-    quietly "installing packages on $node" "${APT[@]}" install --no-install-recommends \
-      --allow-change-held-packages --allow-downgrades "${packages[@]}"
-    break
-  done
-  quietly 'holding packages' apt-mark hold "${packages[@]%%=*}"
+  fi
+  patiently "installing packages on $node" bring_and_hold "${packages[@]}"
   [[ $(kubeadm version --output=short) == "v$kubernetes_version" ]] ||
     die "$(command -v kubeadm) on $node is not version $kubernetes_version; remove it, so that the package's is used"
 }
 
-# By itself apt takes an index that it could not fetch for a success, and goes on without it.
-# shellcheck disable=SC2317 # retry calls it
-update_lists() { "${APT[@]}" update --error-on=any; }
-
 add_repositories() { # MINOR
-  if ! command -v curl >/dev/null; then
-    quietly "reading package lists on $node" retry 300 update_lists
-    quietly "installing curl on $node" "${APT[@]}" install --no-install-recommends curl ca-certificates
-  fi
+  command -v curl >/dev/null || patiently "installing curl on $node" bring 'curl=*' 'ca-certificates=*'
   local kubernetes docker
   kubernetes=https://pkgs.k8s.io/core:/stable:/v$1/deb
   docker=https://download.docker.com/linux/$ID
@@ -118,6 +148,7 @@ add_repositories() { # MINOR
   add_repository docker "$docker/gpg" "$docker" "$VERSION_CODENAME stable"
 }
 
+# The key is fetched each time, because upstream's keys expire and are renewed.
 add_repository() { # NAME KEY-URL URL SUITE
   local keyring=/etc/apt/keyrings/$1.asc
   fetch "$2" "$SCRATCH/$1.asc"
@@ -125,9 +156,18 @@ add_repository() { # NAME KEY-URL URL SUITE
   put "/etc/apt/sources.list.d/$1.list" 0644 <<<"deb [signed-by=$keyring] $(upstream "$3") $4"
 }
 
+# is_older UNIT FILE: whether the unit was started before the file was written. It compares times, because an earlier
+# run may have written the file and ended before the restart.
+is_older() {
+  local since
+  since=$(systemctl show --property=ExecMainStartTimestamp --value --timestamp=us+utc "$1")
+  touch --date="$since" "$SCRATCH/since"
+  [[ $2 -nt $SCRATCH/since ]]
+}
+
 configure_containerd() {
   step 'configuring containerd'
-  local mirror=/etc/containerd/certs.d/_default/hosts.toml changed=false
+  local mirror=/etc/containerd/certs.d/_default/hosts.toml
   put /etc/containerd/config.toml 0644 <<TOML
 version = 3
 imports = ["/etc/containerd/conf.d/*.toml"]
@@ -144,10 +184,10 @@ imports = ["/etc/containerd/conf.d/*.toml"]
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
   SystemdCgroup = true
 TOML
-  if $changed; then
+  systemctl enable --now --quiet containerd kubelet
+  if is_older containerd /etc/containerd/config.toml; then
     systemctl restart containerd
   fi
-  systemctl enable --now --quiet containerd kubelet
   if [[ -n $images_mirror ]]; then
     # Asked first, for every registry; the query of a request names the registry.
     put $mirror 0644 <<TOML

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 #
-# Waits until all nodes can run pods: each is Ready and has a ready calico-node,
-# and CoreDNS and Calico's controllers are rolled out. What it waits for is named
-# every ten seconds, and explained if it does not come.
+# Waits until all nodes can run pods and be asked about them: each is Ready, has a
+# ready calico-node, and its kubelet answers the API server, for which it needs its
+# serving certificate; and CoreDNS and Calico's controllers are rolled out. What it
+# waits for is named every ten seconds, and explained if it does not come.
 #
 # Needs --nodes a,b,c (all the nodes there should be) and --timeout SECONDS.
 
@@ -17,6 +18,13 @@ node_states() {
 calico_states() {
   kubectl --namespace=kube-system get pods --selector=k8s-app=calico-node \
     --output=jsonpath='{range .items[*]}{.spec.nodeName} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
+}
+
+# Whether the API server reaches the kubelet of NODE. One that has answered is not asked again.
+kubelet_answers() { # NODE
+  [[ -e $SCRATCH/answered-$1 ]] && return
+  KUBECTL_LIMIT=10 kubectl get --raw="/api/v1/nodes/$1/proxy/healthz" >/dev/null 2>&1 || return
+  touch "$SCRATCH/answered-$1"
 }
 
 # Whether as many calico-nodes as there are NODES are of the newest template.
@@ -43,6 +51,8 @@ missing() {
       echo "$node"
     elif ! grep --quiet --fixed-strings --line-regexp "$node True" <<<"$calico"; then
       echo "calico-node on $node"
+    elif ! kubelet_answers "$node"; then
+      echo "the serving certificate of $node"
     fi
   done
   calico_is_current "$count" || echo 'the roll-out of calico-node'
@@ -68,6 +78,9 @@ explain() {
     echo 'pods of kube-system that are not ready:'
     kubectl --namespace=kube-system get pods --output=wide --no-headers |
       awk '{ split($2, ready, "/"); if (ready[1] != ready[2]) print }'
+    echo "requests for kubelets' certificates that are not approved:"
+    kubectl get certificatesigningrequests --no-headers | grep --word-regexp Pending
+    journalctl --unit=eco2-approve --lines=15 --no-pager --output=cat
     echo 'latest warnings:'
     kubectl --namespace=kube-system get events --field-selector=type=Warning --sort-by=.lastTimestamp | tail -n 15
   } >&2 || true
@@ -85,6 +98,8 @@ main() {
     fi
     if ((SECONDS >= told + 10)); then
       step "waiting for $waiting_for"
+      # At once, instead of when the timer is due.
+      [[ $waiting_for != *'serving certificate'* ]] || systemctl start eco2-approve.service || true
       told=$SECONDS
     fi
     sleep 2

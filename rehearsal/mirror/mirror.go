@@ -19,7 +19,7 @@ import (
 
 // recipe is part of the mirror's name in the cache. It must change when the same versions are packed in
 // another way.
-const recipe = 1
+const recipe = 2
 
 // Versions are those that the program installs, without a "v" before them.
 type Versions struct{ Kubernetes, Containerd string }

@@ -34,23 +34,34 @@ type debPackage struct {
 
 const reloadUnits = "[ ! -d /run/systemd/system ] || systemctl daemon-reload"
 
-// kubernetesPackages are what pkgs.k8s.io has for a minor version.
+// Revisions as pkgs.k8s.io has them: how often a version was packed. Most versions have one, and some only the second.
+const (
+	firstRevision  = "-1.1"
+	secondRevision = "-2.1"
+)
+
+// kubernetesPackages are what pkgs.k8s.io has for a minor version: of kubelet both revisions, of kubeadm the second
+// alone, so that whoever asks for a revision of his own misses one.
 func kubernetesPackages(s sources) []debPackage {
-	version := func(project string) string { return s.version(project) + "-1.1" }
+	version := func(project string) string { return s.version(project) + firstRevision }
 	plugins := map[string]string{}
 	for _, command := range cniPlugins.packages {
 		plugins["/opt/cni/bin/"+command.binary(cniPlugins)] = s.binary("cni-plugins", command.binary(cniPlugins))
 	}
+	kubelet := debPackage{
+		name: "kubelet", version: version("kubernetes"), summary: "the node agent of Kubernetes",
+		relations: []string{"Depends: iptables, kubernetes-cni (>= 1.2.0), mount, util-linux"},
+		binaries:  map[string]string{"/usr/bin/kubelet": s.binary("kubernetes", "kubelet")},
+		settings:  map[string]string{"/usr/lib/systemd/system/kubelet.service": "kubelet.service"},
+		postinst:  reloadUnits,
+	}
+	newer := kubelet
+	newer.version = s.version("kubernetes") + secondRevision
 	return []debPackage{
+		kubelet,
+		newer,
 		{
-			name: "kubelet", version: version("kubernetes"), summary: "the node agent of Kubernetes",
-			relations: []string{"Depends: iptables, kubernetes-cni (>= 1.2.0), mount, util-linux"},
-			binaries:  map[string]string{"/usr/bin/kubelet": s.binary("kubernetes", "kubelet")},
-			settings:  map[string]string{"/usr/lib/systemd/system/kubelet.service": "kubelet.service"},
-			postinst:  reloadUnits,
-		},
-		{
-			name: "kubeadm", version: version("kubernetes"), summary: "sets up Kubernetes clusters",
+			name: "kubeadm", version: newer.version, summary: "sets up Kubernetes clusters",
 			binaries: map[string]string{"/usr/bin/kubeadm": s.binary("kubernetes", "kubeadm")},
 			settings: map[string]string{"/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf": "10-kubeadm.conf"},
 			postinst: reloadUnits,
@@ -70,11 +81,11 @@ func kubernetesPackages(s sources) []debPackage {
 	}
 }
 
-// containerdPackage is what download.docker.com has for the machines' Debian. It brings runc, which needs C and
+// containerdPackage is what download.docker.com has for the machines' Debian, in a second revision. It brings runc, which needs C and
 // is therefore Debian's.
 func containerdPackage(s sources, runc string) debPackage {
 	return debPackage{
-		name: "containerd.io", version: s.version("containerd") + "-1~debian.12~" + suite, summary: "a container runtime",
+		name: "containerd.io", version: s.version("containerd") + "-2~debian.12~" + suite, summary: "a container runtime",
 		relations: []string{
 			"Depends: libc6 (>= 2.34), libseccomp2 (>= 2.5.0)",
 			"Conflicts: containerd, runc", "Replaces: containerd, runc", "Provides: containerd, runc",

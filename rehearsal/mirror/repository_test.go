@@ -123,6 +123,40 @@ func TestAptReadsTheRepositories(t *testing.T) {
 	}
 }
 
+// The patterns of prepare.sh: whatever the revision, and of several the newest, for the machine's own release.
+func TestAptTakesTheNewestRevision(t *testing.T) {
+	needs(t, "apt-get", "dpkg-deb", "gpgv")
+	m := Mirror{Dir: t.TempDir()}
+	s := httptest.NewServer(server.Handler(m.Dir))
+	t.Cleanup(s.Close)
+	require.NoError(t, m.addRepository(t.Context(), sources{out: io.Discard}, flat, func(string) (all []debPackage, err error) {
+		for _, version := range []string{
+			"1.2.3-9.1", "1.2.3-10.1", "1.2.3-1.1", "1.2.30-11.1", "1.2.4-2.1",
+			"2.3.4-1~debian.12~bookworm", "2.3.4-2~debian.12~bookworm", "2.3.4-3~debian.13~trixie", "2.3.40-4~debian.12~bookworm",
+		} {
+			p := agent(t)
+			p.version = version
+			all = append(all, p)
+		}
+		return all, nil
+	}))
+	key := m.layout().File(flat.root + "/" + flat.key)
+	require.NoError(t, os.Link(key, key+".asc"))
+	apt := newApt(t, fmt.Sprintf("deb [signed-by=%s.asc] %s/files/%s /\n", key, s.URL, flat.root))
+	apt.run(t, "update")
+	for pattern, version := range map[string]string{
+		"1.2.3-*": "1.2.3-10.1", "1.2.4-*": "1.2.4-2.1", "2.3.4-*~debian.12~bookworm": "2.3.4-2~debian.12~bookworm",
+	} {
+		apt.run(t, "download", "agent="+pattern)
+		file := "agent_" + version + "_" + runtime.GOARCH + ".deb"
+		assert.FileExists(t, filepath.Join(string(apt), file), pattern)
+		require.NoError(t, os.Remove(filepath.Join(string(apt), file)))
+	}
+	left, err := filepath.Glob(filepath.Join(string(apt), "*.deb"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
 // apt is a directory in which the host's apt knows one source.
 type apt string
 

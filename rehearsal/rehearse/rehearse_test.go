@@ -181,6 +181,22 @@ func TestCluster(t *testing.T) {
 		assert.Empty(t, c.Steps())
 	})
 
+	run("one worker's machine is taken away by AWS: its successor joins, and stays", func(t *testing.T) {
+		before := c.awaitReady(14, time.Minute)["k8s-redis"]
+		c.terminate("k8s-redis")
+		c.Must(c.Up("--refresh"))
+		after := c.awaitReady(14, time.Minute)["k8s-redis"]
+		assert.NotEqual(t, before.Spec.ProviderID, after.Spec.ProviderID)
+		assert.Contains(t, after.Spec.ProviderID, c.machines()["k8s-redis"].InstanceID)
+		assert.Empty(t, c.Steps())
+		c.Changes()
+		c.Must(c.Up())
+		assert.Empty(t, c.Changes())
+		c.awaitReady(14, time.Minute)
+	})
+
+	run("each kubelet has a certificate of the cluster, for its own name and address alone", c.kubeletsCertificates)
+
 	run("without the group's rule for itself nodes do not reach each other, and with it the cluster heals", func(t *testing.T) {
 		c.revokeSelfRule()
 		redis := c.probes()["k8s-redis"].Metadata.Name
@@ -325,12 +341,26 @@ func (c *cluster) revokeSelfRule() {
 	require.NoError(c.t, err)
 	self := slices.IndexFunc(rules, func(r aws.Rule) bool { return r.ReferencedGroupID == groups[0].ID })
 	require.GreaterOrEqual(c.t, self, 0)
+	c.deleteFromAWS("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", rules[self].ID, "self")
+}
+
+// terminate ends a node's machine, as AWS does when it takes it away.
+func (c *cluster) terminate(node string) {
+	c.t.Helper()
+	m, ok := c.machines()[node]
+	require.True(c.t, ok, "there is no machine %s", node)
+	c.deleteFromAWS("aws:ec2/instance:Instance", m.InstanceID, m.Name)
+	require.NotContains(c.t, c.machines(), node)
+}
+
+// deleteFromAWS deletes something of AWS's of which the engine hears nothing.
+func (c *cluster) deleteFromAWS(typ, id, name string) {
+	c.t.Helper()
 	driver, err := machines.New(c.Dir)
 	require.NoError(c.t, err)
 	provider, err := aws.New(c.Dir, driver)
 	require.NoError(c.t, err)
-	rule := provider.Kinds("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule")
-	require.NoError(c.t, rule.Delete(c.t.Context(), &plugin.Request{ID: rules[self].ID, Name: "self"}))
+	require.NoError(c.t, provider.Kinds(typ).Delete(c.t.Context(), &plugin.Request{ID: id, Name: name}))
 }
 
 // machines are those that run for the stack, by the names of their nodes.

@@ -124,6 +124,8 @@ type state struct {
 	ControlPlane bool   `json:"controlPlane,omitempty"`
 	// Scripts are the texts that install.sh put on it, by name without .sh.
 	Scripts map[string]string `json:"scripts,omitempty"`
+	// Recorded are the machines that a control plane's scripts know the nodes by, and that approve.sh goes by.
+	Recorded map[string]recorded `json:"recorded,omitempty"`
 	// HostKey counts the host keys that it has had, and KnownHosts are those that it remembers of others, by
 	// the names of their nodes: as join.sh does, for the machine with that provider id.
 	HostKey    int                  `json:"hostKey,omitempty"`
@@ -132,6 +134,14 @@ type state struct {
 	// with is in there no more.
 	Keys        []string `json:"keys,omitempty"`
 	FirstKeyOut bool     `json:"firstKeyOut,omitempty"`
+}
+
+// recorded is what init.sh and join.sh say of a node.
+type recorded struct {
+	Address    string `json:"address"`
+	ProviderID string `json:"providerID"`
+	// Joined is false for a node that a script which recorded nothing had put into the cluster.
+	Joined bool `json:"joined,omitempty"`
 }
 
 type knownHost struct {

@@ -155,7 +155,20 @@ const kubeadm = `{"kind": "InitConfiguration", "localAPIEndpoint": {"advertiseAd
 `
 
 func (w *world) init() result {
-	return w.script(masterIP, "init", kubeadm, "--node", "master", "--labels", "role=control-plane", "--taints", "")
+	return w.initAs("10.0.0.1", "aws:///z-a/i-1")
+}
+
+func (w *world) initAs(address, providerID string) result {
+	return w.script(masterIP, "init", kubeadm, "--node", "master", "--address", address, "--provider-id", providerID,
+		"--labels", "role=control-plane", "--taints", "")
+}
+
+// leave takes the worker out; states of older programs name no machine.
+func (w *world) leave(providerID string) result {
+	if providerID == "" {
+		return w.script(masterIP, "leave", "", "--node", "worker")
+	}
+	return w.script(masterIP, "leave", "", "--node", "worker", "--provider-id", providerID)
 }
 
 func (w *world) join(change map[string]string) result {
@@ -285,6 +298,7 @@ func TestInvocations(t *testing.T) {
 		"missing flag":      {prepare, text("node user"), 1, "missing flags: user"},
 		"unexpected flag":   {"sudo bash -s -- --nodes n # prepare.sh@00", text("node"), 1, "unexpected argument --nodes; still expected: node"},
 		"missing value":     {"sudo bash -s -- --node # prepare.sh@00", text("node"), 1, "--node needs a value"},
+		"optional flag":     {prepare, "given() {\n  local node provider_id=''\n}\n" + text("node provider-id"), 0, ""},
 		"flag given twice":  {"sudo bash -s -- --node a --node b # prepare.sh@00", text("node"), 1, "unexpected argument --node"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -321,6 +335,12 @@ func TestOutOfOrder(t *testing.T) {
 		"init elsewhere": {func(w *world) { w.must(w.prepare(masterIP, "master")) }, func(w *world) result {
 			return w.script(masterIP, "init", strings.ReplaceAll(kubeadm, "i-1", "i-9"), "--node", "master", "--labels", "", "--taints", "")
 		}, `says provider-id "aws:///z-a/i-9"`},
+		"init for another machine": {func(w *world) { w.must(w.prepare(masterIP, "master")) }, func(w *world) result {
+			return w.initAs("10.0.0.1", "aws:///z-a/i-9")
+		}, "--provider-id aws:///z-a/i-9, and this machine is 10.0.0.1, aws:///z-a/i-1"},
+		"init at another address": {func(w *world) { w.must(w.prepare(masterIP, "master")) }, func(w *world) result {
+			return w.initAs("10.0.0.9", "aws:///z-a/i-1")
+		}, "--address is 10.0.0.9"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -400,12 +420,28 @@ func TestClusterComesUp(t *testing.T) {
 		assert.Contains(t, w.must(w.join(map[string]string{"provider-id": "aws:///z-b/i-3"})).stdout, "has joined")
 	})
 	t.Run("leave", func(t *testing.T) {
-		assert.Contains(t, w.must(w.script(masterIP, "leave", "", "--node", "worker")).stdout, "has left")
-		assert.Contains(t, w.must(w.script(masterIP, "leave", "", "--node", "worker")).stdout, "is not in the cluster")
+		for _, before := range []string{"aws:///z-b/i-2", ""} {
+			assert.Contains(t, w.must(w.leave(before)).stdout, "worker stays in the cluster: it is the machine aws:///z-b/i-3 now")
+		}
+		assert.Contains(t, w.must(w.leave("aws:///z-b/i-3")).stdout, "has left")
+		assert.Contains(t, w.must(w.leave("aws:///z-b/i-3")).stdout, "is not in the cluster")
 		nodes, err := running[0].Cluster.Nodes()
 		require.NoError(t, err)
 		assert.Len(t, nodes, 1)
 	})
+}
+
+// A node that a program joined which recorded nothing leaves as that program's state says it.
+func TestANodeOfAnOlderProgramLeaves(t *testing.T) {
+	w := newWorld(t)
+	w.up()
+	_, err := w.hosts.change("i-1", func(st *state) { st.Recorded = nil })
+	require.NoError(t, err)
+	w.must(w.join(nil)) // by the program of today, which finds it in the cluster
+	assert.Contains(t, w.must(w.leave("")).stdout, "has left")
+	st, err := w.hosts.state("i-1")
+	require.NoError(t, err)
+	assert.NotContains(t, st.Recorded, "worker")
 }
 
 func TestOutputIsMarked(t *testing.T) {
@@ -496,16 +532,17 @@ func TestInstalledScripts(t *testing.T) {
 		sum := sha256.Sum256([]byte(text))
 		return hex.EncodeToString(sum[:4])
 	}
-	ready := func(hash string) result {
-		return w.run(w.session(masterIP, "sudo bash /usr/local/lib/eco2/leave.sh --node n # leave.sh@"+hash, "data"))
+	run := func(script, hash string) result {
+		return w.run(w.session(masterIP, "sudo bash /usr/local/lib/eco2/"+script+".sh --node n # "+script+".sh@"+hash, "data"))
 	}
-	r := ready(hash(old))
+	r := run("ready", hash(old))
 	assert.Equal(t, 127, r.exit)
-	assert.Contains(t, r.stderr, "/usr/local/lib/eco2/leave.sh: No such file or directory")
+	assert.Contains(t, r.stderr, "/usr/local/lib/eco2/ready.sh: No such file or directory")
 
-	w.must(w.script(masterIP, "install", "=== calico.sh ===\n"+text("")+"=== leave.sh ===\n"+old))
-	assert.Contains(t, ready(hash(old)).stderr, "admin.conf", "it runs, and finds no cluster")
-	assert.Contains(t, ready(hash(changed)).stderr, "it was not installed again first")
+	w.must(w.script(masterIP, "install", "=== ready.sh ===\n"+text("")+"=== leave.sh ===\n"+old))
+	assert.Contains(t, run("ready", hash(old)).stderr, "admin.conf", "it runs, and finds no cluster")
+	assert.Contains(t, run("ready", hash(changed)).stderr, "it was not installed again first")
+	assert.Contains(t, run("leave", hash(changed)).stderr, "admin.conf", "the state's command is as old as the state")
 }
 
 // TestTheProgramsScripts holds the model to the scripts that it stands in for.
@@ -518,7 +555,7 @@ func TestTheProgramsScripts(t *testing.T) {
 	seen := map[string]bool{}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".sh")
-		if name == "lib" {
+		if name == "lib" || name == "approve" { // part of each, and what a timer runs
 			continue
 		}
 		seen[name] = true
@@ -531,6 +568,11 @@ func TestTheProgramsScripts(t *testing.T) {
 			assert.Contains(t, err.Error(), "error: missing flags: ", name)
 		}
 	}
+	leave, err := os.ReadFile(filepath.Join(folder, "leave.sh"))
+	require.NoError(t, err)
+	w := newWorld(t)
+	_, err = parse(w.session(masterIP, "sudo bash -s -- --node n # leave.sh@00", string(lib)+string(leave)), nil)
+	require.NoError(t, err, "as states of older programs have it")
 	for name := range effects {
 		assert.True(t, seen[name], "%s.sh is modelled and does not exist", name)
 	}

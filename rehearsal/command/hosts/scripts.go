@@ -126,6 +126,9 @@ func (s *shell) init(context.Context) error {
 	if address := configuration.LocalAPIEndpoint.AdvertiseAddress; address != s.machine.PrivateIP {
 		return die("the kubeadm configuration advertises %q, which is no address of this machine (%s)", address, s.machine.PrivateIP)
 	}
+	if address := s.flags["address"]; address != s.machine.PrivateIP || s.flags["provider-id"] != providerID {
+		return die("--address is %s and --provider-id %s, and this machine is %s, %s", address, s.flags["provider-id"], s.machine.PrivateIP, providerID)
+	}
 	verb := "was made before; reconciled its labels and taints"
 	if s.state.Cluster == "" {
 		cluster, err := s.clusters.New(strings.TrimPrefix(configuration.KubernetesVersion, "v"))
@@ -143,7 +146,20 @@ func (s *shell) init(context.Context) error {
 	if err := s.clusters.Cluster(s.state.Cluster).Register(node); err != nil {
 		return err
 	}
+	if err := s.record(s.machine, true); err != nil {
+		return err
+	}
 	return s.say("the control plane %s %s", s.flags["node"], verb)
+}
+
+// record keeps which machine the script's node is.
+func (s *shell) record(machine Machine, joined bool) error {
+	return s.become(func(st *state) {
+		if st.Recorded == nil {
+			st.Recorded = map[string]recorded{}
+		}
+		st.Recorded[s.flags["node"]] = recorded{machine.PrivateIP, machine.providerID(), joined}
+	})
 }
 
 // node is a machine as a member of the cluster, with the labels and taints of this script's flags.
@@ -247,9 +263,13 @@ func (s *shell) join(context.Context) error {
 	if err != nil {
 		return err
 	}
-	verb := "has joined"
+	verb, joined := "has joined", true
 	if st.Cluster == cluster.ID() && slices.ContainsFunc(members, func(n model.Node) bool { return n.Name == node && n.ProviderID == worker.providerID() }) {
 		verb = "is in the cluster already; reconciled its labels and taints"
+		joined = s.state.Recorded[node].Joined
+	}
+	if err := s.record(worker, joined); err != nil {
+		return err
 	}
 	if st, err = s.change(worker.ID, func(st *state) { st.Cluster = cluster.ID() }); err != nil {
 		return err
@@ -488,14 +508,42 @@ func (s *shell) leave(context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := cluster.RemoveNode(s.flags["node"])
+	name, leaving := s.flags["node"], s.flags["provider-id"]
+	members, err := cluster.Nodes()
 	if err != nil {
 		return err
 	}
-	if !found {
-		return s.say("%s is not in the cluster", s.flags["node"])
+	at := slices.IndexFunc(members, func(n model.Node) bool { return n.Name == name })
+	if at < 0 {
+		if err := s.forget(leaving); err != nil {
+			return err
+		}
+		return s.say("%s is not in the cluster", name)
 	}
-	return s.say("%s has left the cluster", s.flags["node"])
+	machine := members[at].ProviderID
+	successor := machine != leaving
+	if leaving == "" { // written by a program that recorded no joins
+		successor = s.state.Recorded[name].Joined && s.state.Recorded[name].ProviderID == machine
+	}
+	if successor {
+		return s.say("%s stays in the cluster: it is the machine %s now", name, machine)
+	}
+	if _, err := cluster.RemoveNode(name); err != nil {
+		return err
+	}
+	if err := s.forget(machine); err != nil {
+		return err
+	}
+	return s.say("%s has left the cluster", name)
+}
+
+// forget takes away what is recorded of the script's node, if it is that machine.
+func (s *shell) forget(providerID string) error {
+	return s.become(func(st *state) {
+		if st.Recorded[s.flags["node"]].ProviderID == providerID {
+			delete(st.Recorded, s.flags["node"])
+		}
+	})
 }
 
 func orElse(err, otherwise error) error {

@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// aptStandIn is apt and dpkg: it notes its calls, fails as it is told, and knows what is installed.
+const aptStandIn = `#!/bin/bash
+cd "$(dirname "$0")/.."
+call="$(basename "$0") $*"
+case $call in
+dpkg-query*)
+  cat "installed/${!#}" 2>/dev/null
+  exit;;
+kubeadm*) echo v1.36.4; exit;;
+sleep*) exit;;
+curl*) while (($# > 1)); do [[ $1 != --output ]] || echo key >"$2"; shift; done; exit;;
+esac
+echo "$call" >>calls
+# A line for each failure: what begins so fails, and how.
+if read -r begins how < <(head -n 1 failures 2>/dev/null) && [[ $call == "${begins//_/ }"* ]]; then
+  sed -i 1d failures
+  echo "$how" >&2
+  exit 100
+fi
+[[ $call == *' install '* ]] || exit 0
+for package; do
+  [[ $package != *=* ]] || echo "installed ${package#*=}" | tr '*' 2 >"installed/${package%%=*}"
+done
+`
+
+func TestPackages(t *testing.T) {
+	const (
+		locked  = "E: Could not get lock /var/cache/apt/archives/lock. It is held by process 7 (apt-get)"
+		update  = "apt-get update --error-on=any\n"
+		half    = "dpkg --force-confold --configure -a\n"
+		hold    = "apt-mark hold containerd.io kubelet kubeadm kubectl cri-tools\n"
+		install = "apt-get install --no-install-recommends --allow-change-held-packages --allow-downgrades "
+		all     = "containerd.io=2.3.4-*~debian.12~bookworm kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* cri-tools=1.36.*\n"
+	)
+	there := func(change map[string]string) map[string]string {
+		packages := map[string]string{
+			"containerd.io": "2.3.4-1~debian.12~bookworm", "kubelet": "1.36.4-1.1", "kubeadm": "1.36.4-2.1", "kubectl": "1.36.4-1.1", "cri-tools": "1.36.0-1.1",
+		}
+		for name, version := range change {
+			packages[name] = version
+		}
+		return packages
+	}
+	for name, test := range map[string]struct {
+		installed map[string]string
+		failures  string
+		calls     string
+		says      string
+		fails     bool
+	}{
+		"a new machine":                         {calls: half + update + install + all + hold},
+		"all is there, in whatever revision":    {installed: there(nil), calls: hold},
+		"another version of one":                {installed: there(map[string]string{"kubectl": "1.36.40-1.1"}), calls: half + update + install + "kubectl=1.36.4-*\n" + hold},
+		"another release's package":             {installed: there(map[string]string{"containerd.io": "2.3.4-1~debian.13~trixie"}), calls: half + update + install + "containerd.io=2.3.4-*~debian.12~bookworm\n" + hold},
+		"somebody holds the lock of the lists":  {failures: "apt-get_update " + locked, calls: half + update + half + update + install + all + hold, says: "has to wait: " + locked},
+		"somebody holds the archives' lock":     {failures: "apt-get_install " + locked, calls: half + update + install + all + half + update + install + all + hold, says: "has to wait: " + locked},
+		"somebody holds dpkg's lock":            {failures: "dpkg_ dpkg: error: dpkg frontend lock was locked by another process with pid 7", calls: half + half + update + install + all + hold, says: "has to wait: dpkg: error: dpkg frontend lock"},
+		"somebody holds dpkg's lock at the end": {failures: "apt-mark E: Executing dpkg failed", calls: half + update + install + all + hold + hold, says: "has to wait: E: Executing dpkg failed"},
+		"one after the other":                   {failures: "apt-get_update " + locked + "\napt-get_install " + locked, calls: half + update + half + update + install + all + half + update + install + all + hold},
+		"there is no such version":              {failures: "apt-get_install E: Version '1.36.4-*' for 'kubelet' was not found", calls: half + update + install + all, says: "E: Version '1.36.4-*' for 'kubelet' was not found\nerror: installing packages on node failed", fails: true},
+		"there is no such package":              {failures: "apt-get_install E: Unable to locate package cri-tools", calls: half + update + install + all, says: "E: Unable to locate package cri-tools\nerror:", fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := controlPlane{t, t.TempDir()}
+			require.NoError(t, os.MkdirAll(filepath.Join(c.dir, "installed"), 0o755))
+			for _, command := range []string{"apt-get", "apt-mark", "dpkg", "dpkg-query", "kubeadm", "curl", "sleep"} {
+				c.write("bin/"+command, aptStandIn)
+				require.NoError(t, os.Chmod(filepath.Join(c.dir, "bin", command), 0o755))
+			}
+			for name, version := range test.installed {
+				c.write("installed/"+name, "installed "+version)
+			}
+			if test.failures != "" {
+				c.write("failures", test.failures+"\n")
+			}
+			c.write("os-release", "ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\n")
+			text, err := Script{Name: "prepare"}.text()
+			require.NoError(t, err)
+			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/apt/", c.dir+"/apt/", "/etc/os-release", c.dir+"/os-release",
+				"apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold", "apt-get",
+				`main "$@"; exit`, "node=node kubernetes_version=1.36.4 containerd_version=2.3.4 files_mirror=''\ninstall_packages; exit").Replace(text)
+			cmd := exec.CommandContext(t.Context(), "bash", "-s")
+			cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
+			cmd.Stdin = strings.NewReader(text)
+			said, err := cmd.CombinedOutput()
+			assert.Equal(t, test.fails, err != nil, string(said))
+			assert.Equal(t, test.calls, c.read("calls"), string(said))
+			assert.Contains(t, string(said), test.says)
+			if strings.Contains(test.calls, install) {
+				assert.Equal(t, "key\n", c.read("apt/keyrings/kubernetes.asc"), "the key is fetched anew")
+				assert.Contains(t, c.read("apt/sources.list.d/kubernetes.list"), fmt.Sprintf("signed-by=%s/apt/keyrings/kubernetes.asc", c.dir))
+			}
+		})
+	}
+}
+
+// A run may end between writing containerd's configuration and its restart. The next one sees that by the times.
+func TestContainerdReadsItsConfiguration(t *testing.T) {
+	for name, test := range map[string]struct {
+		// configured says that the file is as it should be, and started when containerd was.
+		configured bool
+		started    string
+		restarts   bool
+	}{
+		"a new configuration":                       {started: "@1000000000", restarts: true},
+		"the configuration that it has read":        {configured: true, started: "@4000000000"},
+		"a configuration that came after its start": {configured: true, started: "@1000000000", restarts: true},
+		"nobody knows when it was started":          {configured: true, started: "n/a", restarts: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := controlPlane{t, t.TempDir()}
+			started := test.started
+			if strings.HasPrefix(started, "@") { // as systemctl writes it
+				written, err := exec.CommandContext(t.Context(), "date", "--utc", "--date="+started, "+%a %Y-%m-%d %H:%M:%S.%6N UTC").Output()
+				require.NoError(t, err)
+				started = strings.TrimSpace(string(written))
+			}
+			c.write("bin/systemctl", "#!/bin/bash\n[[ $1 == show ]] && echo '"+started+"' || echo \"$*\" >>"+c.dir+"/calls\n")
+			c.write("bin/crictl", "#!/bin/bash\n")
+			for _, command := range []string{"systemctl", "crictl"} {
+				require.NoError(t, os.Chmod(filepath.Join(c.dir, "bin", command), 0o755))
+			}
+			text, err := Script{Name: "prepare"}.text()
+			require.NoError(t, err)
+			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/containerd/config.toml", c.dir+"/config.toml",
+				"/etc/containerd/certs.d/_default", c.dir, "/etc/crictl.yaml", c.dir+"/crictl.yaml",
+				`main "$@"; exit`, "node=node pause_version=3.10 images_mirror=''\nconfigure_containerd; exit").Replace(text)
+			run := func() {
+				require.NoError(t, os.RemoveAll(filepath.Join(c.dir, "calls")))
+				cmd := exec.CommandContext(t.Context(), "bash", "-s")
+				cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
+				cmd.Stdin = strings.NewReader(text)
+				said, err := cmd.CombinedOutput()
+				require.NoError(t, err, string(said))
+			}
+			if test.configured {
+				run()
+			}
+			run()
+			want := "enable --now --quiet containerd kubelet\n"
+			if test.restarts {
+				want += "restart containerd\n"
+			}
+			assert.Equal(t, want, c.read("calls"))
+		})
+	}
+}

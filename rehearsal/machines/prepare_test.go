@@ -1,0 +1,187 @@
+package machines
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/mirror"
+)
+
+// preparation runs the program's prepare.sh on a machine.
+type preparation struct {
+	*lab
+	machine aws.Instance
+	args    string
+	runs    int
+}
+
+// newPreparation is a machine with the script and the packages that it asks for.
+func newPreparation(t *testing.T) *preparation {
+	t.Helper()
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("machines need root, and time")
+	}
+	repo, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	program, err := os.ReadFile("../../config/versions.go")
+	require.NoError(t, err)
+	version := func(field string) string {
+		found := regexp.MustCompile(`(?m)^\t` + field + `:\s+"(.*)",$`).FindSubmatch(program)
+		require.NotNil(t, found, field)
+		return string(found[1])
+	}
+	m, err := mirror.Prepare(t.Context(), repo, mirror.Versions{Kubernetes: version("Kubernetes"), Containerd: version("Containerd")}, os.Stderr)
+	require.NoError(t, err)
+	t.Setenv(MirrorEnv, m.Dir)
+	l := newLab(t)
+	p := &preparation{lab: l, machine: l.machine("node"), args: fmt.Sprintf(
+		"--node node --kubernetes-version %s --containerd-version %s --pause-version 3.10 --files-mirror http://%s/files --images-mirror http://%s",
+		version("Kubernetes"), version("Containerd"), MirrorAddress, MirrorAddress)}
+	var script strings.Builder
+	for _, name := range []string{"lib", "prepare"} {
+		text, err := os.ReadFile("../../cluster/scripts/" + name + ".sh")
+		require.NoError(t, err)
+		script.Write(text)
+	}
+	p.file("/root/prepare.sh", script.String())
+	return p
+}
+
+func (p *preparation) file(path, content string) {
+	p.Helper()
+	p.says(p.machine, "cat >%s <<'END-OF-FILE'\n%s\nEND-OF-FILE", path, content)
+}
+
+// start begins a run beside the test, and returns the name of its unit.
+func (p *preparation) start() string {
+	p.Helper()
+	p.runs++
+	unit := fmt.Sprintf("prepare-%d", p.runs)
+	p.says(p.machine, "systemd-run --quiet --unit=%s --property=StandardError=file:/root/%s.log --remain-after-exit bash /root/prepare.sh %s", unit, unit, p.args)
+	return unit
+}
+
+func (p *preparation) said(unit string) string {
+	p.Helper()
+	said, _ := p.in(p.machine, "cat /root/%s.log", unit)
+	return said
+}
+
+func (p *preparation) await(what string, condition func() bool) {
+	p.Helper()
+	require.Eventually(p, condition, 8*time.Minute, 300*time.Millisecond, what)
+}
+
+// ends waits for a run to end well, and returns what it said.
+func (p *preparation) ends(unit string) string {
+	p.Helper()
+	var state string
+	p.await(unit+" ends", func() bool {
+		state = p.says(p.machine, "systemctl show --property=SubState --value %s", unit)
+		return state != "running"
+	})
+	said := p.said(unit)
+	require.Equal(p, "exited", state, said)
+	return said
+}
+
+// hold takes a lock as apt does, until release.
+func (p *preparation) hold(path string) (release func()) {
+	p.Helper()
+	p.says(p.machine, `systemd-run --quiet --unit=holder --property=Type=notify --property=NotifyAccess=all perl -e '
+		use Fcntl; open(F, ">>", $ARGV[0]) or die; my $lock = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0);
+		fcntl(F, F_SETLK, $lock) or die; system("systemd-notify --ready"); sleep 600' %s`, path)
+	return func() { p.says(p.machine, "systemctl stop holder") }
+}
+
+// Somebody else uses apt while a new machine boots, and runs are cut. Each next run makes it good.
+func TestAptWaitsForItsLocks(t *testing.T) {
+	p := newPreparation(t)
+	run := func(name string, step func(*testing.T)) {
+		if !t.Failed() {
+			t.Run(name, step)
+		}
+	}
+	run("dpkg is killed half-way", func(t *testing.T) {
+		// A package's script calls this on its way.
+		p.file("/usr/local/bin/systemctl", "#!/bin/bash\n[[ $(ps -o args= $PPID) != *.postinst* ]] || { touch /root/reached; sleep 600; }\nexec /usr/bin/systemctl \"$@\"")
+		p.says(p.machine, "chmod 755 /usr/local/bin/systemctl")
+		unit := p.start()
+		p.await("dpkg runs a package's script", func() bool {
+			_, exit := p.in(p.machine, "[ -e /root/reached ]")
+			return exit == 0
+		})
+		p.says(p.machine, "/usr/bin/systemctl kill --signal=KILL %s; rm /usr/local/bin/systemctl", unit)
+		p.await("the run has ended", func() bool {
+			return p.says(p.machine, "systemctl show --property=SubState --value %s", unit) == "failed"
+		})
+		_, exit := p.in(p.machine, "apt-get --assume-yes install cri-tools")
+		require.NotZero(t, exit, "dpkg left nothing half done")
+		p.ends(p.start())
+	})
+	run("of each package the newest revision is there", func(t *testing.T) {
+		for name, revision := range map[string]string{"kubelet": "-2.1", "kubeadm": "-2.1", "kubectl": "-1.1", "containerd.io": "-2~debian.12~bookworm"} {
+			assert.Regexp(t, regexp.QuoteMeta(revision)+"$", p.says(p.machine, "dpkg-query --show --showformat='${Version}' %s", name), name)
+		}
+	})
+	run("an older revision stays", func(t *testing.T) {
+		p.says(p.machine, "apt-get --assume-yes --allow-downgrades --allow-change-held-packages install kubelet=\\*-1.1 && apt-mark hold kubelet")
+		p.ends(p.start())
+		assert.Regexp(t, `-1\.1$`, p.says(p.machine, "dpkg-query --show --showformat='${Version}' kubelet"))
+	})
+	for lock, path := range map[string]string{
+		"dpkg's lock": "/var/lib/dpkg/lock-frontend", "the lock of the lists": "/var/lib/apt/lists/lock", "the lock of the archives": "/var/cache/apt/archives/lock",
+	} {
+		run("somebody holds "+lock+" during an install", func(t *testing.T) {
+			p.says(p.machine, "dpkg --purge --force-hold kubectl")
+			release := p.hold(path)
+			unit := p.start()
+			p.await("it says what it waits for", func() bool { return strings.Contains(p.said(unit), " has to wait: ") })
+			release()
+			assert.Regexp(t, `installing packages on node has to wait: .*lock`, p.ends(unit))
+			assert.Contains(t, p.says(p.machine, "apt-mark showhold"), "kubectl")
+		})
+	}
+	run("somebody holds dpkg's lock when all is installed, and not held", func(t *testing.T) {
+		p.says(p.machine, "apt-mark unhold kubectl")
+		release := p.hold("/var/lib/dpkg/lock-frontend")
+		unit := p.start()
+		p.await("it says what it waits for", func() bool { return strings.Contains(p.said(unit), " has to wait: ") })
+		release()
+		p.ends(unit)
+		assert.Contains(t, p.says(p.machine, "apt-mark showhold"), "kubectl")
+	})
+	run("what is not to be had is said at once, in apt's words", func(t *testing.T) {
+		args := p.args
+		p.args = strings.Replace(args, "--containerd-version 2", "--containerd-version 1", 1)
+		require.NotEqual(t, args, p.args)
+		unit := p.start()
+		p.args = args
+		p.await("it fails", func() bool {
+			return p.says(p.machine, "systemctl show --property=SubState --value %s", unit) == "failed"
+		})
+		assert.Regexp(t, `E: Version '1\..*' for 'containerd.io' was not found`, p.said(unit))
+		assert.NotContains(t, p.said(unit), "has to wait")
+	})
+	run("containerd starts anew where it is older than its configuration, and only there", func(t *testing.T) {
+		process := func() string { return p.says(p.machine, "systemctl show --property=MainPID --value containerd") }
+		before := process()
+		p.ends(p.start())
+		assert.Equal(t, before, process())
+		p.says(p.machine, "touch /etc/containerd/config.toml") // as by a run that ended before the restart
+		p.ends(p.start())
+		after := process()
+		assert.NotEqual(t, before, after)
+		p.ends(p.start())
+		assert.Equal(t, after, process())
+	})
+}
