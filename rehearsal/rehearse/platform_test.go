@@ -327,7 +327,7 @@ func (c *cluster) restarted(t *testing.T, before, after map[string]string) {
 			anew = append(anew, name)
 		}
 	}
-	assert.ElementsMatch(t, []string{"argocd-server", "argocd-application-controller"}, anew)
+	assert.ElementsMatch(t, []string{"argocd-server", "argocd-application-controller", "argocd-applicationset-controller"}, anew)
 }
 
 // oneBalancer checks what became of the Ingresses in AWS, and of one that names no group.
