@@ -43,7 +43,9 @@ func (c command) binary(p project) string {
 // clusterProjects are what machines and kubeadm need, platformProjects what runs in the cluster after that.
 var (
 	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
-	platformProjects = []project{argoCD, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter}
+	platformProjects = []project{
+		argoCD, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
+	}
 )
 
 var (

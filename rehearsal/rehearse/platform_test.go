@@ -258,7 +258,7 @@ func (c *cluster) placed(t *testing.T) {
 		}
 		assert.Equal(t, []string{want}, nodes[release], release)
 	}
-	assert.Len(t, c.releases(), 7)
+	assert.Len(t, c.releases(), 8)
 	for _, daemon := range daemons {
 		assert.ElementsMatch(t, everywhere, nodes[daemon], daemon)
 	}

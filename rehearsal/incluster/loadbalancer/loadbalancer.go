@@ -45,6 +45,8 @@ const (
 type Settings struct {
 	// Cluster is its name, VPC the network that it is in.
 	Cluster, VPC string
+	// SSLPolicy is that of listeners with TLS.
+	SSLPolicy string
 }
 
 // caller is AWS.
