@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"eco2/rehearsal/aws"
-
 	"eco2/rehearsal/awsapi/elb"
 )
 

@@ -88,6 +88,18 @@ func TestPlatform(t *testing.T) {
 		c.volumeAndSecret(t)
 	})
 
+	run("what no project admits is refused, and Argo CD says so", func(t *testing.T) {
+		c.refuses(t)
+	})
+
+	run("nodes and pods are measured, and an autoscaler follows", func(t *testing.T) {
+		c.autoscales(t)
+	})
+
+	run("a new password of Grafana's reaches Grafana in one update", func(t *testing.T) {
+		c.newPassword(t)
+	})
+
 	run("what is taken away is brought back, and what leaves Git goes", func(t *testing.T) {
 		c.healAndPrune(t)
 	})
