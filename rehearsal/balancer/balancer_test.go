@@ -242,6 +242,7 @@ func TestAPolicySaysWhichTLS(t *testing.T) {
 	old := w.client(operator)
 	transport := old.Transport.(*http.Transport)
 	transport.TLSClientConfig.MinVersion, transport.TLSClientConfig.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	transport.ForceAttemptHTTP2 = false // which needs TLS 1.2
 	transport.DisableKeepAlives = true
 	status, _, err := w.ask(old, web+"/")
 	require.NoError(t, err, "AWS's default takes old clients")

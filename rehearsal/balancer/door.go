@@ -55,7 +55,7 @@ func (d *door) tls(*tls.ClientHelloInfo) (*tls.Config, error) {
 			oldest = version
 		}
 	}
-	return &tls.Config{MinVersion: oldest, GetCertificate: d.certificate}, nil
+	return &tls.Config{MinVersion: oldest, GetCertificate: d.certificate, NextProtos: []string{"h2", "http/1.1"}}, nil
 }
 
 func (d *door) close() error { return d.server.Close() }
