@@ -28,7 +28,9 @@ var (
 	alertmanager = project{
 		name: "alertmanager", module: "github.com/prometheus/alertmanager",
 		packages: []command{{path: "cmd/alertmanager", usual: "a minute"}},
-		ldflags:  func(version string) string { return prometheusVersion(strings.TrimPrefix(version, "v")) },
+		// Its pages, which upstream builds with Node.js.
+		placeholders: []string{"ui/app/dist/index.html"},
+		ldflags:      func(version string) string { return prometheusVersion(strings.TrimPrefix(version, "v")) },
 	}
 	kubeStateMetrics = project{
 		name: "kube-state-metrics", module: "k8s.io/kube-state-metrics/v2",

@@ -1,6 +1,6 @@
 // Package prometheus gives the mirror the images of kube-prometheus-stack's chart. Prometheus, its operator with the
 // reloader of configurations, Alertmanager, kube-state-metrics and the node exporter are real, built from their Go
-// modules; Prometheus has no pages, which its module does not carry, and finds its targets in Kubernetes only. Grafana
+// modules; Prometheus and Alertmanager have no pages, which their modules do not carry, and Prometheus finds its targets in Kubernetes only. Grafana
 // is a stand-in that answers its probes, and the certificate's job is one of ours.
 package prometheus
 

@@ -141,7 +141,6 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 		"replace aws:route53/record:Record domain",
 		"update aws:ssm/parameter:Parameter ingress-acm-certificate-arn",
 		"update command:remote:Command argocd",                              // its URL
-		"update kubernetes:argoproj.io/v1alpha1:AppProject project-root",    // says whose Applications they are
 		"update kubernetes:helm.sh/v3:Release aws-load-balancer-controller", // two replicas
 		"update kubernetes:helm.sh/v3:Release external-dns",                 // another domain
 		"update kubernetes:helm.sh/v3:Release kube-prometheus-stack",        // volumes, retention
