@@ -173,9 +173,9 @@ func TestTheChainRunsInOrder(t *testing.T) {
 func TestReleasesComeAfterTheClusterAndTheirCRDs(t *testing.T) {
 	want := []string{
 		"aws-ebs-csi-driver", "aws-load-balancer-controller", "external-dns", "external-secrets",
-		"kube-prometheus-stack", "rabbitmq-cluster-operator", "redis-operator",
+		"kube-prometheus-stack", "metrics-server", "rabbitmq-cluster-operator", "redis-operator",
 	}
-	withoutCRDs := []string{"aws-ebs-csi-driver", "external-dns"}
+	withoutCRDs := []string{"aws-ebs-csi-driver", "external-dns", "metrics-server"}
 	forEachStack(t, func(t *testing.T, g *graph) {
 		var names []string
 		for _, r := range g.ofType(releaseType) {

@@ -32,7 +32,10 @@ func TestObjectsComeAfterWhatServesThem(t *testing.T) {
 		release := func(name string) *declared { return g.named(t, releaseType, name) }
 		after(g.named(t, store, "aws-ssm"), release("external-secrets"))
 		after(g.named(t, secret, "grafana-admin"), g.named(t, store, "aws-ssm"))
-		after(release("kube-prometheus-stack"), g.named(t, secret, "grafana-admin"))
+		synced := g.named(t, commandType, "grafana-admin-synced")
+		after(g.named(t, secret, "grafana-admin"), g.named(t, "aws:ssm/parameter:Parameter", "platform-grafana-admin-password"))
+		after(synced, g.named(t, secret, "grafana-admin"))
+		after(release("kube-prometheus-stack"), synced)
 		after(release("kube-prometheus-stack"), release("aws-ebs-csi-driver"))
 		for _, earlier := range []*declared{
 			release("aws-load-balancer-controller"), release("external-dns"), g.named(t, commandType, "argocd"),
@@ -41,7 +44,8 @@ func TestObjectsComeAfterWhatServesThem(t *testing.T) {
 		}
 
 		root := g.named(t, application, "root")
-		after(root, g.named(t, "kubernetes:argoproj.io/v1alpha1:AppProject", "project-"+g.stack))
+		after(root, g.named(t, projectType, "project-root"))
+		after(root, g.named(t, projectType, "project-"+g.stack))
 		rights := append(g.ofType("aws:iam/rolePolicy:RolePolicy"), g.ofType("aws:iam/rolePolicyAttachment:RolePolicyAttachment")...)
 		assert.Len(t, rights, 5)
 		for _, r := range g.ofType(releaseType) {

@@ -52,6 +52,7 @@ func settings(t testing.TB, stack string) map[string]any {
 	for key, value := range file.Config {
 		values[key] = value
 	}
+	values["eco2:gitops"] = gitops
 	values["eco2:adminCidrs"] = []string{"198.51.100.7/32"}
 	values["eco2:hostedZoneId"] = "Z0123456789ABCDEFGHIJ"
 	values["eco2:sshPrivateKey"] = privateKey()
@@ -67,6 +68,9 @@ func readYAML(t testing.TB, path string, into any) {
 	require.NoError(t, err)
 	require.NoError(t, yaml.Unmarshal(data, into))
 }
+
+// gitops is a workloads' repository. The committed stack files name none.
+var gitops = map[string]any{"repository": "https://git.example/workloads.git", "revision": "main", "path": "clusters/dev/apps"}
 
 // secretKeys are the settings that the pulumi command marks as secret.
 var secretKeys = []string{
@@ -121,6 +125,8 @@ func (g *graph) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	outputs := args.Inputs.Copy()
 	set := func(key, value string) { outputs[resource.PropertyKey(key)] = resource.NewProperty(value) }
 	switch args.TypeToken {
+	case "aws:ssm/parameter:Parameter":
+		outputs["version"] = resource.NewProperty(1.0)
 	case "aws:iam/role:Role":
 		set("arn", "arn:aws:iam::123456789012:role/"+args.Name)
 	case "aws:ec2/instance:Instance":

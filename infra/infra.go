@@ -18,6 +18,9 @@ const (
 	ubuntu2404 = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"
 )
 
+// GrafanaPassword names the parameter with the password of Grafana's first user.
+const GrafanaPassword = "platform/grafana-admin-password"
+
 // Infra is what the layers above need to know.
 type Infra struct {
 	VPC           *ec2.Vpc
@@ -29,7 +32,9 @@ type Infra struct {
 	Granted []pulumi.Resource
 	// CertificateARN is set where the stack has a domain.
 	CertificateARN pulumi.StringOutput
-	// Made is everything above, and the parameters.
+	// Parameters are what others read from SSM.
+	Parameters *Parameters
+	// Made is everything above.
 	Made []pulumi.Resource
 }
 
@@ -111,11 +116,11 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 		i.CertificateARN = certificate.ARN
 		i.Made = append(i.Made, certificate)
 	}
-	parameters, err := NewParameters(ctx, "parameters", c.Prefix, i.parameters(c), with)
+	i.Parameters, err = NewParameters(ctx, "parameters", c.Prefix, i.parameters(c), with)
 	if err != nil {
 		return nil, err
 	}
-	i.Made = append(i.Made, parameters)
+	i.Made = append(i.Made, i.Parameters)
 	return i, nil
 }
 
@@ -159,7 +164,7 @@ func (i *Infra) parameters(c config.Config) []Parameter {
 		{"data/postgres-password", "SecureString", c.Passwords.Postgres, "ExternalSecret postgres/postgresql-secret"},
 		{"data/redis-password", "SecureString", c.Passwords.Redis, "ExternalSecret redis/redis-secret"},
 		{"data/rabbitmq-password", "SecureString", c.Passwords.RabbitMQ, "ExternalSecret rabbitmq/rabbitmq-default-user"},
-		{"platform/grafana-admin-password", "SecureString", c.Passwords.Grafana, "ExternalSecret monitoring/grafana-admin"},
+		{GrafanaPassword, "SecureString", c.Passwords.Grafana, "ExternalSecret monitoring/grafana-admin"},
 	}
 	if c.Domain != "" {
 		parameters = append(parameters, Parameter{

@@ -12,7 +12,12 @@ import (
 // its description who does; one without a reader has no place here.
 type Parameters struct {
 	pulumi.ResourceState
+
+	versions map[string]pulumi.IntOutput
 }
+
+// Version is the number of a parameter's value: it grows with each change. Empty for a name that is not there.
+func (p *Parameters) Version(name string) pulumi.IntOutput { return p.versions[name] }
 
 // Parameter is one value.
 type Parameter struct {
@@ -26,12 +31,12 @@ type Parameter struct {
 
 // NewParameters declares the parameters below prefix.
 func NewParameters(ctx *pulumi.Context, name, prefix string, parameters []Parameter, opts ...pulumi.ResourceOption) (*Parameters, error) {
-	p := &Parameters{}
+	p := &Parameters{versions: map[string]pulumi.IntOutput{}}
 	if err := ctx.RegisterComponentResource("eco2:infra:Parameters", name, p, opts...); err != nil {
 		return nil, fmt.Errorf("registering parameters %s: %w", name, err)
 	}
 	for _, parameter := range parameters {
-		_, err := ssm.NewParameter(ctx, strings.ReplaceAll(parameter.Name, "/", "-"), &ssm.ParameterArgs{
+		made, err := ssm.NewParameter(ctx, strings.ReplaceAll(parameter.Name, "/", "-"), &ssm.ParameterArgs{
 			Name:        pulumi.String(prefix + "/" + parameter.Name),
 			Type:        pulumi.String(parameter.Type),
 			Value:       parameter.Value,
@@ -40,6 +45,7 @@ func NewParameters(ctx *pulumi.Context, name, prefix string, parameters []Parame
 		if err != nil {
 			return nil, fmt.Errorf("creating parameter %s: %w", parameter.Name, err)
 		}
+		p.versions[parameter.Name] = made.Version
 	}
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{})
 }

@@ -71,38 +71,42 @@ func (p *Platform) argoCDIngress(ctx *pulumi.Context, controller, dns pulumi.Res
 	return nil
 }
 
+// inCluster is the API server of the cluster that Argo CD runs in.
+const inCluster = "https://kubernetes.default.svc"
+
 // rootApplication hands the workloads to Argo CD: an app of apps with sync waves, in a repository of its
-// own. The project exists first, since an Application without one is refused.
+// own. Argo CD may do anything in the cluster, so its projects say what that repository may: the root's
+// holds Applications and nothing else, and what these bring stays in the workloads' namespaces.
 func (p *Platform) rootApplication(ctx *pulumi.Context) error {
 	source := p.config.GitOps
 	if source.Repository == "" {
 		return nil
 	}
-	name := string(p.config.Environment)
-	anything := pulumi.Array{pulumi.Map{"group": pulumi.String("*"), "kind": pulumi.String("*")}}
-	project, err := apiextensions.NewCustomResource(ctx, "project-"+name, &apiextensions.CustomResourceArgs{
-		ApiVersion: pulumi.String("argoproj.io/v1alpha1"),
-		Kind:       pulumi.String("AppProject"),
-		Metadata:   metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: pulumi.String(argoCD)},
-		OtherFields: kubernetes.UntypedArgs{"spec": pulumi.Map{
-			"description": pulumi.String("The workloads of " + p.config.Name),
-			"sourceRepos": pulumi.ToStringArray([]string{"*"}),
-			"destinations": pulumi.Array{pulumi.Map{
-				"server": pulumi.String("https://kubernetes.default.svc"), "namespace": pulumi.String("*"),
-			}},
-			"clusterResourceWhitelist": anything,
-		}},
-	}, p.with(p.cluster.ArgoCD)...)
+	applications, err := p.project(ctx, "root", "The Applications of "+p.config.Name, pulumi.Map{
+		"destinations":             destinations(argoCD),
+		"clusterResourceWhitelist": pulumi.Array{},
+		// Without AppProject: whoever could make one could admit himself to anything.
+		"namespaceResourceWhitelist": kinds("argoproj.io", "Application", "ApplicationSet"),
+	})
 	if err != nil {
-		return fmt.Errorf("creating project %s: %w", name, err)
+		return err
 	}
-	// Workloads need what the releases bring: classes, stores, operators.
+	workloads, err := p.project(ctx, string(p.config.Environment), "The workloads of "+p.config.Name, pulumi.Map{
+		"destinations": destinations(workloads()...),
+		// Any kind in these namespaces; of cluster-wide kinds only what gives nobody more rights.
+		"clusterResourceWhitelist": kinds("scheduling.k8s.io", "PriorityClass"),
+	})
+	if err != nil {
+		return err
+	}
+	// An Application whose project does not exist is refused. Workloads need what the releases bring: classes,
+	// stores, operators.
 	application, err := apiextensions.NewCustomResource(ctx, "root", &apiextensions.CustomResourceArgs{
 		ApiVersion: pulumi.String("argoproj.io/v1alpha1"),
 		Kind:       pulumi.String("Application"),
 		Metadata:   metav1.ObjectMetaArgs{Name: pulumi.String("root"), Namespace: pulumi.String(argoCD)},
 		OtherFields: kubernetes.UntypedArgs{"spec": pulumi.Map{
-			"project": pulumi.String(name),
+			"project": pulumi.String("root"),
 			"source": pulumi.Map{
 				"repoURL":        pulumi.String(source.Repository),
 				"targetRevision": pulumi.String(source.Revision),
@@ -113,18 +117,55 @@ func (p *Platform) rootApplication(ctx *pulumi.Context) error {
 					"exclude": pulumi.String("{kustomization.yaml,*/kustomization.yaml}"),
 				},
 			},
-			"destination": pulumi.Map{
-				"server": pulumi.String("https://kubernetes.default.svc"), "namespace": pulumi.String(argoCD),
-			},
+			"destination": pulumi.Map{"server": pulumi.String(inCluster), "namespace": pulumi.String(argoCD)},
 			"syncPolicy": pulumi.Map{
 				"automated":   pulumi.Map{"prune": pulumi.Bool(true), "selfHeal": pulumi.Bool(true)},
 				"syncOptions": pulumi.ToStringArray([]string{"ServerSideApply=true"}),
 			},
 		}},
-	}, p.with(append([]pulumi.Resource{project}, p.made...)...)...)
+	}, p.with(append([]pulumi.Resource{applications, workloads}, p.made...)...)...)
 	if err != nil {
 		return fmt.Errorf("creating application root: %w", err)
 	}
-	p.made = append(p.made, project, application)
+	p.made = append(p.made, applications, workloads, application)
 	return nil
+}
+
+// project declares what Applications of a project may take from the one repository, and put where.
+func (p *Platform) project(ctx *pulumi.Context, name, description string, admits pulumi.Map) (pulumi.Resource, error) {
+	spec := pulumi.Map{
+		"description": pulumi.String(description),
+		"sourceRepos": pulumi.ToStringArray([]string{p.config.GitOps.Repository}),
+	}
+	for key, value := range admits {
+		spec[key] = value
+	}
+	project, err := apiextensions.NewCustomResource(ctx, "project-"+name, &apiextensions.CustomResourceArgs{
+		ApiVersion:  pulumi.String("argoproj.io/v1alpha1"),
+		Kind:        pulumi.String("AppProject"),
+		Metadata:    metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: pulumi.String(argoCD)},
+		OtherFields: kubernetes.UntypedArgs{"spec": spec},
+	}, p.with(p.cluster.ArgoCD)...)
+	if err != nil {
+		return nil, fmt.Errorf("creating project %s: %w", name, err)
+	}
+	return project, nil
+}
+
+// destinations are namespaces of this cluster.
+func destinations(namespaces ...string) pulumi.Array {
+	var list pulumi.Array
+	for _, name := range namespaces {
+		list = append(list, pulumi.Map{"server": pulumi.String(inCluster), "namespace": pulumi.String(name)})
+	}
+	return list
+}
+
+// kinds are those of one API group.
+func kinds(group string, names ...string) pulumi.Array {
+	var list pulumi.Array
+	for _, name := range names {
+		list = append(list, pulumi.Map{"group": pulumi.String(group), "kind": pulumi.String(name)})
+	}
+	return list
 }

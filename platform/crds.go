@@ -17,7 +17,7 @@ type bundle struct {
 // prometheusCRDs is where the operator that the chart carries publishes its definitions, one a file.
 const prometheusCRDs = "https://raw.githubusercontent.com/prometheus-operator/prometheus-operator/v0.93.1/example/prometheus-operator-crd/monitoring.coreos.com_"
 
-// bundles are the definitions of the charts' versions. external-dns and the EBS CSI driver need none here.
+// bundles are the definitions of the charts' versions. external-dns, metrics-server and the EBS CSI driver need none here.
 var bundles = []bundle{
 	{"aws-load-balancer-controller", [][2]string{
 		{"https://raw.githubusercontent.com/aws/eks-charts/v0.0.242/stable/aws-load-balancer-controller/crds/crds.yaml", "cb00e9a8ee22cc51307bbed799faff306ab4d23a9fd201d26fcd53ab035777d9"},

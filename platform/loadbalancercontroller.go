@@ -23,6 +23,8 @@ func (p *Platform) loadBalancerController() Chart {
 			"resources":    resources("50m", "128Mi", "256Mi"),
 			// Pods have addresses that AWS cannot route to.
 			"defaultTargetType": pulumi.String("instance"),
+			// What AWS recommends: TLS 1.2 with forward secrecy, and 1.3. The controller's own default still takes TLS 1.0.
+			"defaultSSLPolicy": pulumi.String("ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"),
 			// The group comes from each Ingress's annotation; the controller makes none and opens nothing.
 			"enableBackendSecurityGroup": pulumi.Bool(false),
 			// A Service of type LoadBalancer would get a load balancer of its own, with a group of its own. Its

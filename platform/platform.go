@@ -87,6 +87,9 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 	if err := release(p.rabbitMQOperator()); err != nil {
 		return err
 	}
+	if err := release(p.metricsServer()); err != nil {
+		return err
+	}
 	store, err := p.secretStore(ctx, releases["external-secrets"])
 	if err != nil {
 		return err
@@ -139,7 +142,8 @@ func onControlPlane() (selector pulumi.StringMap, tolerations pulumi.Array) {
 	}
 }
 
-// resources are a container's requests and its memory limit; CPU has none, since throttling helps nobody.
+// resources are a container's requests and its memory limit. The program sets no CPU limit: it would throttle a
+// container while the node is idle.
 func resources(cpu, memory, limit string) pulumi.Map {
 	return pulumi.Map{
 		"requests": pulumi.StringMap{"cpu": pulumi.String(cpu), "memory": pulumi.String(memory)},

@@ -45,7 +45,11 @@ func (p *Platform) prometheusStack() Chart {
 			"userKey":        pulumi.String("admin-user"),
 			"passwordKey":    pulumi.String("admin-password"),
 		},
-		"resources": resources("50m", "192Mi", "384Mi"),
+		// Grafana 13 takes 330 MiB at rest, and more while it compresses its answers.
+		"resources":   resources("50m", "512Mi", "1Gi"),
+		"grafana.ini": pulumi.Map{"server": pulumi.Map{"enable_gzip": pulumi.Bool(false)}},
+		// It reads the password when it starts.
+		"podAnnotations": pulumi.StringMap{parameterVersion: p.grafanaPasswordVersion()},
 	})
 	if p.prod() {
 		prometheus["retention"] = pulumi.String("30d")

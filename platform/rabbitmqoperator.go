@@ -3,7 +3,8 @@ package platform
 import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 // rabbitMQOperator runs the RabbitMQ clusters that workloads ask for. Its makers publish no chart; this one
-// is kept by others, pins the operator's image by digest, and can do without cert-manager.
+// is maintained by others, pins the operator's image by digest (2.22.4, although its appVersion says 2.22.3), and
+// can do without cert-manager.
 func (p *Platform) rabbitMQOperator() Chart {
 	selector, tolerations := onControlPlane()
 	return Chart{
@@ -20,7 +21,11 @@ func (p *Platform) rabbitMQOperator() Chart {
 				// The namespace's policies are this program's.
 				"networkPolicy": pulumi.Map{"enabled": pulumi.Bool(false)},
 			},
-			"msgTopologyOperator": pulumi.Map{"enabled": pulumi.Bool(false)},
+			"msgTopologyOperator": pulumi.Map{
+				"enabled": pulumi.Bool(false),
+				// Its policy is rendered even while the operator is off.
+				"networkPolicy": pulumi.Map{"enabled": pulumi.Bool(false)},
+			},
 		},
 	}
 }

@@ -12,7 +12,8 @@ func (p *Platform) redisOperator() Chart {
 		Values: pulumi.Map{
 			"nodeSelector": selector,
 			"tolerations":  tolerations,
-			"resources":    resources("50m", "96Mi", "256Mi"),
+			// Helm merges these with the chart's own, so the operator keeps the chart's CPU limit of 500m.
+			"resources": resources("50m", "96Mi", "256Mi"),
 		},
 	}
 }

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 #
-# Installs Argo CD from its pinned manifest, patched by a kustomization, and waits
-# for it. Its server and its controller read argocd-cmd-params-cm when they start, so
-# they are restarted when, and only when, that has changed under a server that was
-# there before.
+# Installs Argo CD from its pinned manifest, patched by a kustomization, waits for
+# it, and empties its default project. Its server and its controllers read
+# argocd-cmd-params-cm when they start, so they are restarted when, and only when,
+# that has changed under a server that was there before.
 #
 # Needs --manifest-url, --manifest-sha256 and --files-mirror (empty without one),
 # and on standard input a kustomization whose resource is install.yaml.
@@ -33,8 +33,9 @@ restart_if_needed() { # WHETHER-IT-WAS-THERE
   wanted=$(parameters_hash)
   [[ $(running_hash) != "$wanted" ]] || return 0
   if [[ -n $1 ]]; then
-    step 'restarting argocd-server and argocd-application-controller, whose parameters have changed'
-    argocd rollout restart deployment/argocd-server statefulset/argocd-application-controller >/dev/null
+    step 'restarting argocd-server and the controllers, whose parameters have changed'
+    argocd rollout restart deployment/argocd-server deployment/argocd-applicationset-controller \
+      statefulset/argocd-application-controller >/dev/null
   fi
   argocd annotate --overwrite deployment argocd-server "eco2.io/parameters=$wanted" >/dev/null
 }
@@ -49,6 +50,23 @@ await_workloads() {
       die "$workload does not come up; see 'kubectl -n argocd describe pods' for the reason"
     }
   done
+}
+
+# The server makes this project, which may do anything, where it is missing. An
+# Application that names no project, or this one, would get by the others' limits.
+empty_default_project() {
+  step "emptying Argo CD's default project"
+  apply - <<'PROJECT'
+apiVersion: argoproj.io/v1alpha1
+kind: AppProject
+metadata: {name: default, namespace: argocd}
+spec:
+  description: Admits nothing; Applications name another project
+  sourceRepos: []
+  destinations: []
+  clusterResourceWhitelist: []
+  namespaceResourceBlacklist: [{group: "*", kind: "*"}]
+PROJECT
 }
 
 main() {
@@ -67,6 +85,7 @@ main() {
   apply "$SCRATCH/argocd-patched.yaml" --namespace=argocd
   restart_if_needed "$before"
   await_workloads
+  empty_default_project
   step 'Argo CD is up'
 }
 

@@ -359,6 +359,8 @@ func (c *call) withListeners(b *aws.LoadBalancer) error {
 			return refuse("ValidationError", "'%s' is no protocol of an application load balancer: HTTP, HTTPS", listener.Protocol)
 		case listener.Protocol == "HTTPS" && len(b.CertificateARNs) == 0:
 			return refuse("ValidationError", "A certificate must be specified for HTTPS listeners")
+		case listener.SSLPolicy != "" && elb.MinimumTLS[listener.SSLPolicy] == 0:
+			return refuse("SSLPolicyNotFound", "SSL policy '%s' not found", listener.SSLPolicy)
 		}
 		for _, rule := range listener.Rules {
 			if groups[rule.TargetGroup].Name == "" {

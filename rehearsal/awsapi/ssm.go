@@ -2,6 +2,7 @@ package awsapi
 
 import (
 	"encoding/base64"
+	"strconv"
 	"strings"
 
 	"eco2/rehearsal/aws"
@@ -22,7 +23,9 @@ func (c *call) getParameter(in struct {
 	WithDecryption bool
 },
 ) (out struct{ Parameter parameter }, err error) {
-	if err := c.may("ssm:GetParameter", c.parameterARN(in.Name), nil); err != nil {
+	// A version may follow the name. The model keeps the newest one only.
+	name, selected, _ := strings.Cut(in.Name, ":")
+	if err := c.may("ssm:GetParameter", c.parameterARN(name), nil); err != nil {
 		return out, err
 	}
 	list, err := c.account.ParametersIn(c.region)
@@ -30,10 +33,15 @@ func (c *call) getParameter(in struct {
 		return out, err
 	}
 	for _, p := range list {
-		if p.Name == in.Name {
-			out.Parameter = c.parameter(p, in.WithDecryption)
-			return out, nil
+		if p.Name != name {
+			continue
 		}
+		out.Parameter = c.parameter(p, in.WithDecryption)
+		if selected != "" && selected != strconv.Itoa(out.Parameter.Version) {
+			out.Parameter = parameter{}
+			return out, refuse("ParameterVersionNotFound", "Systems Manager could not find version %s of %s. Verify the version and try again.", selected, name)
+		}
+		return out, nil
 	}
 	return out, refuse("ParameterNotFound", "Parameter %s not found.", in.Name)
 }

@@ -234,6 +234,27 @@ func TestItEndsTLSAndSaysSo(t *testing.T) {
 	assert.ElementsMatch(t, []string{domain, "*." + domain}, response.TLS.PeerCertificates[0].DNSNames)
 }
 
+// A listener speaks the versions of TLS of its policy, also when that changes under an open door.
+func TestAPolicySaysWhichTLS(t *testing.T) {
+	w := newWorld(t)
+	w.serve(0, tell)
+	w.open()
+	old := w.client(operator)
+	transport := old.Transport.(*http.Transport)
+	transport.TLSClientConfig.MinVersion, transport.TLSClientConfig.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	transport.ForceAttemptHTTP2 = false // which needs TLS 1.2
+	transport.DisableKeepAlives = true
+	status, _, err := w.ask(old, web+"/")
+	require.NoError(t, err, "AWS's default takes old clients")
+	assert.Equal(t, http.StatusOK, status)
+
+	w.balancer.Listeners[1].SSLPolicy = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
+	w.put()
+	_, _, err = w.ask(old, web+"/")
+	assert.ErrorContains(t, err, "protocol version not supported")
+	assert.Equal(t, http.StatusOK, w.status(web+"/"))
+}
+
 func TestHTTPIsSentToHTTPS(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/elb"
 )
 
 // connectTimeout is for connections to targets. AWS waits ten seconds.
@@ -33,7 +34,7 @@ func (b *balancer) open(key doorKey) (*door, error) {
 	d := &door{balancer: b, address: key.Addr(), port: int(key.Port()), transport: b.transport(key.Addr())}
 	d.server = &http.Server{
 		Handler: d, ReadHeaderTimeout: 10 * time.Second, ErrorLog: b.vpc.Log,
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: b.certificate},
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS10, GetConfigForClient: d.tls},
 	}
 	admitted := &admission{Listener: listener, door: d}
 	go func() { // until close
@@ -44,6 +45,17 @@ func (b *balancer) open(key doorKey) (*door, error) {
 		}
 	}()
 	return d, nil
+}
+
+// tls speaks the versions of the listener's policy, which may have changed since the door was opened.
+func (d *door) tls(*tls.ClientHelloInfo) (*tls.Config, error) {
+	oldest := uint16(tls.VersionTLS10)
+	for _, l := range d.now.Load().Listeners {
+		if version := elb.MinimumTLS[l.SSLPolicy]; l.Port == d.port && version > oldest {
+			oldest = version
+		}
+	}
+	return &tls.Config{MinVersion: oldest, GetCertificate: d.certificate, NextProtos: []string{"h2", "http/1.1"}}, nil
 }
 
 func (d *door) close() error { return d.server.Close() }

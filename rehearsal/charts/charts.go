@@ -35,6 +35,7 @@ var repositories = map[string]string{
 	"external-dns":                 "https://kubernetes-sigs.github.io/external-dns",
 	"external-secrets":             "https://charts.external-secrets.io",
 	"kube-prometheus-stack":        "https://prometheus-community.github.io/helm-charts",
+	"metrics-server":               "https://kubernetes-sigs.github.io/metrics-server",
 	"rabbitmq-cluster-operator":    "oci://registry-1.docker.io/cloudpirates/rabbitmq-cluster-operator",
 	"redis-operator":               "https://ot-container-kit.github.io/helm-charts",
 }

@@ -24,6 +24,8 @@ type project struct {
 	packages []command
 	// ldflags say which version a binary is, where it cannot know.
 	ldflags func(version string) string
+	// placeholders are files that a binary embeds and that the module does not carry, such as built pages.
+	placeholders []string
 }
 
 // command is a package of a project. Its binary has the name that `go build` would give it, or its own.
@@ -43,7 +45,9 @@ func (c command) binary(p project) string {
 // clusterProjects are what machines and kubeadm need, platformProjects what runs in the cluster after that.
 var (
 	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
-	platformProjects = []project{argoCD, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter}
+	platformProjects = []project{
+		argoCD, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
+	}
 )
 
 var (
@@ -212,6 +216,12 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 			Dir: filepath.Join(modules, p.name), Output: b.Binary(name), Packages: []string{path.Join(p.module, command.path)},
 			LDFlags: "-s -w", Tags: command.tags, Static: true,
 		}
+		if len(p.placeholders) > 0 {
+			if target.Dir, err = b.complete(ctx); err != nil {
+				return Built{}, err
+			}
+			target.Packages = []string{"./" + command.path}
+		}
 		if p.ldflags != nil {
 			target.LDFlags += p.ldflags(b.Version)
 		}
@@ -220,6 +230,32 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 		}
 	}
 	return b, nil
+}
+
+// complete is a copy of the module's directory that has the placeholders too. Go takes no file for one in its own
+// cache of modules.
+func (b Built) complete(ctx context.Context) (dir string, err error) {
+	source, err := b.Source(ctx)
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(b.dir, "source")
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("copying the source of %s: %w", b.project.name, err)
+	}
+	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+		return "", fmt.Errorf("copying the source of %s: %w", b.project.name, err)
+	}
+	for _, name := range b.project.placeholders {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return "", fmt.Errorf("completing the source of %s: %w", b.project.name, err)
+		}
+		if err := os.WriteFile(file, []byte("not built for the rehearsal\n"), 0o644); err != nil {
+			return "", fmt.Errorf("completing the source of %s: %w", b.project.name, err)
+		}
+	}
+	return dir, nil
 }
 
 // version is what the project's build module pins.

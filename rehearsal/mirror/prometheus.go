@@ -25,6 +25,18 @@ var (
 		packages: []command{{path: ".", usual: "half a minute"}},
 		ldflags:  func(version string) string { return prometheusVersion(strings.TrimPrefix(version, "v")) },
 	}
+	alertmanager = project{
+		name: "alertmanager", module: "github.com/prometheus/alertmanager",
+		packages: []command{{path: "cmd/alertmanager", usual: "a minute"}},
+		// Its pages, which upstream builds with Node.js.
+		placeholders: []string{"ui/app/dist/index.html"},
+		ldflags:      func(version string) string { return prometheusVersion(strings.TrimPrefix(version, "v")) },
+	}
+	kubeStateMetrics = project{
+		name: "kube-state-metrics", module: "k8s.io/kube-state-metrics/v2",
+		packages: []command{{path: ".", usual: "a minute"}},
+		ldflags:  prometheusVersion,
+	}
 )
 
 // prometheusVersion stamps what all of Prometheus' programs print.
@@ -32,7 +44,7 @@ func prometheusVersion(version string) string {
 	return " -X github.com/prometheus/common/version.Version=" + version
 }
 
-// PrometheusRelease is the release that a version of Prometheus' module is: v0.316.0 is 3.16.0.
+// PrometheusRelease is the release that a version of Prometheus' module is: v0.314.0 is 3.14.0.
 func PrometheusRelease(version string) string {
 	_, rest, _ := strings.Cut(version, ".")
 	minor, patch, _ := strings.Cut(rest, ".")

@@ -1,7 +1,7 @@
 // Package prometheus gives the mirror the images of kube-prometheus-stack's chart. Prometheus, its operator with the
-// reloader of configurations, and the node exporter are real, built from their Go modules; Prometheus has no pages,
-// which its module does not carry, and finds its targets in Kubernetes only. Alertmanager, Grafana and
-// kube-state-metrics are stand-ins that answer their probes, and the certificate's job is one of ours.
+// reloader of configurations, Alertmanager, kube-state-metrics and the node exporter are real, built from their Go
+// modules; Prometheus and Alertmanager have no pages, which their modules do not carry, and Prometheus finds its targets in Kubernetes only. Grafana
+// is a stand-in that answers its probes, and the certificate's job is one of ours.
 package prometheus
 
 import (
@@ -13,9 +13,11 @@ import (
 
 // What the chart in rehearsal/charts asks for. A test compares the two.
 const (
-	operatorVersion     = "v0.93.1"
-	prometheusVersion   = "v0.316.0"
-	nodeExporterVersion = "v1.10.2"
+	operatorVersion         = "v0.93.1"
+	prometheusVersion       = "v0.314.0"
+	nodeExporterVersion     = "v1.12.1"
+	alertmanagerVersion     = "v0.34.0"
+	kubeStateMetricsVersion = "v2.20.0"
 
 	// idlePath is where a stand-in's binary is in its image.
 	idlePath = "/idle"
@@ -25,9 +27,7 @@ const (
 
 // standIns are images of what only answers, and where it does.
 var standIns = map[string]string{
-	"eco2.example/stand-in/alertmanager:v0.33.1":       ":9093",
-	"eco2.example/stand-in/grafana:v12.3.0":            ":3000",
-	"eco2.example/stand-in/kube-state-metrics:v2.17.0": ":8080",
+	"eco2.example/stand-in/grafana:v13.2.0": ":3000",
 }
 
 // Add builds what is missing and serves the images. repo is the project's checkout, idle the built cmd/idle, and
@@ -35,6 +35,7 @@ var standIns = map[string]string{
 func Add(ctx context.Context, m mirror.Mirror, repo, idle string, out io.Writer) error {
 	wanted := map[string]string{
 		"prometheus-operator": operatorVersion, "prometheus": prometheusVersion, "node-exporter": nodeExporterVersion,
+		"alertmanager": alertmanagerVersion, "kube-state-metrics": kubeStateMetricsVersion,
 	}
 	built := map[string]mirror.Built{}
 	for name, version := range wanted {
@@ -71,6 +72,8 @@ func images(built map[string]mirror.Built, idle string) []mirror.Image {
 		upstream("quay.io/prometheus-operator/prometheus-config-reloader:"+operatorVersion, "prometheus-operator", "prometheus-config-reloader"),
 		upstream("quay.io/prometheus/prometheus:v"+mirror.PrometheusRelease(prometheusVersion), "prometheus", "prometheus"),
 		upstream("quay.io/prometheus/node-exporter:"+nodeExporterVersion, "node-exporter", "node-exporter"),
+		upstream("quay.io/prometheus/alertmanager:"+alertmanagerVersion, "alertmanager", "alertmanager"),
+		upstream("registry.k8s.io/kube-state-metrics/kube-state-metrics:"+kubeStateMetricsVersion, "kube-state-metrics", "kube-state-metrics"),
 	}
 	for name, address := range standIns {
 		all = append(all, mirror.Image{

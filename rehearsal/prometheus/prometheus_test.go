@@ -78,7 +78,7 @@ func TestImages(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
-	assert.Equal(t, "3.16.0", mirror.PrometheusRelease("v0.316.0"))
+	assert.Equal(t, "3.14.0", mirror.PrometheusRelease("v0.314.0"))
 	assert.Equal(t, "3.5.1", mirror.PrometheusRelease("v0.305.1"))
 }
 

@@ -88,6 +88,18 @@ func TestPlatform(t *testing.T) {
 		c.volumeAndSecret(t)
 	})
 
+	run("what no project admits is refused, and Argo CD says so", func(t *testing.T) {
+		c.refuses(t)
+	})
+
+	run("nodes and pods are measured, and an autoscaler follows", func(t *testing.T) {
+		c.autoscales(t)
+	})
+
+	run("a new password of Grafana's reaches Grafana in one update", func(t *testing.T) {
+		c.newPassword(t)
+	})
+
 	run("what is taken away is brought back, and what leaves Git goes", func(t *testing.T) {
 		c.healAndPrune(t)
 	})
@@ -258,7 +270,7 @@ func (c *cluster) placed(t *testing.T) {
 		}
 		assert.Equal(t, []string{want}, nodes[release], release)
 	}
-	assert.Len(t, c.releases(), 7)
+	assert.Len(t, c.releases(), 8)
 	for _, daemon := range daemons {
 		assert.ElementsMatch(t, everywhere, nodes[daemon], daemon)
 	}
@@ -327,7 +339,7 @@ func (c *cluster) restarted(t *testing.T, before, after map[string]string) {
 			anew = append(anew, name)
 		}
 	}
-	assert.ElementsMatch(t, []string{"argocd-server", "argocd-application-controller"}, anew)
+	assert.ElementsMatch(t, []string{"argocd-server", "argocd-application-controller", "argocd-applicationset-controller"}, anew)
 }
 
 // oneBalancer checks what became of the Ingresses in AWS, and of one that names no group.

@@ -1,12 +1,16 @@
 package rehearse
 
 import (
+	"encoding/base64"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/stack"
 )
 
 // revision is one of a release, as Helm notes it in the labels of a Secret.
@@ -75,4 +79,36 @@ func (c *cluster) upgrades(t *testing.T) {
 	assert.Equal(t, "128Mi", c.kubectl("--namespace=platform-system", "get", "deployment", "external-dns",
 		"--output=jsonpath={.spec.template.spec.containers[0].resources.limits.memory}"))
 	c.Changes()
+}
+
+// newPassword changes Grafana's, and checks that the pod which runs after the update has it.
+func (c *cluster) newPassword(t *testing.T) {
+	t.Helper()
+	const password = "another password of Grafana's"
+	pods := func() []object {
+		return get[object](c, "pods", "--namespace=monitoring", "--selector=app.kubernetes.io/component=kube-prometheus-stack-grafana", "--field-selector=status.phase=Running")
+	}
+	before := pods()
+	require.Len(t, before, 1)
+	c.Options.Config["grafanaPassword"] = stack.Secret(password)
+	c.Changes()
+	c.Must(c.Up())
+	c.InOrder(c.Changes(), "Update aws:ssm/parameter:Parameter platform-grafana-admin-password",
+		"Update kubernetes:external-secrets.io/v1:ExternalSecret grafana-admin",
+		"Update command:remote:Command grafana-admin-synced", "Update "+releaseType+" kube-prometheus-stack")
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		var running []object
+		for _, pod := range pods() {
+			if pod.Metadata.DeletionTimestamp == nil {
+				running = append(running, pod)
+			}
+		}
+		require.Len(t, running, 1)
+		assert.NotEqual(t, before[0].Metadata.UID, running[0].Metadata.UID)
+		assert.Equal(t, "2", running[0].Metadata.Annotations["eco2.io/parameter-version"])
+	}, time.Minute, time.Second)
+	encoded := c.kubectl("--namespace=monitoring", "get", "secret", "grafana-admin", "--output=jsonpath={.data.admin-password}")
+	value, err := base64.StdEncoding.DecodeString(encoded)
+	require.NoError(t, err)
+	assert.Equal(t, password, string(value))
 }

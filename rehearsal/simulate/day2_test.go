@@ -84,7 +84,7 @@ func TestDayTwo(t *testing.T) {
 		w.Options.Config["sshPrivateKey"] = stack.Secret(other.PrivateKey())
 		commands := []string{"scripts", "init-k8s-master", "admin-kubeconfig", "calico", "prepare-k8s-master", "ready", "argocd",
 			"crds-aws-load-balancer-controller", "aws-load-balancer-controller-webhook", "crds-external-secrets", "external-secrets-webhook",
-			"crds-kube-prometheus-stack", "crds-rabbitmq-cluster-operator", "crds-redis-operator", "sweep"}
+			"crds-kube-prometheus-stack", "crds-rabbitmq-cluster-operator", "crds-redis-operator", "grafana-admin-synced", "sweep"}
 		for name, node := range members(t, w) {
 			if !node.ControlPlane {
 				commands = append(commands, "prepare-"+name, "join-"+name, "leave-"+name)
@@ -255,6 +255,19 @@ func TestDayTwo(t *testing.T) {
 		w.Options.Config["redisPassword"] = stack.Secret("correct horse battery staple")
 		previews(t, []string{"update " + parameter + " data-redis-password"})
 		changes(t, []string{"Update " + parameter + " data-redis-password"})
+	})
+
+	run("another password of Grafana's is its parameter, and goes into the cluster at once", func(t *testing.T) {
+		w.Options.Config["grafanaPassword"] = stack.Secret("correct horse battery staple")
+		const external, synced = "kubernetes:external-secrets.io/v1:ExternalSecret grafana-admin", remote + " grafana-admin-synced"
+		what := []string{parameter + " platform-grafana-admin-password", external, synced, release + " kube-prometheus-stack"}
+		previews(t, each("update", what...))
+		calls := changes(t, each("Update", what...))
+		w.InOrder(calls, each("Update", what...)...)
+		installed, err := w.Cluster().Release(t.Context(), "monitoring", "kube-prometheus-stack")
+		require.NoError(t, err)
+		grafana := installed.Values["grafana"].(map[string]any)
+		assert.Equal(t, map[string]any{"eco2.io/parameter-version": "2"}, grafana["podAnnotations"])
 	})
 
 	run("nothing is left to do, and nothing is left over", func(t *testing.T) {

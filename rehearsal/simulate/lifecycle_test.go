@@ -134,6 +134,7 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 	w := newWorld(t, "prod", "dev")
 	// The networks differ, and with them everything: the same network shows the rest.
 	w.Options.Config["vpcCidr"] = "10.1.0.0/16"
+	w.Options.Config["gitops"] = map[string]any{"repository": "https://git.example/workloads.git", "revision": "main", "path": "apps"}
 	w.Must(w.Up())
 	assert.Empty(t, w.Steps())
 
@@ -145,8 +146,7 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 		"replace aws:acm/certificateValidation:CertificateValidation domain",
 		"replace aws:route53/record:Record domain",
 		"update aws:ssm/parameter:Parameter ingress-acm-certificate-arn",
-		"update command:remote:Command argocd", // its URL
-		"update kubernetes:argoproj.io/v1alpha1:Application root",
+		"update command:remote:Command argocd",                              // its URL
 		"update kubernetes:helm.sh/v3:Release aws-load-balancer-controller", // two replicas
 		"update kubernetes:helm.sh/v3:Release external-dns",                 // another domain
 		"update kubernetes:helm.sh/v3:Release kube-prometheus-stack",        // volumes, retention

@@ -97,6 +97,7 @@ func TestApplications(t *testing.T) {
 		in := func(fields ...string) string { return text(app, append(spec, fields...)...) }
 		assert.Equal(t, "argocd", app.GetNamespace())
 		assert.Equal(t, "dev", in("project"))
+		assert.NotContains(t, []string{"default", "argocd"}, in("destination", "namespace"), "which the project does not admit")
 		assert.Equal(t, "https://"+gitserver.Host+"/"+workloads.Name, in("source", "repoURL"))
 		assert.Equal(t, workloads.Branch, in("source", "targetRevision"))
 		assert.FileExists(t, filepath.Join(dir, in("source", "path"), "kustomization.yaml"))

@@ -41,6 +41,8 @@ type Listener struct {
 	Protocol string // HTTP or HTTPS
 	// RedirectPort sends every request to HTTPS at this port instead of following rules; 0 is no redirect.
 	RedirectPort int `json:",omitempty"`
+	// SSLPolicy names the versions of TLS that HTTPS speaks; empty is AWS's default, which begins at 1.0.
+	SSLPolicy string `json:",omitempty"`
 	// Rules are tried in their order. A request that none is for is answered with 404.
 	Rules []Rule `json:",omitempty"`
 }

@@ -15,5 +15,6 @@ func loadBalancerController() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&s.Cluster, "cluster-name", "", "the cluster's name, which load balancers are tagged with")
 	flags.StringVar(&s.VPC, "aws-vpc-id", "", "the network that the cluster is in")
+	flags.StringVar(&s.SSLPolicy, "default-ssl-policy", "ELBSecurityPolicy-2016-08", "the versions of TLS that listeners speak")
 	return cmd
 }

@@ -43,9 +43,13 @@ func run(ctx context.Context, args []string) error {
 		return ask(ctx, os.Stdout, args[1:])
 	case len(args) > 1 && args[0] == "try":
 		return try(ctx, os.Stdout, args[1:])
+	case len(args) == 1 && args[0] == "burn":
+		for ctx.Err() == nil { // a busy processor, for what scales by that
+		}
+		return nil
 	default:
 		return errors.New("usage: probe serve [PORT…], which answers at 8080 and there with the environment's NODE; " +
-			"probe ask HOST…; or probe try TARGET…, a TARGET being tcp:HOST:PORT or dns:HOST:PORT")
+			"probe ask HOST…; probe burn, which keeps a processor busy; or probe try TARGET…, a TARGET being tcp:HOST:PORT or dns:HOST:PORT")
 	}
 }
 

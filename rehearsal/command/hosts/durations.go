@@ -15,5 +15,6 @@ var Durations = map[string]time.Duration{
 	"argocd":     45 * time.Second,
 	"crds":       4 * time.Second,
 	"admission":  2 * time.Second,
+	"secret":     2 * time.Second,
 	"leave":      15 * time.Second,
 }

@@ -332,6 +332,9 @@ func TestOutOfOrder(t *testing.T) {
 		"ready without one": {(*world).up, func(w *world) result { return w.ready("master,worker,third") }, "still waits for third;"},
 		"unknown bundle":    {(*world).up, func(w *world) result { return w.script(masterIP, "crds", "", "knative", "https://x.example", sum) }, `"knative"`},
 		"crds without sum":  {(*world).up, func(w *world) result { return w.script(masterIP, "crds", "", "external-secrets", "https://x.example") }, "need a checksum"},
+		"no such secret": {(*world).up, func(w *world) result {
+			return w.script(masterIP, "secret", "", "--namespace", "monitoring", "--name", "grafana-admin", "--version", "2")
+		}, "secret monitoring/grafana-admin does not get version 2 of its parameter"},
 		"init elsewhere": {func(w *world) { w.must(w.prepare(masterIP, "master")) }, func(w *world) result {
 			return w.script(masterIP, "init", strings.ReplaceAll(kubeadm, "i-1", "i-9"), "--node", "master", "--labels", "", "--taints", "")
 		}, `says provider-id "aws:///z-a/i-9"`},

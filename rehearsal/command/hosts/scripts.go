@@ -38,6 +38,7 @@ var effects = map[string]func(*shell, context.Context) error{
 	"argocd":     (*shell).argocd,
 	"crds":       (*shell).crds,
 	"admission":  (*shell).admission,
+	"secret":     (*shell).secret,
 	"leave":      (*shell).leave,
 	"sweep":      (*shell).execute,
 }
@@ -453,6 +454,8 @@ var argocdObjects = []kubernetes.Manifest{
 		"spec": map[string]any{"replicas": float64(1)}},
 	{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "argocd-applicationset-controller", "namespace": "argocd"},
 		"spec": map[string]any{"replicas": float64(1)}},
+	{"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": map[string]any{"name": "default", "namespace": "argocd"},
+		"spec": map[string]any{"sourceRepos": []any{}, "destinations": []any{}, "clusterResourceWhitelist": []any{}}},
 }
 
 func (s *shell) crds(context.Context) error {
@@ -501,6 +504,28 @@ func (s *shell) admission(context.Context) error {
 		return die("the webhook of %s does not admit what the program is about to make: there is no such release", s.args[0])
 	}
 	return s.say("the webhook of %s answers", s.args[0])
+}
+
+// secret knows that a Secret follows its ExternalSecret; nothing copies one here.
+func (s *shell) secret(ctx context.Context) error {
+	cluster, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	name, version := s.flags["namespace"]+"/"+s.flags["name"], s.flags["version"]
+	at, err := cluster.Get(ctx, kubernetes.Ref{
+		APIVersion: "external-secrets.io/v1", Kind: "ExternalSecret", Namespace: s.flags["namespace"], Name: s.flags["name"],
+	})
+	if err != nil && !errors.Is(err, kubernetes.ErrNotFound) {
+		return err
+	}
+	for _, key := range []string{"spec", "target", "template", "metadata", "annotations"} {
+		at, _ = at[key].(map[string]any)
+	}
+	if at["eco2.io/parameter-version"] != version {
+		return die("secret %s does not get version %s of its parameter; the ExternalSecret's conditions and events above say why", name, version)
+	}
+	return s.say("secret %s is up to date", name)
 }
 
 func (s *shell) leave(context.Context) error {

@@ -47,6 +47,8 @@ const (
 type Settings struct {
 	// Cluster is its name, VPC the network that it is in.
 	Cluster, VPC string
+	// SSLPolicy is that of listeners with TLS.
+	SSLPolicy string
 }
 
 // Run runs the controller in its pod.

@@ -29,6 +29,9 @@ import (
 	"eco2/rehearsal/kubernetes/apitest"
 )
 
+// policy is what the chart says of TLS.
+const policy = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
+
 var api *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, "../../..", &api) }
@@ -79,7 +82,7 @@ func newWorld(t *testing.T) *world {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- incluster.Run(ctx, options, func(m manager.Manager) error {
-			return add(m, Settings{Cluster: awsapitest.Cluster, VPC: w.VPC}, w.aws)
+			return add(m, Settings{Cluster: awsapitest.Cluster, VPC: w.VPC, SSLPolicy: policy}, w.aws)
 		})
 	}()
 	t.Cleanup(func() {
@@ -227,7 +230,7 @@ func TestIngresses(t *testing.T) {
 	assert.Equal(t, elb.TargetGroup{Name: target, Protocol: "HTTP", NodePort: 30443, HealthCheckPath: "/healthz", HealthCheckCodes: "200", InstanceIDs: instances}, made.TargetGroups[0])
 	assert.Equal(t, []elb.Listener{
 		{Port: 80, Protocol: "HTTP", RedirectPort: 443},
-		{Port: 443, Protocol: "HTTPS", Rules: []elb.Rule{{Host: "argocd.example.com", Path: "/*", TargetGroup: target}}},
+		{Port: 443, Protocol: "HTTPS", SSLPolicy: policy, Rules: []elb.Rule{{Host: "argocd.example.com", Path: "/*", TargetGroup: target}}},
 	}, made.Listeners)
 	w.told(argocd, "SuccessfullyReconciled", "")
 

@@ -69,6 +69,12 @@ func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstruct
 	if !ready(store) {
 		return 0, fmt.Errorf("the store %s is not ready; its own condition says why", store.GetName())
 	}
+	switch of, err := readStore(store); {
+	case err != nil:
+		return 0, err
+	case !of.serves(wanted.GetNamespace()):
+		return 0, fmt.Errorf("using cluster store %q is not allowed from namespace %q: denied by spec.condition", store.GetName(), wanted.GetNamespace())
+	}
 	data, err := e.fetch(ctx, spec)
 	if err != nil {
 		return 0, err
@@ -81,6 +87,9 @@ func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstruct
 			WithName(wanted.GetName()).WithUID(wanted.GetUID()).
 			WithController(true).WithBlockOwnerDeletion(true)).
 		WithData(data)
+	if t := spec.Target.Template; t != nil {
+		secret.WithAnnotations(t.Metadata.Annotations)
+	}
 	if err := e.cluster.Apply(ctx, secret, client.FieldOwner(owner), client.ForceOwnership); err != nil {
 		return 0, fmt.Errorf("applying secret %s: %w", target(wanted), err)
 	}
@@ -94,7 +103,11 @@ func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstruct
 func (e externalSecrets) fetch(ctx context.Context, spec secretSpec) (map[string][]byte, error) {
 	fetched, plain := map[string]string{}, map[string][]byte{}
 	for _, d := range spec.Data {
-		value, err := parameter(ctx, e.aws, d.RemoteRef.Key)
+		name := d.RemoteRef.Key
+		if d.RemoteRef.Version != "" {
+			name += ":" + d.RemoteRef.Version
+		}
+		value, err := parameter(ctx, e.aws, name)
 		if err != nil {
 			return nil, err
 		}

@@ -45,6 +45,19 @@ type storeSpec struct {
 			Region  string `json:"region"`
 		} `json:"aws"`
 	} `json:"provider"`
+	Conditions []struct {
+		Namespaces []string `json:"namespaces"`
+	} `json:"conditions,omitempty"`
+}
+
+// serves says whether ExternalSecrets of a namespace may use the store: where there are conditions, one must be met.
+func (s storeSpec) serves(namespace string) bool {
+	for _, c := range s.Conditions {
+		if slices.Contains(c.Namespaces, namespace) {
+			return true
+		}
+	}
+	return len(s.Conditions) == 0
 }
 
 // secretSpec is what an ExternalSecret may say here, with what the API server fills in.
@@ -62,12 +75,16 @@ type secretSpec struct {
 			EngineVersion string            `json:"engineVersion,omitempty"`
 			MergePolicy   string            `json:"mergePolicy,omitempty"`
 			Data          map[string]string `json:"data,omitempty"`
+			Metadata      struct {
+				Annotations map[string]string `json:"annotations,omitempty"`
+			} `json:"metadata,omitempty"`
 		} `json:"template,omitempty"`
 	} `json:"target,omitempty"`
 	Data []struct {
 		SecretKey string `json:"secretKey"`
 		RemoteRef struct {
 			Key                string `json:"key"`
+			Version            string `json:"version,omitempty"`
 			MetadataPolicy     string `json:"metadataPolicy,omitempty"`
 			ConversionStrategy string `json:"conversionStrategy,omitempty"`
 			DecodingStrategy   string `json:"decodingStrategy,omitempty"`

@@ -220,6 +220,44 @@ func TestSecretFollowsItsParameter(t *testing.T) {
 	assert.NotContains(t, fmt.Sprint(wanted.Object), password)
 }
 
+// A version that an ExternalSecret names is what its Secret gets, at once and with the annotation that says so.
+func TestAVersionIsFollowedAtOnce(t *testing.T) {
+	w, c := cluster(t)
+	create(t, c, store)
+	text := strings.NewReplacer("grafana-admin", "versioned", "refreshInterval: 1s", "refreshInterval: 1h",
+		"template: {", `template: {metadata: {annotations: {eco2.io/parameter-version: "1"}}, `,
+		"/eco2/dev/password}", `/eco2/dev/password, version: "1"}`).Replace(grafana)
+	wanted := create(t, c, text)
+	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
+
+	put(w, "/eco2/dev/password", "the second")
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(text, `"1"`, `"2"`)), &wanted.Object))
+	wanted.SetResourceVersion("")
+	wanted.SetManagedFields(nil)
+	require.NoError(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(wanted), client.FieldOwner("test"), client.ForceOwnership))
+	require.Eventually(t, func() bool {
+		secret := &corev1.Secret{}
+		err := c.Get(t.Context(), client.ObjectKeyFromObject(wanted), secret)
+		return err == nil && secret.Annotations["eco2.io/parameter-version"] == "2" && string(secret.Data["admin-password"]) == "the second"
+	}, patience, 20*time.Millisecond)
+
+	missing := create(t, c, strings.NewReplacer("name: versioned", "name: ahead", `version: "1"}`, `version: "9"}`).Replace(text))
+	assert.Contains(t, becomes(t, c, missing, corev1.ConditionFalse, "SecretSyncedError"), "ParameterVersionNotFound")
+}
+
+// A store serves the namespaces of its conditions.
+func TestAStoreServesItsNamespaces(t *testing.T) {
+	_, c := cluster(t)
+	create(t, c, strings.Replace(store, "spec: {", "spec: {conditions: [{namespaces: [monitoring, kube-public]}], ", 1))
+	denied := create(t, c, strings.ReplaceAll(grafana, "grafana-admin", "denied"))
+	require.Eventually(t, func() bool {
+		return becomes(t, c, denied, corev1.ConditionFalse, "SecretSyncedError") ==
+			`using cluster store "aws-ssm" is not allowed from namespace "default": denied by spec.condition`
+	}, patience, 20*time.Millisecond)
+	admitted := create(t, c, strings.NewReplacer("grafana-admin", "admitted", "namespace: default", "namespace: kube-public").Replace(grafana))
+	becomes(t, c, admitted, corev1.ConditionTrue, "SecretSynced")
+}
+
 func TestSecretGoesWithItsOwner(t *testing.T) {
 	_, c := cluster(t)
 	create(t, c, store)

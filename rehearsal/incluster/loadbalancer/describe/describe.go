@@ -96,6 +96,9 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (el
 		for _, added := range w.listeners {
 			at := slices.IndexFunc(b.Listeners, func(is elb.Listener) bool { return is.Port == added.Port })
 			if at < 0 {
+				if added.Protocol == "HTTPS" {
+					added.SSLPolicy = c.SSLPolicy
+				}
 				at, b.Listeners = len(b.Listeners), append(b.Listeners, added)
 			}
 			if b.Listeners[at].Protocol != added.Protocol {

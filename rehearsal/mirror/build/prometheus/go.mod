@@ -6,7 +6,7 @@ go 1.26.7
 // after a change, "go build -mod=mod -tags …" adds what is missing.
 tool github.com/prometheus/prometheus/cmd/prometheus
 
-require github.com/prometheus/prometheus v0.316.0
+require github.com/prometheus/prometheus v0.314.0
 
 require (
 	cloud.google.com/go/auth v0.24.1-0.20261001053825-dbc26066f70a // indirect

@@ -1,0 +1,11 @@
+package elb
+
+import "crypto/tls"
+
+// MinimumTLS is the oldest version of TLS that each policy speaks, of those that somebody may name here: AWS's
+// default, and two that AWS recommends (its guide "Security policies for your Application Load Balancer").
+var MinimumTLS = map[string]uint16{
+	"ELBSecurityPolicy-2016-08":                  tls.VersionTLS10,
+	"ELBSecurityPolicy-TLS13-1-2-2021-06":        tls.VersionTLS12,
+	"ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09": tls.VersionTLS12,
+}
