@@ -7,6 +7,7 @@ import (
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 
 	"eco2/cluster"
 	"eco2/config"
@@ -26,8 +27,12 @@ type Platform struct {
 
 // New declares the platform and, after all of it, the sweep.
 func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluster) error {
+	kubeconfig, err := independent(ctx, k.Kubeconfig)
+	if err != nil {
+		return err
+	}
 	provider, err := kubernetes.NewProvider(ctx, "kubernetes", &kubernetes.ProviderArgs{
-		Kubeconfig: k.Kubeconfig,
+		Kubeconfig: kubeconfig,
 		// Without an identity of its own, every new kubeconfig would be another cluster, and everything
 		// in it would be replaced.
 		ClusterIdentifier:     pulumi.String(c.Name),
@@ -115,6 +120,22 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 		return err
 	}
 	return k.Sweep(ctx, c.Protect, append(p.made, i.Made...))
+}
+
+// independent is a secret without the resources that it comes from, whose end it waits for.
+//
+// The engine makes a provider even in an update that --target or --exclude keep to a part of the stack. A
+// provider that depends on a command that was left out ends that update, and with --exclude leaves a state that
+// is not valid. Objects do not need the dependency: they depend on the cluster's commands themselves.
+func independent(ctx *pulumi.Context, secret pulumi.StringOutput) (pulumi.StringOutput, error) {
+	result, err := internals.UnsafeAwaitOutput(ctx.Context(), secret)
+	if err != nil {
+		return pulumi.StringOutput{}, err
+	}
+	if !result.Known {
+		return pulumi.UnsafeUnknownOutput(nil).ApplyT(func(v any) string { return v.(string) }).(pulumi.StringOutput), nil
+	}
+	return pulumi.ToSecret(pulumi.String(result.Value.(string))).(pulumi.StringOutput), nil
 }
 
 // with are the options of an object that comes after others.
