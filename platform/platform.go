@@ -43,8 +43,13 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 	if err != nil {
 		return fmt.Errorf("configuring Kubernetes: %w", err)
 	}
-	p := &Platform{config: c, infra: i, cluster: k, objects: []pulumi.ResourceOption{
+	sweep, err := k.EarlySweep(ctx, c.Protect, i.Made)
+	if err != nil {
+		return err
+	}
+	p := &Platform{config: c, infra: i, cluster: k, made: []pulumi.Resource{sweep}, objects: []pulumi.ResourceOption{
 		pulumi.Provider(provider),
+		pulumi.DependsOn([]pulumi.Resource{sweep}),
 		// The cluster goes with its machines: taking each object out of it first would be the slow way to
 		// destroy, and needs an API server that still answers.
 		pulumi.DeletedWith(i.VPC),
@@ -104,15 +109,19 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 	if err := release(p.prometheusStack(), releases["aws-ebs-csi-driver"], grafana); err != nil {
 		return err
 	}
-	if err := release(p.externalDNS()); err != nil {
-		return err
-	}
 
 	if err := p.networkPolicies(ctx, namespaces); err != nil {
 		return err
 	}
 	if c.Domain != "" {
-		if err := p.argoCDIngress(ctx, releases["aws-load-balancer-controller"], releases["external-dns"]); err != nil {
+		if err := release(p.externalDNS()); err != nil {
+			return err
+		}
+		records, err := p.dnsRecords(ctx, releases["external-dns"])
+		if err != nil {
+			return err
+		}
+		if err := p.argoCDIngress(ctx, releases["aws-load-balancer-controller"], records); err != nil {
 			return err
 		}
 	}

@@ -160,7 +160,7 @@ func (s *scene) letGo(o model.Object, finalizer string) error {
 	return s.cluster.LetGo(o.Ref, finalizer)
 }
 
-// argoCD brings back what is in Git and not in the cluster.
+// argoCD brings back what is in Git and not in the cluster. What has no namespace yet it tries again later.
 func argoCD(s *scene) error {
 	if !s.runs("StatefulSet", "argocd-application-controller") {
 		return nil
@@ -170,7 +170,9 @@ func argoCD(s *scene) error {
 		return err
 	}
 	for _, m := range managed {
-		if _, there := s.find(m.Ref()); !there {
+		_, there := s.find(m.Ref())
+		_, has := s.find(kubernetes.Ref{APIVersion: "v1", Kind: "Namespace", Name: m.Ref().Namespace})
+		if !there && has {
 			if err := s.apply("argocd-controller", m); err != nil {
 				return err
 			}

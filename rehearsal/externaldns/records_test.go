@@ -58,16 +58,6 @@ func run(t *testing.T, stack string) *printed.Text {
 	return said
 }
 
-// Without a domain there is no zone, and no right to look for one. It runs all the same: Helm waits for that.
-func TestWithoutADomain(t *testing.T) {
-	w := awsapitest.New(t, "../..")
-	w.Revoke("dns")
-	said := run(t, "nodomain")
-	require.Eventually(t, func() bool { return strings.Contains(said.String(), "AccessDenied") }, time.Minute, 100*time.Millisecond)
-	time.Sleep(3 * time.Second) // more turns
-	assert.NotContains(t, said.String(), "level=fatal")
-}
-
 // The real external-dns writes records of an Ingress in the model of Route 53, and takes them away with it. Others'
 // records stay.
 func TestRecords(t *testing.T) {

@@ -33,6 +33,21 @@ func TestUpdatesOfAPart(t *testing.T) {
 		assert.Contains(t, printed, "prepared with Kubernetes")
 		w.Must(w.Up())
 		assert.Empty(t, w.Steps())
+
+		// What docs/operations.md warns of: all of the platform depends on each node, so the sweep is among them.
+		one := []string{"destroy", "--preview-only", "--target", "**Instance::k8s-redis"}
+		printed, err := w.Pulumi(one...)
+		require.Error(t, err)
+		assert.Contains(t, printed, "sweep")
+		assert.Regexp(t, `command:remote:Command sweep\s+delete`, w.Must(w.Pulumi(append(one, "--target-dependents")...)))
+		w.Changes()
+		w.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
+		w.Must(w.Up())
+		assert.ElementsMatch(t, []string{
+			"Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis",
+			"Create command:remote:Command ready", "Delete command:remote:Command ready",
+		}, w.Changes())
+
 		w.Must(w.Destroy())
 		assert.Empty(t, w.Inventory())
 	})
