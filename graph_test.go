@@ -99,7 +99,8 @@ func TestInstancesComeFromTheTableAndKeepTheirImage(t *testing.T) {
 
 // deletes are the commands whose delete must run when the stack is destroyed, and why.
 var deletes = map[string]string{
-	"sweep": "takes away, through their controllers, the load balancers and volumes that no state knows",
+	"sweep":       "takes away, through their controllers, the load balancers and volumes that no state knows",
+	"early-sweep": "does so for a first update that failed before there was a sweep",
 }
 
 func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
@@ -129,12 +130,13 @@ func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
 	})
 }
 
-// A command whose delete does nothing on a destroy must not have one: the sweep and the leaves are all.
-func TestOnlyTheSweepAndLeavesHaveDeletes(t *testing.T) {
+// A command whose delete does nothing must not have one: the sweeps, the leaves and the records are all.
+func TestOnlySweepsLeavesAndRecordsHaveDeletes(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		for _, r := range g.every(t, commandType) {
 			_, has := r.Inputs["delete"]
-			assert.Equal(t, r.Name == "sweep" || strings.HasPrefix(r.Name, "leave-"), has, r.Name)
+			_, sweeps := deletes[r.Name]
+			assert.Equal(t, sweeps || r.Name == "dns-records" || strings.HasPrefix(r.Name, "leave-"), has, r.Name)
 			assert.Equal(t, !has, r.Inputs.HasValue("create"), r.Name)
 		}
 	})
@@ -232,6 +234,51 @@ func TestTheSweepComesAfterEverything(t *testing.T) {
 	})
 }
 
+// Whatever a first update has made of the platform when it fails, a sweep is in its state, and comes before all that
+// controllers need, or that what they made would block.
+func TestTheEarlySweepComesBeforeThePlatform(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		early := g.named(t, commandType, "early-sweep")
+		for _, r := range g.resources {
+			switch {
+			case r == early || strings.HasPrefix(r.Type, "pulumi:") || strings.HasPrefix(r.Type, "eco2:"):
+			case strings.HasPrefix(r.Type, "kubernetes:"):
+				assert.True(t, g.dependsOn(r, early), "%s could be there without a sweep", r.URN)
+			case strings.HasPrefix(r.Type, "aws:"):
+				assert.True(t, g.dependsOn(early, r), "%s could go before the sweep", r.URN)
+			}
+		}
+		for _, node := range nodeNames()[1:] {
+			assert.True(t, g.dependsOn(early, g.named(t, commandType, "leave-"+node)), node)
+		}
+		assert.True(t, g.dependsOn(early, g.named(t, commandType, "argocd")))
+	})
+}
+
+// Where the domain is taken away from a cluster that stays, the load balancer goes first, then the records, and only
+// then what both need. Without a domain there is nothing that would make records.
+func TestADomainGoesInOrder(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		ingress, records := g.named(t, "kubernetes:networking.k8s.io/v1:Ingress", "argocd"), g.named(t, commandType, "dns-records")
+		dns := g.named(t, releaseType, "external-dns")
+		assert.True(t, g.dependsOn(ingress, records))
+		assert.True(t, g.dependsOn(records, dns))
+		assert.True(t, g.dependsOn(records, g.named(t, "aws:acm/certificateValidation:CertificateValidation", "domain")))
+		for _, right := range g.ofType("aws:iam/rolePolicy:RolePolicy") {
+			assert.True(t, g.dependsOn(dns, right), right.Name)
+		}
+	})
+	values := settings(t, "dev")
+	values["eco2:domain"], values["eco2:hostedZoneId"] = "", ""
+	g, err := run("dev", values)
+	require.NoError(t, err)
+	assert.Len(t, g.ofType(releaseType), 6)
+	for _, r := range g.resources {
+		assert.NotContains(t, []string{"external-dns", "dns-records"}, r.Name)
+		assert.NotEqual(t, "kubernetes:networking.k8s.io/v1:Ingress", r.Type)
+	}
+}
+
 // A bare cluster has all of the nodes and nothing in the cluster that needs its API. Nothing of ours makes load
 // balancers or volumes there, so there is no sweep, and a destroy does not need the control plane.
 func TestABareClusterHasNoPlatform(t *testing.T) {
@@ -242,7 +289,7 @@ func TestABareClusterHasNoPlatform(t *testing.T) {
 	assert.Len(t, g.ofType(instanceType), 14)
 	for _, r := range g.resources {
 		assert.False(t, strings.HasPrefix(r.Type, "kubernetes:") || r.Type == "pulumi:providers:kubernetes", r.URN)
-		assert.False(t, r.Name == "argocd" || r.Name == "sweep" || strings.HasPrefix(r.Name, "crds-"), r.URN)
+		assert.False(t, r.Name == "argocd" || strings.HasSuffix(r.Name, "sweep") || strings.HasPrefix(r.Name, "crds-"), r.URN)
 	}
 }
 
@@ -258,9 +305,11 @@ func TestABlockedDestroyGivesUpSoon(t *testing.T) {
 		for _, r := range g.ofType(certificateType) {
 			assert.Empty(t, r.RPC.GetCustomTimeouts().GetDelete(), "the provider has no delete timeout for a certificate")
 		}
-		limit, err := time.ParseDuration(g.named(t, commandType, "sweep").RPC.GetCustomTimeouts().GetDelete())
-		require.NoError(t, err)
-		assert.LessOrEqual(t, limit, 5*time.Minute)
+		for name := range deletes {
+			limit, err := time.ParseDuration(g.named(t, commandType, name).RPC.GetCustomTimeouts().GetDelete())
+			require.NoError(t, err)
+			assert.LessOrEqual(t, limit, 5*time.Minute)
+		}
 	})
 }
 
@@ -314,7 +363,7 @@ func TestProdIsProtected(t *testing.T) {
 	assert.Empty(t, protected(mustRun(t, "dev")))
 	assert.ElementsMatch(t, []string{
 		"aws:ec2/vpc:Vpc network", "aws:ec2/instance:Instance k8s-master", "aws:ec2/eip:Eip k8s-master",
-		"command:remote:Command sweep",
+		"command:remote:Command sweep", "command:remote:Command early-sweep",
 	}, protected(mustRun(t, "prod")))
 }
 

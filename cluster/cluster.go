@@ -9,6 +9,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
@@ -90,6 +91,13 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra) (*Cluster, error)
 	return cluster, nil
 }
 
+// RunOnDelete declares a script that runs, from the control plane, when a part of the cluster is taken away, and
+// nothing before. It does not run when the whole cluster goes.
+func (c *Cluster) RunOnDelete(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	return c.host.RunOnDelete(ctx, name, s, append(opts,
+		pulumi.DeletedWith(c.vpc))...) // for Run's reason
+}
+
 // Run declares a script that changes the cluster as a whole, from the control plane.
 func (c *Cluster) Run(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	return c.host.Run(ctx, name, s, append(opts,
@@ -147,12 +155,26 @@ func ArgoCDURL(c config.Config) string {
 // It comes after everything, the rest of the cluster included: what goes with the network leaves the state
 // without a call, and must not do so beside a sweep that fails or is refused.
 func (c *Cluster) Sweep(ctx *pulumi.Context, protect bool, after []pulumi.Resource) error {
-	_, err := c.host.RunOnDelete(ctx, "sweep", Script{
+	_, err := c.sweep(ctx, "sweep", protect, after)
+	return err
+}
+
+// EarlySweep declares the same delete as Sweep, before anything is in the cluster that makes something in AWS:
+// all of the platform comes after it. A first update that fails half-way never comes to Sweep, and its destroy
+// has this one. After Sweep it finds nothing to do.
+//
+// It cannot take Sweep's place. What comes after it is deleted before it, and with the network, so it leaves the
+// state without a call: where this one fails, the state has forgotten a platform that is still there.
+func (c *Cluster) EarlySweep(ctx *pulumi.Context, protect bool, after []pulumi.Resource) (pulumi.Resource, error) {
+	return c.sweep(ctx, "early-sweep", protect, after)
+}
+
+func (c *Cluster) sweep(ctx *pulumi.Context, name string, protect bool, after []pulumi.Resource) (*remote.Command, error) {
+	return c.host.RunOnDelete(ctx, name, Script{
 		Name: "sweep", Args: Flag("timeout", pulumi.String("60")), Minutes: 3,
 		// For no machine: replaced with the control plane, its delete would sweep the new cluster.
 	},
 		// No DeletedWith: this delete is the one that must run when the whole stack goes.
 		pulumi.Protect(protect), // it is the first step of a destroy, so a protected stack refuses there
-		pulumi.DependsOn(append(c.made, after...)))
-	return err
+		pulumi.DependsOn(slices.Concat(c.made, after)))
 }

@@ -23,6 +23,19 @@ type ControlPlane struct {
 	Kubeconfig pulumi.StringOutput
 }
 
+// unmadeKubeconfig is the kubeconfig of a cluster that is not made yet: complete, for a name that cannot exist
+// (RFC 2606). With an empty one the Kubernetes provider, as kubectl, would take the cluster of somebody's shell.
+const unmadeKubeconfig = `apiVersion: v1
+kind: Config
+clusters:
+- {name: not-made-yet, cluster: {server: "https://not-made-yet.invalid:6443"}}
+contexts:
+- {name: not-made-yet, context: {cluster: not-made-yet, user: nobody}}
+current-context: not-made-yet
+users:
+- {name: nobody, user: {}}
+`
+
 // NewControlPlane declares the control plane on a machine.
 func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pulumi.StringInput, opts ...pulumi.ResourceOption) (*ControlPlane, error) {
 	p := &ControlPlane{host: host}
@@ -66,6 +79,10 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 		return nil, err
 	}
 	p.Kubeconfig = pulumi.ToSecret(pulumi.All(kubeconfig.Stdout, kubeconfig.Stdin.Elem()).ApplyT(func(values []any) (string, error) {
+		if values[0].(string) == "" {
+			// Not run: an update with --target or --exclude left the command out.
+			return unmadeKubeconfig, nil
+		}
 		text, err := unseal(values[0].(string), values[1].(string))
 		if err != nil {
 			return "", fmt.Errorf("opening what kubeconfig.sh printed: %w", err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 
 	"eco2/cluster"
 	"eco2/config"
@@ -26,8 +27,12 @@ type Platform struct {
 
 // New declares the platform and, after all of it, the sweep.
 func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluster) error {
+	kubeconfig, err := independent(ctx, k.Kubeconfig)
+	if err != nil {
+		return err
+	}
 	provider, err := kubernetes.NewProvider(ctx, "kubernetes", &kubernetes.ProviderArgs{
-		Kubeconfig: k.Kubeconfig,
+		Kubeconfig: kubeconfig,
 		// Without an identity of its own, every new kubeconfig would be another cluster, and everything
 		// in it would be replaced.
 		ClusterIdentifier:     pulumi.String(c.Name),
@@ -38,8 +43,13 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 	if err != nil {
 		return fmt.Errorf("configuring Kubernetes: %w", err)
 	}
-	p := &Platform{config: c, infra: i, cluster: k, objects: []pulumi.ResourceOption{
+	sweep, err := k.EarlySweep(ctx, c.Protect, i.Made)
+	if err != nil {
+		return err
+	}
+	p := &Platform{config: c, infra: i, cluster: k, made: []pulumi.Resource{sweep}, objects: []pulumi.ResourceOption{
 		pulumi.Provider(provider),
+		pulumi.DependsOn([]pulumi.Resource{sweep}),
 		// The cluster goes with its machines: taking each object out of it first would be the slow way to
 		// destroy, and needs an API server that still answers.
 		pulumi.DeletedWith(i.VPC),
@@ -102,15 +112,19 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 	if err := release(p.prometheusStack(), releases["aws-ebs-csi-driver"], grafana); err != nil {
 		return err
 	}
-	if err := release(p.externalDNS()); err != nil {
-		return err
-	}
 
 	if err := p.networkPolicies(ctx, namespaces); err != nil {
 		return err
 	}
 	if c.Domain != "" {
-		if err := p.argoCDIngress(ctx, releases["aws-load-balancer-controller"], releases["external-dns"]); err != nil {
+		if err := release(p.externalDNS()); err != nil {
+			return err
+		}
+		records, err := p.dnsRecords(ctx, releases["external-dns"])
+		if err != nil {
+			return err
+		}
+		if err := p.argoCDIngress(ctx, releases["aws-load-balancer-controller"], records); err != nil {
 			return err
 		}
 	}
@@ -118,6 +132,22 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 		return err
 	}
 	return k.Sweep(ctx, c.Protect, append(p.made, i.Made...))
+}
+
+// independent is a secret without the resources that it comes from, whose end it waits for.
+//
+// The engine makes a provider even in an update that --target or --exclude keep to a part of the stack. A
+// provider that depends on a command that was left out ends that update, and with --exclude leaves a state that
+// is not valid. Objects do not need the dependency: they depend on the cluster's commands themselves.
+func independent(ctx *pulumi.Context, secret pulumi.StringOutput) (pulumi.StringOutput, error) {
+	result, err := internals.UnsafeAwaitOutput(ctx.Context(), secret)
+	if err != nil {
+		return pulumi.StringOutput{}, err
+	}
+	if !result.Known {
+		return pulumi.UnsafeUnknownOutput(nil).ApplyT(func(v any) string { return v.(string) }).(pulumi.StringOutput), nil
+	}
+	return pulumi.ToSecret(pulumi.String(result.Value.(string))).(pulumi.StringOutput), nil
 }
 
 // with are the options of an object that comes after others.

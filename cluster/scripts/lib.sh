@@ -200,3 +200,32 @@ taint_id() {
   local key=${1%:*}
   echo "${key%%=*}:${1##*:}"
 }
+
+# each_object KIND PER-ITEM [FILTER]: a line for each object of a kind, in all namespaces.
+each_object() {
+  kubectl get "$1" --all-namespaces --output=jsonpath="{range .items[${3:-*}]}$2{\"\n\"}{end}"
+}
+
+# Seconds that a delete waits for DNS records, of which it cannot know whether they are gone.
+readonly DNS_LIMIT=20
+# The Service and the port of external-dns' chart, through the API server.
+readonly DNS_METRICS=/api/v1/namespaces/platform-system/services/external-dns:7979/proxy/metrics
+
+# How many names external-dns knows of; fails where it does not run or cannot be asked.
+dns_names() {
+  kubectl get --raw="$DNS_METRICS" 2>/dev/null | awk '$1 == "external_dns_source_endpoints_total" { print int($2) }'
+}
+
+# external-dns hears of an Ingress that is gone, and must live to take its records away.
+let_dns_follow() {
+  local names
+  until names=$(dns_names) && [[ $names == 0 ]]; do
+    ((SECONDS < $1 + DNS_LIMIT)) || {
+      step "note: external-dns has not followed in ${DNS_LIMIT}s; records may be left, see docs/operations.md, 'Finding leftovers'"
+      return
+    }
+    sleep 1
+  done
+  sleep 2 # its call to Route 53, which comes after that number
+  step 'external-dns has taken its records away'
+}

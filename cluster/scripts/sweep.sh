@@ -13,10 +13,6 @@ set -euo pipefail
 export KUBECTL_LIMIT=15
 # Seconds that a pod gets to end: what it keeps on its volume goes with the volume.
 readonly GRACE=5
-# Seconds that a destroy waits for DNS records, of which it cannot know whether they are gone.
-readonly DNS_LIMIT=20
-# The Service and the port of the chart, through the API server.
-readonly DNS_METRICS=/api/v1/namespaces/platform-system/services/external-dns:7979/proxy/metrics
 readonly WAY_OUT="see docs/operations.md, 'Destroy is blocked'"
 
 # Operators that would bring back the workloads which hold volumes.
@@ -27,9 +23,7 @@ readonly OPERATED='^customresourcedefinition.apiextensions.k8s.io/((rabbitmqclus
 readonly LINE='{.metadata.namespace} {.metadata.name} {.metadata.deletionTimestamp}'
 readonly CLAIMS='{.volumes[*].persistentVolumeClaim.claimName}'
 
-list() { # KIND [PER-ITEM [FILTER]]
-  kubectl get "$1" --all-namespaces --output=jsonpath="{range .items[${3:-*}]}${2:-$LINE}{\"\n\"}{end}"
-}
+list() { each_object "$1" "${2:-$LINE}" "${3:-*}"; } # KIND [PER-ITEM [FILTER]]
 load_balancers() { list services "$LINE" '?(@.spec.type=="LoadBalancer")'; }
 # One that ends because its owner was scaled down or deleted does so in its own time, and counts as not yet deleted.
 pods_with_volumes() {
@@ -101,25 +95,6 @@ remaining() {
     load_balancers | name_each service &&
     list persistentvolumeclaims | name_each persistentvolumeclaim &&
     volumes | name_each persistentvolume
-}
-
-# How many names external-dns knows of; fails where it does not run or cannot be asked.
-dns_names() {
-  kubectl get --raw="$DNS_METRICS" 2>/dev/null | awk '$1 == "external_dns_source_endpoints_total" { print int($2) }'
-}
-
-# external-dns hears of an Ingress that is gone, and must live to take its records away.
-let_dns_follow() {
-  local names
-  until names=$(dns_names) && [[ $names == 0 ]]; do
-    ((SECONDS < $1 + DNS_LIMIT)) || {
-      step "note: external-dns has not followed in ${DNS_LIMIT}s; records may be left, see docs/operations.md, 'Finding leftovers'"
-      return
-    }
-    sleep 1
-  done
-  sleep 2 # its call to Route 53, which comes after that number
-  step 'external-dns has taken its records away'
 }
 
 main() {

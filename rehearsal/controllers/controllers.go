@@ -182,7 +182,7 @@ func (s *scene) refused(controller, what string, about []model.Object, reason er
 	return nil
 }
 
-// argoCD brings back what is in Git and not in the cluster.
+// argoCD brings back what is in Git and not in the cluster. What has no namespace yet it tries again later.
 func argoCD(s *scene) error {
 	if !s.runs("StatefulSet", "argocd-application-controller") {
 		return nil
@@ -192,7 +192,9 @@ func argoCD(s *scene) error {
 		return err
 	}
 	for _, m := range managed {
-		if _, there := s.find(m.Ref()); !there {
+		_, there := s.find(m.Ref())
+		_, has := s.find(kubernetes.Ref{APIVersion: "v1", Kind: "Namespace", Name: m.Ref().Namespace})
+		if !there && has {
 			if err := s.apply("argocd-controller", m); err != nil {
 				return err
 			}

@@ -58,24 +58,6 @@ func run(t *testing.T, stack string) *printed.Text {
 	return said
 }
 
-// Without a domain there is no zone, and no right to look for one. It runs all the same: Helm waits for that.
-func TestWithoutADomain(t *testing.T) {
-	w := awsapitest.New(t, "../..")
-	w.Revoke("dns")
-	said := run(t, "nodomain")
-	// It goes on to its next turns.
-	require.Eventually(t, func() bool {
-		refused := 0
-		for line := range strings.Lines(said.String()) {
-			if strings.Contains(line, "AccessDenied") {
-				refused++
-			}
-		}
-		return refused >= 3
-	}, time.Minute, 100*time.Millisecond)
-	assert.NotContains(t, said.String(), "level=fatal")
-}
-
 // The real external-dns writes records of an Ingress in the model of Route 53, and takes them away with it. Others'
 // records stay.
 func TestRecords(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"eco2/rehearsal/store"
 )
@@ -23,6 +24,8 @@ const (
 	Unfinished Kind = "unfinished"
 	// Hang: what was asked for is done, and the answer does not come, until whoever asked is gone.
 	Hang Kind = "hang"
+	// Failed: what was asked for is refused, whatever it is, and nothing of it is done.
+	Failed Kind = "failed"
 	// Refused: the machine refuses connections for a while, of Seconds.
 	Refused Kind = "refused"
 	// Dropped: the connection breaks when the script has run and before it could say so.
@@ -111,6 +114,15 @@ func Met(stateDir string, f Fault) (hit bool, err error) {
 		return err
 	})
 	return hit, err
+}
+
+// FailIf is an error where a fault says so.
+func FailIf(stateDir string, call Call) error {
+	_, hit, err := Meet(stateDir, Failed, call)
+	if err == nil && hit {
+		err = fmt.Errorf("a planted fault refuses to %s %s %s", strings.ToLower(call.Method), call.Type, call.Name)
+	}
+	return err
 }
 
 // HangIf waits for the end of ctx where a fault says so.

@@ -133,6 +133,14 @@ type server struct {
 	stateDir string
 }
 
+// begin is the start of an operation, which a planted fault refuses.
+func (s *server) begin(method string, r *Request) error {
+	if r.Preview {
+		return nil
+	}
+	return fault.FailIf(s.stateDir, fault.Call{Method: method, Type: r.Type, Name: r.Name})
+}
+
 // done is the end of an operation, which a planted fault keeps from the engine.
 func (s *server) done(ctx context.Context, method string, r *Request, err error) error {
 	if err != nil || r.Preview {
@@ -239,6 +247,9 @@ func (s *server) Create(ctx context.Context, in *pulumirpc.CreateRequest) (*pulu
 	r.Preview, r.Timeout = in.Preview, seconds(in.Timeout)
 	ctx, done := s.engine.operation(ctx)
 	defer done()
+	if err := s.begin("Create", r); err != nil {
+		return nil, call.end(err)
+	}
 	id, outputs, err := kind.Create(ctx, r)
 	if err = s.done(ctx, "Create", r, err); err != nil {
 		return nil, call.end(partial(err))
@@ -296,6 +307,9 @@ func (s *server) Delete(ctx context.Context, in *pulumirpc.DeleteRequest) (*empt
 	r.ID, r.Timeout = in.Id, seconds(in.Timeout)
 	ctx, done := s.engine.operation(ctx)
 	defer done()
+	if err := s.begin("Delete", r); err != nil {
+		return nil, call.end(err)
+	}
 	return &emptypb.Empty{}, call.end(s.done(ctx, "Delete", r, kind.Delete(ctx, r)))
 }
 

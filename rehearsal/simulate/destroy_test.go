@@ -119,6 +119,9 @@ func inOrder(t *testing.T, text string, parts ...string) {
 	}
 }
 
+// sweeps are all that a destroy asks a cluster for. The second finds nothing.
+var sweeps = []string{"Delete command:remote:Command sweep", "Delete command:remote:Command early-sweep"}
+
 // What controllers made in AWS is in no state: the sweep lets them take it away, in an order in which nobody
 // brings anything back, and then the rest goes.
 func TestDestroyOfAClusterInUse(t *testing.T) {
@@ -143,7 +146,7 @@ func TestDestroyOfAClusterInUse(t *testing.T) {
 		"external-dns has taken its records away", "nothing that the cluster made in AWS is left")
 	changes := w.Changes()
 	assert.Equal(t, "Delete command:remote:Command sweep", changes[0])
-	assert.Equal(t, []string{"Delete command:remote:Command sweep"}, stacktest.InCluster(changes))
+	assert.Equal(t, sweeps, stacktest.InCluster(changes))
 	w.InOrder(changes, "Delete aws:ec2/instance:Instance k8s-redis", "Delete aws:ec2/securityGroup:SecurityGroup cluster", "Delete aws:ec2/vpc:Vpc network")
 	assert.Empty(t, w.Inventory())
 }
@@ -283,13 +286,13 @@ func TestDestroyWithoutAControlPlane(t *testing.T) {
 	assert.Equal(t, []string{"Delete command:remote:Command sweep"}, w.Changes())
 	assert.Equal(t, before, w.Inventory().Counts())
 
-	// 1. The load balancers; 2. the sweep out of the state; 3. destroy; 4. volumes and records.
+	// 1. The load balancers; 2. the sweeps out of the state; 3. destroy; 4. volumes and records.
 	balancers, err := account.LoadBalancers()
 	require.NoError(t, err)
 	for _, balancer := range balancers {
 		require.NoError(t, account.DeleteLoadBalancer(balancer.ARN, time.Now()))
 	}
-	w.Must(w.Pulumi("state", "delete", "--force", "--yes", w.URN("command:remote:Command", "sweep")))
+	w.Must(w.Pulumi("state", "delete", "--force", "--target-dependents", "--yes", w.URN("command:remote:Command", "early-sweep")))
 	w.Must(w.Destroy())
 	left := w.Inventory().Counts()
 	assert.Equal(t, map[string]int{"volume": 2, "record": 8}, left, "what the last step is about")

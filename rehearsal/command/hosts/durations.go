@@ -3,7 +3,7 @@ package hosts
 import "time"
 
 // Durations is how long each script takes on a real machine that has nothing of it yet. They are estimates
-// until they are measured on real machines. The sweep is in none: it runs, and takes what it takes.
+// until they are measured on real machines. The sweep and the records are in none: they run, and take what they take.
 var Durations = map[string]time.Duration{
 	"prepare":    60 * time.Second,
 	"install":    time.Second,

@@ -41,6 +41,7 @@ var effects = map[string]func(*shell, context.Context) error{
 	"secret":     (*shell).secret,
 	"leave":      (*shell).leave,
 	"sweep":      (*shell).execute,
+	"records":    (*shell).execute,
 }
 
 func (s *shell) run(ctx context.Context) error { return effects[s.script](s, ctx) }
@@ -435,7 +436,21 @@ func (s *shell) argocd(ctx context.Context) error {
 		return err
 	}
 	// What the rest of the program refers to, by the name of the script's field manager.
-	for _, manifest := range argocdObjects {
+	kustomization := struct {
+		Replicas []struct {
+			Name  string
+			Count int
+		}
+	}{}
+	if err := yaml.Unmarshal([]byte(s.data), &kustomization); err != nil {
+		return die("the kustomization on standard input is no YAML")
+	}
+	for _, manifest := range argocdObjects() {
+		for _, r := range kustomization.Replicas {
+			if r.Name == manifest.Ref().Name {
+				manifest["spec"] = map[string]any{"replicas": float64(r.Count)}
+			}
+		}
 		if _, err := cluster.Apply(ctx, manifest, kubernetes.ApplyOptions{Manager: "eco2", Force: true}); err != nil {
 			return die("applying Argo CD failed: %v", err)
 		}
@@ -443,19 +458,22 @@ func (s *shell) argocd(ctx context.Context) error {
 	return s.say("Argo CD is up, from %s", s.flags["manifest-url"])
 }
 
-var argocdObjects = []kubernetes.Manifest{
-	{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "argocd"}},
-	{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "argocd-cmd-params-cm", "namespace": "argocd"},
-		"data": map[string]any{"server.insecure": "true"}},
-	{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "argocd-server", "namespace": "argocd"},
-		"spec": map[string]any{"type": "ClusterIP", "selector": map[string]any{"app.kubernetes.io/name": "argocd-server"}}},
-	// Who brings back what is in Git.
-	{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": map[string]any{"name": "argocd-application-controller", "namespace": "argocd"},
-		"spec": map[string]any{"replicas": float64(1)}},
-	{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "argocd-applicationset-controller", "namespace": "argocd"},
-		"spec": map[string]any{"replicas": float64(1)}},
-	{"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": map[string]any{"name": "default", "namespace": "argocd"},
-		"spec": map[string]any{"sourceRepos": []any{}, "destinations": []any{}, "clusterResourceWhitelist": []any{}}},
+func argocdObjects() []kubernetes.Manifest {
+	return []kubernetes.Manifest{
+		{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "argocd"}},
+		{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "argocd-cmd-params-cm", "namespace": "argocd"},
+			"data": map[string]any{"server.insecure": "true"}},
+		{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "argocd-server", "namespace": "argocd"},
+			"spec": map[string]any{"type": "ClusterIP", "selector": map[string]any{"app.kubernetes.io/name": "argocd-server"}}},
+		// Who brings back what is in Git.
+		{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": map[string]any{"name": "argocd-application-controller", "namespace": "argocd"},
+			"spec": map[string]any{"replicas": float64(1)}},
+		// Upstream leaves its number to the API server's default, which an apply does not set again.
+		{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "argocd-applicationset-controller", "namespace": "argocd"},
+			"spec": map[string]any{}},
+		{"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": map[string]any{"name": "default", "namespace": "argocd"},
+			"spec": map[string]any{"sourceRepos": []any{}, "destinations": []any{}, "clusterResourceWhitelist": []any{}}},
+	}
 }
 
 func (s *shell) crds(context.Context) error {

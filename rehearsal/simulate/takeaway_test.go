@@ -1,0 +1,139 @@
+package simulate
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/kubernetes"
+	"eco2/rehearsal/stacktest"
+)
+
+// A domain that is taken away from a cluster in use: the load balancer goes first, then the records, then what made
+// them and the certificate. What somebody else still serves under it is named before anything of that is touched.
+func TestTheDomainIsTakenAway(t *testing.T) {
+	const instruction = "delete them or give them another host, and run the update again; see docs/operations.md, 'Taking the domain away'"
+	w := newWorld(t, "dev", "")
+	w.Must(w.Up())
+	account := aws.Open(w.Dir)
+	certificate := certificateOf(t, account)
+	ingress := func(name, host, certificate string) kubernetes.Manifest {
+		m := shop("")[0]
+		m["metadata"] = map[string]any{"namespace": "chat", "name": name, "annotations": map[string]any{
+			"alb.ingress.kubernetes.io/certificate-arn": certificate,
+		}}
+		m["spec"].(map[string]any)["rules"].([]any)[0].(map[string]any)["host"] = host
+		return m
+	}
+	others := []kubernetes.Manifest{
+		ingress("below", "shop.dev.growbin.app", ""), ingress("itself", "dev.growbin.app", ""),
+		ingress("all-below", "*.dev.growbin.app", ""), ingress("certificate", "shop.example", certificate),
+		ingress("similar", "shop.otherdev.growbin.app", ""), ingress("parent", "growbin.app", ""),
+	}
+	for _, m := range others {
+		_, err := w.Cluster().Apply(t.Context(), m, kubernetes.ApplyOptions{Manager: "kubectl", Force: true})
+		require.NoError(t, err)
+	}
+	w.Options.Config["domain"], w.Options.Config["hostedZoneId"] = "", ""
+
+	w.Changes()
+	printed, err := w.Up()
+	require.Error(t, err)
+	assert.Contains(t, printed, "these Ingresses still need dev.growbin.app or its certificate: chat/all-below, chat/below, chat/certificate, chat/itself; "+instruction)
+	changes := w.Changes()
+	assert.Contains(t, changes, "Delete kubernetes:networking.k8s.io/v1:Ingress argocd")
+	for _, kept := range []string{"Delete kubernetes:helm.sh/v3:Release external-dns", "Delete aws:acm/certificate:Certificate domain"} {
+		assert.NotContains(t, changes, kept)
+	}
+	assert.Equal(t, certificate, certificateOf(t, account))
+
+	for _, m := range others {
+		require.NoError(t, w.Cluster().Delete(t.Context(), m.Ref()))
+	}
+	printed = w.Must(w.Up())
+	assert.Contains(t, printed, "external-dns has taken its records away")
+	w.InOrder(w.Changes(), "Delete command:remote:Command dns-records", "Delete kubernetes:helm.sh/v3:Release external-dns",
+		"Delete aws:iam/rolePolicy:RolePolicy dns")
+	assert.Empty(t, w.Steps())
+	counts := w.Inventory().Counts()
+	for _, gone := range []string{"loadbalancer", "targetGroup", "record", "certificate", "certificateValidation"} {
+		assert.Zero(t, counts[gone], gone)
+	}
+	assert.Equal(t, 14, counts["networkInterface"])
+
+	delete(w.Options.Config, "domain")
+	delete(w.Options.Config, "hostedZoneId")
+	w.Must(w.Up())
+	assert.Empty(t, w.Steps())
+	assert.Equal(t, made, w.Inventory().Counts())
+	w.Must(w.Destroy())
+	assert.Empty(t, w.Inventory())
+}
+
+func certificateOf(t *testing.T, account *aws.Account) string {
+	t.Helper()
+	balancers, err := account.LoadBalancers()
+	require.NoError(t, err)
+	for _, b := range balancers {
+		if len(b.CertificateARNs) == 1 {
+			return b.CertificateARNs[0]
+		}
+	}
+	return ""
+}
+
+// A platform that is taken away from a cluster in use takes along what it made in AWS, while its controllers live;
+// the workloads' data too. Switched on again, everything runs.
+func TestThePlatformIsTakenAway(t *testing.T) {
+	w := newWorld(t, "dev", "")
+	w.Must(w.Up())
+	openShop(t, w)
+
+	w.Options.Config["platform"] = false
+	assert.Contains(t, w.Steps(), "delete command:remote:Command sweep")
+	assert.Contains(t, w.Must(w.Pulumi("preview")), "all volume claims and their data")
+	w.Changes()
+	printed := w.Must(w.Up())
+	inOrder(t, printed, "stopping statefulset.apps/argocd-application-controller", "deleting ingress chat/shop",
+		"deleting persistentvolumeclaim chat/data-shop-0", "nothing that the cluster made in AWS is left")
+	changes := w.Changes()
+	assert.Equal(t, "Delete command:remote:Command sweep", changes[0])
+	w.InOrder(changes, "Delete kubernetes:networking.k8s.io/v1:Ingress argocd", "Delete kubernetes:helm.sh/v3:Release aws-load-balancer-controller",
+		"Delete command:remote:Command early-sweep")
+	assert.Empty(t, w.Steps())
+	counts := w.Inventory().Counts()
+	assert.Zero(t, counts["loadbalancer"])
+	assert.Equal(t, 14, counts["volume"], "root disks")
+	assert.Equal(t, 1, counts["record"], "the certificate's own")
+	releases, err := w.Cluster().Releases()
+	require.NoError(t, err)
+	assert.Empty(t, releases)
+
+	delete(w.Options.Config, "platform")
+	w.Must(w.Up())
+	assert.Empty(t, w.Steps())
+	for _, kind := range []string{"Deployment argocd-applicationset-controller", "StatefulSet argocd-application-controller"} {
+		assert.Equal(t, 1, replicasOf(t, w, kind), kind)
+	}
+	counts = w.Inventory().Counts()
+	assert.Equal(t, 2, counts["loadbalancer"], "Argo CD brought the shop back")
+	assert.Equal(t, 14+2, counts["volume"])
+	w.Must(w.Destroy())
+	assert.Empty(t, w.Inventory())
+}
+
+// replicasOf is how many pods a workload of Argo CD should have: "Deployment argocd-server".
+func replicasOf(t *testing.T, w *stacktest.World, workload string) int {
+	t.Helper()
+	kind, name, _ := strings.Cut(workload, " ")
+	live, err := w.Cluster().Get(t.Context(), kubernetes.Ref{APIVersion: "apps/v1", Kind: kind, Namespace: "argocd", Name: name})
+	require.NoError(t, err)
+	replicas, set := live["spec"].(map[string]any)["replicas"].(float64)
+	if !set {
+		return 1
+	}
+	return int(replicas)
+}

@@ -1,0 +1,62 @@
+package simulate
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What a part of an update leaves out prints nothing. The program takes that for what it is, and not for a result.
+func TestUpdatesOfAPart(t *testing.T) {
+	// As `make bench-rehearsal` does: all up to where kubeadm can begin.
+	for name, platform := range map[string]bool{"of a bare cluster": false, "of all of it": true} {
+		t.Run("first machines alone, "+name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "dev", "")
+			if !platform {
+				w.Options.Config["platform"] = false
+			}
+			w.Must(w.Up("--exclude", "**::scripts", "--exclude-dependents"))
+			assert.Contains(t, w.Must(w.Pulumi("stack", "output", "kubeconfig", "--show-secrets")), "https://not-made-yet.invalid:6443")
+			w.Must(w.Up())
+			assert.Contains(t, w.Must(w.Pulumi("stack", "output", "kubeconfig", "--show-secrets")), "client-key-data")
+			assert.Empty(t, w.Steps())
+			w.Must(w.Destroy())
+			assert.Empty(t, w.Inventory())
+		})
+	}
+	t.Run("as targets", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, "dev", "")
+		printed := w.Must(w.Up("--target", "**aws:**", "--target", "**eco2:**", "--target", "**::prepare-k8s-redis"))
+		assert.Contains(t, printed, "prepared with Kubernetes")
+		w.Must(w.Up())
+		assert.Empty(t, w.Steps())
+
+		// What docs/operations.md warns of: all of the platform depends on each node, so the sweep is among them.
+		one := []string{"destroy", "--preview-only", "--target", "**Instance::k8s-redis"}
+		printed, err := w.Pulumi(one...)
+		require.Error(t, err)
+		assert.Contains(t, printed, "sweep")
+		assert.Regexp(t, `command:remote:Command sweep\s+delete`, w.Must(w.Pulumi(append(one, "--target-dependents")...)))
+		w.Changes()
+		w.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
+		w.Must(w.Up())
+		assert.ElementsMatch(t, []string{
+			"Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis",
+			"Create command:remote:Command ready", "Delete command:remote:Command ready",
+		}, w.Changes())
+
+		w.Must(w.Destroy())
+		assert.Empty(t, w.Inventory())
+	})
+	t.Run("a target whose machine is not there: the engine says what it needs", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, "dev", "")
+		printed, err := w.Up("--target", "**::prepare-k8s-redis")
+		require.Error(t, err)
+		t.Log(printed)
+		assert.NotContains(t, printed, "kubeconfig.sh")
+	})
+}
