@@ -125,15 +125,11 @@ func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer,
 	sum := sha256.Sum256([]byte(b.Name))
 	b.ARN = fmt.Sprintf("arn:aws:elasticloadbalancing:%s:%s:loadbalancer/app/%s/%s", s.machine.Region, aws.AccountID, b.Name, hex.EncodeToString(sum[:8]))
 	b.DNSName = fmt.Sprintf("%s.%s.elb.amazonaws.com", b.Name, s.machine.Region)
-	subnets, err := s.account.Subnets()
+	subnets, err := s.subnets(ingresses)
 	if err != nil {
 		return b, err
 	}
-	for _, subnet := range subnets {
-		if _, public := subnet.Tags["kubernetes.io/role/elb"]; public && subnet.VPCID == b.VPCID {
-			b.SubnetIDs = append(b.SubnetIDs, subnet.ID)
-		}
-	}
+	b.SubnetIDs = subnets
 	for _, ingress := range ingresses {
 		if groups := annotation(ingress, albAnnotation+"security-groups"); groups != "" {
 			b.SecurityGroupIDs = strings.Split(groups, ",")
@@ -176,6 +172,23 @@ func (s *scene) wanted(name string, ingresses []model.Object) (aws.LoadBalancer,
 	b.TargetGroups = slices.CompactFunc(b.TargetGroups, func(a, b elb.TargetGroup) bool { return byName(a, b) == 0 })
 	b.CertificateARNs = slices.Compact(b.CertificateARNs)
 	return b, nil
+}
+
+// subnets are those that one of a group's Ingresses names, or else those that say by a tag that they are for
+// load balancers.
+func (s *scene) subnets(ingresses []model.Object) (ids []string, err error) {
+	for _, ingress := range ingresses {
+		if named := annotation(ingress, albAnnotation+"subnets"); named != "" {
+			return strings.Split(named, ","), nil
+		}
+	}
+	subnets, err := s.account.Subnets()
+	for _, subnet := range subnets {
+		if _, public := subnet.Tags["kubernetes.io/role/elb"]; public && subnet.VPCID == s.machine.VPCID {
+			ids = append(ids, subnet.ID)
+		}
+	}
+	return ids, err
 }
 
 // hostname is the load balancer's, as an Ingress has it in its status.

@@ -20,6 +20,7 @@ const annotation = "alb.ingress.kubernetes.io/"
 // wish is what one Ingress asks for by its annotations.
 type wish struct {
 	internetFacing bool
+	subnets        []string
 	securityGroups []string
 	certificates   []string
 	// listeners have a port and a protocol.
@@ -48,6 +49,8 @@ func read(ingress *networkingv1.Ingress) (wish, error) {
 			err = oneOf(value, "internet-facing", "internal")
 		case "target-type":
 			err = oneOf(value, "instance")
+		case "subnets":
+			w.subnets = list(value)
 		case "security-groups":
 			w.securityGroups = list(value)
 		case "certificate-arn":

@@ -49,10 +49,15 @@ func (c *controller) describe(ctx context.Context, g group, members []*networkin
 			return b, conflict("ssl-redirect", redirect, w.redirect)
 		case len(b.SecurityGroupIDs) > 0 && len(w.securityGroups) > 0 && !slices.Equal(b.SecurityGroupIDs, w.securityGroups):
 			return b, conflict("securityGroups", b.SecurityGroupIDs, w.securityGroups)
+		case len(b.SubnetIDs) > 0 && len(w.subnets) > 0 && !slices.Equal(slices.Sorted(slices.Values(b.SubnetIDs)), slices.Sorted(slices.Values(w.subnets))):
+			return b, conflict("subnets", b.SubnetIDs, w.subnets) // in whatever order
 		}
 		internetFacing, redirect = w.internetFacing, max(redirect, w.redirect)
 		if len(w.securityGroups) > 0 {
 			b.SecurityGroupIDs = w.securityGroups // one member's are the group's
+		}
+		if len(b.SubnetIDs) == 0 {
+			b.SubnetIDs = w.subnets // these too
 		}
 		b.CertificateARNs = append(b.CertificateARNs, w.certificates...)
 
@@ -87,7 +92,9 @@ func (c *controller) describe(ctx context.Context, g group, members []*networkin
 	if err := secure(&b, redirect); err != nil {
 		return b, err
 	}
-	b.SubnetIDs, err = c.subnets(ctx, internetFacing)
+	if len(b.SubnetIDs) == 0 {
+		b.SubnetIDs, err = c.subnets(ctx, internetFacing)
+	}
 	return b, err
 }
 
