@@ -65,6 +65,8 @@ func TestWrongSettings(t *testing.T) {
 			"eco2:zones: names a zone twice; each subnet needs a zone of its own"},
 		{"a zone elsewhere", values{"zones": []string{"ap-northeast-2a", "us-east-1a"}},
 			`eco2:zones[1]: "us-east-1a" is not a zone of region ap-northeast-2; zones are named like ap-northeast-2a`},
+		{"a zone without a network", values{"zones": []string{"ap-northeast-2a", "ap-northeast-2q"}},
+			`eco2:zones[1]: "ap-northeast-2q" has no network: a subnet's network is by its zone's letter, and eco2:vpcCidr holds those of a to p`},
 		{"zones as text", values{"zones": "ap-northeast-2a"},
 			"eco2:zones: must be a list of availability zones (invalid character 'a' looking for beginning of value)\n" +
 				"eco2:zones: has 0 zone(s); give 2 to 4, since a load balancer needs two"},
@@ -90,6 +92,14 @@ func TestWrongSettings(t *testing.T) {
 			"eco2:adminCidrs: its networks together open SSH and the Kubernetes API to 87 % of all IPv4 addresses, which prod refuses; name your own addresses"},
 		{"half the world's NodePorts", values{"environment": "prod", "nodePortCidrs": []string{"128.0.0.0/1"}},
 			"eco2:nodePortCidrs: its networks together open the NodePorts to 50 % of all IPv4 addresses, which prod refuses; name your own addresses"},
+		{"too many administrators", values{"adminCidrs": addresses(20)},
+			"eco2:adminCidrs: makes 63 inbound rules together with eco2:nodePortCidrs, and AWS takes 60 in a security group: " +
+				"each network of adminCidrs takes two, each of nodePortCidrs one, a domain two, the group itself one; " +
+				"merge networks that are next to each other into a larger one"},
+		{"one NodePort network too many", values{"adminCidrs": addresses(1), "nodePortCidrs": addresses(56)},
+			"eco2:adminCidrs: makes 61 inbound rules together with eco2:nodePortCidrs, and AWS takes 60 in a security group: " +
+				"each network of adminCidrs takes two, each of nodePortCidrs one, a domain two, the group itself one; " +
+				"merge networks that are next to each other into a larger one"},
 		{"no key", values{"sshPrivateKey": ""},
 			"eco2:sshPrivateKey: is missing; make a key with `ssh-keygen -t ed25519 -N '' -f eco2.key` and set it with: " +
 				"pulumi config set --secret eco2:sshPrivateKey < eco2.key"},
@@ -215,7 +225,7 @@ func warnings(t *testing.T, values map[string]any) []string {
 	_, err := runAs(func(ctx *pulumi.Context) (err error) {
 		loaded, err = config.Load(ctx, infra.Entries())
 		return err
-	}, "dev", values)
+	}, "dev", values, nil)
 	require.NoError(t, err)
 	return loaded.Warnings
 }

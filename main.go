@@ -44,12 +44,14 @@ func program(ctx *pulumi.Context) error {
 
 	ctx.Export("apiEndpoint", i.APIEndpoint())
 	ctx.Export("kubeconfig", k.Kubeconfig) // secret
-	ssh, nodes := pulumi.StringMap{}, pulumi.StringMap{}
+	ssh, nodes, zones := pulumi.StringMap{}, pulumi.StringMap{}, pulumi.StringMap{}
 	for _, node := range i.Nodes {
 		ssh[node.Name] = pulumi.Sprintf("ssh %s@%s", c.SSH.User, node.PublicIP)
 		nodes[node.Name] = pulumi.Sprintf("%s %s %s %s", node.InstanceType, node.AvailabilityZone, node.Instance.ID(), node.PrivateIP)
+		zones[node.Name] = node.Instance.AvailabilityZone // where it is, also if an update has left it out
 	}
 	ctx.Export("ssh", ssh)
-	ctx.Export("nodes", nodes) // type, zone, instance, private address
+	ctx.Export("nodes", nodes)                         // type, zone, instance, private address
+	ctx.Export(config.PreviousOutput, c.Output(zones)) // for the next run
 	return nil
 }

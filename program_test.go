@@ -97,7 +97,9 @@ func nameOf(urn string) string {
 
 // graph is all that one run of the program registered.
 type graph struct {
-	stack     string
+	stack string
+	// made is what the stack's last update said, in the output of that name; nil before the first one.
+	made      map[string]any
 	mu        sync.Mutex
 	resources []*declared
 	byURN     map[string]*declared
@@ -106,6 +108,13 @@ type graph struct {
 func (g *graph) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	if args.Token == "aws:ec2/getAmi:getAmi" {
 		return resource.PropertyMap{"id": resource.NewProperty("ami-0123456789abcdef0")}, nil
+	}
+	if args.Token == "pulumi:pulumi:readStackOutputs" {
+		outputs := map[string]any{}
+		if g.made != nil {
+			outputs["made"] = g.made
+		}
+		return resource.NewPropertyMapFromMap(map[string]any{"name": args.Args["name"].StringValue(), "outputs": outputs}), nil
 	}
 	return nil, fmt.Errorf("the program called %s, which the test does not expect", args.Token)
 }
@@ -156,12 +165,12 @@ func (g *graph) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 
 // run runs the program with these settings.
 func run(stack string, values map[string]any) (*graph, error) {
-	return runAs(program, stack, values)
+	return runAs(program, stack, values, nil)
 }
 
-// runAs runs what is not the whole program.
-func runAs(program pulumi.RunFunc, stack string, values map[string]any) (*graph, error) {
-	g := &graph{stack: stack, byURN: map[string]*declared{}}
+// runAs runs what may not be the whole program, on a stack whose last update said what it made.
+func runAs(program pulumi.RunFunc, stack string, values, made map[string]any) (*graph, error) {
+	g := &graph{stack: stack, made: made, byURN: map[string]*declared{}}
 	config := map[string]string{}
 	for key, value := range values {
 		if text, ok := value.(string); ok {

@@ -50,6 +50,9 @@ type Config struct {
 	Passwords Passwords
 	Mirror    Mirror
 
+	// Previous is what the last update that finished said about the stack.
+	Previous Previous
+
 	// Warnings are choices that are allowed here and that somebody should see.
 	Warnings []string
 }
@@ -130,6 +133,10 @@ type NodeEntry struct {
 func Load(ctx *pulumi.Context, nodes []NodeEntry) (Config, error) {
 	l := &loader{ctx: ctx}
 	c := l.load()
+	var err error
+	if c.Previous, err = readPrevious(ctx); err != nil {
+		return Config{}, err
+	}
 	l.validate(&c, nodes)
 	if len(l.problems) > 0 {
 		return Config{}, &Error{Stack: ctx.Stack(), Problems: l.problems}

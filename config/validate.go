@@ -19,7 +19,7 @@ var (
 	sha256Sum  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// maxZones is how many subnets fit into the lower half of the network; more zones than that exist nowhere.
+// maxZones is how many zones a stack may have: three are enough for anything here, and a fourth for a move.
 const maxZones = 4
 
 // maxCount is how many machines an entry of the node table may stand for.
@@ -29,13 +29,18 @@ const maxCount = 99
 // bound for a common name.
 const maxDomain = 64
 
+// lastZone is the letter of the last zone whose subnet fits into the network: there are 16.
+const lastZone = 'p'
+
 func (l *loader) validate(c *Config, nodes []NodeEntry) {
 	l.problems = append(l.problems, nameProblems(l.ctx.Project(), l.ctx.Stack())...)
 	if c.Environment != Dev && c.Environment != Prod {
 		l.problem("environment", "%q is not one of dev, prod", c.Environment)
 	}
 	l.network(c, nodes)
+	l.unchanged(c, nodes[0].Name)
 	l.access(c)
+	l.rules(c)
 	l.naming(c)
 	l.machines(c, nodes)
 	l.versions(c)
@@ -55,9 +60,13 @@ func (l *loader) network(c *Config, nodes []NodeEntry) {
 		l.problem("zones", "names a zone twice; each subnet needs a zone of its own")
 	}
 	for i, zone := range c.Zones {
+		key := fmt.Sprintf("zones[%d]", i)
 		suffix, ok := strings.CutPrefix(zone, c.Region)
-		if !ok || len(suffix) != 1 || suffix[0] < 'a' || suffix[0] > 'z' {
-			l.problem(fmt.Sprintf("zones[%d]", i), "%q is not a zone of region %s; zones are named like %sa", zone, c.Region, c.Region)
+		switch {
+		case !ok || len(suffix) != 1 || suffix[0] < 'a' || suffix[0] > 'z':
+			l.problem(key, "%q is not a zone of region %s; zones are named like %sa", zone, c.Region, c.Region)
+		case suffix[0] > lastZone:
+			l.problem(key, "%q has no network: a subnet's network is by its zone's letter, and %s holds those of a to %c", zone, l.key("vpcCidr"), lastZone)
 		}
 	}
 	if c.VpcCidr.IsValid() && !vpcSize(c.VpcCidr) {

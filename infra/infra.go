@@ -4,6 +4,7 @@ package infra
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
@@ -67,8 +68,7 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 		return nil, err
 	}
 	group, err := NewSecurityGroup(ctx, "cluster", SecurityGroupArgs{
-		ClusterName: c.Name, VPC: network.VPC,
-		AdminCidrs: c.AdminCidrs, NodePortCidrs: c.NodePortCidrs, Web: c.Domain != "",
+		ClusterName: c.Name, VPC: network.VPC, Rules: c.InboundRules(),
 	}, with)
 	if err != nil {
 		return nil, err
@@ -96,9 +96,9 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 	i := &Infra{VPC: network.VPC, SubnetIDs: network.SubnetIDs(), SecurityGroup: group, Granted: role.Granted}
 	i.Made = append(i.Made, network, group, role, key)
 	for _, spec := range nodeSpecs(c.Nodes) {
-		zone := spec.Zone % len(c.Zones)
+		zone := spec.zone(c.Zones, c.Previous.Zones[spec.Name])
 		node, err := NewNode(ctx, spec, NodeArgs{
-			ClusterName: c.Name, AvailabilityZone: c.Zones[zone], Subnet: network.Subnets[zone],
+			ClusterName: c.Name, AvailabilityZone: zone, Subnet: network.Subnets[slices.Index(c.Zones, zone)],
 			SecurityGroup: group, Profile: role.ProfileName, KeyPair: key, KeyName: c.Name, AMI: ami,
 			Routed: network.Routed, Protect: c.Protect,
 		}, with)
@@ -132,6 +132,11 @@ func (i *Infra) APIEndpoint() pulumi.StringOutput {
 	return pulumi.Sprintf("https://%s:6443", i.ControlPlane().PublicIP)
 }
 
+// SubnetList is the subnets' ids, separated by commas.
+func (i *Infra) SubnetList() pulumi.StringOutput {
+	return i.SubnetIDs.ToStringArrayOutput().ApplyT(joinComma).(pulumi.StringOutput)
+}
+
 // image is the AMI that new machines start from. Looking it up cannot change a preview: machines that
 // exist ignore it.
 func image(ctx *pulumi.Context, pinned string, provider pulumi.ProviderResource) (pulumi.StringInput, error) {
@@ -154,10 +159,9 @@ func image(ctx *pulumi.Context, pinned string, provider pulumi.ProviderResource)
 }
 
 func (i *Infra) parameters(c config.Config) []Parameter {
-	subnets := i.SubnetIDs.ToStringArrayOutput().ApplyT(joinComma).(pulumi.StringOutput)
 	parameters := []Parameter{
 		{"network/vpc-id", "String", i.VPC.ID(), "the workloads' ExternalSecrets that configure AWS clients"},
-		{"network/public-subnets", "StringList", subnets, "the workloads' Ingresses that choose their subnets"},
+		{"network/public-subnets", "StringList", i.SubnetList(), "the workloads' Ingresses that choose their subnets"},
 		{"network/cluster-sg-id", "String", i.SecurityGroup.Group.ID(), "the workloads' Ingresses, which must name this security group"},
 		{"cluster/region", "String", pulumi.String(c.Region), "the workloads' ExternalSecrets that configure AWS clients"},
 		{"cluster/api-endpoint", "String", i.APIEndpoint(), "pipelines outside the cluster that call the Kubernetes API"},

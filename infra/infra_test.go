@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -9,25 +10,50 @@ import (
 )
 
 func TestSubnetCIDR(t *testing.T) {
-	for _, test := range []struct {
-		vpc  string
-		i    int
-		want string
-	}{
-		{"10.0.0.0/16", 0, "10.0.0.0/20"},
-		{"10.0.0.0/16", 2, "10.0.32.0/20"},
-		{"10.1.0.0/16", 1, "10.1.16.0/20"},
-		{"172.16.240.0/20", 3, "172.16.243.0/24"},
-		{"10.0.0.0/16", 15, "10.0.240.0/20"},
+	for _, test := range []struct{ vpc, zone, want string }{
+		{"10.0.0.0/16", "ap-northeast-2a", "10.0.0.0/20"},
+		{"10.0.0.0/16", "ap-northeast-2c", "10.0.32.0/20"},
+		{"10.1.0.0/16", "ap-northeast-2b", "10.1.16.0/20"},
+		{"172.16.240.0/20", "us-east-1d", "172.16.243.0/24"},
+		{"10.0.0.0/16", "us-east-1p", "10.0.240.0/20"},
 	} {
-		subnet, err := subnetCIDR(netip.MustParsePrefix(test.vpc), test.i)
+		subnet, err := subnetCIDR(netip.MustParsePrefix(test.vpc), test.zone)
 		require.NoError(t, err)
 		assert.Equal(t, test.want, subnet.String())
 	}
-	_, err := subnetCIDR(netip.MustParsePrefix("10.0.0.0/16"), 16)
-	assert.EqualError(t, err, "cutting subnet 16 out of 10.0.0.0/16: it does not fit")
-	_, err = subnetCIDR(netip.MustParsePrefix("10.0.0.0/25"), 0)
-	assert.EqualError(t, err, "cutting subnet 0 out of 10.0.0.0/25: it does not fit")
+	for _, test := range []struct{ vpc, zone string }{
+		{"10.0.0.0/16", "us-east-1q"}, {"10.0.0.0/16", "us-east-1"}, {"10.0.0.0/16", ""}, {"10.0.0.0/25", "us-east-1a"},
+	} {
+		_, err := subnetCIDR(netip.MustParsePrefix(test.vpc), test.zone)
+		assert.EqualError(t, err, fmt.Sprintf("cutting the subnet of zone %q out of %s: it does not fit", test.zone, test.vpc))
+	}
+}
+
+// A machine stays where it is as long as it can. A new one goes where its letter is, and where the stack does
+// not have that zone, the list is counted through.
+func TestZoneOfAMachine(t *testing.T) {
+	for _, test := range []struct {
+		prefers        int
+		zones, current string
+		want           string
+	}{
+		{0, "abc", "", "a"}, {1, "abc", "", "b"}, {2, "abc", "", "c"},
+		{3, "abc", "", "a"}, {4, "abc", "", "b"}, // further machines of an entry
+		{2, "ab", "", "a"}, {2, "abd", "", "d"}, {1, "acd", "", "c"},
+		{2, "cba", "", "c"}, {0, "bcd", "", "b"}, // the order says nothing where the letter is there
+		{2, "ab", "c", "a"}, {2, "abd", "c", "d"}, // its zone goes
+		{2, "abc", "a", "a"}, {3, "abcd", "a", "a"}, {2, "abd", "a", "a"}, // another one comes
+	} {
+		var zones []string
+		for _, zone := range test.zones {
+			zones = append(zones, "eu-central-1"+string(zone))
+		}
+		current := ""
+		if test.current != "" {
+			current = "eu-central-1" + test.current
+		}
+		assert.Equal(t, "eu-central-1"+test.want, NodeSpec{Zone: test.prefers}.zone(zones, current), "%+v", test)
+	}
 }
 
 func TestAccountOf(t *testing.T) {

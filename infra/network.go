@@ -34,9 +34,8 @@ type NetworkArgs struct {
 	// ClusterName is what the load balancer controller calls the cluster; its tag must say the same.
 	ClusterName string
 	CIDR        netip.Prefix
-	// Zones in the order of their subnets: inserting one in the middle would renumber the others.
-	Zones   []string
-	Protect bool
+	Zones       []string
+	Protect     bool
 	// Certificate is deleted after the subnets: see where they depend on it. Nil without a domain.
 	Certificate pulumi.Resource
 }
@@ -98,8 +97,8 @@ func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulu
 	if args.Certificate != nil {
 		certificate = append(certificate, args.Certificate)
 	}
-	for i, zone := range args.Zones {
-		cidr, err := subnetCIDR(args.CIDR, i)
+	for _, zone := range args.Zones {
+		cidr, err := subnetCIDR(args.CIDR, zone)
 		if err != nil {
 			return nil, err
 		}
@@ -149,11 +148,12 @@ func (n *Network) SubnetIDs() pulumi.StringArray {
 // clusterTag marks what a cluster of this name may use. "shared", because the cluster does not own it.
 func clusterTag(cluster string) string { return "kubernetes.io/cluster/" + cluster }
 
-// subnetCIDR is the network of the i-th zone: 10.0.0.0/16 gives 10.0.0.0/20, 10.0.16.0/20, 10.0.32.0/20.
-func subnetCIDR(vpc netip.Prefix, i int) (netip.Prefix, error) {
-	bits := vpc.Bits() + subnetBits
-	if i >= 1<<subnetBits || bits > 28 {
-		return netip.Prefix{}, fmt.Errorf("cutting subnet %d out of %s: it does not fit", i, vpc)
+// subnetCIDR is the network of a zone's subnet, by the zone's letter: of 10.0.0.0/16, zone a has 10.0.0.0/20,
+// b 10.0.16.0/20, and p, the last, 10.0.240.0/20. So it does not change when other zones come or go.
+func subnetCIDR(vpc netip.Prefix, zone string) (netip.Prefix, error) {
+	i, bits := letter(zone), vpc.Bits()+subnetBits
+	if i < 0 || i >= 1<<subnetBits || bits > 28 {
+		return netip.Prefix{}, fmt.Errorf("cutting the subnet of zone %q out of %s: it does not fit", zone, vpc)
 	}
 	a := vpc.Masked().Addr().As4()
 	network := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(a[2])<<8 | uint32(a[3])
@@ -161,4 +161,12 @@ func subnetCIDR(vpc netip.Prefix, i int) (netip.Prefix, error) {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{
 		byte(network >> 24), byte(network >> 16), byte(network >> 8), byte(network),
 	}), bits), nil
+}
+
+// letter is the place of a zone's last letter in the alphabet, 0 for a; -1 for the empty name.
+func letter(zone string) int {
+	if zone == "" {
+		return -1
+	}
+	return int(zone[len(zone)-1]) - 'a'
 }

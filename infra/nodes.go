@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"slices"
 
 	"eco2/config"
 )
@@ -11,7 +12,7 @@ import (
 type NodeSpec struct {
 	Name         string
 	InstanceType string
-	// Zone is the index of the subnet, modulo the number of zones of the stack.
+	// Zone is the zone that a new machine prefers, as the place of its letter: 0 is zone a.
 	Zone int
 	// DiskGB is the encrypted gp3 root volume in GiB.
 	DiskGB int
@@ -30,6 +31,21 @@ type Taint struct {
 
 // String is the taint as kubectl writes it: "domain=data:NoSchedule".
 func (t Taint) String() string { return fmt.Sprintf("%s=%s:%s", t.Key, t.Value, t.Effect) }
+
+// zone is where the machine stands: in the zone where it is already, as long as the stack has that zone, so
+// that another zone in the settings moves nothing. A new machine takes the zone it prefers; where the stack
+// does not have that one, the list is counted through.
+func (s NodeSpec) zone(zones []string, current string) string {
+	if slices.Contains(zones, current) {
+		return current
+	}
+	for _, zone := range zones {
+		if letter(zone) == s.Zone {
+			return zone
+		}
+	}
+	return zones[s.Zone%len(zones)]
+}
 
 // ControlPlane says whether this is the machine that runs the control plane.
 func (s NodeSpec) ControlPlane() bool { return s.Labels["role"] == "control-plane" }

@@ -2,12 +2,12 @@ package infra
 
 import (
 	"fmt"
-	"net/netip"
-	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/vpc"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/config"
 )
 
 const everywhere = "0.0.0.0/0"
@@ -32,10 +32,8 @@ type SecurityGroup struct {
 type SecurityGroupArgs struct {
 	ClusterName string
 	VPC         *ec2.Vpc
-	// AdminCidrs reach SSH and the Kubernetes API, NodePortCidrs the NodePorts.
-	AdminCidrs, NodePortCidrs []netip.Prefix
-	// Web opens 80 and 443 to the world, for the load balancer; nothing listens there on a node.
-	Web bool
+	// Rules let networks in, beside the group itself.
+	Rules []config.InboundRule
 }
 
 // NewSecurityGroup declares the group and its rules.
@@ -62,28 +60,11 @@ func NewSecurityGroup(ctx *pulumi.Context, name string, args SecurityGroupArgs, 
 		return nil, fmt.Errorf("creating security group %s: %w", name, err)
 	}
 
-	for _, cidr := range args.AdminCidrs {
-		if err := s.allow(ctx, "ssh", 22, 22, cidr.String(), "SSH from an administrator"); err != nil {
-			return nil, err
-		}
-		if err := s.allow(ctx, "api", 6443, 6443, cidr.String(), "Kubernetes API from an administrator"); err != nil {
+	for _, rule := range args.Rules {
+		if err := s.allow(ctx, rule); err != nil {
 			return nil, err
 		}
 	}
-	for _, cidr := range args.NodePortCidrs {
-		if err := s.allow(ctx, "nodeports", 30000, 32767, cidr.String(), "NodePort services"); err != nil {
-			return nil, err
-		}
-	}
-	if args.Web {
-		if err := s.allow(ctx, "http", 80, 80, everywhere, "HTTP to the load balancer, which redirects to HTTPS"); err != nil {
-			return nil, err
-		}
-		if err := s.allow(ctx, "https", 443, 443, everywhere, "HTTPS to the load balancer"); err != nil {
-			return nil, err
-		}
-	}
-
 	self, err := vpc.NewSecurityGroupIngressRule(ctx, "self", &vpc.SecurityGroupIngressRuleArgs{
 		SecurityGroupId:           s.Group.ID(),
 		ReferencedSecurityGroupId: s.Group.ID(),
@@ -110,18 +91,17 @@ func NewSecurityGroup(ctx *pulumi.Context, name string, args SecurityGroupArgs, 
 
 // allow lets one network in at a range of TCP ports. The rule is named after both, so that another
 // network in the list is another rule and nothing else changes.
-func (s *SecurityGroup) allow(ctx *pulumi.Context, what string, from, to int, cidr, description string) error {
-	name := what + "-" + strings.ReplaceAll(cidr, "/", "-")
-	rule, err := vpc.NewSecurityGroupIngressRule(ctx, name, &vpc.SecurityGroupIngressRuleArgs{
+func (s *SecurityGroup) allow(ctx *pulumi.Context, r config.InboundRule) error {
+	rule, err := vpc.NewSecurityGroupIngressRule(ctx, r.Name(), &vpc.SecurityGroupIngressRuleArgs{
 		SecurityGroupId: s.Group.ID(),
-		CidrIpv4:        pulumi.String(cidr),
+		CidrIpv4:        pulumi.String(r.CIDR),
 		IpProtocol:      pulumi.String("tcp"),
-		FromPort:        pulumi.Int(from),
-		ToPort:          pulumi.Int(to),
-		Description:     pulumi.String(description),
+		FromPort:        pulumi.Int(r.From),
+		ToPort:          pulumi.Int(r.To),
+		Description:     pulumi.String(r.Description),
 	}, s.rule()...)
 	if err != nil {
-		return fmt.Errorf("creating rule %s: %w", name, err)
+		return fmt.Errorf("creating rule %s: %w", r.Name(), err)
 	}
 	s.Rules = append(s.Rules, rule)
 	return nil

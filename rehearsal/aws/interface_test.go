@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -101,6 +102,29 @@ func TestALoadBalancerNeedsRoomInItsSubnet(t *testing.T) {
 	list, err := a.LoadBalancers()
 	require.NoError(t, err)
 	assert.Len(t, list, 11, "what was refused is not there")
+}
+
+// A load balancer that is told to leave a subnet lets go of it: the subnet can be deleted.
+func TestALoadBalancerLeavesASubnet(t *testing.T) {
+	w := newWorld(t)
+	net := w.make(typVPC, "v", in{"cidrBlock": "10.0.0.0/16"})
+	var subnets []made
+	var ids []string
+	for i, zone := range []string{"a", "b", "c"} {
+		subnets = append(subnets, w.make(typSubnet, zone, in{"vpcId": net.id, "cidrBlock": fmt.Sprintf("10.0.%d.0/20", 16*i), "availabilityZone": "eu-central-1" + zone}))
+		ids = append(ids, subnets[i].id)
+	}
+	a := w.cloud.account
+	b := LoadBalancer{ARN: "arn:x", Name: "k8s-x", VPCID: net.id, SubnetIDs: ids}
+	require.NoError(t, a.PutLoadBalancer(b))
+	require.ErrorContains(t, w.delete(subnets[2]), "DependencyViolation")
+
+	b.SubnetIDs = ids[:2]
+	require.NoError(t, a.PutLoadBalancer(b))
+	require.NoError(t, w.delete(subnets[2]))
+	interfaces, err := a.Interfaces()
+	require.NoError(t, err)
+	assert.Len(t, interfaces, 2)
 }
 
 func TestBroadcast(t *testing.T) {

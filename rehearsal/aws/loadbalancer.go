@@ -2,6 +2,7 @@ package aws
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"eco2/rehearsal/awsapi/elb"
@@ -32,9 +33,22 @@ func (a *Account) LoadBalancers() ([]LoadBalancer, error) {
 }
 
 // PutLoadBalancer makes or changes a load balancer, with an interface in each of its subnets and its target
-// groups.
+// groups. Of a subnet that it leaves, the interface is released.
 func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 	return a.store.Update(func(t *store.Tx) error {
+		interfaces, err := (tx{Tx: t}).where(interfaceKind, "loadBalancer", b.ARN)
+		if err != nil {
+			return err
+		}
+		for _, eni := range interfaces {
+			if slices.Contains(b.SubnetIDs, eni.text("subnetId")) || eni.text("_released") != "" {
+				continue
+			}
+			eni["_released"] = time.Now().Format(time.RFC3339Nano)
+			if err := (tx{Tx: t}).put(interfaceKind, eni); err != nil {
+				return err
+			}
+		}
 		for _, subnet := range b.SubnetIDs {
 			if err := (tx{Tx: t}).putInterface(b, subnet); err != nil {
 				return err

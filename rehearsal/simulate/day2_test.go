@@ -316,12 +316,6 @@ func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 		require.NoError(t, aws.Open(w.Dir).ReleaseImage(newer))
 		setting(t, "ami", newer.In("ap-northeast-2"))
 	})
-	t.Run("another network of the pods", func(t *testing.T) {
-		setting(t, "podCidr", "192.168.0.0/17", "init-k8s-master", "calico")
-	})
-	t.Run("another network of the services", func(t *testing.T) {
-		setting(t, "serviceCidr", "10.112.0.0/12", "init-k8s-master")
-	})
 	t.Run("another script of the control plane", func(t *testing.T) {
 		program(t, "cluster/scripts/leave.sh", append(leaves, "scripts")...)
 	})

@@ -21,7 +21,7 @@ func TestTheDomainIsTakenAway(t *testing.T) {
 	account := aws.Open(w.Dir)
 	certificate := certificateOf(t, account)
 	ingress := func(name, host, certificate string) kubernetes.Manifest {
-		m := shop("")[0]
+		m := shop("", "")[0]
 		m["metadata"] = map[string]any{"namespace": "chat", "name": name, "annotations": map[string]any{
 			"alb.ingress.kubernetes.io/certificate-arn": certificate,
 		}}

@@ -27,7 +27,7 @@ func (c *controller) describe(ctx context.Context, g group, members []*networkin
 		return elb.LoadBalancer{}, err
 	}
 	return describe.Cluster{
-		Name: c.Cluster, Subnets: network.Subnets, Targets: targets,
+		Name: c.Cluster, Subnets: network.Subnets, Targets: targets, SSLPolicy: c.SSLPolicy,
 		NodePort: func(service types.NamespacedName, port intstr.IntOrString) (int, error) {
 			return c.nodePort(ctx, service, port)
 		},

@@ -245,6 +245,41 @@ func TestIngresses(t *testing.T) {
 		w.eventually(func() bool { return !w.refresh(api) }, "the end of the Ingress")
 		assert.Len(t, w.balancers()[0].TargetGroups, 1)
 	})
+	t.Run("it is in the subnets that one names, and else in those that are found", func(t *testing.T) {
+		name := func(subnets ...string) {
+			t.Helper()
+			require.True(t, w.refresh(argocd))
+			argocd.Annotations[describe.Annotation+"subnets"] = strings.Join(subnets, ",")
+			if len(subnets) == 0 {
+				delete(argocd.Annotations, describe.Annotation+"subnets")
+			}
+			require.NoError(t, w.cluster.Update(t.Context(), argocd))
+		}
+		in := func(subnets ...string) {
+			t.Helper()
+			w.balancer(func(b aws.LoadBalancer) bool {
+				return slices.Equal(slices.Sorted(slices.Values(b.SubnetIDs)), slices.Sorted(slices.Values(subnets)))
+			}, "its subnets")
+		}
+		other := []string{w.Subnets[1], w.Subnets[0]} // zone a has two, of which one was found
+		if slices.Contains(made.SubnetIDs, w.Subnets[0]) {
+			other[1] = w.Subnets[2]
+		}
+		name(other...)
+		in(other...)
+		api := w.ingress("api", "/v1/", "api", settings("ssl-redirect", ""))
+		w.published(api)
+		in(other...)
+		require.NoError(t, w.cluster.Delete(t.Context(), api))
+		w.eventually(func() bool { return !w.refresh(api) }, "the end of the Ingress")
+		differing := w.ingress("differing", "/", "api", settings("subnets", strings.Join(made.SubnetIDs, ",")))
+		w.told(differing, "FailedBuildModel", "conflicting subnets in group eco2-dev")
+		in(other...)
+		require.NoError(t, w.cluster.Delete(t.Context(), differing))
+		w.eventually(func() bool { return !w.refresh(differing) }, "the end of the Ingress")
+		name()
+		in(made.SubnetIDs...)
+	})
 	t.Run("machines that stop to be ready are no targets", func(t *testing.T) {
 		ready := func(status corev1.ConditionStatus, targets int) {
 			workers[0].Status.Conditions[0].Status = status

@@ -40,6 +40,8 @@ type Cluster struct {
 	Subnets []ec2.Subnet
 	// Targets are the instances that traffic goes to.
 	Targets []string
+	// SSLPolicy is that of listeners with TLS.
+	SSLPolicy string
 	// NodePort is the port of all machines that leads to a Service's.
 	NodePort func(service types.NamespacedName, port intstr.IntOrString) (int, error)
 }

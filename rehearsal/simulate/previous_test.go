@@ -1,0 +1,178 @@
+package simulate
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/stacktest"
+)
+
+// What a living cluster cannot change is refused, by a preview and by an update, before anything happens. Taken
+// back, nothing changes.
+func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
+	w := newWorld(t, "dev", "")
+	w.Must(w.Up())
+	w.Changes()
+	before := w.Inventory()
+	refused := func(t *testing.T, w *stacktest.World, want ...string) {
+		t.Helper()
+		for _, command := range []string{"preview", "up"} {
+			args := []string{command}
+			if command == "up" {
+				args = append(args, "--yes", "--skip-preview")
+			}
+			printed, err := w.Pulumi(args...)
+			require.Error(t, err, printed)
+			for _, text := range want {
+				assert.Contains(t, printed, text)
+			}
+			assert.Contains(t, printed, `see "Another region, network or name" in docs/operations.md`)
+		}
+		assert.Empty(t, w.Changes())
+		assert.Equal(t, before, w.Inventory())
+	}
+
+	for _, test := range []struct {
+		key    string
+		change map[string]any
+		was    string
+	}{
+		{"region", map[string]any{"region": "eu-central-1", "zones": []any{"eu-central-1a", "eu-central-1b", "eu-central-1c"}}, "ap-northeast-2"},
+		{"vpcCidr", map[string]any{"vpcCidr": "10.7.0.0/16"}, "10.0.0.0/16"},
+		{"podCidr", map[string]any{"podCidr": "192.168.0.0/17"}, "192.168.0.0/16"},
+		{"serviceCidr", map[string]any{"serviceCidr": "10.112.0.0/12"}, "10.96.0.0/12"},
+	} {
+		t.Run(test.key, func(t *testing.T) {
+			kept := w.Options.Config
+			w.Options.Config = test.change
+			refused(t, w, "eco2:"+test.key+": the cluster was made with "+test.was, "pulumi config set eco2:"+test.key+" "+test.was)
+			w.Options.Config = kept
+			assert.Empty(t, w.Steps())
+		})
+	}
+
+	t.Run("a renamed stack", func(t *testing.T) {
+		w.Must(w.Pulumi("stack", "rename", "test"))
+		renamed := *w
+		renamed.Name, renamed.Options.SettingsOf = "test", "dev"
+		refused(t, &renamed, `stack name: the cluster was made as "eco2-dev" and would be replaced by "eco2-test"`)
+		renamed.Must(renamed.Pulumi("stack", "rename", "dev"))
+		assert.Empty(t, w.Steps())
+	})
+
+	t.Run("what it read is nowhere in the state, and no secret is shown", func(t *testing.T) {
+		resources, err := w.Open().Resources(t.Context())
+		require.NoError(t, err)
+		for _, r := range resources {
+			assert.NotEqual(t, "pulumi:pulumi:StackReference", r.Type)
+		}
+		said := w.Must(w.Pulumi("stack", "output", "made"))
+		assert.Contains(t, said, `"region":"ap-northeast-2"`)
+		assert.Contains(t, said, `"k8s-redis":"ap-northeast-2b"`)
+		state, err := os.ReadFile(w.Open().CheckpointFile())
+		require.NoError(t, err)
+		assert.NotContains(t, string(state), "client-key-data")
+	})
+
+	t.Run("after a destroy it is another cluster", func(t *testing.T) {
+		w.Must(w.Destroy())
+		w.Options.Config = map[string]any{"vpcCidr": "10.7.0.0/16"}
+		w.Must(w.Up())
+		assert.Empty(t, w.Steps())
+		assert.Equal(t, 14, w.Inventory().Counts()["instance"])
+	})
+}
+
+// Zones come and go: no machine moves that need not, subnets keep their networks, and the load balancer leaves
+// the zone that is given up.
+func TestZonesComeAndGo(t *testing.T) {
+	w := newWorld(t, "dev", "")
+	account := aws.Open(w.Dir)
+	region := func(letters string) (zones []any) {
+		for _, letter := range letters {
+			zones = append(zones, "ap-northeast-2"+string(letter))
+		}
+		return zones
+	}
+	// look is each machine's id and zone, by its name.
+	look := func(t *testing.T) map[string]string {
+		t.Helper()
+		machines, err := account.Instances()
+		require.NoError(t, err)
+		all := map[string]string{}
+		for _, machine := range machines {
+			all[machine.Name()] = machine.ID + " " + machine.AvailabilityZone
+		}
+		return all
+	}
+	moved := func(before, after map[string]string) (names []string) {
+		for name, is := range after {
+			if before[name] != is {
+				names = append(names, strings.TrimPrefix(name, "eco2-dev-"))
+			}
+		}
+		return names
+	}
+	balanced := func(t *testing.T, letters string) {
+		t.Helper()
+		w.Inventory() // the controllers have their turn
+		subnets, err := account.Subnets()
+		require.NoError(t, err)
+		networks := map[string]string{"a": "10.0.0.0/20", "b": "10.0.16.0/20", "c": "10.0.32.0/20", "d": "10.0.48.0/20"}
+		var ids []string
+		for _, subnet := range subnets {
+			letter := strings.TrimPrefix(subnet.AvailabilityZone, "ap-northeast-2")
+			assert.Contains(t, letters, letter)
+			assert.Equal(t, networks[letter], subnet.CIDR)
+			ids = append(ids, subnet.ID)
+		}
+		assert.Len(t, ids, len(letters))
+		balancers, err := account.LoadBalancers()
+		require.NoError(t, err)
+		require.Len(t, balancers, 1)
+		assert.ElementsMatch(t, ids, balancers[0].SubnetIDs)
+	}
+	change := func(t *testing.T, letters string, want ...string) {
+		t.Helper()
+		before := look(t)
+		w.Options.Config["zones"] = region(letters)
+		w.Must(w.Up())
+		assert.ElementsMatch(t, want, moved(before, look(t)))
+		balanced(t, letters)
+		assert.Empty(t, w.Steps())
+	}
+
+	w.Must(w.Up())
+	balanced(t, "abc")
+	const inC = "k8s-api-info k8s-api-scan k8s-worker-storage"
+	for _, step := range []struct{ what, zones, moved string }{
+		{"another zone moves nothing", "abcd", ""},
+		{"and it goes again", "abc", ""},
+		{"the last zone goes", "ab", inC},
+		{"and comes back: what left it stays where it is", "abc", ""},
+	} {
+		t.Run(step.what, func(t *testing.T) { change(t, step.zones, strings.Fields(step.moved)...) })
+	}
+}
+
+// A zone is exchanged for another: its machines go there, and its subnet's network is another one's never.
+func TestAZoneIsExchanged(t *testing.T) {
+	w := newWorld(t, "dev", "")
+	w.Must(w.Up())
+	w.Inventory() // makes the load balancer
+	w.Options.Config["zones"] = []any{"ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2d"}
+	w.Must(w.Up())
+	assert.Empty(t, w.Steps())
+	machines, err := aws.Open(w.Dir).Instances()
+	require.NoError(t, err)
+	zones := map[string]int{}
+	for _, machine := range machines {
+		zones[machine.AvailabilityZone]++
+	}
+	assert.Equal(t, map[string]int{"ap-northeast-2a": 6, "ap-northeast-2b": 5, "ap-northeast-2d": 3}, zones)
+}
