@@ -932,22 +932,18 @@ func TestQuotasOfANewAccount(t *testing.T) {
 	w.make(typVPC, "elsewhere", in{"cidrBlock": "10.0.0.0/16"}) // quotas are a region's
 }
 
-// The program gives the network's parts a timeout. A certificate has none, whatever a program says.
+// A program says how long the network's parts are tried. A certificate has no timeout to set.
 func TestTimeouts(t *testing.T) {
 	w := newWorld(t)
-	w.cloud.latency = 0.002
-	cert := w.make(typCertificate, "c", in{"domainName": "dev.example.com", "validationMethod": "DNS"})
-	net := w.make(typVPC, "v", in{"cidrBlock": "10.0.0.0/16"})
-	w.make(typSubnet, "s", in{"vpcId": net.id, "cidrBlock": "10.0.0.0/20"})
-	require.NoError(t, w.cloud.account.PutLoadBalancer(LoadBalancer{ARN: "arn:b", Name: "forgotten", VPCID: net.id, CertificateARNs: []string{cert.id}}))
-	took := func(m made, timeout time.Duration) time.Duration {
-		started := time.Now()
-		err := w.cloud.kind(m.typ).Delete(context.Background(), &plugin.Request{Type: m.typ, Name: m.name, ID: m.id, OldInputs: m.inputs, State: m.state, Timeout: timeout})
-		require.ErrorContains(t, err, "forgotten")
-		return time.Duration(float64(time.Since(started)) / float64(w.cloud.latency))
+	for typ, want := range map[string][2]time.Duration{
+		typVPC: {20 * time.Minute, 5 * time.Minute}, typSubnet: {20 * time.Minute, 5 * time.Minute},
+		typGateway: {20 * time.Minute, 5 * time.Minute}, typGroup: {15 * time.Minute, 5 * time.Minute},
+		typCertificate: {20 * time.Minute, 20 * time.Minute},
+	} {
+		k := w.cloud.kind(typ).(*kind)
+		got := [2]time.Duration{k.bound(&plugin.Request{}), k.bound(&plugin.Request{Timeout: 5 * time.Minute})}
+		assert.Equal(t, want, got, "%s: the provider's own, and with the program's", typ)
 	}
-	assert.GreaterOrEqual(t, took(cert, time.Minute), 20*time.Minute)
-	assert.Less(t, took(net, time.Minute), 15*time.Minute, "with room for a slow machine")
 }
 
 func TestInstanceTypes(t *testing.T) {

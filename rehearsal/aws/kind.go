@@ -403,14 +403,18 @@ func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
 // grows to 10 s.
 const pollEvery = time.Second
 
+// bound is the resource's timeout: the program's, where the provider lets it say one.
+func (k *kind) bound(r *plugin.Request) time.Duration {
+	if r.Timeout > 0 && !k.constant {
+		return r.Timeout
+	}
+	return k.timeout
+}
+
 // retry does something in a transaction, again and again while AWS refuses it for now, until the
 // resource's timeout. Both times pass at the rehearsal's factor; at factor 0 there is one second try.
 func (k *kind) retry(ctx context.Context, r *plugin.Request, what string, do func(tx) error) error {
-	timeout := k.timeout
-	if r.Timeout > 0 && !k.constant {
-		timeout = r.Timeout
-	}
-	deadline := time.Now().Add(k.cloud.latency.Of(timeout))
+	deadline := time.Now().Add(k.cloud.latency.Of(k.bound(r)))
 	said := ""
 	for round := 0; ; round++ {
 		if err := ctx.Err(); err != nil {
