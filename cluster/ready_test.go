@@ -1,0 +1,36 @@
+package cluster
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A kubelet without its serving certificate answers nobody: `kubectl logs` would fail on a cluster that is said to be
+// ready.
+func TestReadyWaitsForServingCertificates(t *testing.T) {
+	c := newControlPlane(t)
+	// The second node's kubelet answers once the approval has run.
+	c.write("bin/kubectl", `#!/bin/bash
+cd "`+c.dir+`"
+case "$*" in
+*proxy/healthz) echo "$*" >>calls; [[ $* == *nodes/a/* || -e approved ]];;
+*"get nodes"*|*selector=k8s-app=calico-node*) printf 'a True\nb True\n';;
+*daemonset*) echo 2 1 1;;
+*rollout*) echo successfully rolled out;;
+esac
+`)
+	c.write("bin/systemctl", "#!/bin/bash\necho \"$*\" >>'"+c.dir+"/calls'; touch '"+c.dir+"/approved'\n")
+	for _, command := range []string{"kubectl", "systemctl"} {
+		require.NoError(t, os.Chmod(filepath.Join(c.dir, "bin", command), 0o755))
+	}
+	said, calls := c.run("ready", "--nodes", "a,b", "--timeout", "60")
+	assert.Contains(t, said, "waiting for the serving certificate of b\n")
+	assert.Contains(t, said, "all nodes are ready")
+	const asked = "get --raw=/api/v1/nodes/"
+	assert.Equal(t, asked+"a/proxy/healthz\n"+asked+"b/proxy/healthz\nstart eco2-approve.service\n"+asked+"b/proxy/healthz\n", calls,
+		"who has answered is not asked again")
+}
