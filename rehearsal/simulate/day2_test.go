@@ -316,6 +316,14 @@ func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 		require.NoError(t, aws.Open(w.Dir).ReleaseImage(newer))
 		setting(t, "ami", newer.In("ap-northeast-2"))
 	})
+	t.Run("another zone", func(t *testing.T) {
+		w.Options.Config["zones"] = []any{"ap-northeast-2d", "ap-northeast-2c", "ap-northeast-2b", "ap-northeast-2a"}
+		assert.ElementsMatch(t, []string{
+			"create aws:ec2/subnet:Subnet ap-northeast-2d", "create aws:ec2/routeTableAssociation:RouteTableAssociation ap-northeast-2d",
+			"update aws:ssm/parameter:Parameter network-public-subnets", "update kubernetes:networking.k8s.io/v1:Ingress argocd",
+		}, w.Steps())
+		delete(w.Options.Config, "zones")
+	})
 	t.Run("another script of the control plane", func(t *testing.T) {
 		program(t, "cluster/scripts/leave.sh", append(leaves, "scripts")...)
 	})

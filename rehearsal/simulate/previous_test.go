@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/aws"
+	"eco2/rehearsal/stack"
 	"eco2/rehearsal/stacktest"
 )
 
@@ -77,6 +78,14 @@ func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 		state, err := os.ReadFile(w.Open().CheckpointFile())
 		require.NoError(t, err)
 		assert.NotContains(t, string(state), "client-key-data")
+	})
+
+	t.Run("a preview of another stack on a copy of its state is not refused", func(t *testing.T) {
+		prod, err := stack.Shaped(t.Context(), "prod", "dev", w.Tools, stack.Options{Repo: w.Options.Repo, StateDir: w.Dir}, t.TempDir())
+		require.NoError(t, err)
+		printed, err := prod.Output(t.Context(), prod.Operation("preview", "--diff")...)
+		require.NoError(t, err, printed)
+		assert.Contains(t, printed, `"10.0.0.0/16" => "10.1.0.0/16"`)
 	})
 
 	t.Run("after a destroy it is another cluster", func(t *testing.T) {
