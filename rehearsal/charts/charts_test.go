@@ -15,6 +15,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/cli"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -81,6 +82,8 @@ type from struct {
 	everywhere bool
 	// bare is what gets no resources.
 	bare bool
+	// limits are the chart's own, which stay beside those of the values.
+	limits corev1.ResourceList
 }
 
 // workloads are those of each chart.
@@ -106,7 +109,9 @@ var workloads = map[string]map[string]from{
 		"kube-prometheus-stack-prometheus-node-exporter": {everywhere: true, bare: true},
 	},
 	"rabbitmq-cluster-operator": {"rabbitmq-cluster-operator": {placement: "clusterOperator", resources: "clusterOperator.resources"}},
-	"redis-operator":            {"redis-operator": {resources: "resources"}},
+	"redis-operator": {"redis-operator": {
+		resources: "resources", limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m")},
+	}},
 }
 
 // placed is where a workload runs and what it gets.
@@ -169,6 +174,7 @@ func TestReleases(t *testing.T) {
 			want.Resources = corev1.ResourceRequirements{}
 			if !by.bare {
 				valueAt(t, r.Values, by.resources, &want.Resources)
+				maps.Copy(want.Resources.Limits, by.limits)
 			}
 			assert.Equal(t, want, got, name)
 		}
