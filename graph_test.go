@@ -272,7 +272,7 @@ func TestADomainGoesInOrder(t *testing.T) {
 	values["eco2:domain"], values["eco2:hostedZoneId"] = "", ""
 	g, err := run("dev", values)
 	require.NoError(t, err)
-	assert.Len(t, g.ofType(releaseType), 6)
+	assert.Len(t, g.ofType(releaseType), 7)
 	for _, r := range g.resources {
 		assert.NotContains(t, []string{"external-dns", "dns-records"}, r.Name)
 		assert.NotEqual(t, "kubernetes:networking.k8s.io/v1:Ingress", r.Type)

@@ -74,7 +74,7 @@ func TestInstalledScriptsAreWhole(t *testing.T) {
 	all, err := installed()
 	require.NoError(t, err)
 	parts := strings.Split(all, "\n=== ")
-	assert.Len(t, parts, 11)
+	assert.Len(t, parts, 13)
 	for _, part := range parts {
 		name, text, _ := strings.Cut(strings.TrimPrefix(part, "=== "), ".sh ===\n")
 		want, err := Script{Name: name}.text()
