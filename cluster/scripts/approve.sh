@@ -24,6 +24,7 @@ pending() {
 
 # objection USER GROUPS USAGES REQUEST: why the request is not approved; nothing for one that is.
 objection() {
+  # shellcheck disable=SC2034 # recorded sets them
   local node recorded_address recorded_id recorded_how
   if [[ ! $1 =~ ^\"system:node:([a-z0-9.-]+)\"$ || $2 != '["system:nodes" "system:authenticated"]' ]]; then
     echo 'no node made it'

@@ -5,9 +5,10 @@
 # that was made and does not answer is never wiped: its etcd is the cluster.
 #
 # Needs --node, --address, --provider-id, --labels a=b,… and --taints
-# a=b:Effect,…, and on standard input the whole kubeadm configuration. The API server finds the key that encrypts
-# secrets at rest in /etc/kubernetes/encryption.yaml, made here, once, and known
-# to this machine alone.
+# a=b:Effect,…, and on standard input the whole kubeadm configuration. The API
+# server finds the key that encrypts secrets at rest in
+# /etc/kubernetes/encryption.yaml, made here, once, and known to this machine
+# alone.
 
 set -euo pipefail
 

@@ -107,7 +107,9 @@ provider_id_of_node() {
 registered() { [[ $(provider_id_of_node) == "$provider_id" ]]; }
 
 main() {
-  local node address user endpoint provider_id labels taints known_hosts found state=new recorded_address recorded_id recorded_how
+  local node address user endpoint provider_id labels taints known_hosts found state=new
+  # shellcheck disable=SC2034 # recorded sets them
+  local recorded_address recorded_id recorded_how
   flags node address user endpoint provider-id labels taints -- "$@"
   alone "join-$node"
   start_agent

@@ -31,6 +31,7 @@ forget() { # PROVIDER-ID
 }
 
 main() {
+  # shellcheck disable=SC2034 # recorded sets the last three
   local node provider_id='' found machine recorded_address recorded_id recorded_how
   flags node provider-id -- "$@"
   retry 10 api_ready ||

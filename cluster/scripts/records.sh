@@ -39,6 +39,7 @@ main() {
   flags domain certificate -- "$@"
   retry 10 api_ready ||
     die "the cluster's API does not answer, so nobody knows what still needs $domain; $WAY_OUT"
+  # shellcheck disable=SC2016 # awk's variable
   left=$(users | names '$2 == ""') || die "the cluster's Ingresses cannot be listed; $WAY_OUT"
   [[ -z $left ]] ||
     die "these Ingresses still need $domain or its certificate: $left; delete them or give them another host, and run the update again; $WAY_OUT"
