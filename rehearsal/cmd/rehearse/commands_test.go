@@ -68,6 +68,7 @@ var accounts = []struct {
 	{"pulumi stack output", []string{"TestDev", "TestCluster"}, ""},
 	{"pulumi stack export", []string{"TestFaults"}, ""},
 	{"pulumi stack import", []string{"TestFaults"}, ""},
+	{"pulumi stack rename", []string{"TestALivingClusterKeepsItsRegionNetworksAndName"}, ""},
 
 	// Changing a stack.
 	{"pulumi preview", []string{"TestDev"}, ""},
@@ -89,6 +90,16 @@ var accounts = []struct {
 	// In the cluster.
 	{"kubectl get", []string{"TestPlatform"}, ""},
 	{"kubectl describe", nil, "only shows"},
+	{"kubectl top", []string{"TestPlatform"}, ""},
+	{"kubectl logs", nil, "only shows"},
+	{"kubectl certificate approve", nil, "approve.sh runs it: TestCertificatesAreApprovedForTheirNodesAlone, TestCluster"},
+	{"kubectl -n redis annotate", nil, "TestAVersionIsFollowedAtOnce has an ExternalSecret followed at once"},
+	{"kubectl -n monitoring get secret", nil, "only shows"},
+	{"kubectl -n monitoring exec", nil, "Grafana does not run in the rehearsal; the page says that nobody has tried it"},
+	{"kubectl -n argocd get applications", []string{"TestPlatform"}, ""},
+	{"kubectl -n argocd get application", []string{"TestPlatform"}, ""},
+	{"kubectl -n argocd create secret", nil, "needs a private repository"},
+	{"kubectl -n argocd label secret", nil, "likewise"},
 	{"kubectl -n argocd get secret", nil, "only shows"},
 	{"kubectl -n argocd port-forward", nil, "runs until somebody ends it; TestPlatform asks by the load balancer"},
 	{"kubectl -n argocd scale", []string{"TestPlatform"}, ""},
@@ -104,6 +115,7 @@ var accounts = []struct {
 
 	// On machines.
 	{"on ", nil, "a shell on a machine: what it runs is the node's own tool, as its makers document it"},
+	{"repository ", nil, "a function of the page, of such commands"},
 	{"ssh -i eco2.key", nil, "what `on` is"},
 
 	// In AWS, and elsewhere.
@@ -114,7 +126,7 @@ var accounts = []struct {
 	{"openssl rand", nil, "OpenSSL's own"},
 	{"sha256sum", nil, "coreutils' own"},
 	{"jq", nil, "parts of a pipe: what TestFaults does in Go"},
-	{"tr", nil, "likewise"}, {"grep", nil, "likewise"}, {"cut", nil, "likewise"}, {"awk", nil, "likewise"}, {"base64", nil, "likewise"}, {"mv", nil, "likewise"},
+	{"tr", nil, "likewise"}, {"date", nil, "likewise"}, {"grep", nil, "likewise"}, {"cut", nil, "likewise"}, {"awk", nil, "likewise"}, {"base64", nil, "likewise"}, {"mv", nil, "likewise"},
 }
 
 // command is one that a document shows, as a shell reads it.
