@@ -47,14 +47,13 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 		if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 			return fmt.Errorf("building %s: %w", t.What, err)
 		}
-		// A name for this build alone: another checkout may build the same tool into the same cache.
-		unique, err := os.CreateTemp(filepath.Dir(output), filepath.Base(output)+".*.new")
+		// In a directory for this build alone: another checkout may build the same tool into the same cache.
+		dir, err := os.MkdirTemp(filepath.Dir(output), ".building-")
 		if err != nil {
 			return fmt.Errorf("building %s: %w", t.What, err)
 		}
-		unique.Close()
-		output = unique.Name()
-		defer os.Remove(output)
+		defer func() { _ = os.RemoveAll(dir) }() // empty but for a build that failed
+		output = filepath.Join(dir, filepath.Base(output))
 		// The Go tool does not link again what is there and up to date.
 		if exists(t.Output) {
 			if err := copyFile(t.Output, output); err != nil {

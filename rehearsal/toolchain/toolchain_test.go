@@ -71,5 +71,8 @@ func TestOneToolIsBuiltTwiceAtTheSameTime(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, files, 1, "what a build leaves beside its result")
 	assert.Equal(t, "tool", files[0].Name())
-	assert.NoError(t, exec.Command(target.Output).Run())
+	assert.NoError(t, exec.CommandContext(t.Context(), target.Output).Run())
+
+	require.NoError(t, Build(t.Context(), io.Discard, target), "again, with nothing to do")
+	assert.NoError(t, exec.CommandContext(t.Context(), target.Output).Run())
 }
