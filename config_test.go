@@ -218,14 +218,20 @@ func TestWrongSettings(t *testing.T) {
 	}
 }
 
-// warnings are those of settings that are right.
+// warnings are those of settings that are right, on a new stack.
 func warnings(t *testing.T, values map[string]any) []string {
+	t.Helper()
+	return warningsOf(t, values, nil)
+}
+
+// warningsOf are those of settings that are right, on a stack whose last update said made.
+func warningsOf(t *testing.T, values, made map[string]any) []string {
 	t.Helper()
 	var loaded config.Config
 	_, err := runAs(func(ctx *pulumi.Context) (err error) {
 		loaded, err = config.Load(ctx, infra.Entries())
 		return err
-	}, "dev", values, nil)
+	}, "dev", values, made)
 	require.NoError(t, err)
 	return loaded.Warnings
 }

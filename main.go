@@ -15,10 +15,6 @@ func main() {
 	pulumi.Run(program)
 }
 
-// withoutPlatform is where a preview says what its list of deletes does not: what the sweep's delete deletes.
-const withoutPlatform = "eco2:platform is false: where this stack has a platform, the update deletes it, and with it " +
-	"all volume claims and their data; see docs/operations.md, 'Taking the platform away'"
-
 // program composes the layers. Each takes what the one before it returns, and nothing reads back up.
 func program(ctx *pulumi.Context) error {
 	c, err := config.Load(ctx, infra.Entries())
@@ -38,8 +34,6 @@ func program(ctx *pulumi.Context) error {
 			return err
 		}
 		ctx.Export("argocdUrl", pulumi.String(cluster.ArgoCDURL(c)))
-	} else if err := ctx.Log.Warn(withoutPlatform, nil); err != nil {
-		return err
 	}
 
 	ctx.Export("apiEndpoint", i.APIEndpoint())

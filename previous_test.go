@@ -188,3 +188,14 @@ func TestExchangingAnAddressAtTheLimit(t *testing.T) {
 		})
 	}
 }
+
+// Who takes the platform away is told what goes with it; a bare cluster has nothing to lose.
+func TestTakingThePlatformAwayIsWarned(t *testing.T) {
+	values := settings(t, "dev")
+	assert.Empty(t, warningsOf(t, values, made(nil)))
+	values["eco2:platform"] = false
+	assert.Empty(t, warningsOf(t, values, nil), "a new stack")
+	assert.Empty(t, warningsOf(t, values, made(map[string]any{"platform": false})))
+	assert.Equal(t, []string{"eco2:platform: this update deletes the platform, and with it all volume claims and their data; " +
+		"see docs/operations.md, 'Taking the platform away'"}, warningsOf(t, values, made(nil)))
+}

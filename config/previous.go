@@ -80,6 +80,11 @@ func (l *loader) unchanged(c *Config, controlPlane string) {
 				"pulumi config set %s %s; %s", setting.was, setting.is, l.key(setting.key), setting.was, replacing)
 		}
 	}
+	if was.Platform && !c.Platform {
+		// The preview's list of deletes does not say what the sweep's own delete deletes.
+		c.Warnings = append(c.Warnings, l.key("platform")+": this update deletes the platform, and with it all volume claims "+
+			"and their data; see docs/operations.md, 'Taking the platform away'")
+	}
 	if zone := was.Zones[controlPlane]; zone != "" && was.Region == c.Region && !slices.Contains(c.Zones, zone) {
 		l.problem("zones", "leaves out %s, where %s is, whose replacement would be an empty cluster; put it back; %s",
 			zone, controlPlane, replacing)
