@@ -22,6 +22,7 @@ func TestAFirstUpdateThatFails(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, "dev", "")
 		w.Options.Config["environment"] = "prod" // with volumes
+		w.Options.Config["gitops"] = map[string]any{"repository": "https://git.example/workloads.git", "revision": "main", "path": "apps"}
 		f := fault.Fault{Kind: fault.Failed, Method: "Create", Type: typ, Name: name, Times: 1}
 		require.NoError(t, fault.Plant(w.Dir, f))
 		printed, err := w.Up("--continue-on-error")
