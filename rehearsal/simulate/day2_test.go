@@ -264,10 +264,15 @@ func TestDayTwo(t *testing.T) {
 		previews(t, each("update", what...))
 		calls := changes(t, each("Update", what...))
 		w.InOrder(calls, each("Update", what...)...)
-		installed, err := w.Cluster().Release(t.Context(), "monitoring", "kube-prometheus-stack")
-		require.NoError(t, err)
-		grafana := installed.Values["grafana"].(map[string]any)
-		assert.Equal(t, map[string]any{"eco2.io/parameter-version": "2"}, grafana["podAnnotations"])
+		urn := w.URN(release, "kube-prometheus-stack")
+		var annotations any
+		for _, r := range exportState(t, w)["deployment"].(map[string]any)["resources"].([]any) {
+			if r := r.(map[string]any); r["urn"] == urn {
+				grafana := r["inputs"].(map[string]any)["values"].(map[string]any)["grafana"].(map[string]any)
+				annotations = grafana["podAnnotations"]
+			}
+		}
+		assert.Equal(t, map[string]any{"eco2.io/parameter-version": "2"}, annotations)
 	})
 
 	run("nothing is left to do, and nothing is left over", func(t *testing.T) {
