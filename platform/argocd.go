@@ -41,10 +41,10 @@ func (p *Platform) argoCDIngress(ctx *pulumi.Context, controller, dns pulumi.Res
 				annotation("ssl-redirect"):    pulumi.String("443"),
 				annotation("certificate-arn"): p.infra.CertificateARN,
 				// The one group: without this line the controller would want to make its own.
-				annotation("security-groups"):      p.infra.SecurityGroup.Group.ID(),
+				annotation("security-groups"): p.infra.SecurityGroup.Group.ID(),
 				// Named, so that the load balancer leaves the subnet of a zone that the stack gives up. Discovered
 				// subnets include that one, and its network interface there would block the subnet's delete.
-				annotation("subnets"): p.infra.SubnetList(),
+				annotation("subnets"):              p.infra.SubnetList(),
 				annotation("backend-protocol"):     pulumi.String("HTTP"),
 				annotation("healthcheck-protocol"): pulumi.String("HTTP"),
 				annotation("healthcheck-path"):     pulumi.String("/healthz"),
