@@ -170,7 +170,7 @@ func (s *scene) caller() awsapi.Caller {
 // refused says in an event of a controller's why objects have not what they ask for.
 func (s *scene) refused(controller, what string, about []model.Object, reason error) error {
 	for _, o := range about {
-		event := named("v1", "Event", cmp.Or(o.Ref.Namespace, "default"), o.Ref.Name+"."+controller)
+		event := named("Event", cmp.Or(o.Ref.Namespace, "default"), o.Ref.Name+"."+controller)
 		event["reason"], event["message"] = what, reason.Error()
 		if is, there := s.find(event.Ref()); there && text(is.Live, "message") == reason.Error() {
 			continue

@@ -68,7 +68,7 @@ func (s *scene) provision(claim model.Object) error {
 	if err != nil { // the claim stays Pending
 		return s.refused("ebs-csi-driver", "ProvisioningFailed", []model.Object{claim}, err)
 	}
-	volume := named("v1", "PersistentVolume", "", "pvc-"+claim.UID[:8])
+	volume := named("PersistentVolume", "", "pvc-"+claim.UID[:8])
 	delete(volume["metadata"].(map[string]any), "namespace")
 	volume["spec"] = map[string]any{
 		"csi":                           map[string]any{"driver": driver, "volumeHandle": made.VolumeID},

@@ -18,10 +18,10 @@ func (w *world) claim(name string) kubernetes.Ref {
 		"metadata": map[string]any{"namespace": "kube-system", "name": "ebs-csi-controller"}, "spec": map[string]any{"replicas": 1}})
 	w.apply(kubernetes.Manifest{"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": map[string]any{"name": "gp3"},
 		"provisioner": driver, "reclaimPolicy": "Delete"})
-	claim := named("v1", "PersistentVolumeClaim", "default", name)
+	claim := named("PersistentVolumeClaim", "default", name)
 	claim["spec"] = map[string]any{"storageClassName": "gp3", "resources": map[string]any{"requests": map[string]any{"storage": "5Gi"}}}
 	w.apply(claim)
-	pod := named("v1", "Pod", "default", name)
+	pod := named("Pod", "default", name)
 	pod["spec"] = map[string]any{"volumes": []any{map[string]any{"persistentVolumeClaim": map[string]any{"claimName": name}}}}
 	w.apply(pod)
 	return claim.Ref()

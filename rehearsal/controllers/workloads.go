@@ -81,7 +81,7 @@ func pods(s *scene) error {
 			uses := slices.Clone(claimed)
 			for _, template := range templates {
 				t, _ := template.(map[string]any)
-				claim := named("v1", "PersistentVolumeClaim", o.Ref.Namespace, text(t, "metadata", "name")+"-"+pod.Ref().Name)
+				claim := named("PersistentVolumeClaim", o.Ref.Namespace, text(t, "metadata", "name")+"-"+pod.Ref().Name)
 				claim["spec"] = t["spec"]
 				uses = append(uses, claim.Ref().Name)
 				if _, there := s.find(claim.Ref()); !there {
@@ -114,8 +114,9 @@ func pods(s *scene) error {
 	return nil
 }
 
-func named(apiVersion, kind, namespace, name string) kubernetes.Manifest {
-	return kubernetes.Manifest{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"namespace": namespace, "name": name}}
+// named is an object of the core API.
+func named(kind, namespace, name string) kubernetes.Manifest {
+	return kubernetes.Manifest{"apiVersion": "v1", "kind": kind, "metadata": map[string]any{"namespace": namespace, "name": name}}
 }
 
 // claimsOf are the names of the claims among a pod's volumes.

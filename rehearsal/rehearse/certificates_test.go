@@ -20,9 +20,10 @@ func (c *cluster) serving(node string) string {
 		openssl x509 -in /run/served -noout -serial || true`, address, address, node))))
 }
 
-// request makes a signing request with the credentials of a node's kubelet, for the names and addresses.
-func (c *cluster) request(node, name, alternatives string) {
+// request makes a signing request with the credentials of the kubelet of k8s-redis, for the names and addresses.
+func (c *cluster) request(name, alternatives string) {
 	c.t.Helper()
+	const node = "k8s-redis"
 	c.on(node, fmt.Sprintf(`set -e
 		openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /dev/null -out /run/request 2>/dev/null \
 			-subj /O=system:nodes/CN=system:node:%s -addext subjectAltName=%s
@@ -45,10 +46,10 @@ func (c *cluster) kubeletsCertificates(t *testing.T) {
 
 	machines := c.machines()
 	own, other := machines["k8s-redis"].PrivateIP, machines["k8s-master"].PrivateIP
-	c.request("k8s-redis", "another-name", "DNS:k8s-master,IP:"+own)
-	c.request("k8s-redis", "another-address", "DNS:k8s-redis,IP:"+other)
-	c.request("k8s-redis", "one-more-address", "DNS:k8s-redis,IP:"+own+",IP:"+other)
-	c.request("k8s-redis", "its-own", "DNS:k8s-redis,IP:"+own)
+	c.request("another-name", "DNS:k8s-master,IP:"+own)
+	c.request("another-address", "DNS:k8s-redis,IP:"+other)
+	c.request("one-more-address", "DNS:k8s-redis,IP:"+own+",IP:"+other)
+	c.request("its-own", "DNS:k8s-redis,IP:"+own)
 	read := func(name, path string) string {
 		return c.kubectl("get", "certificatesigningrequests", name, "--output=jsonpath={"+path+"}")
 	}
