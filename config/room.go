@@ -8,8 +8,8 @@ import (
 const (
 	// nodeBits is the size of the network that Kubernetes' controller manager takes out of podCidr for each node.
 	nodeBits = 24
-	// subnetBits is how much smaller a zone's subnet is than the VPC; infra/network.go cuts them.
-	subnetBits = 4
+	// SubnetBits is how much smaller a zone's subnet is than the VPC: a /16 gives /20 subnets of 4,091 addresses.
+	SubnetBits = 4
 	// subnetReserve are the addresses of a subnet that no node gets: AWS keeps 5, and an Application Load Balancer
 	// needs 8 free ones.
 	subnetReserve = 5 + 8
@@ -33,7 +33,7 @@ func (l *loader) room(c *Config, nodes []NodeEntry) {
 		}
 	}
 	if p, zones := c.VpcCidr, len(c.Zones); vpcSize(p) && zones > 0 {
-		fit := 1<<(32-p.Bits()-subnetBits) - subnetReserve
+		fit := 1<<(32-p.Bits()-SubnetBits) - subnetReserve
 		// The table spreads its nodes over the zones, so each has its share, rounded up.
 		if each := (count + zones - 1) / zones; each > fit {
 			l.problem("vpcCidr", "%s has room for %d nodes in each zone, and this stack has %d; give a larger network, more zones, "+

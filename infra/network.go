@@ -6,15 +6,14 @@ import (
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/config"
 )
 
 // deleteTimeout bounds how long a destroy waits for AWS to release a part of the network before it fails with AWS's
 // reason. AWS releases a deleted load balancer's interfaces up to some minutes later; what is free sooner is deleted
 // sooner. The provider's own defaults are 15 to 20 minutes.
 const deleteTimeout = "5m"
-
-// subnetBits is the size of a subnet below the network's: a /16 gives /20 subnets of 4,091 addresses.
-const subnetBits = 4
 
 // Network is the VPC with one public subnet in each zone. There is no NAT gateway and no private subnet:
 // the security group keeps the machines closed, and a gateway would cost more than they do.
@@ -151,8 +150,8 @@ func clusterTag(cluster string) string { return "kubernetes.io/cluster/" + clust
 // subnetCIDR is the network of a zone's subnet, by the zone's letter: of 10.0.0.0/16, zone a has 10.0.0.0/20,
 // b 10.0.16.0/20, and p, the last, 10.0.240.0/20. So it does not change when other zones come or go.
 func subnetCIDR(vpc netip.Prefix, zone string) (netip.Prefix, error) {
-	i, bits := letter(zone), vpc.Bits()+subnetBits
-	if i < 0 || i >= 1<<subnetBits || bits > 28 {
+	i, bits := letter(zone), vpc.Bits()+config.SubnetBits
+	if i < 0 || i >= 1<<config.SubnetBits || bits > 28 {
 		return netip.Prefix{}, fmt.Errorf("cutting the subnet of zone %q out of %s: it does not fit", zone, vpc)
 	}
 	a := vpc.Masked().Addr().As4()
