@@ -14,6 +14,7 @@ import (
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/needs"
 )
 
 // preparation runs the program's prepare.sh on a machine.
@@ -27,9 +28,7 @@ type preparation struct {
 // newPreparation is a machine with the script and the packages that it asks for.
 func newPreparation(t *testing.T) *preparation {
 	t.Helper()
-	if os.Geteuid() != 0 || testing.Short() {
-		t.Skip("machines need root, and time")
-	}
+	needs.Machines(t)
 	repo, err := filepath.Abs("../..")
 	require.NoError(t, err)
 	program, err := os.ReadFile("../../config/versions.go")
@@ -78,7 +77,7 @@ func (p *preparation) said(unit string) string {
 
 func (p *preparation) await(what string, condition func() bool) {
 	p.Helper()
-	require.Eventually(p, condition, 8*time.Minute, 300*time.Millisecond, what)
+	require.Eventually(p, condition, 3*time.Minute, 300*time.Millisecond, what)
 }
 
 // ends waits for a run to end well, and returns what it said.
@@ -112,15 +111,15 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 		}
 	}
 	run("dpkg is killed half-way", func(t *testing.T) {
-		// A package's script calls this on its way.
-		p.file("/usr/local/bin/systemctl", "#!/bin/bash\n[[ $(ps -o args= $PPID) != *.postinst* ]] || { touch /root/reached; sleep 600; }\nexec /usr/bin/systemctl \"$@\"")
-		p.says(p.machine, "chmod 755 /usr/local/bin/systemctl")
+		// A package's script calls this on its way: apt's PATH for dpkg begins with /usr/sbin, and has no /usr/local.
+		p.file("/usr/sbin/systemctl", "#!/bin/bash\n[[ $(ps -o args= $PPID) != *.postinst* ]] || { touch /root/reached; sleep 600; }\nexec /usr/bin/systemctl \"$@\"")
+		p.says(p.machine, "chmod 755 /usr/sbin/systemctl")
 		unit := p.start()
 		p.await("dpkg runs a package's script", func() bool {
 			_, exit := p.in(p.machine, "[ -e /root/reached ]")
 			return exit == 0
 		})
-		p.says(p.machine, "/usr/bin/systemctl kill --signal=KILL %s; rm /usr/local/bin/systemctl", unit)
+		p.says(p.machine, "/usr/bin/systemctl kill --signal=KILL %s; rm /usr/sbin/systemctl", unit)
 		p.await("the run has ended", func() bool {
 			return p.says(p.machine, "systemctl show --property=SubState --value %s", unit) == "failed"
 		})
