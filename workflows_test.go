@@ -160,3 +160,25 @@ func assertPullRequestJob(t *testing.T, name string, j job, text string) {
 		assert.NotContains(t, text, "secrets.", name)
 	}
 }
+
+// What reads or writes the state does so with the project's settings: a state that is written compressed by one and
+// plain by another is two files.
+func TestWorkflowsUseTheProjectsSettings(t *testing.T) {
+	workflows, _ := readWorkflows(t)
+	calls := regexp.MustCompile(`(?m)^\s*(timeout .* )?pulumi (up|preview|refresh|destroy|stack|config)\b`)
+	var runs []string
+	for name, w := range workflows {
+		for id, node := range w.Jobs {
+			var j job
+			require.NoError(t, node.Decode(&j), "%s: %s", name, id)
+			for _, step := range j.Steps {
+				if calls.MatchString(step.Run) {
+					runs = append(runs, name)
+					assert.True(t, strings.HasPrefix(step.Run, "set -a; . ./pulumi.env; set +a\n") ||
+						strings.Contains(step.Run, "\nset -a; . ./pulumi.env; set +a\n"), "%s: %s: %s", name, id, step.Run)
+				}
+			}
+		}
+	}
+	assert.ElementsMatch(t, []string{"deploy.yml", "deploy.yml", "drift.yml", "preview.yml"}, runs)
+}

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
+	"eco2/rehearsal/bucket"
 	"eco2/rehearsal/stack"
 	"eco2/rehearsal/toolchain"
 )
@@ -16,21 +18,22 @@ import (
 // Sizes are the numbers of nodes: the cluster's own, and four and sixteen times as many.
 var Sizes = []int{14, 56, 224}
 
-// Run brings a stack of each size up, previews it and destroys it, and prints a table. The state goes to
-// temporary directories.
+// distance is how long a bucket of AWS takes to answer: tens of milliseconds from an office in the same country or from
+// a runner elsewhere, a few from a machine in the region.
+const distance = 50 * time.Millisecond
+
+// largestInBucket bounds the sizes that are measured in a bucket: beyond it an update takes a quarter of an hour.
+const largestInBucket = 56
+
+// Run brings a stack of each size up, previews it and destroys it, with its state in a directory and in a bucket, and
+// prints tables. All of it goes to temporary directories.
 func Run(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) error {
-	const columns = "%6v  %11v  %7v  %10v  %10v  %20v\n"
-	_, _ = fmt.Fprintf(out, columns, "nodes", "steps of up", "up s", "preview s", "destroy s", "critical path of up")
-	var up, down Path
-	for i, nodes := range Sizes {
-		r, err := measure(ctx, progress, tools, repo, nodes)
-		if err != nil {
-			return fmt.Errorf("measuring %d nodes: %w", nodes, err)
-		}
-		if i == 0 {
-			up, down = r.path, r.destroyPath
-		}
-		_, _ = fmt.Fprintf(out, columns, nodes, r.steps, r.up, r.preview, r.destroy, r.path.Total.Round(time.Second))
+	up, down, err := inDirectory(ctx, out, progress, tools, repo)
+	if err != nil {
+		return err
+	}
+	if err := inBucket(ctx, out, progress, tools, repo); err != nil {
+		return err
 	}
 	_, _ = fmt.Fprintf(out, "\nThe critical path of up for %d nodes, under the models' latencies:\n%s", Sizes[0], up)
 	_, _ = fmt.Fprintf(out, "\nThe critical path of destroy: %s\n%s", down.Total.Round(time.Second), down)
@@ -40,6 +43,57 @@ func Run(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain
 	}
 	_, err = fmt.Fprintf(out, "\nA destroy under these latencies, of a cluster with a load balancer and its records, measured: %v s\n", took)
 	return err
+}
+
+// inDirectory prints what the engine's work takes with the state in a directory of this machine, and returns the
+// critical paths of the smallest size.
+func inDirectory(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) (up, down Path, err error) {
+	const columns = "%6v  %11v  %7v  %12v  %10v  %10v  %20v\n"
+	_, _ = fmt.Fprintf(out, columns, "nodes", "steps of up", "up s", "unchanged s", "preview s", "destroy s", "critical path of up")
+	for i, nodes := range Sizes {
+		r, err := measure(ctx, progress, tools, repo, nodes, setup{destroy: unsaved})
+		if err != nil {
+			return up, down, fmt.Errorf("measuring %d nodes: %w", nodes, err)
+		}
+		if i == 0 {
+			up, down = r.path, r.destroyPath
+		}
+		_, _ = fmt.Fprintf(out, columns, nodes, r.steps, r.up, r.unchanged, r.preview, r.destroy, r.path.Total.Round(time.Second))
+	}
+	return up, down, nil
+}
+
+// What README.md recommends for a state in a bucket: compressed, and of a destroy written once.
+var (
+	compressed = []string{"PULUMI_DIY_BACKEND_ZSTD=true"}
+	unsaved    = []string{"PULUMI_SKIP_CHECKPOINTS=true"}
+)
+
+// inBucket prints the same with the state in a bucket: first with Pulumi's defaults, then as README.md recommends.
+func inBucket(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) error {
+	const columns = "%6v  %-9v  %7v  %12v  %10v  %10v  %28v  %22v\n"
+	_, _ = fmt.Fprintf(out, "\nThe same with the state in a bucket that answers after %v:\n", distance)
+	_, _ = fmt.Fprintf(out, columns, "nodes", "settings", "up s", "unchanged s", "preview s", "destroy s",
+		"requests of up, destroy", "MB sent, up, destroy")
+	for _, c := range []struct {
+		nodes int
+		name  string
+		setup
+	}{
+		{Sizes[0], "none", setup{}},
+		{Sizes[0], "README's", setup{always: compressed, destroy: unsaved}},
+		{largestInBucket, "README's", setup{always: compressed, destroy: unsaved}},
+	} {
+		c.setup.distance = distance
+		r, err := measure(ctx, progress, tools, repo, c.nodes, c.setup)
+		if err != nil {
+			return fmt.Errorf("measuring %d nodes with the state in a bucket: %w", c.nodes, err)
+		}
+		_, _ = fmt.Fprintf(out, columns, c.nodes, c.name, r.up, r.unchanged, r.preview, r.destroy,
+			fmt.Sprintf("%d, %d", r.upTraffic.Requests, r.destroyTraffic.Requests),
+			fmt.Sprintf("%.1f, %.1f", float64(r.upTraffic.Sent)/1e6, float64(r.destroyTraffic.Sent)/1e6))
+	}
+	return nil
 }
 
 // slowDestroy measures a destroy that waits as long as AWS does. It is the stack's own size, and of it the
@@ -76,29 +130,54 @@ func operate(ctx context.Context, progress io.Writer, s *stack.Stack, what, oper
 }
 
 type result struct {
-	steps                int
-	up, preview, destroy seconds
-	path, destroyPath    Path
+	steps                           int
+	up, unchanged, preview, destroy seconds
+	path, destroyPath               Path
+	upTraffic, destroyTraffic       bucket.Traffic // none where the state is in a directory
 }
 
 type seconds time.Duration
 
 func (s seconds) String() string { return fmt.Sprintf("%.1f", time.Duration(s).Seconds()) }
 
-func measure(ctx context.Context, progress io.Writer, tools toolchain.Toolchain, repo string, nodes int) (r result, err error) {
+// setup is where the state is, and how it is written.
+type setup struct {
+	// distance is how long a bucket takes to answer; zero for a directory.
+	distance time.Duration
+	// always is the environment of all operations, destroy that of the destroy besides.
+	always, destroy []string
+}
+
+func measure(ctx context.Context, progress io.Writer, tools toolchain.Toolchain, repo string, nodes int, how setup) (r result, err error) {
 	dir, err := os.MkdirTemp("", "eco2-bench-")
 	if err != nil {
 		return r, fmt.Errorf("making a state directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	s, err := stack.Open(ctx, "bench", tools, stack.Options{
-		Repo: repo, StateDir: dir, SettingsOf: "dev", Config: map[string]any{"nodes": workers(nodes - 1)},
-	})
+	options := stack.Options{
+		Repo: repo, StateDir: dir, SettingsOf: "dev", Config: map[string]any{"nodes": workers(nodes - 1)}, Environ: how.always,
+	}
+	what := fmt.Sprintf("%d nodes", nodes)
+	traffic := func() bucket.Traffic { return bucket.Traffic{} }
+	if how.distance > 0 {
+		b, err := bucket.Serve(ctx, how.distance)
+		if err != nil {
+			return r, err
+		}
+		defer func() { _ = b.Close() }()
+		options.Backend, traffic = b.Environ(), b.Take
+		what += " in a bucket"
+	}
+	s, err := stack.Open(ctx, "bench", tools, options)
 	if err != nil {
 		return r, err
 	}
-	what := fmt.Sprintf("%d nodes", nodes)
+	traffic()
 	if r.up, err = operate(ctx, progress, s, what, "up"); err != nil {
+		return r, err
+	}
+	r.upTraffic = traffic()
+	if r.unchanged, err = operate(ctx, progress, s, what, "up", "--expect-no-changes"); err != nil {
 		return r, err
 	}
 	if r.preview, err = operate(ctx, progress, s, what, "preview", "--expect-no-changes"); err != nil {
@@ -109,7 +188,13 @@ func measure(ctx context.Context, progress io.Writer, tools toolchain.Toolchain,
 		return r, err
 	}
 	r.steps, r.path, r.destroyPath = len(state), criticalPath(state), destroyPath(state)
+	options.Environ = slices.Concat(how.always, how.destroy)
+	if s, err = stack.Open(ctx, "bench", tools, options); err != nil {
+		return r, err
+	}
+	traffic()
 	r.destroy, err = operate(ctx, progress, s, what, "destroy")
+	r.destroyTraffic = traffic()
 	return r, err
 }
 

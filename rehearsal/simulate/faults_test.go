@@ -303,10 +303,18 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// kill ends the engine without a warning when a call that it waits for is done, and then does what
-// docs/operations.md says: the lock goes (stack.Open sees to it), and each resource of which the engine does not
-// know whether it was made is imported if it is there, and cleared if it is not.
+// kill ends an engine that saves its state at each step, and then does what docs/operations.md says: the lock goes
+// (stack.Open sees to it), and each resource of which the engine does not know whether it was made is imported if it
+// is there, and cleared if it is not.
 func kill(t *testing.T, w *stacktest.World, operation string, at fault.Fault) {
+	t.Helper()
+	withCheckpoints(w)
+	killed(t, w, operation, at)
+	adopt(t, w)
+}
+
+// killed ends the engine without a warning when a call that it waits for is done.
+func killed(t *testing.T, w *stacktest.World, operation string, at fault.Fault) {
 	t.Helper()
 	at.Kind, at.Times = fault.Hang, 1
 	require.NoError(t, fault.Plant(w.Dir, at))
@@ -324,7 +332,6 @@ func kill(t *testing.T, w *stacktest.World, operation string, at fault.Fault) {
 	require.Error(t, engine.Wait())
 	require.NoError(t, log.Close())
 	w.AwaitEnd()
-	adopt(t, w)
 }
 
 // adopt is how docs/operations.md settles pending creates: what was made moves into the state under its id, what was

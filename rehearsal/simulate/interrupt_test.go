@@ -16,6 +16,7 @@ import (
 // from there, and nothing is made twice.
 func TestInterruptedUp(t *testing.T) {
 	w := newWorld(t, "dev", "")
+	withCheckpoints(w)
 	w.Options.Latency = 0.2 // long enough to hit the middle
 	s := w.Open()
 	cmd := s.Command(t.Context(), s.Operation("up")...)

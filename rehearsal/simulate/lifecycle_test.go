@@ -16,6 +16,7 @@ import (
 // A stack with dev's settings from its first update to its end. What lies between is TestDayTwo's.
 func TestDev(t *testing.T) {
 	w := newWorld(t, "dev", "")
+	withCheckpoints(w)
 	printed := w.Must(w.Up())
 	w.Changes()
 	counts := w.Inventory().Counts()

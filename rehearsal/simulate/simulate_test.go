@@ -28,7 +28,15 @@ func TestMain(m *testing.M) {
 }
 
 // newWorld is empty: nothing exists in AWS. The stack has the settings of a committed stack file.
+//
+// Its engine writes the state once, when an operation ends. Written at each step it is half of what a test costs, and
+// tells a test nothing unless the engine is killed: see withCheckpoints.
 func newWorld(t *testing.T, name, settingsOf string) *stacktest.World {
 	t.Helper()
-	return stacktest.New(t, tools, name, settingsOf)
+	w := stacktest.New(t, tools, name, settingsOf)
+	w.Options.Environ = []string{"PULUMI_SKIP_CHECKPOINTS=true"}
+	return w
 }
+
+// withCheckpoints makes the engine write the state at each step, as it does for everybody.
+func withCheckpoints(w *stacktest.World) { w.Options.Environ = nil }

@@ -62,6 +62,8 @@ type Options struct {
 	Level level.Level
 	// Environ is what the level's plugins need besides.
 	Environ []string
+	// Backend is the environment that names another place for the state than a directory in StateDir; nil for that.
+	Backend []string
 }
 
 // Open prepares a stack: its project with the built program, its settings, and its backend. Settings that
@@ -92,6 +94,13 @@ func Open(ctx context.Context, name string, tools toolchain.Toolchain, o Options
 	}
 	if err := os.MkdirAll(filepath.Join(o.StateDir, "backend"), 0o755); err != nil {
 		return nil, fmt.Errorf("creating the backend: %w", err)
+	}
+	if o.Backend != nil {
+		s.environ = append(s.environ, o.Backend...)
+		if output, err := s.Output(ctx, "stack", "select", "--create", "--stack", name); err != nil {
+			return nil, fmt.Errorf("selecting stack %s: %w\n%s", name, err, output)
+		}
+		return s, nil
 	}
 	if _, err := os.Stat(s.CheckpointFile()); errors.Is(err, fs.ErrNotExist) {
 		if output, err := s.Output(ctx, "stack", "init", "--stack", name); err != nil {

@@ -1,8 +1,10 @@
-// Command gotest is `go test` with an answer about skipped tests: it prints a line for each package, each failure as it
-// happens, each skipped test with its reason, and the counts. It fails where a test is skipped that should have run.
+// Command gotest is `go test` with an answer about time and about skipped tests. It prints a line for each package and
+// each failure as they happen, and at the end a table of the packages, the slowest tests, each skipped test with its
+// reason, and the counts. It fails where a test is skipped that should have run.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 
 	"gotest.tools/gotestsum/testjson"
 
@@ -83,6 +86,9 @@ func report(stdout, stderr io.Reader, out io.Writer, expected []string) (unexpec
 		return nil, err
 	}
 	testjson.PrintSummary(out, tests, testjson.SummarizeAll)
+	if err := table(out, tests); err != nil {
+		return nil, err
+	}
 	passed := 0
 	for _, name := range tests.Packages() {
 		p := tests.Package(name)
@@ -100,6 +106,43 @@ func report(stdout, stderr io.Reader, out io.Writer, expected []string) (unexpec
 		}
 	}
 	return unexpected, err
+}
+
+// listed is how many of the slowest tests are named at the end.
+const listed = 20
+
+// table prints what each package took, then the slowest tests. Of a test with subtests only these are named: their time
+// is the test's own too.
+func table(out io.Writer, tests *testjson.Execution) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var cases []testjson.TestCase
+	_, _ = fmt.Fprint(w, "\npackage\ttests\tskipped\tseconds\n")
+	for _, name := range tests.Packages() {
+		p := tests.Package(name)
+		if p.Total == 0 {
+			continue
+		}
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%.1f\n", name, p.Total, len(p.Skipped), p.Elapsed().Seconds())
+		all := p.TestCases()
+		parents := map[string]bool{}
+		for _, c := range all {
+			for name := c.Test.Name(); strings.Contains(name, "/"); parents[name] = true {
+				name = name[:strings.LastIndex(name, "/")]
+			}
+		}
+		for _, c := range all {
+			if !parents[c.Test.Name()] {
+				cases = append(cases, c)
+			}
+		}
+	}
+	_, _ = fmt.Fprint(w, "\nslowest tests\t\t\tseconds\n")
+	slices.SortFunc(cases, func(a, b testjson.TestCase) int { return cmp.Compare(b.Elapsed, a.Elapsed) })
+	for _, c := range cases[:min(listed, len(cases))] {
+		_, _ = fmt.Fprintf(w, "%s %s\t\t\t%.1f\n", c.Package, c.Test, c.Elapsed.Seconds())
+	}
+	_, _ = fmt.Fprintln(w)
+	return w.Flush()
 }
 
 // reasonOf is what a test gave to t.Skip: the last line with a file and a line number before it.

@@ -49,6 +49,9 @@ func TestReport(t *testing.T) {
 				assert.Contains(t, out.String(), part)
 			}
 			assert.NotContains(t, out.String(), "m/q", "a package without tests")
+			assert.Regexp(t, `\npackage +tests +skipped +seconds\nm/p +5 +2 +1\.5\n`, out.String())
+			assert.Regexp(t, `\nslowest tests +seconds\nm/p TestFails +0\.0\nm/p TestPasses +0\.0\n(?s).*m/p TestOther/inner +0\.0\n`, out.String())
+			assert.NotRegexp(t, `m/p TestOther +`, out.String(), "its subtest is named")
 		})
 	}
 }

@@ -1,0 +1,90 @@
+// Package bucket serves an S3 bucket from this machine, as far away as one of AWS, and counts what it is asked: it is
+// how the bench measures what a state in a bucket costs.
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+)
+
+const name = "state"
+
+// Bucket is a bucket in this process' memory. It asks for no credentials: only this machine reaches it.
+type Bucket struct {
+	address  string
+	delay    time.Duration
+	server   *http.Server
+	requests atomic.Int64
+	bytes    atomic.Int64
+}
+
+// Serve makes an empty bucket that answers each request after delay, besides the time that it works. Close ends it.
+func Serve(ctx context.Context, delay time.Duration) (*Bucket, error) {
+	memory := s3mem.New()
+	if err := memory.CreateBucket(name); err != nil {
+		return nil, fmt.Errorf("making the bucket: %w", err)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("serving a bucket: %w", err)
+	}
+	b := &Bucket{address: listener.Addr().String(), delay: delay}
+	b.server = &http.Server{Handler: b.counted(gofakes3.New(memory).Server()), ReadHeaderTimeout: time.Minute}
+	go func() {
+		if err := b.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			panic(fmt.Sprintf("serving a bucket: %v", err))
+		}
+	}()
+	return b, nil
+}
+
+// Close ends the bucket, and what was in it is gone.
+func (b *Bucket) Close() error { return b.server.Close() }
+
+// Environ is what the pulumi command needs to keep its state here.
+func (b *Bucket) Environ() []string {
+	return []string{
+		"PULUMI_BACKEND_URL=s3://" + name + "?endpoint=http://" + b.address + "&s3ForcePathStyle=true&region=ap-northeast-2",
+		// The SDK signs with something, and nothing here checks it.
+		"AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "AWS_EC2_METADATA_DISABLED=true",
+	}
+}
+
+// Traffic is what clients asked for: a number of requests, and of bytes that they sent in requests' bodies.
+type Traffic struct{ Requests, Sent int64 }
+
+// Take is the traffic since the last call.
+func (b *Bucket) Take() Traffic { return Traffic{Requests: b.requests.Swap(0), Sent: b.bytes.Swap(0)} }
+
+func (b *Bucket) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.requests.Add(1)
+		r.Body = counter{r.Body, &b.bytes}
+		select {
+		case <-time.After(b.delay):
+		case <-r.Context().Done():
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type counter struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (c counter) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,54 @@
+package simulate
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/fault"
+)
+
+// A destroy that saves its state once, at its end, and is killed before that, leaves a state with all that is gone.
+// The next one deletes it again, which changes nothing. Where the control plane is gone too, it cannot sweep, and
+// docs/operations.md, "The control plane does not answer", has the way on.
+func TestAnUnsavedDestroyIsKilled(t *testing.T) {
+	const command = "command:remote:Command"
+	for _, at := range []struct {
+		name  string
+		fault fault.Fault
+		gone  bool // the control plane
+	}{
+		{"in the sweep", fault.Fault{Type: command, Name: "sweep"}, false},
+		{"in the early sweep", fault.Fault{Type: command, Name: "early-sweep"}, false},
+		{"while machines end", fault.Fault{Type: "aws:ec2/instance:Instance", Name: "k8s-redis"}, true},
+		{"while the network goes", fault.Fault{Type: "aws:ec2/subnet:Subnet"}, true},
+		{"after the subnets", fault.Fault{Type: "aws:acm/certificate:Certificate"}, true},
+		{"at the last call", fault.Fault{Type: "aws:ec2/vpc:Vpc"}, true},
+	} {
+		t.Run(at.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "dev", "")
+			w.Must(w.Up())
+			before, err := w.Open().Resources(t.Context())
+			require.NoError(t, err)
+			at.fault.Method = "Delete"
+			killed(t, w, "destroy", at.fault)
+			after, err := w.Open().Resources(t.Context())
+			require.NoError(t, err)
+			require.Len(t, after, len(before), "nothing was saved")
+			printed, err := w.Destroy()
+			if at.gone {
+				require.Error(t, err)
+				assert.Contains(t, printed, "command:remote:Command (sweep)")
+				w.Must(w.Pulumi("state", "delete", "--force", "--target-dependents", "--yes", w.URN(command, "early-sweep")))
+				printed, err = w.Destroy()
+			}
+			require.NoError(t, err, printed)
+			assert.Empty(t, w.Inventory())
+			left, err := w.Open().Resources(t.Context())
+			require.NoError(t, err)
+			assert.Empty(t, left)
+		})
+	}
+}
