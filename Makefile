@@ -37,7 +37,7 @@ ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
 
-.PHONY: help up preview preview-diff destroy status kubectl ssh bench bench-rehearsal unit test lint golden clean gotest rehearse
+.PHONY: help up preview preview-diff destroy status kubectl ssh bench bench-rehearsal check unit test lint golden clean gotest rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,15 @@ bench: rehearse ## Measure the engine's work, the critical paths, and how many f
 
 bench-rehearsal: rehearse ## Measure an update of real machines against kubeadm by hand
 	@$(RUN) bench-rehearsal
+
+# In the rehearsal, what needs no root, no Docker and no more than a few seconds. Results of what has not changed are
+# cached, and the linter looks at what differs from the last commit.
+check: gotest $(LINTER) ## Run what is quick, before each commit
+	"$(GOTEST)" ./...
+	cd rehearsal && "$(GOTEST)" -short ./...
+	$(LINT) --new-from-rev=HEAD ./...
+	cd rehearsal && $(LINT) --config ../.golangci.yml --new-from-rev=HEAD ./...
+	@! command -v shellcheck >/dev/null || shellcheck cluster/scripts/*.sh
 
 unit: gotest ## Run the program's own tests, which need neither root nor machines
 	"$(GOTEST)" ./...

@@ -15,9 +15,10 @@
 set -euo pipefail
 
 token=''
+readonly TOKENS=/api/v1/namespaces/kube-system/secrets
 
 cleanup() {
-  [[ -z $token ]] || kubeadm token delete "${token%%.*}" >/dev/null 2>&1 || true
+  [[ -z $token ]] || KUBECTL_LIMIT=30 kubectl delete --raw="$TOKENS/bootstrap-token-${token%%.*}" >/dev/null 2>&1 || true
   [[ -z ${SSH_AGENT_PID:-} ]] || ssh-agent -k >/dev/null
   rm -rf "$SCRATCH"
 }
@@ -89,22 +90,51 @@ join_here() {
   fi
 }
 
+# random LENGTH: letters and digits.
+random() { head --bytes=1000 /dev/urandom | tr --delete --complement 'a-z0-9' | cut --characters="1-$1"; }
+
+token_secret() {
+  cat <<JSON
+{
+  "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+  "metadata": {"name": "bootstrap-token-${token%%.*}"},
+  "stringData": {
+    "description": "joins $node", "token-id": "${token%%.*}", "token-secret": "${token#*.}",
+    "expiration": "$(date --utc --date='15 minutes' +%Y-%m-%dT%H:%M:%SZ)",
+    "usage-bootstrap-authentication": "true", "usage-bootstrap-signing": "true",
+    "auth-extra-groups": "system:bootstrappers:kubeadm:default-node-token"
+  }
+}
+JSON
+}
+
+# Sets token to a new one, for a quarter of an hour. It is the Secret that `kubeadm token create` makes, without
+# kubeadm: thirteen joins do this at the same time, on the machine that they wait for.
+make_token() {
+  token=$(random 6).$(random 16)
+  token_secret | kubectl create --raw="$TOKENS" --filename=- >/dev/null ||
+    die "the API server made no token for $node; the line above says why"
+}
+
+# The hash by which kubeadm on a worker recognises the cluster's authority.
+ca_hash() {
+  openssl x509 -in /etc/kubernetes/pki/ca.crt -noout -pubkey | openssl pkey -pubin -outform der | sha256sum
+}
+
 join() {
-  local command
-  # --print-join-command for the hash of the CA; the command is only taken apart.
-  command=$(kubeadm token create --ttl=15m --description="joins $node" --print-join-command)
-  [[ $command =~ --token\ ([a-z0-9.]+)\ .*(sha256:[0-9a-f]{64}) ]] ||
-    die "kubeadm on the control plane made no token; try 'kubeadm token list' there"
-  token=${BASH_REMATCH[1]}
-  { declare -f join_here; echo 'join_here; exit'; join_configuration "${BASH_REMATCH[2]}"; } | remote ||
+  local hash
+  hash=$(ca_hash)
+  make_token
+  { declare -f join_here; echo 'join_here; exit'; join_configuration "sha256:${hash%% *}"; } | remote ||
     die "$node could not join and was reset; the lines above, from kubeadm and its kubelet, say why"
 }
 
-provider_id_of_node() {
-  kubectl get node "$node" --ignore-not-found --output=jsonpath='{.spec.providerID}'
+# The node's name and provider ID; nothing where there is no such node.
+node_in_cluster() {
+  kubectl get node "$node" --ignore-not-found --output=jsonpath='{.metadata.name} {.spec.providerID}'
 }
 
-registered() { [[ $(provider_id_of_node) == "$provider_id" ]]; }
+registered() { [[ $(node_in_cluster) == "$node $provider_id" ]]; }
 
 main() {
   local node address user endpoint provider_id labels taints known_hosts found state=new
@@ -116,13 +146,13 @@ main() {
   # One file per node, because other joins run at the same time.
   install --directory --mode=0700 /root/.ssh /root/.ssh/eco2_known_hosts
   known_hosts=/root/.ssh/eco2_known_hosts/$node
-  found=$(provider_id_of_node)
+  found=$(node_in_cluster)
   # A machine that is not in the cluster yet may have replaced one at the same address.
-  [[ $found == "$provider_id" ]] || rm -f "$known_hosts"
+  [[ $found == "$node $provider_id" ]] || rm -f "$known_hosts"
 
   step "reaching $node at $address"
   retry 120 probe || die "$node does not let $user in over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"
-  if [[ $found == "$provider_id" ]]; then
+  if [[ $found == "$node $provider_id" ]]; then
     state=$(<"$SCRATCH/state")
   fi
   if [[ $state == joined ]]; then
@@ -132,7 +162,7 @@ main() {
     reconcile "$node" "$labels" "$taints"
   else
     # Left by a machine that this one replaced, or by a join that did not finish.
-    kubectl delete node "$node" --ignore-not-found >/dev/null
+    [[ -z $found ]] || kubectl delete node "$node" --ignore-not-found >/dev/null
     step "joining $node"
     # Before the join, because the new kubelet asks for its certificate at once.
     record "$node" "$address" "$provider_id" joined

@@ -11,6 +11,9 @@ import (
 // run as root itself.
 const RootReason = "needs root"
 
+// ShortReason is how the reason of every skip by -short begins. `make check` accepts those.
+const ShortReason = "left out by -short"
+
 // Root skips a test that only root can run, and says what it needs root for.
 func Root(t testing.TB, to string) {
 	t.Helper()
@@ -23,8 +26,14 @@ func Root(t testing.TB, to string) {
 func Machines(t testing.TB) {
 	t.Helper()
 	Root(t, "run machines in Docker")
+	Long(t)
+}
+
+// Long skips a test with -short, because it takes more than a few seconds.
+func Long(t testing.TB) {
+	t.Helper()
 	if testing.Short() {
-		t.Skip("left out by -short: machines take half a minute and more")
+		t.Skip(ShortReason + ": it takes long")
 	}
 }
 
@@ -35,7 +44,7 @@ func Built(t testing.TB, err error) {
 	switch {
 	case err == nil:
 	case testing.Short():
-		t.Skip("left out by -short: ", err)
+		t.Skip(ShortReason+": ", err)
 	default:
 		t.Fatalf("%v; -short leaves out the tests that need it", err)
 	}

@@ -138,7 +138,7 @@ func TestPlatform(t *testing.T) {
 		assert.Equal(t, `["/usr/local/bin/argocd-server"]`,
 			c.kubectl("--namespace=argocd", "get", "deployment", "argocd-server", "--output=jsonpath={.spec.template.spec.containers[0].args}{.spec.template.spec.containers[0].command}"))
 
-		c.Tools.Program = c.ProgramWithAnotherComment()
+		c.Tools.Program = c.ProgramWith("cluster/scripts/argocd.sh", func(text string) string { return text + "\n# Another comment.\n" })
 		c.Must(c.Up())
 		assert.Equal(t, back, c.argoCDPods(), "what the script does again restarts nothing")
 		c.Tools.Program = tools.Program

@@ -21,6 +21,7 @@ import (
 // What people do with a stack once it is up, as docs/operations.md says it and as the README's table shows it. Of
 // each preview and each update the whole list is compared: what is not in it was not touched.
 func TestDayTwo(t *testing.T) {
+	t.Parallel()
 	const (
 		instance  = "aws:ec2/instance:Instance"
 		keyPair   = "aws:ec2/keyPair:KeyPair"
@@ -286,6 +287,7 @@ func TestDayTwo(t *testing.T) {
 // What is only looked at: each of these would be a preview on one stack that is up, and the README's table says what
 // it shows.
 func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
+	t.Parallel()
 	const remote = "command:remote:Command"
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())

@@ -125,6 +125,7 @@ var sweeps = []string{"Delete command:remote:Command sweep", "Delete command:rem
 // What controllers made in AWS is in no state: the sweep lets them take it away, in an order in which nobody
 // brings anything back, and then the rest goes.
 func TestDestroyOfAClusterInUse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
 	openShop(t, w)
@@ -153,6 +154,7 @@ func TestDestroyOfAClusterInUse(t *testing.T) {
 
 // prod's monitoring has volumes of its own, which its operator would make again for as long as it is told to.
 func TestDestroyOfProdTakesTheVolumesOfMonitoring(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "prod", "")
 	w.Options.Config["protect"] = false
 	w.Must(w.Up())
@@ -171,6 +173,7 @@ func TestDestroyOfProdTakesTheVolumesOfMonitoring(t *testing.T) {
 // Under latencies, a load balancer's interfaces outlive it, and the network waits for them without being asked
 // twice. A tenth of AWS's time: the order is what this is about, and `make bench` measures.
 func TestDestroyWaitsForWhatAWSStillHolds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
 	openShop(t, w)
@@ -184,8 +187,10 @@ func TestDestroyWaitsForWhatAWSStillHolds(t *testing.T) {
 // AWS releases the interfaces of a deleted load balancer when it likes: soon, or only some minutes after the machines
 // are gone. Either is a healthy destroy, and waits no longer than it must.
 func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
+	t.Parallel()
 	for _, seconds := range []float64{20, 150, 240} {
 		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "dev", "")
 			w.Must(w.Up())
 			held := fault.Fault{Kind: fault.Held, Times: 1, Seconds: seconds}
@@ -203,6 +208,7 @@ func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
 // A zone that does not hold the domain gets a record under a name that nobody asks for. The update says so instead of
 // waiting for a certificate that never comes, and goes on with the right zone.
 func TestAHostedZoneThatIsNotTheDomains(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Options.Config["hostedZoneId"] = aws.ForeignZone
 	printed, err := w.Up()
@@ -221,6 +227,7 @@ func TestAHostedZoneThatIsNotTheDomains(t *testing.T) {
 // A load balancer whose controller is dead does not go. The destroy says so in time, has touched nothing else,
 // and both ways out lead to the end: the controller lives again, or somebody does its work.
 func TestDestroyWithADeadController(t *testing.T) {
+	t.Parallel()
 	for name, wayOut := range map[string]func(*testing.T, *stacktest.World){
 		"that comes back": func(t *testing.T, w *stacktest.World) {
 			scale(t, w, "Deployment", "kube-system", "aws-load-balancer-controller", 1)
@@ -258,6 +265,7 @@ func TestDestroyWithADeadController(t *testing.T) {
 
 // An API server that does not answer cannot be swept through. The script says so.
 func TestDestroyWithoutAnAPIServer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
 	require.NoError(t, w.Cluster().SetDown(true))
@@ -272,6 +280,7 @@ func TestDestroyWithoutAnAPIServer(t *testing.T) {
 // A control plane that is gone for good cannot say anything, and takes its controllers along. What they made goes
 // by hand, as docs/operations.md has it, and the rest by itself.
 func TestDestroyWithoutAControlPlane(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
 	openShop(t, w)

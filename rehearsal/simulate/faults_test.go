@@ -34,6 +34,7 @@ var made = map[string]int{
 // leads to the same stack as if nothing had happened. Nothing is there twice, nothing is forgotten: the destroy
 // leaves an empty account.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	const (
 		instance = "aws:ec2/instance:Instance"
 		command  = "command:remote:Command"

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,10 +14,12 @@ import (
 // A first update that fails, wherever that is, is destroyed to the end or run again to the end. Each fails at one
 // resource, and goes on with all that does not depend on it: so as much as can be there is there.
 func TestAFirstUpdateThatFails(t *testing.T) {
+	t.Parallel()
 	const (
 		command = "command:remote:Command"
 		release = "kubernetes:helm.sh/v3:Release"
 	)
+	kind := func(typ string) string { return typ[strings.LastIndex(typ, ":")+1:] }
 	fails := func(t *testing.T, typ, name string) *stacktest.World {
 		t.Helper()
 		t.Parallel()
@@ -60,7 +63,7 @@ func TestAFirstUpdateThatFails(t *testing.T) {
 		{"kubernetes:argoproj.io/v1alpha1:Application", "root"},
 		{command, "sweep"},
 	} {
-		t.Run("and is destroyed: "+at.name, func(t *testing.T) {
+		t.Run("and is destroyed: "+kind(at.typ)+" "+at.name, func(t *testing.T) {
 			w := fails(t, at.typ, at.name)
 			w.Must(w.Destroy())
 			assert.Empty(t, w.Inventory())
@@ -69,7 +72,7 @@ func TestAFirstUpdateThatFails(t *testing.T) {
 	for _, at := range []struct{ typ, name string }{
 		{release, "external-dns"}, {"kubernetes:networking.k8s.io/v1:Ingress", "argocd"}, {command, "sweep"},
 	} {
-		t.Run("and is run again: "+at.name, func(t *testing.T) {
+		t.Run("and is run again: "+kind(at.typ)+" "+at.name, func(t *testing.T) {
 			w := fails(t, at.typ, at.name)
 			w.Must(w.Up())
 			assert.Empty(t, w.Steps())

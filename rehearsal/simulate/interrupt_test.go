@@ -15,6 +15,7 @@ import (
 // One interrupt in the middle of an update lets the engine end what it has begun; the next update goes on
 // from there, and nothing is made twice.
 func TestInterruptedUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	withCheckpoints(w)
 	w.Options.Latency = 0.2 // long enough to hit the middle

@@ -15,6 +15,7 @@ import (
 
 // A stack with dev's settings from its first update to its end. What lies between is TestDayTwo's.
 func TestDev(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	withCheckpoints(w)
 	printed := w.Must(w.Up())
@@ -84,6 +85,7 @@ func TestDev(t *testing.T) {
 // The life of a stack with prod's settings: it is refused with a mistake in it, comes up, is protected,
 // and goes.
 func TestProd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "prod", "")
 
 	t.Run("wrong settings change nothing", func(t *testing.T) {
@@ -132,6 +134,7 @@ func TestProd(t *testing.T) {
 
 // A stack that was brought up with dev's settings, previewed with prod's: only what really differs.
 func TestPreviewOfProdOnDevsState(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "prod", "dev")
 	// The networks differ, and with them everything: the same network shows the rest.
 	w.Options.Config["vpcCidr"] = "10.1.0.0/16"
@@ -148,6 +151,7 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 		"replace aws:route53/record:Record domain",
 		"update aws:ssm/parameter:Parameter ingress-acm-certificate-arn",
 		"update command:remote:Command argocd",                              // its URL
+		"update command:remote:Command dns-records",                         // another domain
 		"update kubernetes:helm.sh/v3:Release aws-load-balancer-controller", // two replicas
 		"update kubernetes:helm.sh/v3:Release external-dns",                 // another domain
 		"update kubernetes:helm.sh/v3:Release kube-prometheus-stack",        // volumes, retention
@@ -157,6 +161,7 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 
 // Two stacks live in one account: no name of one is taken by the other.
 func TestDevAndProdShareAnAccount(t *testing.T) {
+	t.Parallel()
 	dev := newWorld(t, "dev", "")
 	dev.Must(dev.Up())
 	prod := *dev
@@ -171,6 +176,7 @@ func TestDevAndProdShareAnAccount(t *testing.T) {
 
 // What is lost between two runs is not the engine's knowledge: a wrong key is reported and put right.
 func TestAWrongKeyIsReportedAndPutRight(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Options.Config["sshUser"] = "root" // Ubuntu's images let nobody in under this name
 	printed, err := w.Up()
@@ -188,6 +194,7 @@ func TestAWrongKeyIsReportedAndPutRight(t *testing.T) {
 
 // A secret that a user gives is a secret wherever it goes.
 func TestAUsersSecretIsMasked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	const password = "correct horse battery staple"
 	w.Options.Config["postgresPassword"] = stack.Secret(password)

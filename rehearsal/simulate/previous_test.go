@@ -16,6 +16,7 @@ import (
 // What a living cluster cannot change is refused, by a preview and by an update, before anything happens. Taken
 // back, nothing changes.
 func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
 	w.Changes()
@@ -100,6 +101,7 @@ func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 // Zones come and go: no machine moves that need not, subnets keep their networks, and the load balancer leaves
 // the zone that is given up.
 func TestZonesComeAndGo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	account := aws.Open(w.Dir)
 	region := func(letters string) (zones []any) {
@@ -171,6 +173,7 @@ func TestZonesComeAndGo(t *testing.T) {
 
 // A zone is exchanged for another: its machines go there, and its subnet's network is another one's never.
 func TestAZoneIsExchanged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
 	w.Inventory() // makes the load balancer

@@ -4,11 +4,15 @@ package simulate
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"eco2/rehearsal/kubectl"
+	"eco2/rehearsal/needs"
 	"eco2/rehearsal/stacktest"
 	"eco2/rehearsal/toolchain"
 )
@@ -19,10 +23,19 @@ func TestMain(m *testing.M) {
 	if kubectl.Called() { // by a script of a test
 		kubectl.Main()
 	}
+	flag.Parse()
+	if testing.Short() { // no test runs: see newWorld
+		os.Exit(m.Run())
+	}
 	var err error
 	if tools, err = stacktest.Tools(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "preparing the rehearsal:", err)
 		os.Exit(1)
+	}
+	// Much of a test is waiting: for an engine to start, for models that are slow. One for each core leaves a third of the
+	// time unused.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -33,6 +46,7 @@ func TestMain(m *testing.M) {
 // tells a test nothing unless the engine is killed: see withCheckpoints.
 func newWorld(t *testing.T, name, settingsOf string) *stacktest.World {
 	t.Helper()
+	needs.Long(t)
 	w := stacktest.New(t, tools, name, settingsOf)
 	w.Options.Environ = []string{"PULUMI_SKIP_CHECKPOINTS=true"}
 	return w

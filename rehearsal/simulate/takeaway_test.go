@@ -15,6 +15,7 @@ import (
 // A domain that is taken away from a cluster in use: the load balancer goes first, then the records, then what made
 // them and the certificate. What somebody else still serves under it is named before anything of that is touched.
 func TestTheDomainIsTakenAway(t *testing.T) {
+	t.Parallel()
 	const instruction = "delete them or give them another host, and run the update again; see docs/operations.md, 'Taking the domain away'"
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
@@ -89,6 +90,7 @@ func certificateOf(t *testing.T, w *stacktest.World) string {
 // A platform that is taken away from a cluster in use takes along what it made in AWS, while its controllers live;
 // the workloads' data too. Switched on again, everything runs.
 func TestThePlatformIsTakenAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
 	openShop(t, w)

@@ -9,6 +9,7 @@ import (
 
 // What a part of an update leaves out prints nothing. The program takes that for what it is, and not for a result.
 func TestUpdatesOfAPart(t *testing.T) {
+	t.Parallel()
 	// As `make bench-rehearsal` does: all up to where kubeadm can begin.
 	for name, platform := range map[string]bool{"of a bare cluster": false, "of all of it": true} {
 		t.Run("first machines alone, "+name, func(t *testing.T) {

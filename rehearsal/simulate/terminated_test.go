@@ -18,6 +18,7 @@ import (
 // AWS takes machines away, and the engine has then nothing to replace: it makes a successor, and deletes what the
 // old machine's leave was when the successor has joined.
 func TestAMachineThatAWSTookAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Options.Config["platform"] = false
 	w.Must(w.Up())

@@ -13,6 +13,7 @@ import (
 // The next one deletes it again, which changes nothing. Where the control plane is gone too, it cannot sweep, and
 // docs/operations.md, "The control plane does not answer", has the way on.
 func TestAnUnsavedDestroyIsKilled(t *testing.T) {
+	t.Parallel()
 	const command = "command:remote:Command"
 	for _, at := range []struct {
 		name  string

@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	code, err := run(os.Args[1:], os.Stdout, expectedSkips(os.Geteuid() == 0))
+	code, err := run(os.Args[1:], os.Stdout, expectedSkips(os.Geteuid() == 0, os.Args[1:]))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		code = max(code, 1)
@@ -31,12 +31,15 @@ func main() {
 	os.Exit(code)
 }
 
-// expectedSkips are the beginnings of the reasons for which a test may be skipped. As root everything runs.
-func expectedSkips(root bool) []string {
-	if root {
-		return nil
+// expectedSkips are the beginnings of the reasons for which a test may be skipped: for want of root, and by -short.
+func expectedSkips(root bool, args []string) (reasons []string) {
+	if !root {
+		reasons = append(reasons, needs.RootReason)
 	}
-	return []string{needs.RootReason}
+	if slices.Contains(args, "-short") {
+		reasons = append(reasons, needs.ShortReason)
+	}
+	return reasons
 }
 
 // run calls `go test` with these arguments, and returns the status that this command ends with.

@@ -57,8 +57,9 @@ func TestReport(t *testing.T) {
 }
 
 func TestExpectedSkips(t *testing.T) {
-	assert.Empty(t, expectedSkips(true))
-	assert.Equal(t, []string{"needs root"}, expectedSkips(false))
+	assert.Empty(t, expectedSkips(true, []string{"-count=1", "./..."}))
+	assert.Equal(t, []string{"needs root"}, expectedSkips(false, nil))
+	assert.Equal(t, []string{"left out by -short"}, expectedSkips(true, []string{"-short", "./..."}))
 }
 
 // The status is go test's own; where that is 0, a skip that nobody expects makes it 1.

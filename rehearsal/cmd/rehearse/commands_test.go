@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/needs"
 	"eco2/rehearsal/toolchain"
 )
 
@@ -250,6 +251,7 @@ func testFunctions(t *testing.T) map[string]bool {
 // tools are what the tests of documented commands run.
 func tools(t *testing.T) (built toolchain.Toolchain, absolute string) {
 	t.Helper()
+	needs.Long(t)
 	absolute, err := filepath.Abs(repo)
 	require.NoError(t, err)
 	built, err = toolchain.Prepare(t.Context(), absolute, filepath.Join(absolute, ".rehearsal"), os.Stderr)
