@@ -48,9 +48,13 @@ func newWorld(t *testing.T, name, settingsOf string) *stacktest.World {
 	t.Helper()
 	needs.Long(t)
 	w := stacktest.New(t, tools, name, settingsOf)
-	w.Options.Environ = []string{"PULUMI_SKIP_CHECKPOINTS=true"}
+	withCheckpoints(w)
+	w.Options.Environ = append(w.Options.Environ, "PULUMI_SKIP_CHECKPOINTS=true")
 	return w
 }
 
 // withCheckpoints makes the engine write the state at each step, as it does for everybody.
-func withCheckpoints(w *stacktest.World) { w.Options.Environ = nil }
+func withCheckpoints(w *stacktest.World) {
+	// A fifth of what the engine and its plugins do would be collecting garbage.
+	w.Options.Environ = []string{"GOGC=400"}
+}
