@@ -48,6 +48,7 @@ var accounts = []struct {
 	{"make -s ssh", nil, "likewise"},
 	{"make bench", nil, "measures for a quarter of an hour; run it before its figures in README.md change"},
 	{"make bench-rehearsal", nil, "needs the whole host for itself; run it before its figure in README.md changes"},
+	{"make check", nil, ".ci/run runs the same tests by `make test`, and lints all of it by `make lint`"},
 	{"make unit", nil, ".ci/run runs the same tests by `make test`, GitHub this"},
 	{"make test", nil, ".ci/run runs it"},
 	{"make golden", nil, "writes into the checkout; TestGolden compares with what it writes"},
@@ -181,6 +182,11 @@ func read(t *testing.T, where, script string) (found []command) {
 	dir := t.TempDir()
 	for _, file := range regexp.MustCompile(`< ([\w.]+)`).FindAllStringSubmatch(script, -1) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file[1]), nil, 0o600))
+	}
+	for _, file := range regexp.MustCompile(`(?:^|[\n;] *)\. \./([\w.]+)`).FindAllStringSubmatch(script, -1) {
+		text, err := os.ReadFile(filepath.Join(repo, file[1]))
+		require.NoError(t, err, "%s reads a file of the project", where)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file[1]), text, 0o600))
 	}
 	const record = `set -e
 PATH=/nowhere
