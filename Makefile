@@ -27,6 +27,8 @@ ARGS    ?=
 
 STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
+# The packages whose tests boot machines.
+MACHINES := /rehearsal/\(machines\|rehearse\)$$
 GOTEST   := $(STATE)/bin/gotest
 TOOLS    := $(CACHE)/eco2
 # The names hold the versions in tools/*/go.mod: another version is another file.
@@ -95,9 +97,10 @@ unit: gotest ## Run the program's own tests, which need neither root nor machine
 test: rehearse gotest ## Run all tests
 	@$(RUN) prepare
 	"$(GOTEST)" ./...
-	@# The engine runs the built program, of which a cached result knows nothing. One package after the other:
-	@# those with machines want the host for themselves.
-	cd rehearsal && "$(GOTEST)" -count=1 -p 1 -timeout 60m ./...
+	@# The engine runs the built program, of which a cached result knows nothing.
+	cd rehearsal && "$(GOTEST)" -count=1 -p 2 -timeout 60m $$(go list ./... | grep --invert-match '$(MACHINES)')
+	@# Tests with machines want the host for themselves.
+	cd rehearsal && "$(GOTEST)" -count=1 -p 1 -timeout 60m $$(go list ./... | grep '$(MACHINES)')
 
 golden: ## Write the golden lists anew, for you to read the diff
 	go test -run Golden -update .

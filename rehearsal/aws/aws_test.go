@@ -909,6 +909,17 @@ func TestARecordInAnotherZoneProvesNothing(t *testing.T) {
 	assert.Equal(t, "example.com", apex.out("fqdn"))
 }
 
+// Two stacks with domains of different owners can be in one account.
+func TestTwoDomainsInOneAccount(t *testing.T) {
+	w := newWorld(t)
+	for _, domain := range []string{"b.example.net", "dev.example.com", "a.example.org", "prod.example.com"} {
+		cert := w.make(typCertificate, domain, in{"domainName": domain, "validationMethod": "DNS"})
+		option := cert.out("domainValidationOptions").([]any)[0].(map[string]any)
+		record := w.make(typRecord, domain, in{"zoneId": HostedZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}})
+		w.make(typCertValidated, domain, in{"certificateArn": cert.id, "validationRecordFqdns": []any{record.out("fqdn")}})
+	}
+}
+
 func TestQuotasOfANewAccount(t *testing.T) {
 	w := newWorld(t)
 	for i := range vpcsPerRegion {

@@ -157,7 +157,8 @@ var record = spec{
 	},
 	create: func(c *call) error {
 		zone := strings.TrimPrefix(c.it.text("zoneId"), "/hostedzone/")
-		domain, ok, err := c.zoneName(zone)
+		name := c.it.text("name")
+		domain, ok, err := c.zoneName(zone, name)
 		if err != nil {
 			return err
 		}
@@ -165,7 +166,6 @@ var record = spec{
 			return &apiError{code: "NoSuchHostedZone", message: "No hosted zone found with ID: " + zone, operation: "GetHostedZone",
 				during: fmt.Sprintf("reading Route 53 Hosted Zone (%s)", zone)}
 		}
-		name := c.it.text("name")
 		id := zone + "_" + name + "_" + c.it.text("type")
 		other, err := c.get("record", id)
 		if err != nil {

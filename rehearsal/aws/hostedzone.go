@@ -8,8 +8,8 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// The account's hosted zones in Route 53, by id. HostedZone holds the domains of the stacks; ForeignZone is somebody
-// else's, beside it.
+// The account's hosted zones in Route 53, by id. HostedZone is that of a stack's domain, and stands for several where
+// stacks have several domains; ForeignZone is somebody else's, beside it.
 const (
 	HostedZone  = "Z0REHEARSAL00000000"
 	ForeignZone = "Z0FOREIGN0000000000"
@@ -19,30 +19,28 @@ const (
 // follow from the domain that somebody asks a certificate for: until then there is none.
 func (a *Account) ZoneName(id string) (name string, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) error {
-		name, ok, err = tx{Tx: t}.zoneName(id)
+		name, ok, err = tx{Tx: t}.zoneName(id, "")
 		return err
 	})
 	return name, ok, err
 }
 
-func (t tx) zoneName(id string) (name string, ok bool, err error) {
-	domain := ""
+// zoneName is ZoneName for a record: where the account has several domains, the zone is that of the record's.
+func (t tx) zoneName(id, record string) (name string, ok bool, err error) {
 	err = store.Each(t.Tx, "certificate", func(_ string, c Certificate) error {
-		if domain == "" {
-			domain = strings.TrimPrefix(c.Domain, "*.")
+		registered, err := publicsuffix.EffectiveTLDPlusOne(strings.TrimPrefix(c.Domain, "*."))
+		holds := func(domain string) bool { return record == domain || strings.HasSuffix(record, "."+domain) }
+		if name == "" || holds(registered) && !holds(name) || holds(registered) == holds(name) && registered < name {
+			name = registered
 		}
-		return nil
+		return err
 	})
-	if err != nil || domain == "" {
+	switch {
+	case err != nil || name == "":
 		return "", false, err
-	}
-	if name, err = publicsuffix.EffectiveTLDPlusOne(domain); err != nil {
-		return "", false, err
-	}
-	switch id {
-	case HostedZone:
+	case id == HostedZone:
 		return name, true, nil
-	case ForeignZone:
+	case id == ForeignZone:
 		return "foreign." + name, true, nil
 	}
 	return "", false, nil
