@@ -1,7 +1,10 @@
 package controllers
 
 import (
+	"errors"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -41,6 +44,40 @@ func TestVolumesAreMadeWithTheRolesRights(t *testing.T) {
 	require.NoError(t, w.cluster.Delete(t.Context(), claim))
 	require.NoError(t, w.Settle())
 	volumes, err = w.Account.Volumes()
+	require.NoError(t, err)
+	assert.Empty(t, volumes)
+}
+
+// Whoever asks the models lets the controllers work, several at a time. Nothing is made twice, or forgotten.
+func TestControllersWorkOneAtATime(t *testing.T) {
+	w := newWorld(t)
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	for range 3 {
+		others.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					assert.NoError(t, w.Settle())
+				}
+			}
+		})
+	}
+	for range 6 {
+		claim := w.claim("data")
+		require.NoError(t, w.cluster.Delete(t.Context(), kubernetes.Ref{APIVersion: "v1", Kind: "Pod", Namespace: "default", Name: "data"}))
+		require.NoError(t, w.cluster.Delete(t.Context(), claim))
+		require.Eventually(t, func() bool {
+			_, err := w.cluster.Get(t.Context(), claim)
+			return errors.Is(err, kubernetes.ErrNotFound)
+		}, 10*time.Second, time.Millisecond)
+	}
+	close(stop)
+	others.Wait()
+	require.NoError(t, w.Settle())
+	volumes, err := w.Account.Volumes()
 	require.NoError(t, err)
 	assert.Empty(t, volumes)
 }
