@@ -53,7 +53,7 @@ func TestControllersWorkOneAtATime(t *testing.T) {
 	w := newWorld(t)
 	stop := make(chan struct{})
 	var others sync.WaitGroup
-	for range 3 {
+	for range 8 {
 		others.Go(func() {
 			for {
 				select {
@@ -65,7 +65,7 @@ func TestControllersWorkOneAtATime(t *testing.T) {
 			}
 		})
 	}
-	for range 6 {
+	for range 15 {
 		claim := w.claim("data")
 		require.NoError(t, w.cluster.Delete(t.Context(), kubernetes.Ref{APIVersion: "v1", Kind: "Pod", Namespace: "default", Name: "data"}))
 		require.NoError(t, w.cluster.Delete(t.Context(), claim))
