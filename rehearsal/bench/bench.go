@@ -84,7 +84,7 @@ func inBucket(ctx context.Context, out, progress io.Writer, tools toolchain.Tool
 		{Sizes[0], "README's", setup{always: compressed, destroy: unsaved}},
 		{largestInBucket, "README's", setup{always: compressed, destroy: unsaved}},
 	} {
-		c.setup.distance = distance
+		c.distance = distance
 		r, err := measure(ctx, progress, tools, repo, c.nodes, c.setup)
 		if err != nil {
 			return fmt.Errorf("measuring %d nodes with the state in a bucket: %w", c.nodes, err)
