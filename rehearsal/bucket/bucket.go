@@ -59,7 +59,7 @@ func (b *Bucket) Environ() []string {
 	}
 }
 
-// Traffic is what clients asked for: a number of requests, and of bytes that they sent in requests' bodies.
+// Traffic counts requests, and the bytes in their bodies.
 type Traffic struct{ Requests, Sent int64 }
 
 // Take is the traffic since the last call.

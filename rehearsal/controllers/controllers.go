@@ -11,17 +11,15 @@ package controllers
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/awsapi"
+	"eco2/rehearsal/filelock"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 	"eco2/rehearsal/latency"
@@ -57,12 +55,12 @@ const rounds = 20
 
 // Settle does what is due by now. One at a time does: whoever asks the models calls it, in several processes, and a
 // controller that acts on what another has changed meanwhile makes things twice.
-func (c *Controllers) Settle() (err error) {
-	turn, err := c.awaitTurn()
+func (c *Controllers) Settle() error {
+	unlock, err := filelock.Lock(filepath.Join(c.stateDir, "controllers.lock"))
 	if err != nil {
-		return err
+		return fmt.Errorf("waiting for the controllers' turn: %w", err)
 	}
-	defer func() { err = errors.Join(err, turn.Close()) }()
+	defer unlock()
 	for range rounds {
 		s, err := c.look()
 		if err != nil {
@@ -81,24 +79,6 @@ func (c *Controllers) Settle() (err error) {
 		}
 	}
 	return fmt.Errorf("the controllers of the modelled cluster undo each other's work: no rest after %d rounds", rounds)
-}
-
-// awaitTurn returns once no other process and no other goroutine does the controllers' work, and keeps them waiting
-// until the file is closed.
-func (c *Controllers) awaitTurn() (turn *os.File, err error) {
-	turn, err = os.OpenFile(filepath.Join(c.stateDir, "controllers.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening the controllers' lock: %w", err)
-	}
-	for {
-		err = syscall.Flock(int(turn.Fd()), syscall.LOCK_EX)
-		if err == nil {
-			return turn, nil
-		}
-		if !errors.Is(err, syscall.EINTR) {
-			return nil, errors.Join(fmt.Errorf("waiting for the controllers' turn: %w", err), turn.Close())
-		}
-	}
 }
 
 // scene is the cluster at one moment, and what controllers do about it.
