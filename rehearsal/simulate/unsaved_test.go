@@ -1,15 +1,11 @@
 package simulate
 
 import (
-	"bytes"
-	"os"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"eco2/rehearsal/aws"
 	"eco2/rehearsal/fault"
 )
 
@@ -56,33 +52,4 @@ func TestAnUnsavedDestroyIsKilled(t *testing.T) {
 			assert.Empty(t, left)
 		})
 	}
-}
-
-// Interrupted once, such a destroy ends what it has begun and saves what is left.
-func TestAnUnsavedDestroyIsInterrupted(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
-	before, err := w.Open().Resources(t.Context())
-	require.NoError(t, err)
-	w.Options.Latency = 0.2 // long enough to hit the middle
-	s := w.Open()
-	destroy := s.Command(t.Context(), s.Operation("destroy")...)
-	var printed bytes.Buffer
-	destroy.Stdout, destroy.Stderr = &printed, &printed
-	require.NoError(t, destroy.Start())
-	require.Eventually(t, func() bool {
-		instances, err := aws.Open(w.Dir).Instances()
-		return err == nil && len(instances) < 14
-	}, 2*time.Minute, 20*time.Millisecond, "no machine ended")
-	require.NoError(t, destroy.Process.Signal(os.Interrupt))
-	require.Error(t, destroy.Wait(), printed.String())
-	after, err := w.Open().Resources(t.Context())
-	require.NoError(t, err)
-	require.NotEmpty(t, after)
-	assert.Less(t, len(after), len(before)-100, "what is gone is saved as gone")
-
-	w.Options.Latency = 0
-	w.Must(w.Destroy())
-	assert.Empty(t, w.Inventory())
 }
