@@ -116,7 +116,7 @@ func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
 				continue
 			}
 			want := "network"
-			for _, prefix := range []string{"prepare-", "join-", "init-"} {
+			for _, prefix := range []string{"prepare-", "init-"} {
 				if node, ok := strings.CutPrefix(r.Name, prefix); ok && r.Type == commandType {
 					want = node
 				}
@@ -130,14 +130,15 @@ func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
 	})
 }
 
-// A command whose delete does nothing must not have one: the sweeps, the leaves and the records are all.
-func TestOnlySweepsLeavesAndRecordsHaveDeletes(t *testing.T) {
+// A command whose delete does nothing must not have one: the sweeps, the members and the records are all.
+func TestOnlySweepsMembersAndRecordsHaveDeletes(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		for _, r := range g.every(t, commandType) {
 			_, has := r.Inputs["delete"]
 			_, sweeps := deletes[r.Name]
-			assert.Equal(t, sweeps || r.Name == "dns-records" || strings.HasPrefix(r.Name, "leave-"), has, r.Name)
-			assert.Equal(t, !has, r.Inputs.HasValue("create"), r.Name)
+			member := strings.HasPrefix(r.Name, "member-")
+			assert.Equal(t, sweeps || r.Name == "dns-records" || member, has, r.Name)
+			assert.Equal(t, member || !has, r.Inputs.HasValue("create"), r.Name)
 		}
 	})
 }
@@ -155,11 +156,11 @@ func TestTheChainRunsInOrder(t *testing.T) {
 		after("ready", "calico")
 		after("argocd", "ready")
 		for _, worker := range nodeNames()[1:] {
-			after("join-"+worker, "prepare-"+worker)
-			after("join-"+worker, "init-k8s-master")
-			after("ready", "join-"+worker)
-			after("leave-"+worker, "join-"+worker)
-			assert.False(t, g.dependsOn(command("join-"+worker), command("calico")), "joins do not wait for the network between pods")
+			after("prepare-"+worker, "scripts")
+			after("member-"+worker, "prepare-"+worker)
+			after("member-"+worker, "init-k8s-master")
+			after("ready", "member-"+worker)
+			assert.False(t, g.dependsOn(command("member-"+worker), command("calico")), "joins do not wait for the network between pods")
 			assert.False(t, g.dependsOn(command("prepare-"+worker), command("prepare-k8s-master")), "machines are prepared side by side")
 		}
 		// SSH needs its rule and a way to the internet before the first connection.
@@ -249,7 +250,7 @@ func TestTheEarlySweepComesBeforeThePlatform(t *testing.T) {
 			}
 		}
 		for _, node := range nodeNames()[1:] {
-			assert.True(t, g.dependsOn(early, g.named(t, commandType, "leave-"+node)), node)
+			assert.True(t, g.dependsOn(early, g.named(t, commandType, "member-"+node)), node)
 		}
 		assert.True(t, g.dependsOn(early, g.named(t, commandType, "argocd")))
 	})

@@ -70,7 +70,7 @@ type member struct {
 func members(g *graph) map[string]member {
 	nodes := map[string]member{}
 	for _, r := range g.ofType(commandType) {
-		name, joins := strings.CutPrefix(r.Name, "join-")
+		name, joins := strings.CutPrefix(r.Name, "member-")
 		if control, ok := strings.CutPrefix(r.Name, "init-"); ok {
 			name = control
 		} else if !joins {

@@ -1,8 +1,8 @@
 // Package cluster makes a Kubernetes cluster of machines, over SSH and in this order:
 //
-//	prepare (all nodes) → init ─┬→ calico ───────────┐
-//	                            ├→ join (13 workers) ┼→ ready → argocd
-//	                            └→ kubeconfig        ┘
+//	scripts → prepare (all nodes) → init ─┬→ calico ─────────────┐
+//	                                      ├→ member (13 workers) ┼→ ready → argocd
+//	                                      └→ admin-kubeconfig    ┘
 //
 // Each step is an idempotent script in scripts/, so a failed update is simply run again.
 package cluster
@@ -45,16 +45,12 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra) (*Cluster, error)
 	if err != nil {
 		return nil, fmt.Errorf("configuring remote commands: %w", err)
 	}
-	host := func(node *infra.Node) *Host {
-		return &Host{node: node, ssh: c.SSH, provider: provider, mirror: c.Mirror, reachable: i.SecurityGroup.Rules}
-	}
-
-	first := host(i.ControlPlane())
-	control, err := NewControlPlane(ctx, first, c, i.APIEndpoint())
+	host := &Host{node: i.ControlPlane(), ssh: c.SSH, provider: provider, mirror: c.Mirror, reachable: i.SecurityGroup.Rules}
+	control, err := NewControlPlane(ctx, host, c, i.APIEndpoint())
 	if err != nil {
 		return nil, err
 	}
-	cluster := &Cluster{Kubeconfig: control.Kubeconfig, host: first, vpc: i.VPC}
+	cluster := &Cluster{Kubeconfig: control.Kubeconfig, host: host, vpc: i.VPC}
 
 	calico, err := cluster.calico(ctx, c, control.initialised)
 	if err != nil {
@@ -63,11 +59,11 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra) (*Cluster, error)
 	complete := []pulumi.Resource{calico}
 	names := []string{i.ControlPlane().Name}
 	for _, node := range i.Nodes[1:] {
-		worker, err := NewWorker(ctx, host(node), c, control, i.VPC)
+		worker, err := NewWorker(ctx, node, c, control, i.VPC)
 		if err != nil {
 			return nil, err
 		}
-		complete = append(complete, worker.joined)
+		complete = append(complete, worker.member)
 		names = append(names, node.Name)
 		cluster.made = append(cluster.made, worker)
 	}

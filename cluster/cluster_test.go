@@ -68,22 +68,6 @@ func TestManifest(t *testing.T) {
 	assert.ErrorContains(t, err, "reading manifest none.yaml")
 }
 
-// What install.sh writes, the library and the script, is what the control plane's commands run. The
-// markers between the files must not be lines of a file.
-func TestInstalledScriptsAreWhole(t *testing.T) {
-	all, err := installed()
-	require.NoError(t, err)
-	parts := strings.Split(all, "\n=== ")
-	assert.Len(t, parts, 13)
-	for _, part := range parts {
-		name, text, _ := strings.Cut(strings.TrimPrefix(part, "=== "), ".sh ===\n")
-		want, err := Script{Name: name}.text()
-		require.NoError(t, err)
-		assert.Equal(t, strings.TrimSuffix(want, "\n"), strings.TrimSuffix(text, "\n"), name)
-		assert.True(t, strings.HasSuffix(want, "main \"$@\"; exit\n"), "%s: bash would take its data for commands", name)
-	}
-}
-
 func TestInitConfiguration(t *testing.T) {
 	c := config.Config{
 		Name: "eco2-test", PodCidr: netip.MustParsePrefix("192.168.0.0/16"), ServiceCidr: netip.MustParsePrefix("10.96.0.0/12"),

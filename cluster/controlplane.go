@@ -47,11 +47,11 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 	// The control plane is its machine: a new one starts all of this again.
 	goesWithMachine := pulumi.DeletedWith(node.Instance)
 
-	prepared, err := host.prepare(ctx, c.Versions, parent)
-	if err != nil {
+	if err := host.install(ctx, parent, goesWithMachine); err != nil {
 		return nil, err
 	}
-	if err := host.install(ctx, parent, goesWithMachine); err != nil {
+	prepared, err := host.prepare(ctx, node, c.Versions, parent)
+	if err != nil {
 		return nil, err
 	}
 

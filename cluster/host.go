@@ -10,7 +10,7 @@ import (
 	"eco2/infra"
 )
 
-// Host runs scripts on one machine over SSH.
+// Host is the control plane's machine, on which all scripts run, over SSH. Workers are reached from there.
 type Host struct {
 	node     *infra.Node
 	ssh      config.SSH
@@ -18,8 +18,7 @@ type Host struct {
 	mirror   config.Mirror
 	// reachable is what the first connection waits for: the rule that admits it, and a way to the internet.
 	reachable []pulumi.Resource
-	// scripts is the command that installed the scripts on this machine; nil where they travel with each
-	// command.
+	// scripts is the command that installed the scripts; nil before, when they travel with each command.
 	scripts *remote.Command
 }
 
@@ -68,6 +67,23 @@ func (h *Host) RunOnDelete(ctx *pulumi.Context, name string, s Script, opts ...p
 	return h.declare(ctx, name, s, remote.CommandArgs{Delete: command, Connection: h.connection(deleteDialTries, deleteDialTimeout)}, opts...)
 }
 
+// RunAndUndo declares a command that runs one script when it is created or changed, and another when it is deleted.
+// Both have the connection that suits the delete, so it is for what comes after another command on the machine. The
+// data, the machines and the time limit are those of the first.
+func (h *Host) RunAndUndo(ctx *pulumi.Context, name string, s, undo Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	create, err := s.command(true)
+	if err != nil {
+		return nil, err
+	}
+	remove, err := undo.command(true)
+	if err != nil {
+		return nil, err
+	}
+	return h.declare(ctx, name, s, remote.CommandArgs{
+		Create: create, Delete: remove, Connection: h.connection(deleteDialTries, deleteDialTimeout),
+	}, opts...)
+}
+
 func (h *Host) declare(ctx *pulumi.Context, name string, s Script, args remote.CommandArgs, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	stdin, err := s.stdin(h.scripts != nil)
 	if err != nil {
@@ -110,20 +126,37 @@ func (h *Host) mirrorFlag() []pulumi.StringInput {
 }
 
 // prepare installs what a node needs before kubeadm can run on it.
-func (h *Host) prepare(ctx *pulumi.Context, v config.Versions, opts ...pulumi.ResourceOption) (*remote.Command, error) {
-	return h.Run(ctx, "prepare-"+h.node.Name, Script{Name: "prepare", Args: flags(
-		Flag("node", pulumi.String(h.node.Name)),
+func (h *Host) prepare(ctx *pulumi.Context, node *infra.Node, v config.Versions, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	s := Script{Name: "prepare", Args: flags(
+		Flag("node", pulumi.String(node.Name)),
 		Flag("kubernetes-version", pulumi.String(v.Kubernetes)),
 		Flag("containerd-version", pulumi.String(v.Containerd)),
 		Flag("pause-version", pulumi.String(v.Pause())),
 		h.mirrorFlag(),
 		Flag("images-mirror", pulumi.String(h.mirror.Images)),
-	), Minutes: 20}, append(opts,
+	), Minutes: 20}
+	if node != h.node {
+		s = h.relay(node, s)
+	}
+	return h.Run(ctx, "prepare-"+node.Name, s, append(opts,
 		// What is installed on a machine goes with the machine.
-		pulumi.DeletedWith(h.node.Instance))...)
+		pulumi.DeletedWith(node.Instance))...)
 }
 
-// install puts the scripts on the machine, from where all later commands on it run them.
+// relay is the script's run on a worker.
+func (h *Host) relay(worker *infra.Node, s Script) Script {
+	return Script{Name: "relay", Relays: s.Name, Args: flags(
+		Flag("node", pulumi.String(worker.Name)),
+		Flag("address", worker.PrivateIP),
+		Flag("user", pulumi.String(h.ssh.User)),
+		Flag("provider-id", worker.ProviderID()),
+		Flag("script", pulumi.String(s.Name)),
+		[]pulumi.StringInput{pulumi.String("--")},
+		s.Args,
+	), Data: h.ssh.PrivateKey, Minutes: s.Minutes, For: []*infra.Node{worker}}
+}
+
+// install puts the scripts on the machine, from where all later commands run them.
 func (h *Host) install(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error {
 	all, err := installed()
 	if err != nil {

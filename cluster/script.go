@@ -16,17 +16,19 @@ import (
 //go:embed scripts/*.sh manifests
 var files embed.FS
 
-// Script is one run of a file in scripts/ on a machine.
+// Script is one run of a file in scripts/, on the control plane.
 //
-// On a worker the script travels on standard input, and nothing of it stays behind. The control plane runs
-// most of them, some once for each node: it has them installed, so that the state holds each text once and
-// a preview shows its change once. Inputs are the command's arguments, and secrets are on standard input:
-// in a command line, a failing command's message and every user of the machine could read them.
+// The control plane has the scripts installed, some of which run once for each node: the state holds each text
+// once and a preview shows its change once. Only what installs them travels on standard input. Inputs are the
+// command's arguments, and secrets are on standard input: in a command line, a failing command's message and
+// every user of the machine could read them.
 type Script struct {
 	// Name is the file's, without .sh.
 	Name string
 	// Args follow the script's name as they are.
 	Args []pulumi.StringInput
+	// Relays is the name of the script that this one, relay, runs on a worker.
+	Relays string
 	// Data is what the script reads from standard input. Nil where it reads nothing.
 	Data pulumi.StringInput
 	// Minutes bound a run. Each script bounds itself; this bounds the connection to it, which has no
@@ -35,12 +37,15 @@ type Script struct {
 	// For are the machines that a run is for: when one of them is another, the script runs again. What was
 	// done on an old machine is not done on a new one, even if that has the old one's address.
 	For []*infra.Node
+	// On is the id of a machine that only has the script run again when it is another, where For would replace the
+	// command and so run its delete too.
+	On pulumi.StringInput
 	// Secret keeps the output out of the display and encrypted in the state. It does not keep it out of the error
 	// of a run that fails: see unseal.
 	Secret bool
 }
 
-// installDir is where install.sh puts the scripts.
+// installDir is where install.sh puts the scripts: SCRIPTS in lib.sh.
 const installDir = "/usr/local/lib/eco2/"
 
 // Flag is --name value, as Args.
@@ -57,20 +62,26 @@ func flags(lists ...[]pulumi.StringInput) []pulumi.StringInput {
 	return all
 }
 
-// text is the script with the library before it, complete for `bash -s` and as a file.
-func (s Script) text() (string, error) {
-	var text strings.Builder
-	for _, name := range []string{"lib", s.Name} {
-		content, err := files.ReadFile("scripts/" + name + ".sh")
-		if err != nil {
-			return "", fmt.Errorf("reading script %s: %w", name, err)
-		}
-		text.Write(content)
+// source is a file of scripts/ as it is.
+func source(name string) (string, error) {
+	content, err := files.ReadFile("scripts/" + name + ".sh")
+	if err != nil {
+		return "", fmt.Errorf("reading script %s: %w", name, err)
 	}
-	return text.String(), nil
+	return string(content), nil
 }
 
-// installed are the scripts for the control plane's directory, in the form that install.sh reads.
+// text is the script with the library before it, complete for `bash -s` and as a file.
+func (s Script) text() (string, error) {
+	library, err := source("lib")
+	if err != nil {
+		return "", err
+	}
+	own, err := source(s.Name)
+	return library + own, err
+}
+
+// installed are the library and the scripts for the control plane's directory, in the form that install.sh reads.
 func installed() (string, error) {
 	var all strings.Builder
 	entries, err := files.ReadDir("scripts")
@@ -79,10 +90,10 @@ func installed() (string, error) {
 	}
 	for _, entry := range entries {
 		name := strings.TrimSuffix(entry.Name(), ".sh")
-		if name == "lib" || name == "prepare" || name == "install" {
-			continue // part of each, and those that travel
+		if name == "install" {
+			continue // it travels
 		}
-		text, err := Script{Name: name}.text()
+		text, err := source(name)
 		if err != nil {
 			return "", err
 		}
@@ -91,28 +102,47 @@ func installed() (string, error) {
 	return all.String(), nil
 }
 
-// command is the line that the machine's shell runs. The comment at its end names the script and what was
-// in it: it is what makes a changed script run again, and what people read in an error or a preview.
+// label is the comment at the command's end. It names each script and what was in it: it is what makes a changed
+// script run again, and what people read in an error or a preview.
+func (s Script) label() (string, error) {
+	label := "#"
+	for _, name := range []string{s.Name, s.Relays} {
+		if name == "" {
+			continue
+		}
+		text, err := Script{Name: name}.text()
+		if err != nil {
+			return "", err
+		}
+		hash := sha256.Sum256([]byte(text))
+		label += fmt.Sprintf(" %s.sh@%s", name, hex.EncodeToString(hash[:4]))
+	}
+	return label, nil
+}
+
+// command is the line that the machine's shell runs.
 func (s Script) command(isInstalled bool) (pulumi.StringOutput, error) {
-	text, err := s.text()
+	label, err := s.label()
 	if err != nil {
 		return pulumi.StringOutput{}, err
 	}
-	hash := sha256.Sum256([]byte(text))
-	label := fmt.Sprintf("# %s.sh@%s", s.Name, hex.EncodeToString(hash[:4]))
 	start := "sudo bash -s --"
 	if isInstalled {
 		start = "sudo bash " + installDir + s.Name + ".sh"
 	}
 	var args pulumi.StringArray
 	args = append(args, s.Args...)
-	return args.ToStringArrayOutput().ApplyT(func(args []string) string {
+	line := args.ToStringArrayOutput().ApplyT(func(args []string) string {
 		line := []string{start}
 		for _, arg := range args {
 			line = append(line, quote(arg))
 		}
 		return strings.Join(append(line, label), " ")
-	}).(pulumi.StringOutput), nil
+	}).(pulumi.StringOutput)
+	if s.On != nil {
+		return pulumi.Sprintf("%s on %s", line, s.On), nil
+	}
+	return line, nil
 }
 
 // stdin is what the command reads: the script, unless the machine has it, and the script's data.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -63,17 +64,127 @@ func (c controlPlane) read(name string) string {
 // run returns what the script said and the calls that it made to change something.
 func (c controlPlane) run(script string, args ...string) (said, calls string) {
 	c.Helper()
+	said, err := c.try(script, "", args...)
+	require.NoError(c, err, said)
+	return said, c.read("calls")
+}
+
+// try runs a script with its data, and returns what it said.
+func (c controlPlane) try(script, data string, args ...string) (said string, err error) {
+	c.Helper()
 	require.NoError(c, os.RemoveAll(filepath.Join(c.dir, "calls")))
 	text, err := Script{Name: script}.text()
 	require.NoError(c, err)
-	text = strings.ReplaceAll(text, "/run/eco2.", c.dir+"/scratch.")
-	text = strings.ReplaceAll(text, "NODES=/etc/eco2/nodes", "NODES="+c.dir+"/nodes")
+	for path, below := range map[string]string{
+		"/run/eco2.": "/scratch.", "/run/lock/": "/lock-",
+		"NODES=/etc/eco2/nodes": "/nodes", "SCRIPTS=/usr/local/lib/eco2": "/scripts", "KNOWN_HOSTS=/root/.ssh/eco2_known_hosts": "/ssh/known_hosts",
+	} {
+		name, _, assigned := strings.Cut(path, "=")
+		if assigned {
+			below = name + "=" + c.dir + below
+		} else {
+			below = c.dir + below
+		}
+		require.Contains(c, text, path)
+		text = strings.ReplaceAll(text, path, below)
+	}
+	text = strings.ReplaceAll(text, "REACH_LIMIT=180", "REACH_LIMIT=0") // nobody comes later
 	cmd := exec.CommandContext(c.Context(), "bash", append([]string{"-s", "--"}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
-	cmd.Stdin = strings.NewReader(text)
+	cmd.Stdin = strings.NewReader(text + data)
 	output, err := cmd.CombinedOutput()
-	require.NoError(c, err, string(output))
-	return string(output), c.read("calls")
+	return string(output), err
+}
+
+func (c controlPlane) command(name, text string) {
+	c.Helper()
+	c.write("bin/"+name, "#!/bin/bash\n"+text)
+	require.NoError(c, os.Chmod(filepath.Join(c.dir, "bin", name), 0o755))
+}
+
+// What install.sh writes, the library and the script, is what the program takes the hash of. A second run takes away
+// what the program no longer has.
+func TestInstall(t *testing.T) {
+	c := newControlPlane(t)
+	c.write("scripts/gone.sh", "of an older program")
+	all, err := installed()
+	require.NoError(t, err)
+	said, err := c.try("install", all)
+	require.NoError(t, err, said)
+	found, err := os.ReadDir(filepath.Join(c.dir, "scripts"))
+	require.NoError(t, err)
+	sources, err := files.ReadDir("scripts")
+	require.NoError(t, err)
+	assert.Len(t, found, len(sources)-2, "all but the library, and what installs them")
+	for _, file := range found {
+		want, err := Script{Name: strings.TrimSuffix(file.Name(), ".sh")}.text()
+		require.NoError(t, err)
+		assert.Equal(t, want, c.read("scripts/"+file.Name()), file.Name())
+		assert.True(t, strings.HasSuffix(want, "main \"$@\"; exit\n"), "%s: bash would take its data for commands", file.Name())
+	}
+}
+
+// A script that is relayed runs on the worker with its arguments as they are, and its failure is the relay's.
+func TestRelay(t *testing.T) {
+	const key = "\n-----BEGIN KEY-----\nsecret\n"
+	relay := []string{
+		"--node", "k8s-redis", "--address", "10.0.0.5", "--user", "ubuntu", "--provider-id", "aws:///a/i-1", "--script", "there", "--",
+	}
+	worker := func(t *testing.T) controlPlane {
+		c := newControlPlane(t)
+		c.command("ssh-agent", `echo 'SSH_AGENT_PID=1;'; [[ $1 != -k ]] || echo stopped >>"`+c.dir+`/agent"`)
+		c.command("ssh-add", `cat >"`+c.dir+`/key"; grep --quiet BEGIN "`+c.dir+`/key"`)
+		c.command("sudo", `exec "${@:2}"`)
+		// As ssh: options, then the machine, then words for a shell there.
+		c.command("ssh", `while [[ $1 == -o ]]; do echo "$2" >>"`+c.dir+`/options"; shift 2; done
+[[ $1 == ubuntu@10.0.0.5 ]] || { echo 'Permission denied' >&2; exit 255; }
+[[ ! -e "`+c.dir+`/cut" || $* == *"bash -s --" ]] || exit 255
+exec bash -c "${*:2}"`)
+		c.command("sleep", "")
+		c.write("scripts/there.sh", `printf '<%s>' "$@"; exit "${#2}"`)
+		return c
+	}
+	t.Run("with its arguments", func(t *testing.T) {
+		c := worker(t)
+		said, err := c.try("relay", key, append(relay, "a b", "", "it's", `$HOME"`, "--node", "x")...)
+		require.NoError(t, err, said)
+		assert.Contains(t, said, `<a b><><it's><$HOME"><--node><x>`)
+		assert.Equal(t, "-----BEGIN KEY-----\nsecret\n", c.read("key"))
+		assert.Equal(t, "stopped\n", c.read("agent"))
+		assert.Contains(t, c.read("options"), "HostKeyAlias=i-1\n")
+		assert.Contains(t, c.read("options"), "UserKnownHostsFile="+c.dir+"/ssh/known_hosts/k8s-redis\n")
+		assert.NotContains(t, said, "secret")
+	})
+	t.Run("with its failure", func(t *testing.T) {
+		c := worker(t)
+		said, err := c.try("relay", key, append(relay, "a", "three")...)
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit, said)
+		assert.Equal(t, len("three"), exit.ExitCode())
+		assert.Equal(t, "stopped\n", c.read("agent"))
+	})
+	for name, test := range map[string]struct {
+		change func(controlPlane)
+		args   []string
+		data   string
+		says   string
+	}{
+		"the connection breaks":  {change: func(c controlPlane) { c.write("cut", "") }, args: append(relay, "a"), data: key, says: "error: the connection to k8s-redis broke while there ran there"},
+		"there is no key":        {args: append(relay, "a"), data: "no key", says: "error: standard input holds no private SSH key"},
+		"there are no arguments": {args: relay[:len(relay)-1], data: key, says: "error: the arguments of the script have to follow behind --"},
+		"the machine refuses": {change: func(c controlPlane) { c.command("ssh", "echo 'Permission denied' >&2; exit 255") }, args: append(relay, "a"), data: key,
+			says: "error: k8s-redis does not let ubuntu in over SSH at 10.0.0.5: Permission denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := worker(t)
+			if test.change != nil {
+				test.change(c)
+			}
+			said, err := c.try("relay", test.data, test.args...)
+			require.Error(t, err)
+			assert.Contains(t, said, test.says)
+		})
+	}
 }
 
 // A machine that AWS took away leaves when its successor has its name.
@@ -81,10 +192,12 @@ func TestLeaveIsForOneMachine(t *testing.T) {
 	const first, second = "aws:///a/i-1", "aws:///a/i-2"
 	for name, test := range map[string]struct {
 		node, record, leaving string
+		ready                 string
 		leaves                bool
 		says, recordAfter     string
 	}{
 		"the machine":                                                    {node: first, record: first + " joined", leaving: first, leaves: true, says: "has left"},
+		"the machine, which does not answer":                             {node: first, ready: "Unknown", leaving: first, leaves: true, says: "does not answer"},
 		"the machine, not recorded":                                      {node: first, leaving: first, leaves: true, says: "has left"},
 		"its successor is the node":                                      {node: second, record: second + " joined", leaving: first, says: "stays in the cluster: it is the machine " + second, recordAfter: second + " joined"},
 		"its successor is the node, unrecorded":                          {node: second, leaving: first, says: "stays in the cluster"},
@@ -99,7 +212,7 @@ func TestLeaveIsForOneMachine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newControlPlane(t)
 			if test.node != "" {
-				c.write("node-k8s-redis", "k8s-redis "+test.node)
+				c.write("node-k8s-redis", "k8s-redis|"+test.node+"|"+cmp.Or(test.ready, "True"))
 			}
 			if test.record != "" {
 				c.write("nodes/k8s-redis", "10.0.0.5 "+test.record+"\n")
@@ -111,7 +224,7 @@ func TestLeaveIsForOneMachine(t *testing.T) {
 			said, calls := c.run("leave", args...)
 			assert.Contains(t, said, test.says)
 			if test.leaves {
-				assert.Contains(t, calls, "drain k8s-redis")
+				assert.Equal(t, test.ready == "", strings.Contains(calls, "drain k8s-redis"), calls)
 				assert.Contains(t, calls, "delete node k8s-redis")
 			} else {
 				assert.Empty(t, calls)

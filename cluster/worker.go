@@ -15,58 +15,52 @@ import (
 type Worker struct {
 	pulumi.ResourceState
 
-	joined *remote.Command
+	// member is the node's membership in the cluster: made by a join, ended by leaving.
+	member *remote.Command
 }
 
 // NewWorker declares a worker on a machine.
-func NewWorker(ctx *pulumi.Context, host *Host, c config.Config, control *ControlPlane, vpc *ec2.Vpc, opts ...pulumi.ResourceOption) (*Worker, error) {
+func NewWorker(ctx *pulumi.Context, node *infra.Node, c config.Config, control *ControlPlane, vpc *ec2.Vpc, opts ...pulumi.ResourceOption) (*Worker, error) {
 	w := &Worker{}
-	node, first := host.node, control.host
+	host := control.host
 	if err := ctx.RegisterComponentResource("eco2:cluster:Worker", node.Name, w, opts...); err != nil {
 		return nil, fmt.Errorf("registering worker %s: %w", node.Name, err)
 	}
 	parent := pulumi.Parent(w)
 
-	prepared, err := host.prepare(ctx, c.Versions, parent)
+	prepared, err := host.prepare(ctx, node, c.Versions, parent)
 	if err != nil {
 		return nil, err
 	}
 
-	// The join runs on the control plane, which mints a token and carries it to the worker in one go. A
-	// token from a resource of its own would be kept in the state, and would have expired when an update
-	// that failed is run again the next day.
-	w.joined, err = first.Run(ctx, "join-"+node.Name, Script{Name: "join", Args: flags(
+	// The control plane mints a token and carries it to the worker in one go. A token from a resource of its
+	// own would be kept in the state, and would have expired when an update that failed is run again the next day.
+	join := Script{Name: "join", Args: flags(
 		Flag("node", pulumi.String(node.Name)),
 		Flag("address", node.PrivateIP),
-		Flag("user", pulumi.String(host.ssh.User)),
-		Flag("endpoint", pulumi.Sprintf("%s:6443", first.node.PrivateIP)),
+		Flag("user", pulumi.String(c.SSH.User)),
+		Flag("endpoint", pulumi.Sprintf("%s:6443", host.node.PrivateIP)),
 		Flag("provider-id", node.ProviderID()),
 		marks(node),
-	), Data: host.ssh.PrivateKey, Minutes: 15, For: []*infra.Node{node, first.node}}, parent,
-		// A machine that is gone needs no reset, and its replacement joins anew.
-		pulumi.DeletedWith(node.Instance),
-		pulumi.DependsOn([]pulumi.Resource{prepared, control.initialised}))
-	if err != nil {
-		return nil, err
-	}
-
-	_, err = first.RunOnDelete(ctx, "leave-"+node.Name, Script{
-		// The provider ID says which machine is to leave: when AWS took one away, the engine deletes its leave
-		// after the successor has joined under the same name.
-		Name: "leave", Args: flags(
-			Flag("node", pulumi.String(node.Name)),
-			Flag("provider-id", node.ProviderID()),
-		), Minutes: 5,
+	), Data: c.SSH.PrivateKey, Minutes: 15,
 		// Another machine under this name is another member: the old one leaves before it is terminated. Not
-		// so for another control plane, which would drain every worker of a cluster that is gone.
-		For: []*infra.Node{node},
-	}, parent,
+		// so for another control plane, which every worker joins: to leave would drain all of a cluster that is gone.
+		For: []*infra.Node{node}, On: host.node.Instance.ID()}
+	// The provider ID says which machine is to leave: one that AWS took away may have a successor of its name.
+	leave := Script{Name: "leave", Args: flags(
+		Flag("node", pulumi.String(node.Name)),
+		Flag("provider-id", node.ProviderID()),
+	)}
+	w.member, err = host.RunAndUndo(ctx, "member-"+node.Name, join, leave, parent,
 		// Removing one node drains it; removing the whole cluster does not, and the network's end is
 		// what tells the two apart.
 		pulumi.DeletedWith(vpc),
 		// Leaving after the new machine joined would drain the new one.
 		pulumi.DeleteBeforeReplace(true),
-		pulumi.DependsOn([]pulumi.Resource{w.joined}))
+		// A state of an older program has a command for leaving alone. As another resource it would be deleted,
+		// and drain the node.
+		pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String("leave-" + node.Name)}}),
+		pulumi.DependsOn([]pulumi.Resource{prepared, control.initialised}))
 	if err != nil {
 		return nil, err
 	}

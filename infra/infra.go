@@ -101,12 +101,12 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 			ClusterName: c.Name, AvailabilityZone: zone, Subnet: network.Subnets[slices.Index(c.Zones, zone)],
 			SecurityGroup: group, Profile: role.ProfileName, KeyPair: key, KeyName: c.Name, AMI: ami,
 			Routed: network.Routed, Protect: c.Protect,
-		}, with)
+		}, pulumi.Provider(provider))
 		if err != nil {
 			return nil, err
 		}
 		i.Nodes = append(i.Nodes, node)
-		i.Made = append(i.Made, node)
+		i.Made = append(i.Made, node.Made...)
 	}
 
 	if certificate != nil {

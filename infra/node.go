@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -9,8 +10,6 @@ import (
 
 // Node is one machine of the cluster: an instance and, for the control plane, an address that stays.
 type Node struct {
-	pulumi.ResourceState
-
 	NodeSpec
 	AvailabilityZone string
 
@@ -19,6 +18,8 @@ type Node struct {
 	PrivateIP pulumi.StringOutput
 	// PublicIP is where SSH reaches the machine. A worker's changes when it is stopped and started.
 	PublicIP pulumi.StringOutput
+	// Made is the machine and what belongs to it.
+	Made []pulumi.Resource
 }
 
 // NodeArgs are a node's inputs.
@@ -42,9 +43,10 @@ type NodeArgs struct {
 // NewNode declares the machine that spec describes.
 func NewNode(ctx *pulumi.Context, spec NodeSpec, args NodeArgs, opts ...pulumi.ResourceOption) (*Node, error) {
 	n := &Node{NodeSpec: spec, AvailabilityZone: args.AvailabilityZone}
-	if err := ctx.RegisterComponentResource("eco2:infra:Node", spec.Name, n, opts...); err != nil {
-		return nil, fmt.Errorf("registering node %s: %w", spec.Name, err)
-	}
+	// In the state of an older program these are below a component of the node's name.
+	wasBelow := pulumi.CreateURN(pulumi.String(spec.Name), pulumi.String("eco2:infra:Node"), nil, pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))
+	opts = append(opts, pulumi.Aliases([]pulumi.Alias{{ParentURN: wasBelow}}))
+	with := func(own ...pulumi.ResourceOption) []pulumi.ResourceOption { return slices.Concat(opts, own) }
 
 	role := "worker"
 	if spec.ControlPlane() {
@@ -84,7 +86,7 @@ func NewNode(ctx *pulumi.Context, spec NodeSpec, args NodeArgs, opts ...pulumi.R
 			Tags:                pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name + "-root")},
 		},
 		Tags: tags,
-	}, pulumi.Parent(n), protect,
+	}, with(protect,
 		// A newer image or another first-boot text must never replace a running node: machines change
 		// their image when somebody replaces them on purpose.
 		pulumi.IgnoreChanges([]string{"ami", "userData"}),
@@ -93,34 +95,33 @@ func NewNode(ctx *pulumi.Context, spec NodeSpec, args NodeArgs, opts ...pulumi.R
 		// The first boot downloads packages, and the last packets of a machine need the gateway.
 		pulumi.DependsOn(append([]pulumi.Resource{args.KeyPair}, args.Routed...)),
 		// AWS starts a t3 in well under a minute; ten are a fault worth reporting.
-		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m", Delete: "10m"}))
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m", Delete: "10m"}))...)
 	if err != nil {
 		return nil, fmt.Errorf("creating instance %s: %w", spec.Name, err)
 	}
 	n.PrivateIP, n.PublicIP = n.Instance.PrivateIp, n.Instance.PublicIp
+	n.Made = append(n.Made, n.Instance)
 
 	if spec.ControlPlane() {
 		address, err := ec2.NewEip(ctx, spec.Name, &ec2.EipArgs{
 			Domain: pulumi.String("vpc"),
 			Tags:   pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name)},
-		}, pulumi.Parent(n), pulumi.DependsOn(args.Routed), protect)
+		}, with(pulumi.DependsOn(args.Routed), protect)...)
 		if err != nil {
 			return nil, fmt.Errorf("creating address of %s: %w", spec.Name, err)
 		}
 		association, err := ec2.NewEipAssociation(ctx, spec.Name, &ec2.EipAssociationArgs{
 			AllocationId: address.ID(),
 			InstanceId:   n.Instance.ID(),
-		}, pulumi.Parent(n)) // no DeletedWith: AWS keeps an address that is still associated
+		}, with()...) // no DeletedWith: AWS keeps an address that is still associated
 		if err != nil {
 			return nil, fmt.Errorf("associating the address of %s: %w", spec.Name, err)
 		}
 		// From the association, so that nobody dials the address before it leads to the machine.
 		n.PublicIP = association.PublicIp
+		n.Made = append(n.Made, address, association)
 	}
-
-	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{
-		"instanceId": n.Instance.ID(), "privateIp": n.PrivateIP, "publicIp": n.PublicIP,
-	})
+	return n, nil
 }
 
 // ProviderID is what the load balancer and volume controllers find the instance by.

@@ -17,26 +17,10 @@ set -euo pipefail
 token=''
 readonly TOKENS=/api/v1/namespaces/kube-system/secrets
 
-cleanup() {
+forget_token() {
   [[ -z $token ]] || KUBECTL_LIMIT=30 kubectl delete --raw="$TOKENS/bootstrap-token-${token%%.*}" >/dev/null 2>&1 || true
-  [[ -z ${SSH_AGENT_PID:-} ]] || ssh-agent -k >/dev/null
-  rm -rf "$SCRATCH"
 }
-
-# Takes the key from standard input, without the empty lines before it that ssh-add
-# does not forgive.
-start_agent() {
-  # Without the lock, which an agent that outlives this script would go on holding.
-  eval "$(ssh-agent -s -t 1800 -a "$SCRATCH/agent" 9>&-)" >/dev/null
-  sed '/./,$!d' | ssh-add -q - 2>/dev/null || die 'standard input holds no private SSH key that works without a passphrase'
-}
-
-# remote: runs the script on standard input as root on the worker.
-remote() {
-  ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o LogLevel=ERROR \
-    -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile="$known_hosts" \
-    "$user@$address" sudo -n bash -s
-}
+trap 'forget_token; cleanup' EXIT
 
 # Whether the worker can be reached at all, and what it takes itself for.
 probe() {
@@ -137,18 +121,13 @@ node_in_cluster() {
 registered() { [[ $(node_in_cluster) == "$node $provider_id" ]]; }
 
 main() {
-  local node address user endpoint provider_id labels taints known_hosts found state=new
+  local node address user endpoint provider_id labels taints found state=new
   # shellcheck disable=SC2034 # recorded sets them
   local recorded_address recorded_id recorded_how
   flags node address user endpoint provider-id labels taints -- "$@"
   alone "join-$node"
   start_agent
-  # One file per node, because other joins run at the same time.
-  install --directory --mode=0700 /root/.ssh /root/.ssh/eco2_known_hosts
-  known_hosts=/root/.ssh/eco2_known_hosts/$node
   found=$(node_in_cluster)
-  # A machine that is not in the cluster yet may have replaced one at the same address.
-  [[ $found == "$node $provider_id" ]] || rm -f "$known_hosts"
 
   step "reaching $node at $address"
   retry 120 probe || die "$node does not let $user in over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"

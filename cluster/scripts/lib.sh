@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 #
-# What all scripts of the cluster share. The program puts it before each of them.
+# What all scripts of the cluster share. It is put before each of them.
 #
-# On a worker this, the script and the script's data come down the standard input
-# of `bash -s`, in this order. Bash reads no further than the command it executes,
-# so main may read the data: nothing that runs before that may touch standard
-# input. The control plane has the scripts as files, and reads only the data.
+# The control plane has the scripts as files. What has to install them there comes
+# down the standard input of `bash -s`: this, the script and its data, in this
+# order. Bash reads no further than the command it executes, so main may read the
+# data: nothing that runs before that may touch standard input.
 #
 # Progress and errors go to standard error. Standard output is a script's result.
 
@@ -14,7 +14,10 @@ export LC_ALL=C.UTF-8
 
 # Files that live no longer than the script: in memory, and root's alone.
 SCRATCH=$(mktemp --directory /run/eco2.XXXXXX)
-cleanup() { rm -rf "$SCRATCH"; }
+cleanup() {
+  [[ -z ${SSH_AGENT_PID:-} ]] || ssh-agent -k >/dev/null
+  rm -rf "$SCRATCH"
+}
 trap cleanup EXIT
 
 step() { printf '[%ss] %s\n' "$SECONDS" "$*" >&2; }
@@ -112,6 +115,30 @@ download() { # URL SHA256 FILE
   fetch "$1" "$3"
   echo "$2  $3" | sha256sum --check --status ||
     die "$1 has another checksum than the pinned $2; if the new content is wanted, pin its checksum with the version"
+}
+
+# Where install.sh puts the scripts on the control plane.
+readonly SCRIPTS=/usr/local/lib/eco2
+# The host keys of workers, as the control plane first met them: a file by the node's name.
+readonly KNOWN_HOSTS=/root/.ssh/eco2_known_hosts
+
+# start_agent: takes the workers' private key from standard input, without the empty lines before it that ssh-add
+# does not forgive.
+start_agent() {
+  # Without the lock, which an agent that outlives this script would go on holding.
+  eval "$(ssh-agent -s -t 1800 -a "$SCRATCH/agent" 9>&-)" >/dev/null
+  sed '/./,$!d' | ssh-add -q - 2>/dev/null || die 'standard input holds no private SSH key that works without a passphrase'
+  install --directory --mode=0700 "$(dirname "$KNOWN_HOSTS")" "$KNOWN_HOSTS"
+}
+
+# remote [ARG…]: runs the script on standard input as root on the worker that the caller's variables node, address, user
+# and provider_id say. The key of its host is known by the machine's id, so that a new machine at an old address is
+# another host. One file per node, because many are reached at the same time.
+remote() {
+  # shellcheck disable=SC2154 # the caller's
+  ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o LogLevel=ERROR \
+    -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile="$KNOWN_HOSTS/$node" -o HostKeyAlias="${provider_id##*/}" \
+    "$user@$address" sudo -n bash -s -- "${@@Q}"
 }
 
 # kubectl as the administrator, and never for ever.

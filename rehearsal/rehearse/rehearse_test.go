@@ -92,10 +92,10 @@ func TestCluster(t *testing.T) {
 		require.NoError(t, err)
 		told := 0
 		for _, r := range resources {
-			name, isJoin := strings.CutPrefix(r.URN.Name(), "join-")
+			name, isMember := strings.CutPrefix(r.URN.Name(), "member-")
 			if initName, isInit := strings.CutPrefix(r.URN.Name(), "init-"); isInit {
 				name = initName
-			} else if !isJoin {
+			} else if !isMember {
 				continue
 			}
 			told++
@@ -109,7 +109,7 @@ func TestCluster(t *testing.T) {
 			if taints := flag(command, "taints"); taints != "" {
 				want = strings.Split(taints, ",")
 			}
-			if isJoin {
+			if isMember {
 				assert.Equal(t, flag(command, "provider-id"), node.Spec.ProviderID, name)
 			} else {
 				want = append(want, "node-role.kubernetes.io/control-plane=:NoSchedule")
@@ -140,7 +140,7 @@ func TestCluster(t *testing.T) {
 		c.Tools.Program = c.ProgramWithAnotherComment()
 		c.Must(c.Up())
 		ran := c.Changes()
-		for _, name := range []string{"prepare-k8s-master", "prepare-k8s-redis", "init-k8s-master", "calico", "join-k8s-redis", "ready"} {
+		for _, name := range []string{"prepare-k8s-master", "prepare-k8s-redis", "init-k8s-master", "calico", "member-k8s-redis", "ready"} {
 			assert.Contains(t, ran, "Update "+commandType+" "+name)
 		}
 		c.same(t, nodes, probes)
@@ -154,7 +154,7 @@ func TestCluster(t *testing.T) {
 		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
 		c.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
 		c.Must(c.Up())
-		c.InOrder(c.Changes(), "Delete "+commandType+" leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis")
+		c.InOrder(c.Changes(), "Delete "+commandType+" member-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis")
 		assert.NotContains(t, c.awaitReady(13, time.Minute), "k8s-redis")
 		assert.Len(t, c.machines(), 13)
 		delete(nodes, "k8s-redis")

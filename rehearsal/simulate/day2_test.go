@@ -88,7 +88,7 @@ func TestDayTwo(t *testing.T) {
 			"crds-kube-prometheus-stack", "crds-rabbitmq-cluster-operator", "crds-redis-operator", "dns-records", "early-sweep", "grafana-admin-synced", "sweep"}
 		for name, node := range members(t, w) {
 			if !node.ControlPlane {
-				commands = append(commands, "prepare-"+name, "join-"+name, "leave-"+name)
+				commands = append(commands, "prepare-"+name, "member-"+name)
 			}
 		}
 		previews(t, append(each("update "+remote, commands...), "replace "+keyPair+" ssh"))
@@ -146,34 +146,31 @@ func TestDayTwo(t *testing.T) {
 	run("a fifteenth node joins, with the key of the rotation", func(t *testing.T) {
 		nodes["k8s-worker-ai"] = map[string]any{"count": 2}
 		previews(t, []string{
-			"create eco2:infra:Node k8s-worker-ai-2", "create " + instance + " k8s-worker-ai-2",
-			"create eco2:cluster:Worker k8s-worker-ai-2", "create " + remote + " prepare-k8s-worker-ai-2",
-			"create " + remote + " join-k8s-worker-ai-2", "create " + remote + " leave-k8s-worker-ai-2",
+			"create " + instance + " k8s-worker-ai-2", "create eco2:cluster:Worker k8s-worker-ai-2",
+			"create " + remote + " prepare-k8s-worker-ai-2", "create " + remote + " member-k8s-worker-ai-2",
 			"replace " + remote + " ready",
 		})
 		calls := changes(t, []string{
 			"Create " + instance + " k8s-worker-ai-2", "Create " + remote + " prepare-k8s-worker-ai-2",
-			"Create " + remote + " join-k8s-worker-ai-2", "Create " + remote + " leave-k8s-worker-ai-2",
-			"Create " + remote + " ready", "Delete " + remote + " ready",
+			"Create " + remote + " member-k8s-worker-ai-2", "Create " + remote + " ready", "Delete " + remote + " ready",
 		})
 		w.InOrder(calls, "Create "+instance+" k8s-worker-ai-2", "Create "+remote+" prepare-k8s-worker-ai-2",
-			"Create "+remote+" join-k8s-worker-ai-2", "Create "+remote+" ready")
+			"Create "+remote+" member-k8s-worker-ai-2", "Create "+remote+" ready")
 		assert.Len(t, members(t, w), 15)
 	})
 
 	run("and is removed: it leaves, its machine ends, nothing else is touched", func(t *testing.T) {
 		delete(nodes, "k8s-worker-ai")
 		previews(t, []string{
-			"delete eco2:infra:Node k8s-worker-ai-2", "delete " + instance + " k8s-worker-ai-2",
-			"delete eco2:cluster:Worker k8s-worker-ai-2", "delete " + remote + " prepare-k8s-worker-ai-2",
-			"delete " + remote + " join-k8s-worker-ai-2", "delete " + remote + " leave-k8s-worker-ai-2",
+			"delete " + instance + " k8s-worker-ai-2", "delete eco2:cluster:Worker k8s-worker-ai-2",
+			"delete " + remote + " prepare-k8s-worker-ai-2", "delete " + remote + " member-k8s-worker-ai-2",
 			"replace " + remote + " ready",
 		})
 		calls := changes(t, []string{
-			"Delete " + remote + " leave-k8s-worker-ai-2", "Delete " + instance + " k8s-worker-ai-2", // the rest goes with it
+			"Delete " + remote + " member-k8s-worker-ai-2", "Delete " + instance + " k8s-worker-ai-2", // the rest goes with it
 			"Create " + remote + " ready", "Delete " + remote + " ready",
 		})
-		w.InOrder(calls, "Create "+remote+" ready", "Delete "+remote+" leave-k8s-worker-ai-2", "Delete "+instance+" k8s-worker-ai-2")
+		w.InOrder(calls, "Create "+remote+" ready", "Delete "+remote+" member-k8s-worker-ai-2", "Delete "+instance+" k8s-worker-ai-2")
 		assert.Len(t, members(t, w), 14)
 	})
 
@@ -188,17 +185,17 @@ func TestDayTwo(t *testing.T) {
 		t.Helper()
 		before, joined := machine(t, w, name), members(t, w)
 		previews(t, []string{
-			"replace " + instance + " " + name, "replace " + remote + " prepare-" + name, "replace " + remote + " join-" + name,
-			"replace " + remote + " leave-" + name, "replace " + remote + " ready",
+			"replace " + instance + " " + name, "replace " + remote + " prepare-" + name,
+			"replace " + remote + " member-" + name, "replace " + remote + " ready",
 		}, args...)
 		calls := changes(t, []string{
-			"Delete " + remote + " leave-" + name, "Delete " + remote + " join-" + name, "Delete " + remote + " prepare-" + name,
+			"Delete " + remote + " member-" + name, "Delete " + remote + " prepare-" + name,
 			"Delete " + instance + " " + name, "Create " + instance + " " + name,
-			"Create " + remote + " prepare-" + name, "Create " + remote + " join-" + name, "Create " + remote + " leave-" + name,
+			"Create " + remote + " prepare-" + name, "Create " + remote + " member-" + name,
 			"Delete " + remote + " ready", "Create " + remote + " ready",
 		}, args...)
-		w.InOrder(calls, "Delete "+remote+" leave-"+name, "Delete "+instance+" "+name, "Create "+instance+" "+name,
-			"Create "+remote+" prepare-"+name, "Create "+remote+" join-"+name, "Create "+remote+" ready")
+		w.InOrder(calls, "Delete "+remote+" member-"+name, "Delete "+instance+" "+name, "Create "+instance+" "+name,
+			"Create "+remote+" prepare-"+name, "Create "+remote+" member-"+name, "Create "+remote+" ready")
 		after := machine(t, w, name)
 		assert.NotEqual(t, before.ID, after.ID)
 		assert.Equal(t, newer.In(after.Region), after.Image)
@@ -222,14 +219,14 @@ func TestDayTwo(t *testing.T) {
 		w.Tools.Program = w.ProgramWith("infra/nodes.go", func(text string) string {
 			return strings.Replace(text, "\tmonitoring.Needed = ", "\tmonitoring.Labels[\"rack\"] = \"b\"\n\tmonitoring.Needed = ", 1)
 		})
-		previews(t, []string{"update " + remote + " join-k8s-monitoring"})
+		previews(t, []string{"update " + remote + " member-k8s-monitoring"})
 		w.Changes()
 		assert.Contains(t, w.Must(w.Up()), "k8s-monitoring is in the cluster already; reconciled its labels and taints")
-		assert.Equal(t, []string{"Update " + remote + " join-k8s-monitoring"}, w.Changes())
+		assert.Equal(t, []string{"Update " + remote + " member-k8s-monitoring"}, w.Changes())
 		before.Labels["rack"] = "b"
 		assert.Equal(t, before, members(t, w)["k8s-monitoring"])
 		w.Tools.Program = tools.Program
-		changes(t, []string{"Update " + remote + " join-k8s-monitoring"})
+		changes(t, []string{"Update " + remote + " member-k8s-monitoring"})
 	})
 
 	another := func(chart string) string {

@@ -100,7 +100,7 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("the engine is killed while workers join", func(t *testing.T) {
 		w := begin(t)
-		kill(t, w, "up", fault.Fault{Method: "Create", Type: command, Name: "join-k8s-redis"})
+		kill(t, w, "up", fault.Fault{Method: "Create", Type: command, Name: "member-k8s-redis"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while it makes objects in the cluster", func(t *testing.T) {
@@ -177,10 +177,16 @@ func TestFaults(t *testing.T) {
 		require.NoError(t, fault.Plant(w.Dir, fault.Fault{Kind: fault.Refused, Name: "eco2-dev-*", Seconds: 120, Times: 14}))
 		end(t, w)
 	})
-	t.Run("a machine refuses SSH for longer than the update waits", func(t *testing.T) {
+	t.Run("the control plane refuses SSH for longer than the update waits", func(t *testing.T) {
+		w := begin(t)
+		fails(t, w, fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-master", Seconds: 300},
+			"scripts", "after 40 failed attempts: dial tcp", "connection refused")
+		end(t, w)
+	})
+	t.Run("a worker refuses SSH for longer than the update waits", func(t *testing.T) {
 		w := begin(t)
 		fails(t, w, fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-redis", Seconds: 300},
-			"prepare-k8s-redis", "after 40 failed attempts: dial tcp", "connection refused")
+			"prepare-k8s-redis", "k8s-redis does not let ubuntu in over SSH at", "Connection refused")
 		end(t, w)
 	})
 	t.Run("SSH drops at the end of a script", func(t *testing.T) {
@@ -190,7 +196,7 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("SSH drops during a join", func(t *testing.T) {
 		w := begin(t)
-		fails(t, w, fault.Fault{Kind: fault.Dropped, Name: "join-k8s-redis"}, "join-k8s-redis", "remote command exited without exit status")
+		fails(t, w, fault.Fault{Kind: fault.Dropped, Name: "join-k8s-redis"}, "member-k8s-redis", "remote command exited without exit status")
 		end(t, w)
 	})
 	t.Run("the key is another one than the machines'", func(t *testing.T) {
@@ -222,7 +228,7 @@ func TestFaults(t *testing.T) {
 	t.Run("the token of a join has expired", func(t *testing.T) {
 		w := begin(t)
 		fails(t, w, fault.Fault{Kind: fault.TokenExpired, Name: "join-k8s-redis"},
-			"join-k8s-redis", "couldn't validate the identity of the API Server", "k8s-redis could not join and was reset")
+			"member-k8s-redis", "couldn't validate the identity of the API Server", "k8s-redis could not join and was reset")
 		end(t, w)
 	})
 	t.Run("a manifest is not what was pinned", func(t *testing.T) {

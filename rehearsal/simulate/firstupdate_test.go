@@ -39,7 +39,7 @@ func TestAFirstUpdateThatFails(t *testing.T) {
 		{command, "prepare-k8s-redis"},
 		{command, "init-k8s-master"},
 		{command, "admin-kubeconfig"},
-		{command, "join-k8s-redis"},
+		{command, "member-k8s-redis"},
 		{command, "ready"},
 		{command, "argocd"},
 		{command, "early-sweep"},

@@ -70,7 +70,7 @@ func TestPreviewDiff(t *testing.T) {
 		assert.Contains(t, comment, "- **dev**: 0 to create, 2 to update, 5 to replace, 8 to delete, 175 unchanged, outputs change\n")
 		for _, line := range []string{
 			"- replaced `aws:ec2:Instance k8s-redis`: `subnetId` changes\n",
-			"- replaced `command:remote:Command join-k8s-redis`: because aws:ec2:Instance k8s-redis is replaced\n",
+			"- replaced `command:remote:Command member-k8s-redis`: because aws:ec2:Instance k8s-redis is replaced\n",
 			"- deleted `aws:ec2:Instance k8s-api-info`: no longer in the program\n",
 			"- deleted `kubernetes:core/v1:Namespace info`: no longer in the program\n",
 		} {

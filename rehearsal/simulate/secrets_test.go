@@ -183,7 +183,8 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 			{fault.Fault{Kind: fault.Dropped, Name: "init-k8s-master"}, "without exit status"},
 			// The provider's error has all that was printed before.
 			{fault.Fault{Kind: fault.Dropped, Name: "kubeconfig"}, "without exit status"},
-			{fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-redis", Seconds: 300}, "connection refused"},
+			{fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-redis", Seconds: 300}, "Connection refused"},
+			{fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-master", Seconds: 300}, "connection refused"},
 			{fault.Fault{Kind: fault.Dropped, Name: "prepare-k8s-redis"}, "without exit status"},
 			{fault.Fault{Kind: fault.TokenExpired, Name: "join-k8s-redis"}, "couldn't validate the identity"},
 			{fault.Fault{Kind: fault.Dropped, Name: "join-k8s-redis"}, "without exit status"},

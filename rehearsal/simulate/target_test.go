@@ -45,7 +45,7 @@ func TestUpdatesOfAPart(t *testing.T) {
 		w.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
 		w.Must(w.Up())
 		assert.ElementsMatch(t, []string{
-			"Delete command:remote:Command leave-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis",
+			"Delete command:remote:Command member-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis",
 			"Create command:remote:Command ready", "Delete command:remote:Command ready",
 		}, w.Changes())
 

@@ -50,7 +50,7 @@ func TestAMachineThatAWSTookAway(t *testing.T) {
 		terminate(t, w, machine(t, w, "k8s-redis"))
 		w.Changes()
 		w.Must(w.Up("--refresh"))
-		w.InOrder(w.Changes(), "Create command:remote:Command join-k8s-redis", "Delete command:remote:Command leave-k8s-redis")
+		w.InOrder(w.Changes(), "Delete command:remote:Command member-k8s-redis", "Create command:remote:Command member-k8s-redis")
 		succeeded(t, before, "k8s-redis")
 	})
 
@@ -81,7 +81,7 @@ func forgetMachines(t *testing.T, w *stacktest.World) {
 	flag, changed := regexp.MustCompile(` --provider-id \S+`), 0
 	for _, resource := range exported["deployment"].(map[string]any)["resources"].([]any) {
 		r := resource.(map[string]any)
-		if !strings.Contains(r["urn"].(string), "::leave-") {
+		if !strings.Contains(r["urn"].(string), "::member-") {
 			continue
 		}
 		changed++

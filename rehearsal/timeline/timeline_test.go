@@ -32,7 +32,7 @@ func events() string {
 	return `{"timestamp":100,"preludeEvent":{"config":{}}}` + "\n" +
 		event("100", "resourcePreEvent", "create", vpc, "true") +
 		event("100", "resourcePreEvent", "same", unknown, "true") +
-		event("100", "resourcePreEvent", "create", urn("eco2:infra:Node", "master"), "false") +
+		event("100", "resourcePreEvent", "create", urn("eco2:cluster:Worker", "master"), "false") +
 		event("103", "resOutputsEvent", "create", vpc, "true") +
 		event("103", "resourcePreEvent", "create", master, "true") +
 		event("103", "resourcePreEvent", "create", worker, "true") +

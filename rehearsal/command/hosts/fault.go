@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -46,12 +47,13 @@ func (s *Simulated) dropped(run invocation) error {
 	return errors.New("wait: remote command exited without exit status or exit signal")
 }
 
-// work names a run as the program does: "join-k8s-redis", "argocd".
+// work names a run by what is done: "prepare-k8s-redis", "join-k8s-redis", "argocd".
 func (i invocation) work() string {
+	script := cmp.Or(i.flags["script"], i.script) // a relayed one
 	if node := i.flags["node"]; node != "" {
-		return i.script + "-" + node
+		return script + "-" + node
 	}
-	return i.script
+	return script
 }
 
 // ChangeHostKey gives a machine another host key, as a new installation of its sshd would.

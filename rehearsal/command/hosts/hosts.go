@@ -6,6 +6,7 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,7 @@ type state struct {
 	// Recorded are the machines that a control plane's scripts know the nodes by, and that approve.sh goes by.
 	Recorded map[string]recorded `json:"recorded,omitempty"`
 	// HostKey counts the host keys that it has had, and KnownHosts are those that it remembers of others, by
-	// the names of their nodes: as join.sh does, for the machine with that provider id.
+	// the names of their nodes, for the machine with that provider id.
 	HostKey    int                  `json:"hostKey,omitempty"`
 	KnownHosts map[string]knownHost `json:"knownHosts,omitempty"`
 	// Keys are those that somebody added to its authorized_keys, and FirstKeyOut says that the one it was started
@@ -204,9 +205,9 @@ func (s *Simulated) Run(ctx context.Context, session command.Session) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	run, err := parse(session, st.Scripts)
+	run, err := parse(session, machine.ID, st.Scripts)
 	if err == nil {
-		if err = s.latency.Wait(ctx, Durations[run.script]); err != nil {
+		if err = s.latency.Wait(ctx, Durations[cmp.Or(run.flags["script"], run.script)]); err != nil {
 			return 0, err
 		}
 		shell := &shell{Simulated: s, machine: machine, state: st, invocation: run, out: session.Stdout, err: session.Stderr}

@@ -521,7 +521,7 @@ func TestSettings(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	for script := range effects {
-		if script != "sweep" && script != "records" { // which run, and take what they take
+		if script != "sweep" && script != "records" && script != "relay" { // which take what they run takes
 			assert.Positive(t, Durations[script], script)
 		}
 	}
@@ -530,7 +530,8 @@ func TestSettings(t *testing.T) {
 // A script that is installed runs with the hash that the program means, and with no other.
 func TestInstalledScripts(t *testing.T) {
 	w := newWorld(t)
-	old, changed := text(""), text("")+"\n"
+	const library = "# the library\n"
+	old, changed := library+text(""), library+text("")+"\n"
 	hash := func(text string) string {
 		sum := sha256.Sum256([]byte(text))
 		return hex.EncodeToString(sum[:4])
@@ -542,10 +543,45 @@ func TestInstalledScripts(t *testing.T) {
 	assert.Equal(t, 127, r.exit)
 	assert.Contains(t, r.stderr, "/usr/local/lib/eco2/ready.sh: No such file or directory")
 
-	w.must(w.script(masterIP, "install", "=== ready.sh ===\n"+text("")+"=== leave.sh ===\n"+old))
+	assert.Contains(t, w.script(masterIP, "install", "=== ready.sh ===\n"+text("")).stderr, "no library")
+	w.must(w.script(masterIP, "install", "=== lib.sh ===\n"+library+"=== ready.sh ===\n"+text("")+"=== leave.sh ===\n"+text("")))
 	assert.Contains(t, run("ready", hash(old)).stderr, "admin.conf", "it runs, and finds no cluster")
 	assert.Contains(t, run("ready", hash(changed)).stderr, "it was not installed again first")
 	assert.Contains(t, run("leave", hash(changed)).stderr, "admin.conf", "the state's command is as old as the state")
+}
+
+// A script that is relayed is the installed one, on a worker that lets the control plane in.
+func TestRelayedScripts(t *testing.T) {
+	w := newWorld(t)
+	relay, prepare := text("node address user provider-id script"), text("node kubernetes-version")
+	relay = strings.ReplaceAll(relay, `"$@"`+"\n  :", `"${own[@]}"`+"\n  :")
+	hash := func(text string) string {
+		sum := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(sum[:4])
+	}
+	w.must(w.script(masterIP, "install", "=== lib.sh ===\n=== relay.sh ===\n"+relay+"=== prepare.sh ===\n"+prepare))
+	run := func(change func(line string) string, key string) result {
+		line := "sudo bash /usr/local/lib/eco2/relay.sh --node worker --address 10.0.0.2 --user ubuntu --provider-id aws:///z-b/i-2 --script prepare" +
+			" -- --node worker --kubernetes-version 1.36.4 # relay.sh@" + hash(relay) + " prepare.sh@" + hash(prepare) + " on i-1"
+		return w.run(w.session(masterIP, change(line), key))
+	}
+	for old, test := range map[string]struct{ by, want string }{
+		"prepare.sh@" + hash(prepare):  {"prepare.sh@0a1b2c3d", "the installed prepare.sh is not the one that the program means"},
+		" on i-1":                      {" on i-9", "the command is for the machine i-9, and this is i-1"},
+		"10.0.0.2":                     {"10.0.0.9", "worker does not let ubuntu in over SSH at 10.0.0.9"},
+		"z-b/i-2":                      {"z-b/i-3", "--provider-id is aws:///z-b/i-3, and the machine at 10.0.0.2 is aws:///z-b/i-2"},
+		"--script prepare":             {"--script other", "/usr/local/lib/eco2/other.sh: No such file or directory"},
+		" --kubernetes-version 1.36.4": {"", "missing flags: kubernetes-version"},
+		"--address 10.0.0.2":           {"", "missing flags: address"},
+	} {
+		assert.Contains(t, run(func(line string) string { return strings.Replace(line, old, test.by, 1) }, w.key).stderr, test.want)
+	}
+	same := func(line string) string { return line }
+	assert.Contains(t, run(same, "").stderr, "standard input holds no private SSH key")
+	assert.Contains(t, w.must(run(same, w.key)).stdout, "[simulated host worker] prepared with Kubernetes 1.36.4")
+	w.must(w.prepare(masterIP, "master"))
+	w.must(w.init())
+	w.must(w.join(nil))
 }
 
 // TestTheProgramsScripts holds the model to the scripts that it stands in for.
@@ -565,7 +601,7 @@ func TestTheProgramsScripts(t *testing.T) {
 		content, err := os.ReadFile(file) //nolint:gosec // this repository's
 		require.NoError(t, err)
 		w := newWorld(t)
-		run, err := parse(w.session(masterIP, "sudo bash -s -- # "+name+".sh@00", string(lib)+string(content)+"data"), nil)
+		run, err := parse(w.session(masterIP, "sudo bash -s -- # "+name+".sh@00", string(lib)+string(content)+"data"), "", nil)
 		assert.Equal(t, "data", run.data, name)
 		if err != nil { // it was given no flags
 			assert.Contains(t, err.Error(), "error: missing flags: ", name)
@@ -574,7 +610,7 @@ func TestTheProgramsScripts(t *testing.T) {
 	leave, err := os.ReadFile(filepath.Join(folder, "leave.sh"))
 	require.NoError(t, err)
 	w := newWorld(t)
-	_, err = parse(w.session(masterIP, "sudo bash -s -- --node n # leave.sh@00", string(lib)+string(leave)), nil)
+	_, err = parse(w.session(masterIP, "sudo bash -s -- --node n # leave.sh@00", string(lib)+string(leave)), "", nil)
 	require.NoError(t, err, "as states of older programs have it")
 	for name := range effects {
 		assert.True(t, seen[name], "%s.sh is modelled and does not exist", name)

@@ -20,7 +20,9 @@ import (
 //
 // The program sends the text of a script down the standard input of `sudo bash -s -- ARG… # NAME.sh@HASH`,
 // lib.sh before it and its data behind it; or it runs a script that install.sh has put on the machine with
-// `sudo bash /usr/local/lib/eco2/NAME.sh ARG… # NAME.sh@HASH`, and all of standard input is data.
+// `sudo bash /usr/local/lib/eco2/NAME.sh ARG… # NAME.sh@HASH`, and all of standard input is data. A script that
+// runs another on a worker has that one's NAME.sh@HASH behind its own, and at the end there may be the machine on
+// which it is to run: `on ID`.
 type invocation struct {
 	// script is the script's name without .sh.
 	script string
@@ -32,25 +34,28 @@ type invocation struct {
 }
 
 var (
-	label = regexp.MustCompile(`^sudo bash (-s --|/usr/local/lib/eco2/([a-z]+)\.sh)(.*)# ([a-z][a-z0-9-]*)\.sh@([0-9a-f]+)$`)
+	label = regexp.MustCompile(`^sudo bash (-s --|/usr/local/lib/eco2/([a-z]+)\.sh)(.*)# ((?:[a-z]+\.sh@[0-9a-f]+ ?)+?)(?: on (i-[0-9a-f]+))?$`)
 	// fileLine begins a file in the data of install.sh.
 	fileLine = regexp.MustCompile(`(?m)^=== ([a-z]+)\.sh ===\n`)
 	// lastLine ends every script: what follows is data, which bash never reads as commands.
 	lastLine = regexp.MustCompile(`(?m)^main "\$@"; exit\n`)
 	// flagsLine is a script's own declaration of the flags it needs.
-	flagsLine = regexp.MustCompile(`(?m)^\s*flags ([a-z0-9 -]+) -- "\$@"$`)
+	flagsLine = regexp.MustCompile(`(?m)^\s*flags ([a-z0-9 -]+) -- "\$(?:@|\{own\[@\]\})"$`)
 )
 
 // parse reads a session as an invocation, and refuses what bash or the script's own reading of its
 // arguments would refuse. installed are the texts of the scripts that the machine has, by name.
-func parse(session command.Session, installed map[string]string) (invocation, error) {
+func parse(session command.Session, machineID string, installed map[string]string) (invocation, error) {
 	parts := label.FindStringSubmatch(session.Command)
 	if parts == nil {
 		return invocation{}, &failure{127, "the simulated host runs the program's scripts only: " +
 			"sudo bash -s -- ARG… # NAME.sh@HASH, or sudo bash /usr/local/lib/eco2/NAME.sh ARG… # NAME.sh@HASH"}
 	}
-	file, args, hash := parts[2], parts[3], parts[5]
-	run := invocation{script: parts[4], flags: map[string]string{}}
+	file, args, hashes, on := parts[2], parts[3], hashesOf(parts[4]), parts[5]
+	run := invocation{script: hashes[0].script, flags: map[string]string{}}
+	if on != "" && on != machineID {
+		return run, die("the command is for the machine %s, and this is %s", on, machineID)
+	}
 	if _, known := effects[run.script]; !known {
 		return run, &failure{127, run.script + ".sh: the simulated host does not know this script"}
 	}
@@ -66,8 +71,11 @@ func parse(session command.Session, installed map[string]string) (invocation, er
 		}
 		// What runs on a delete is in the state as an older program may have written it.
 		onDelete := file == "leave" || file == "sweep"
-		if sum := sha256.Sum256([]byte(text)); !onDelete && !strings.HasPrefix(hex.EncodeToString(sum[:]), hash) {
-			return run, die("the installed %s.sh is not the one that the program means (%s): it was not installed again first", file, hash)
+		for _, meant := range hashes {
+			sum := sha256.Sum256([]byte(installed[meant.script]))
+			if !onDelete && !strings.HasPrefix(hex.EncodeToString(sum[:]), meant.hash) {
+				return run, die("the installed %s.sh is not the one that the program means (%s): it was not installed again first", meant.script, meant.hash)
+			}
 		}
 		run.data = session.Stdin
 	} else {
@@ -81,10 +89,31 @@ func parse(session command.Session, installed map[string]string) (invocation, er
 	if err := checkSyntax(text); err != nil {
 		return run, err
 	}
-	if declared := flagsLine.FindStringSubmatch(text); declared != nil {
-		return run, run.parseFlags(strings.Fields(declared[1]))
+	return run, run.readFlags()
+}
+
+// meant is a script as the program knows it.
+type meant struct{ script, hash string }
+
+func hashesOf(label string) (all []meant) {
+	for _, one := range strings.Fields(label) {
+		script, hash, _ := strings.Cut(one, ".sh@")
+		all = append(all, meant{script, hash})
 	}
-	return run, nil
+	return all
+}
+
+// readFlags reads the args of a script that declares flags. What is behind -- is another script's.
+func (i *invocation) readFlags() error {
+	declared := flagsLine.FindStringSubmatch(i.text)
+	if declared == nil {
+		return nil
+	}
+	own := i.args
+	if at := slices.Index(i.args, "--"); at >= 0 {
+		own, i.args = i.args[:at], i.args[at+1:]
+	}
+	return i.parseFlags(own, strings.Fields(declared[1]))
 }
 
 // optional says whether a script gives the variable of a flag a value before it reads its flags.
@@ -93,8 +122,8 @@ func (i *invocation) optional(flag string) bool {
 	return regexp.MustCompile(`(?m)^\s*local (.* )?` + variable + `=`).MatchString(i.text)
 }
 
-func (i *invocation) parseFlags(missing []string) error {
-	for rest := i.args; len(rest) > 0; rest = rest[2:] {
+func (i *invocation) parseFlags(args, missing []string) error {
+	for rest := args; len(rest) > 0; rest = rest[2:] {
 		name := strings.TrimPrefix(rest[0], "--")
 		at := slices.Index(missing, name)
 		if at < 0 || name == rest[0] {

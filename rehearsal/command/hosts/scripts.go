@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"gopkg.in/yaml.v3"
@@ -43,6 +44,9 @@ var effects = map[string]func(*shell, context.Context) error{
 	"sweep":      (*shell).execute,
 	"records":    (*shell).execute,
 }
+
+// relay looks another up, so the map cannot be made with it.
+func init() { effects["relay"] = (*shell).relay }
 
 func (s *shell) run(ctx context.Context) error { return effects[s.script](s, ctx) }
 
@@ -82,13 +86,40 @@ func (s *shell) install(context.Context) error {
 		}
 		scripts[s.data[at[2]:at[3]]] = s.data[at[1]:end]
 	}
-	if len(scripts) == 0 {
-		return die("install.sh was given no scripts")
+	library, whole := scripts["lib"]
+	if !whole || len(scripts) == 1 {
+		return die("install.sh was given no scripts, or no library")
+	}
+	delete(scripts, "lib")
+	for name, text := range scripts {
+		scripts[name] = library + text
 	}
 	if err := s.become(func(st *state) { st.Scripts = scripts }); err != nil {
 		return err
 	}
 	return s.say("%d scripts are in /usr/local/lib/eco2", len(scripts))
+}
+
+// relay runs an installed script on a worker, which has to let the control plane in.
+func (s *shell) relay(ctx context.Context) error {
+	worker, err := s.worker()
+	if err != nil {
+		return err
+	}
+	there := invocation{script: s.flags["script"], args: s.args, flags: map[string]string{}, text: s.state.Scripts[s.flags["script"]]}
+	if there.text == "" || effects[there.script] == nil {
+		return die("/usr/local/lib/eco2/%s.sh: No such file or directory", there.script)
+	}
+	if err := there.readFlags(); err != nil {
+		return err
+	}
+	st, err := s.Simulated.state(worker.ID)
+	if err != nil {
+		return err
+	}
+	other := *s
+	other.machine, other.state, other.invocation = worker, st, there
+	return other.run(ctx)
 }
 
 func (s *shell) prepare(context.Context) error {
@@ -229,17 +260,10 @@ func (s *shell) join(context.Context) error {
 	if err != nil {
 		return err
 	}
-	node, address := s.flags["node"], s.flags["address"]
-	key, err := ssh.ParsePrivateKey([]byte(strings.TrimLeft(s.data, "\n")))
-	if err != nil {
-		return die("standard input holds no private SSH key that works without a passphrase")
-	}
-	worker, err := s.reachWorker(address, key)
+	node := s.flags["node"]
+	worker, err := s.worker()
 	if err != nil {
 		return err
-	}
-	if id := s.flags["provider-id"]; id != worker.providerID() {
-		return die("--provider-id is %s, and the machine at %s is %s", id, address, worker.providerID())
 	}
 	if endpoint := s.flags["endpoint"]; endpoint != fmt.Sprintf("%s:%d", s.machine.PrivateIP, apiPort) {
 		return die("%s could not join and was reset: no API server answers at %s", node, endpoint)
@@ -282,6 +306,26 @@ func (s *shell) join(context.Context) error {
 	return s.say("%s %s", node, verb)
 }
 
+// worker is the machine that the script's flags mean, reached with the key on its standard input.
+func (s *shell) worker() (Machine, error) {
+	key, err := ssh.ParsePrivateKey([]byte(strings.TrimLeft(s.data, "\n")))
+	if err != nil {
+		return Machine{}, die("standard input holds no private SSH key that works without a passphrase")
+	}
+	address := s.flags["address"]
+	worker, err := s.reachWorker(address, key)
+	if err != nil {
+		return Machine{}, err
+	}
+	if id := s.flags["provider-id"]; id != worker.providerID() {
+		return Machine{}, die("--provider-id is %s, and the machine at %s is %s", id, address, worker.providerID())
+	}
+	return worker, nil
+}
+
+// reachLimits is how long the scripts that reach a worker try it.
+var reachLimits = map[string]time.Duration{"relay": 3 * time.Minute, "join": 2 * time.Minute}
+
 // reachWorker finds the machine at a private address that lets this script in over SSH.
 func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 	node, user := s.flags["node"], s.flags["user"]
@@ -291,6 +335,15 @@ func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 	worker, found, err := s.machines.ByPrivateIP(s.machine.Network, address)
 	if err != nil {
 		return Machine{}, err
+	}
+	if found && worker.Running {
+		met, hit, err := fault.Meet(s.stateDir, fault.Refused, fault.Call{Name: worker.Name})
+		if err != nil {
+			return Machine{}, err
+		}
+		if hit && time.Duration(met.Seconds*float64(time.Second)) > reachLimits[s.script] {
+			return Machine{}, refused(fmt.Sprintf("ssh: connect to host %s port %d: Connection refused", address, sshPort))
+		}
 	}
 	if found && worker.Running {
 		if found, err = s.machines.Admits(worker, sshPort, s.machine.PrivateIP); err != nil {
