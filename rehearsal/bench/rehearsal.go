@@ -97,7 +97,7 @@ func (r *rehearsal) pulumi(ctx context.Context, operation string, more ...string
 func (r *rehearsal) prepare(ctx context.Context) (time.Duration, error) {
 	r.say("booting and preparing 14 machines")
 	return timed(func() error {
-		if err := r.pulumi(ctx, "up", "--exclude", "**::scripts", "--exclude-dependents"); err != nil {
+		if err := r.pulumi(ctx, "up", "--exclude", "**::init-k8s-master", "--exclude-dependents"); err != nil {
 			return err
 		}
 		if err := r.find(ctx); err != nil {

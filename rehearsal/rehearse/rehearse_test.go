@@ -58,7 +58,7 @@ func TestCluster(t *testing.T) {
 		joined := func() int {
 			calls, err := plugin.ReadTrace(c.Dir)
 			return len(slices.DeleteFunc(calls, func(call plugin.Call) bool {
-				return err != nil || call.Method != "Create" || call.Failed || !strings.Contains(call.URN, "::join-")
+				return err != nil || call.Method != "Create" || call.Failed || !strings.Contains(call.URN, "::member-")
 			}))
 		}
 		ended := make(chan error, 1)

@@ -108,10 +108,8 @@ func TestDayTwo(t *testing.T) {
 	run("two machines become larger in place, one after the other; each has another public address", func(t *testing.T) {
 		nodes["k8s-redis"] = map[string]any{"instanceType": "t3.large"}
 		nodes["k8s-postgresql"] = map[string]any{"instanceType": "t3.xlarge"}
-		resized := func(name string) []string {
-			return []string{"Update " + instance + " " + name, "Update " + remote + " prepare-" + name}
-		}
-		one := []string{"--target", "**Instance::k8s-redis", "--target", "**::prepare-k8s-redis"}
+		resized := func(name string) []string { return []string{"Update " + instance + " " + name} }
+		one := []string{"--target", "**Instance::k8s-redis"}
 		before, joined := machine(t, w, "k8s-redis"), members(t, w)
 
 		previews(t, lower(append(resized("k8s-redis"), resized("k8s-postgresql")...)))
@@ -159,7 +157,7 @@ func TestDayTwo(t *testing.T) {
 		assert.Len(t, members(t, w), 15)
 	})
 
-	run("and is removed: it leaves, its machine ends, nothing else is touched", func(t *testing.T) {
+	run("and is removed: it memberships, its machine ends, nothing else is touched", func(t *testing.T) {
 		delete(nodes, "k8s-worker-ai")
 		previews(t, []string{
 			"delete " + instance + " k8s-worker-ai-2", "delete eco2:cluster:Worker k8s-worker-ai-2",
@@ -205,7 +203,7 @@ func TestDayTwo(t *testing.T) {
 		assert.Equal(t, joined, members(t, w))
 	}
 
-	run("one node is replaced: it leaves before its successor joins", func(t *testing.T) {
+	run("one node is replaced: it memberships before its successor joins", func(t *testing.T) {
 		replaced(t, "k8s-redis", "--replace", "**Instance::k8s-redis")
 	})
 
@@ -288,11 +286,11 @@ func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 	const remote = "command:remote:Command"
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
-	var prepares, leaves []string
+	var prepares, memberships []string
 	for name, node := range members(t, w) {
 		prepares = append(prepares, "prepare-"+name)
 		if !node.ControlPlane {
-			leaves = append(leaves, "leave-"+name)
+			memberships = append(memberships, "member-"+name)
 		}
 	}
 	setting := func(t *testing.T, name string, value any, want ...string) {
@@ -329,10 +327,10 @@ func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 		delete(w.Options.Config, "zones")
 	})
 	t.Run("another script of the control plane", func(t *testing.T) {
-		program(t, "cluster/scripts/leave.sh", append(leaves, "scripts")...)
+		program(t, "cluster/scripts/leave.sh", append(memberships, "scripts")...)
 	})
 	t.Run("another script of all machines", func(t *testing.T) {
-		program(t, "cluster/scripts/prepare.sh", prepares...)
+		program(t, "cluster/scripts/prepare.sh", append(prepares, "scripts")...)
 	})
 }
 

@@ -42,7 +42,7 @@ func TestDev(t *testing.T) {
 
 	t.Run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, w.Steps())
-		assert.Contains(t, w.Must(w.Up()), "190 unchanged")
+		assert.Contains(t, w.Must(w.Up()), "163 unchanged")
 		assert.Empty(t, w.Changes())
 	})
 
@@ -182,7 +182,7 @@ func TestAWrongKeyIsReportedAndPutRight(t *testing.T) {
 	printed, err := w.Up()
 	require.Error(t, err)
 	assert.Contains(t, printed, "unable to authenticate")
-	assert.Contains(t, printed, "prepare-k8s-master")
+	assert.Contains(t, printed, "command:remote:Command (scripts)")
 	assert.NotContains(t, printed, "PRIVATE KEY")
 	instances := w.Inventory().Counts()["instance"]
 	delete(w.Options.Config, "sshUser")
