@@ -344,13 +344,11 @@ func TestCertificatesAreApprovedForTheirNodesAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newControlPlane(t)
 			c.write("nodes/k8s-redis", "10.0.0.5 aws:///a/i-1 joined\n")
-			switch test.providerID {
-			case "":
-				c.write("node-k8s-redis", "aws:///a/i-1")
-			case "-":
-			default:
-				c.write("node-k8s-redis", test.providerID)
+			nodes := "k8s-master aws:///a/i-0\n"
+			if test.providerID != "-" {
+				nodes += "k8s-redis " + cmp.Or(test.providerID, "aws:///a/i-1") + "\n"
 			}
+			c.write("nodes-", nodes)
 			request := requestOf("k8s-redis", "10.0.0.5")
 			if test.change != nil {
 				test.change(&request)
@@ -364,7 +362,7 @@ func TestCertificatesAreApprovedForTheirNodesAlone(t *testing.T) {
 			switch test.objection {
 			case "":
 				assert.Equal(t, "certificate approve csr-1\n", calls, said)
-				assert.Contains(t, said, `approved csr-1, the serving certificate of "system:node:k8s-redis"`)
+				assert.Contains(t, said, `approving csr-1, the serving certificate of "system:node:k8s-redis"`)
 			case "-":
 				assert.Empty(t, calls)
 				assert.Empty(t, said)

@@ -118,7 +118,12 @@ node_in_cluster() {
   kubectl get node "$node" --ignore-not-found --output=jsonpath='{.metadata.name} {.spec.providerID}'
 }
 
-registered() { [[ $(node_in_cluster) == "$node $provider_id" ]]; }
+# Waits for the Node and sees that it is this machine's. It is told of the Node, and does not ask again and again:
+# thirteen joins do this at the same time.
+registered() {
+  KUBECTL_LIMIT=130 kubectl wait --for=create "node/$node" --timeout=120s >/dev/null 2>&1 &&
+    [[ $(node_in_cluster) == "$node $provider_id" ]]
+}
 
 main() {
   local node address user endpoint provider_id labels taints found state=new
@@ -146,7 +151,7 @@ main() {
     # Before the join, because the new kubelet asks for its certificate at once.
     record "$node" "$address" "$provider_id" joined
     join
-    retry 120 registered || die "$node has joined but no Node appeared; see 'journalctl -u kubelet' there"
+    registered || die "$node has joined but no Node appeared; see 'journalctl -u kubelet' there"
     # It registered with its labels and taints: to set each again would only load
     # the control plane, thirteen times at once.
     remember "$node" "$labels" "$taints"

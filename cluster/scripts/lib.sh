@@ -118,6 +118,7 @@ download() { # URL SHA256 FILE
 }
 
 # Where install.sh puts the scripts on the control plane.
+# shellcheck disable=SC2034 # scripts read it
 readonly SCRIPTS=/usr/local/lib/eco2
 # The host keys of workers, as the control plane first met them: a file by the node's name.
 readonly KNOWN_HOSTS=/root/.ssh/eco2_known_hosts

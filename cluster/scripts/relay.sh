@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2317 # retry calls a function
 #
 # Runs one of the installed scripts on a worker, over SSH from the control plane.
 # The state then holds the script's text once, and not once for each worker.
@@ -12,10 +13,10 @@ set -euo pipefail
 # A machine that has just started refuses connections until its sshd is up.
 readonly REACH_LIMIT=180
 
-# shellcheck disable=SC2317 # retry calls it
 reachable() { remote <<<exit >/dev/null 2>"$SCRATCH/ssh"; }
 
 main() {
+  # shellcheck disable=SC2034 # remote reads it
   local node address user provider_id script own=() status=0
   while (($#)) && [[ $1 != -- ]]; do
     own+=("$1")

@@ -84,6 +84,10 @@ func (d *Driver) run(ctx context.Context, m machine, box container.Summary) (id 
 	return id, nil
 }
 
+// controlPlaneShares is the control plane's share of this host's processors, where another machine has 1024. On AWS it
+// has processors of its own, and here all machines wait for it.
+const controlPlaneShares = 8 * 1024
+
 // create makes the container of a machine, which does not start yet.
 func (d *Driver) create(ctx context.Context, m machine) (id string, err error) {
 	files := d.files(m.ID)
@@ -103,6 +107,9 @@ func (d *Driver) create(ctx context.Context, m machine) (id string, err error) {
 		CgroupnsMode: container.CgroupnsModePrivate,
 		Tmpfs:        map[string]string{"/tmp": "exec", "/run": "exec", "/run/lock": ""},
 		Binds:        []string{files.dir + ":/etc/rehearsal:ro"},
+	}
+	if m.Tags["Role"] == "control-plane" {
+		host.CPUShares = controlPlaneShares
 	}
 	if _, err := os.Stat("/lib/modules"); err == nil {
 		host.Binds = append(host.Binds, "/lib/modules:/lib/modules:ro")
