@@ -16,6 +16,8 @@ endif
 STACK   ?= local
 # How much is real: rehearse has machines in Docker and needs root, simulate has models of them.
 LEVEL   ?= rehearse
+# Whose plugins the engine runs: stand-in for the rehearsal's, official for Pulumi's own, which are installed by hand.
+PLUGINS ?= stand-in
 # What FROM=dev is for: preview STACK against a copy of that stack's state.
 FROM    ?=
 # What preview-diff compares the working tree with, and where: a commit, and stacks.
@@ -37,13 +39,13 @@ ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
 # Findings are cached with the path of the checkout they were made in, and without that file a //nolint
 # beside one is not seen: each checkout has a cache of its own.
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
-RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
+RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --plugins $(PLUGINS) --latency $(LATENCY)
 
-.PHONY: help up preview preview-diff destroy status kubectl ssh bench bench-rehearsal check unit test lint golden clean gotest rehearse
+.PHONY: help up preview preview-diff destroy status kubectl ssh bench bench-rehearsal check unit test test-official lint golden clean gotest rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  UNPROTECT=1  ARGS='<arguments>'"
+	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  PLUGINS=stand-in|official  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  UNPROTECT=1  ARGS='<arguments>'"
 
 up: rehearse ## Bring the stack up on this machine
 	@$(RUN) up -- $(ARGS)
@@ -57,7 +59,7 @@ preview-diff: export STACKS := $(STACKS)
 # itself. The file also tells a change from a crash.
 preview-diff: rehearse ## Show what the working tree changes against BASE, as a comment for a pull request
 	@rm -f $(STATE)/preview-diff/outcome
-	@$(REHEARSE) --repo $(CURDIR) --state $(STATE) --level simulate preview-diff --base "$$BASE" --stacks "$$STACKS" || \
+	@$(REHEARSE) --repo $(CURDIR) --state $(STATE) --level simulate --plugins $(PLUGINS) preview-diff --base "$$BASE" --stacks "$$STACKS" || \
 		grep -qsx changed $(STATE)/preview-diff/outcome
 
 destroy: rehearse ## Take the stack away
@@ -101,6 +103,11 @@ test: rehearse gotest ## Run all tests
 	cd rehearsal && "$(GOTEST)" -count=1 -p 2 -timeout 60m $$(go list ./... | grep --invert-match '$(MACHINES)')
 	@# Tests with machines want the host for themselves.
 	cd rehearsal && "$(GOTEST)" -count=1 -p 1 -timeout 60m $$(go list ./... | grep '$(MACHINES)')
+
+# What is missing fails this, first in a few words.
+test-official: rehearse gotest ## Run all of the program on machines with Pulumi's own plugins, where they are installed
+	@$(RUN) --plugins official prepare
+	cd rehearsal && "$(GOTEST)" -count=1 -timeout 60m -run '^TestOfficialPlugins$$' ./rehearse
 
 golden: ## Write the golden lists anew, for you to read the diff
 	go test -run Golden -update .

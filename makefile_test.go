@@ -101,3 +101,24 @@ func TestMakeRunsInOtherPaths(t *testing.T) {
 		assert.NoDirExists(t, state)
 	}
 }
+
+// Who reads the help or the README finds each variable that a person may set.
+func TestVariablesAreDocumented(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	require.NoError(t, err)
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	variables := regexp.MustCompile(`(?m)^([A-Z]+) *\?=`).FindAllStringSubmatch(string(makefile), -1)
+	require.Greater(t, len(variables), 7)
+	help, err := runMake(t, t.TempDir(), []string{"HOME=/root"}, "help")
+	require.NoError(t, err, help)
+	for text, line := range map[string]*regexp.Regexp{
+		help: regexp.MustCompile(`(?m)^  Variables: .*$`), string(readme): regexp.MustCompile(`(?m)^Variables: .*$`),
+	} {
+		found := line.FindString(text)
+		for _, variable := range variables {
+			assert.Regexp(t, `\b`+variable[1]+"=", found)
+		}
+	}
+	assert.Contains(t, help, "PLUGINS=stand-in|official")
+}

@@ -109,7 +109,23 @@ func TestWorkflowsRunThePinnedPulumi(t *testing.T) {
 			assert.Equal(t, string(version[1]), s.With["pulumi-version"], s.file)
 		}
 	}
-	assert.ElementsMatch(t, []string{"deploy.yml", "deploy.yml", "drift.yml", "preview.yml"}, installs)
+	assert.ElementsMatch(t, []string{"deploy.yml", "deploy.yml", "drift.yml", "official.yml", "preview.yml"}, installs)
+}
+
+// The plugins that README.md and a workflow install are those that the program's SDKs ask for: no other is found.
+func TestInstalledPluginsAreTheSDKs(t *testing.T) {
+	module, err := os.ReadFile("go.mod")
+	require.NoError(t, err)
+	var want []string
+	for _, sdk := range regexp.MustCompile(`pulumi-(command|kubernetes)/sdk\S* v(\S+)`).FindAllStringSubmatch(string(module), -1) {
+		want = append(want, "pulumi plugin install resource "+sdk[1]+" "+sdk[2])
+	}
+	require.Len(t, want, 2)
+	for _, file := range []string{"README.md", ".github/workflows/official.yml"} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		assert.Equal(t, want, regexp.MustCompile(`pulumi plugin install .*`).FindAllString(string(text), -1), file)
+	}
 }
 
 func TestWorkflowsGrantNothingMore(t *testing.T) {

@@ -14,6 +14,10 @@ const RootReason = "needs root"
 // ShortReason is how the reason of every skip by -short begins. `make check` accepts those.
 const ShortReason = "left out by -short"
 
+// OfficialReason is how the reason of every skip for want of Pulumi's own plugins begins. `make test` accepts those
+// everywhere, since nobody has to install them.
+const OfficialReason = "needs Pulumi's own plugins"
+
 // Root skips a test that only root can run, and says what it needs root for.
 func Root(t testing.TB, to string) {
 	t.Helper()
@@ -27,6 +31,14 @@ func Machines(t testing.TB) {
 	t.Helper()
 	Root(t, "run machines in Docker")
 	Long(t)
+}
+
+// Official skips a test of Pulumi's own plugins where they are not installed. err says what is missing, or is nil.
+func Official(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Skipf("%s: %v", OfficialReason, err)
+	}
 }
 
 // Long skips a test with -short, because it takes more than a few seconds.

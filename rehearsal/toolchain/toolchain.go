@@ -36,6 +36,8 @@ type Toolchain struct {
 
 	// bin has the stand-ins.
 	bin string
+	// official is set where Pulumi's own plugins take the place of stand-ins.
+	official bool
 }
 
 // Prepare builds what is missing or stale. repo is the project's checkout, stateDir the rehearsal's, and
@@ -92,7 +94,7 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 	if err := group.Wait(); err != nil {
 		return t, err
 	}
-	return t, linkPlugins(bin, t.Home, plugins)
+	return t, linkPlugins(t.Home, plugins, standIns(bin))
 }
 
 // At is this toolchain for the program of another checkout of the project, which is built into dir: the
@@ -109,7 +111,7 @@ func (t Toolchain) At(ctx context.Context, repo, dir, what string, out io.Writer
 	}
 	// The state that the other program leaves names its versions, and this one's program names these.
 	for _, versions := range []map[string]string{versions, plugins} {
-		if err := linkPlugins(t.bin, t.Home, versions); err != nil {
+		if err := linkPlugins(t.Home, versions, standIns(t.bin)); err != nil {
 			return t, err
 		}
 	}
@@ -140,7 +142,7 @@ func sdkVersions(path string) (map[string]string, error) {
 
 // Environ is what the pulumi command needs to use this toolchain and nothing else of the machine's.
 func (t Toolchain) Environ(stateDir string) []string {
-	return append(gitcli.Environ(), // the engine asks git for the commit
+	environ := append(gitcli.Environ(), // the engine asks git for the commit
 		"PULUMI_HOME="+t.Home,
 		// The state is written whole or not at all, the file of attributes beside it is not: a run that was
 		// killed at that moment left one that was empty, and a state that could not be read.
@@ -150,19 +152,26 @@ func (t Toolchain) Environ(stateDir string) []string {
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
 		plugin.StateDirEnv+"="+stateDir,
 	)
+	if t.official {
+		// Others on PATH would come first.
+		environ = append(environ, "PULUMI_IGNORE_AMBIENT_PLUGINS=true")
+	}
+	return environ
 }
 
 // installedPulumi is the path of a pulumi on PATH that is as new as the SDK, or empty.
 func installedPulumi(ctx context.Context) string {
 	path, err := exec.LookPath("pulumi")
-	if err != nil {
-		return ""
-	}
-	output, err := exec.CommandContext(ctx, path, "version").Output()
-	if err != nil || !fits(strings.TrimSpace(string(output)), PulumiVersion) {
+	if err != nil || !fitting(ctx, path) {
 		return ""
 	}
 	return path
+}
+
+// fitting says whether a pulumi command is as new as the SDK.
+func fitting(ctx context.Context, path string) bool {
+	output, err := exec.CommandContext(ctx, path, "version").Output()
+	return err == nil && fits(strings.TrimSpace(string(output)), PulumiVersion)
 }
 
 // fits says whether a version has the same major as the wanted one and is not older.
@@ -269,20 +278,28 @@ func copyFile(from, to string) (err error) {
 	return err
 }
 
-// linkPlugins puts the stand-ins where the engine looks for plugins that were installed. On PATH it would
-// find them too, and warn each time.
-func linkPlugins(bin, home string, versions map[string]string) error {
+// standIns are the paths of the rehearsal's own plugins by the names of their packages.
+func standIns(bin string) map[string]string {
+	binaries := map[string]string{}
+	for name := range plugins {
+		binaries[name] = filepath.Join(bin, "pulumi-resource-"+name)
+	}
+	return binaries
+}
+
+// linkPlugins puts plugins where the engine looks for those that were installed. On PATH it would find them too, and
+// warn each time.
+func linkPlugins(home string, versions, binaries map[string]string) error {
 	for name, version := range versions {
 		dir := filepath.Join(home, "plugins", "resource-"+name+"-"+version)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("installing the %s plugin: %w", name, err)
 		}
-		binary := "pulumi-resource-" + name
-		link := filepath.Join(dir, binary)
+		link := filepath.Join(dir, "pulumi-resource-"+name)
 		if err := os.RemoveAll(link); err != nil {
 			return fmt.Errorf("installing the %s plugin: %w", name, err)
 		}
-		if err := os.Symlink(filepath.Join(bin, binary), link); err != nil {
+		if err := os.Symlink(binaries[name], link); err != nil {
 			return fmt.Errorf("installing the %s plugin: %w", name, err)
 		}
 	}

@@ -31,8 +31,13 @@ func main() {
 	os.Exit(code)
 }
 
-// expectedSkips are the beginnings of the reasons for which a test may be skipped: for want of root, and by -short.
-func expectedSkips(root bool, args []string) (reasons []string) {
+// expectedSkips are the beginnings of the reasons for which a test may be skipped: for want of Pulumi's own plugins or of
+// root, and by -short. Who asks for tests by -run wants them to run.
+func expectedSkips(root bool, args []string) []string {
+	if slices.Contains(args, "-run") {
+		return nil
+	}
+	reasons := []string{needs.OfficialReason}
 	if !root {
 		reasons = append(reasons, needs.RootReason)
 	}

@@ -16,6 +16,9 @@ func (r *run) bench() *cobra.Command {
 		Short: "Measure the engine's work for 14, 56 and 224 nodes, and the critical path of an update",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := r.onModels(); err != nil {
+				return err
+			}
 			tools, err := r.tools(cmd.Context())
 			if err != nil {
 				return err
@@ -31,11 +34,11 @@ func (r *run) benchRehearsal() *cobra.Command {
 		Short: "Measure an update of real machines against kubeadm by hand",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			r.level = level.Rehearse
 			tools, err := r.tools(cmd.Context())
 			if err != nil {
 				return err
 			}
-			r.level = level.Rehearse
 			o, err := r.options(cmd.Context())
 			if err != nil {
 				return err

@@ -35,6 +35,7 @@ var accounts = []struct {
 	// On this machine.
 	{"make up", []string{"TestMakeTargets", "TestPlatform"}, ""},
 	{"make up LEVEL=simulate LATENCY=1", nil, "waits for minutes; TestMakeTargets runs it without waiting"},
+	{"make up PLUGINS=official", []string{"TestOfficialPlugins"}, ""},
 	{"make preview", []string{"TestMakeTargets"}, ""},
 	{"make preview-diff", []string{"TestPreviewDiff"}, ""},
 	{"make destroy", []string{"TestMakeTargets", "TestPlatform"}, ""},
@@ -51,6 +52,7 @@ var accounts = []struct {
 	{"make check", nil, ".ci/run runs the same tests by `make test`, and lints all of it by `make lint`"},
 	{"make unit", nil, ".ci/run runs the same tests by `make test`, GitHub this"},
 	{"make test", nil, ".ci/run runs it"},
+	{"make test-official", nil, "needs plugins that are installed by hand; official.yml runs it on GitHub"},
 	{"make golden", nil, "writes into the checkout; TestGolden compares with what it writes"},
 	{"make lint", nil, ".ci/run runs it"},
 	{"make clean", nil, "removes the state of the checkout that the tests run in"},
@@ -71,6 +73,7 @@ var accounts = []struct {
 	{"pulumi stack export", []string{"TestFaults"}, ""},
 	{"pulumi stack import", []string{"TestFaults"}, ""},
 	{"pulumi stack rename", []string{"TestALivingClusterKeepsItsRegionNetworksAndName"}, ""},
+	{"pulumi plugin install", nil, "asks the internet"},
 
 	// Changing a stack.
 	{"pulumi preview", []string{"TestDev"}, ""},

@@ -48,6 +48,7 @@ type run struct {
 	// state is for what all levels share; each has its models and machines below it.
 	repo, state, name string
 	level             level.Level
+	plugins           toolchain.Plugins
 	latency           float64
 
 	// host is this one, once options has made it ready.
@@ -59,7 +60,7 @@ func (r *run) stateDir() string { return filepath.Join(r.state, string(r.level))
 
 func root() *cobra.Command {
 	r := &run{}
-	var levelName string
+	var levelName, pluginsName string
 	cmd := &cobra.Command{
 		Use:           "rehearse",
 		Short:         "Run the project's Pulumi program on this machine, with a model of AWS",
@@ -71,6 +72,7 @@ func root() *cobra.Command {
 	flags.StringVar(&r.state, "state", "", "the rehearsal's state directory (default <repo>/.rehearsal)")
 	flags.StringVar(&r.name, "stack", "local", "the stack: local, dev or prod")
 	flags.StringVar(&levelName, "level", string(level.Rehearse), "how much is real: rehearse has machines in Docker, simulate has models of them")
+	flags.StringVar(&pluginsName, "plugins", string(toolchain.StandInPlugins), "whose plugins the engine runs: stand-in for the rehearsal's, official for Pulumi's own, on real machines")
 	flags.Float64Var(&r.latency, "latency", 0, "how slow the models are: 1 is like AWS, 0 does not wait")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
 		if r.repo, err = filepath.Abs(r.repo); err != nil {
@@ -82,15 +84,42 @@ func root() *cobra.Command {
 		if r.state, err = filepath.Abs(r.state); err != nil {
 			return err
 		}
-		r.level, err = level.Parse(levelName)
+		if r.level, err = level.Parse(levelName); err != nil {
+			return err
+		}
+		r.plugins, err = toolchain.ParsePlugins(pluginsName)
 		return err
 	}
 	cmd.AddCommand(r.up(), r.preview(), r.previewDiff(), r.destroy(), r.status(), r.kubectl(), r.ssh(), r.bench(), r.benchRehearsal(), r.prepare(), r.clean())
 	return cmd
 }
 
+// tools builds what is missing, and before that looks whether Pulumi's own plugins may run and are there.
 func (r *run) tools(ctx context.Context) (toolchain.Toolchain, error) {
-	return toolchain.Prepare(ctx, r.repo, r.state, os.Stderr)
+	if r.plugins == toolchain.StandInPlugins {
+		return toolchain.Prepare(ctx, r.repo, r.state, os.Stderr)
+	}
+	if r.level == level.Simulate {
+		return toolchain.Toolchain{}, r.onModels()
+	}
+	official, err := toolchain.FindOfficial(ctx)
+	if err != nil {
+		return toolchain.Toolchain{}, err
+	}
+	tools, err := toolchain.Prepare(ctx, r.repo, r.state, os.Stderr)
+	if err != nil {
+		return toolchain.Toolchain{}, err
+	}
+	return tools.With(official)
+}
+
+// onModels refuses Pulumi's own plugins, which look for machines that answer.
+func (r *run) onModels() error {
+	if r.plugins == toolchain.StandInPlugins {
+		return nil
+	}
+	return fmt.Errorf("PLUGINS=%s needs the real machines of LEVEL=%s: only the stand-ins work on models, and LEVEL=%s, preview-diff and bench have nothing else",
+		r.plugins, level.Rehearse, level.Simulate)
 }
 
 // options are a stack's at this level, after this host was made ready for it.

@@ -34,6 +34,9 @@ cannot be previewed, and 130 after an interrupt.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			if err := r.onModels(); err != nil {
+				return err
+			}
 			if base == "" {
 				base = previewdiff.DefaultBase(ctx, r.repo)
 			}
