@@ -157,7 +157,7 @@ func TestDayTwo(t *testing.T) {
 		assert.Len(t, members(t, w), 15)
 	})
 
-	run("and is removed: it memberships, its machine ends, nothing else is touched", func(t *testing.T) {
+	run("and is removed: it leaves, its machine ends, nothing else is touched", func(t *testing.T) {
 		delete(nodes, "k8s-worker-ai")
 		previews(t, []string{
 			"delete " + instance + " k8s-worker-ai-2", "delete eco2:cluster:Worker k8s-worker-ai-2",
@@ -203,7 +203,7 @@ func TestDayTwo(t *testing.T) {
 		assert.Equal(t, joined, members(t, w))
 	}
 
-	run("one node is replaced: it memberships before its successor joins", func(t *testing.T) {
+	run("one node is replaced: it leaves before its successor joins", func(t *testing.T) {
 		replaced(t, "k8s-redis", "--replace", "**Instance::k8s-redis")
 	})
 
@@ -327,7 +327,7 @@ func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 		delete(w.Options.Config, "zones")
 	})
 	t.Run("another script of the control plane", func(t *testing.T) {
-		program(t, "cluster/scripts/leave.sh", append(memberships, "scripts")...)
+		program(t, "cluster/scripts/leave.sh", append(leaves, "scripts")...)
 	})
 	t.Run("another script of all machines", func(t *testing.T) {
 		program(t, "cluster/scripts/prepare.sh", append(prepares, "scripts")...)
