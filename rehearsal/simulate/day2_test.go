@@ -327,7 +327,7 @@ func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 		delete(w.Options.Config, "zones")
 	})
 	t.Run("another script of the control plane", func(t *testing.T) {
-		program(t, "cluster/scripts/leave.sh", append(leaves, "scripts")...)
+		program(t, "cluster/scripts/leave.sh", append(memberships, "scripts")...)
 	})
 	t.Run("another script of all machines", func(t *testing.T) {
 		program(t, "cluster/scripts/prepare.sh", append(prepares, "scripts")...)
