@@ -14,6 +14,7 @@ import (
 
 	"eco2/rehearsal/cost"
 	"eco2/rehearsal/gitcli"
+	"eco2/rehearsal/needs"
 	"eco2/rehearsal/previewdiff"
 	"eco2/rehearsal/stacktest"
 	"eco2/rehearsal/toolchain"
@@ -21,6 +22,7 @@ import (
 
 // A history of one commit, which is this checkout's program, and a working tree that changes it.
 func TestPreviewDiff(t *testing.T) {
+	needs.Long(t)
 	repo := newHistory(t)
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)

@@ -181,6 +181,7 @@ func TestReleaseLife(t *testing.T) {
 }
 
 func TestWhereAChartComesFrom(t *testing.T) {
+	server.Need(t)
 	repository := charts(t)
 	for name, test := range map[string]struct {
 		change map[string]any
