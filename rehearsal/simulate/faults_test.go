@@ -362,11 +362,9 @@ func adopt(t *testing.T, w *stacktest.World) {
 		return true
 	})
 	deployment["resources"] = resources
-	file := filepath.Join(t.TempDir(), "state.json")
 	data, err := json.Marshal(exported)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(file, data, 0o600))
-	w.Must(w.Pulumi("stack", "import", "--file", file))
+	importState(t, w, string(data))
 	w.Must(w.Pulumi("refresh", "--yes", "--skip-preview"))
 }
 
@@ -375,6 +373,14 @@ func exportState(t *testing.T, w *stacktest.World) (exported map[string]any) {
 	text := w.Must(w.Pulumi("stack", "export"))
 	require.NoError(t, json.Unmarshal([]byte(text), &exported), text)
 	return exported
+}
+
+// importState makes a text the stack's state.
+func importState(t *testing.T, w *stacktest.World, text string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "state.json")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	w.Must(w.Pulumi("stack", "import", "--file", file))
 }
 
 // found is the id of what a pending create has made: by its tags or its name in AWS, by its name in the cluster.

@@ -2,8 +2,6 @@ package simulate
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -55,9 +53,7 @@ func TestAStateOfAnOlderProgram(t *testing.T) {
 	text = machine.ReplaceAllStringFunc(text, func(urn string) string {
 		return prefix + "eco2:infra:Node$" + strings.TrimPrefix(urn, prefix)
 	})
-	file := filepath.Join(t.TempDir(), "state.json")
-	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-	w.Must(w.Pulumi("stack", "import", "--file", file))
+	importState(t, w, text)
 	require.Len(t, updated, 13)
 
 	assert.ElementsMatch(t, append(updated, deleted...), w.Steps())

@@ -2,8 +2,6 @@ package simulate
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -93,7 +91,5 @@ func forgetMachines(t *testing.T, w *stacktest.World) {
 	require.Equal(t, 13, changed)
 	data, err := json.Marshal(exported)
 	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "state.json")
-	require.NoError(t, os.WriteFile(file, data, 0o600))
-	w.Must(w.Pulumi("stack", "import", "--file", file))
+	importState(t, w, string(data))
 }

@@ -16,7 +16,7 @@ type Plugins string
 
 // The plugins.
 const (
-	// StandInPlugins are the rehearsal's own, for every level.
+	// StandInPlugins come with the rehearsal, and work at every level.
 	StandInPlugins Plugins = "stand-in"
 	// OfficialPlugins are Pulumi's own, with its language host. They need real machines.
 	OfficialPlugins Plugins = "official"

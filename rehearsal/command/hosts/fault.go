@@ -1,7 +1,6 @@
 package hosts
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -49,11 +48,10 @@ func (s *Simulated) dropped(run invocation) error {
 
 // work names a run by what is done: "prepare-k8s-redis", "join-k8s-redis", "argocd".
 func (i invocation) work() string {
-	script := cmp.Or(i.flags["script"], i.script) // a relayed one
 	if node := i.flags["node"]; node != "" {
-		return script + "-" + node
+		return i.effective() + "-" + node
 	}
-	return script
+	return i.effective()
 }
 
 // ChangeHostKey gives a machine another host key, as a new installation of its sshd would.

@@ -6,7 +6,6 @@
 package hosts
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -207,7 +206,7 @@ func (s *Simulated) Run(ctx context.Context, session command.Session) (int, erro
 	}
 	run, err := parse(session, machine.ID, st.Scripts)
 	if err == nil {
-		if err = s.latency.Wait(ctx, Durations[cmp.Or(run.flags["script"], run.script)]); err != nil {
+		if err = s.latency.Wait(ctx, Durations[run.effective()]); err != nil {
 			return 0, err
 		}
 		shell := &shell{Simulated: s, machine: machine, state: st, invocation: run, out: session.Stdout, err: session.Stderr}

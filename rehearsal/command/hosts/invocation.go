@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -115,6 +116,9 @@ func (i *invocation) readFlags() error {
 	}
 	return i.parseFlags(own, strings.Fields(declared[1]))
 }
+
+// effective is the script that does the work: the one that is relayed, if this one relays.
+func (i invocation) effective() string { return cmp.Or(i.flags["script"], i.script) }
 
 // optional says whether a script gives the variable of a flag a value before it reads its flags.
 func (i *invocation) optional(flag string) bool {

@@ -344,8 +344,6 @@ func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 		if hit && time.Duration(met.Seconds*float64(time.Second)) > reachLimits[s.script] {
 			return Machine{}, refused(fmt.Sprintf("ssh: connect to host %s port %d: Connection refused", address, sshPort))
 		}
-	}
-	if found && worker.Running {
 		if found, err = s.machines.Admits(worker, sshPort, s.machine.PrivateIP); err != nil {
 			return Machine{}, err
 		}
