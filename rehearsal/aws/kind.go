@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -480,9 +481,9 @@ func (c *call) onlyTags() bool {
 
 // matching is a validation by pattern; want says what would pass.
 func matching(pattern, want string) trait {
-	re := regexp.MustCompile(pattern)
+	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) }) // most processes ask few
 	return valid(func(s string) string {
-		if re.MatchString(s) {
+		if compiled().MatchString(s) {
 			return ""
 		}
 		return fmt.Sprintf("%q is not %s", s, want)

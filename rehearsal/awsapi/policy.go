@@ -173,6 +173,9 @@ func condition(operator string, wanted, values []string) (bool, error) {
 
 // matches knows "*" for any text and "?" for any one character.
 func matches(pattern, text string) bool {
+	if !strings.ContainsAny(pattern, "*?") {
+		return pattern == text
+	}
 	expression := regexp.QuoteMeta(pattern)
 	expression = strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(expression)
 	return regexp.MustCompile("(?s)^" + expression + "$").MatchString(text)

@@ -4,7 +4,6 @@ package stack
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +18,6 @@ import (
 	"syscall"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"gopkg.in/yaml.v3"
 
 	"eco2/rehearsal/aws"
@@ -151,7 +149,7 @@ func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway)
 		values = map[string]any{}
 	}
 	key := func(name string) string { return s.Project + ":" + name }
-	crypter := config.NewSymmetricCrypterFromPassphrase(secrets.Passphrase, secrets.Salt)
+	crypter := secrets.crypter()
 	encrypted := func(plain string) (map[string]any, error) {
 		text, err := crypter.EncryptValue(ctx, plain)
 		return map[string]any{"secure": text}, err
@@ -186,13 +184,7 @@ func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway)
 			delete(values, key(name))
 		}
 	}
-	// What Pulumi itself writes when it first uses a passphrase: the salt, and a known text to check the
-	// passphrase with.
-	check, err := crypter.EncryptValue(ctx, "pulumi")
-	if err != nil {
-		return fmt.Errorf("encrypting the passphrase's check: %w", err)
-	}
-	settings["encryptionsalt"] = fmt.Sprintf("v1:%s:%s", base64.StdEncoding.EncodeToString(secrets.Salt), check)
+	settings["encryptionsalt"] = secrets.EncryptionSalt
 	settings["config"] = values
 	return writeYAML(filepath.Join(s.dir, "Pulumi."+s.Name+".yaml"), settings)
 }

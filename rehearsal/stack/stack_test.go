@@ -36,7 +36,7 @@ config:
 	require.NoError(t, err)
 	assert.NotContains(t, written, "secretsprovider")
 	assert.NotContains(t, written, "encryptedkey")
-	assert.NotEmpty(t, written["encryptionsalt"])
+	assert.Equal(t, secrets.EncryptionSalt, written["encryptionsalt"], "the engine would derive its key twice")
 	values := written["config"].(map[string]any)
 	assert.Equal(t, []any{"203.0.113.7/32", hosts.DefaultOperator + "/32"}, values["eco2:adminCidrs"])
 	assert.Equal(t, "Z0123456789ABCDEFGHIJ", values["eco2:hostedZoneId"])

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
@@ -13,7 +14,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -23,6 +26,9 @@ type throwAway struct {
 	// Passphrase encrypts the stacks' secrets, with Salt.
 	Passphrase string
 	Salt       []byte
+	// EncryptionSalt is what Pulumi keeps of both in a stack file: the salt, and a known text to check the passphrase
+	// with. It stays the same, or the engine would derive its key for the settings and again for the state.
+	EncryptionSalt string
 	// PrivateKey is an SSH key in OpenSSH form.
 	PrivateKey string
 	Passwords  map[string]string
@@ -39,11 +45,16 @@ func loadThrowAway(stateDir string) (throwAway, error) {
 	if err == nil {
 		err = json.Unmarshal(data, &values)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	missing := errors.Is(err, fs.ErrNotExist)
+	if missing {
 		values, err = newThrowAway()
-		if err == nil {
-			err = save(path, values)
-		}
+	}
+	if err == nil && values.EncryptionSalt == "" { // also in a file of an older rehearsal
+		missing = true
+		values.EncryptionSalt, err = values.check()
+	}
+	if err == nil && missing {
+		err = save(path, values)
 	}
 	if err != nil {
 		return throwAway{}, fmt.Errorf("preparing the rehearsal's throw-away secrets in %s: %w", path, err)
@@ -71,6 +82,29 @@ func newThrowAway() (throwAway, error) {
 	}
 	_, err = rand.Read(values.Salt)
 	return values, err
+}
+
+// crypters are by passphrase and salt: deriving a key takes a quarter of a second.
+var crypters sync.Map
+
+// crypter encrypts and decrypts as Pulumi does with the passphrase.
+func (v throwAway) crypter() config.Crypter {
+	key := v.Passphrase + string(v.Salt)
+	if known, ok := crypters.Load(key); ok {
+		return known.(config.Crypter)
+	}
+	derived := config.NewSymmetricCrypterFromPassphrase(v.Passphrase, v.Salt)
+	crypters.Store(key, derived)
+	return derived
+}
+
+// check is the text that Pulumi writes to a stack file when it first uses a passphrase.
+func (v throwAway) check() (string, error) {
+	check, err := v.crypter().EncryptValue(context.Background(), "pulumi") // which no context ends
+	if err != nil {
+		return "", fmt.Errorf("encrypting the passphrase's check: %w", err)
+	}
+	return fmt.Sprintf("v1:%s:%s", base64.StdEncoding.EncodeToString(v.Salt), check), nil
 }
 
 // save writes the file whole or not at all.

@@ -148,6 +148,8 @@ func (t Toolchain) Environ(stateDir string) []string {
 		// killed at that moment left one that was empty, and a state that could not be read.
 		"PULUMI_BACKEND_URL=file://"+filepath.Join(stateDir, "backend")+"?metadata=skip",
 		"PULUMI_SKIP_UPDATE_CHECK=true",
+		// The engine logs all that it does and keeps 500 MB of it.
+		"PULUMI_LOG_ROTATION_MAX_TOTAL_MB=50",
 		// A plugin that is missing fails at once, instead of being looked for on the internet.
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
 		plugin.StateDirEnv+"="+stateDir,
