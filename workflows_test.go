@@ -112,6 +112,24 @@ func TestWorkflowsRunThePinnedPulumi(t *testing.T) {
 	assert.ElementsMatch(t, []string{"deploy.yml", "deploy.yml", "drift.yml", "official.yml", "preview.yml"}, installs)
 }
 
+// An engine that is too old is refused by pulumi itself, and README says from which version on it is not. See Pulumi.yaml
+// for why.
+func TestTheProjectNamesItsEngine(t *testing.T) {
+	var project struct {
+		RequiredPulumiVersion string `yaml:"requiredPulumiVersion"`
+	}
+	readYAML(t, "Pulumi.yaml", &project)
+	version := regexp.MustCompile(`^>=(3\.\d+)\.0$`).FindStringSubmatch(project.RequiredPulumiVersion)
+	require.NotNil(t, version, project.RequiredPulumiVersion)
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	said := regexp.MustCompile(`(3\.\d+) or newer`).FindAllStringSubmatch(string(readme), -1)
+	require.NotEmpty(t, said)
+	for _, s := range said {
+		assert.Equal(t, version[1], s[1], s[0])
+	}
+}
+
 // The plugins that README.md and a workflow install are those that the program's SDKs ask for: no other is found.
 func TestInstalledPluginsAreTheSDKs(t *testing.T) {
 	module, err := os.ReadFile("go.mod")

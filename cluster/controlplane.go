@@ -5,6 +5,7 @@ import (
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 
 	"eco2/config"
 )
@@ -78,17 +79,30 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 	if err != nil {
 		return nil, err
 	}
-	p.Kubeconfig = pulumi.ToSecret(pulumi.All(kubeconfig.Stdout, kubeconfig.Stdin.Elem()).ApplyT(func(values []any) (string, error) {
-		if values[0].(string) == "" {
-			// Not run: an update with --target or --exclude left the command out.
-			return unmadeKubeconfig, nil
-		}
+	opened := pulumi.ToSecret(pulumi.All(kubeconfig.Stdout, kubeconfig.Stdin.Elem()).ApplyT(func(values []any) (string, error) {
 		text, err := unseal(values[0].(string), values[1].(string))
 		if err != nil {
 			return "", fmt.Errorf("opening what kubeconfig.sh printed: %w", err)
 		}
 		return text, nil
 	})).(pulumi.StringOutput)
+	p.Kubeconfig = opened
+	if !ctx.DryRun() {
+		p.Kubeconfig = orUnmade(ctx, opened)
+	}
 
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"kubeconfig": p.Kubeconfig})
+}
+
+// orUnmade is a kubeconfig, or unmadeKubeconfig where an update with --target or --exclude leaves out the command that
+// would print it. Then the engine takes it for unknown, as in a preview, and writes that into the state of the
+// Kubernetes provider, which compares it in the next update and fails.
+func orUnmade(ctx *pulumi.Context, kubeconfig pulumi.StringOutput) pulumi.StringOutput {
+	return pulumi.ToSecret(pulumi.String("").ToStringOutput().ApplyT(func(string) (pulumi.StringOutput, error) {
+		printed, err := internals.UnsafeAwaitOutput(ctx.Context(), kubeconfig)
+		if err != nil || printed.Known {
+			return kubeconfig, err
+		}
+		return pulumi.String(unmadeKubeconfig).ToStringOutput(), nil
+	})).(pulumi.StringOutput)
 }

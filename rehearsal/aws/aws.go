@@ -177,6 +177,6 @@ func accounts(v resource.PropertyValue) (ids []string) {
 }
 
 // diffConfig: what lives in one region cannot move to another, everything else is a setting.
-func diffConfig(r *plugin.Request) plugin.Diff {
-	return plugin.Compare(r.OldInputs, r.Inputs, func(property string) bool { return property == "region" })
+func diffConfig(r *plugin.Request) (plugin.Diff, error) {
+	return plugin.Compare(r.OldInputs, r.Inputs, func(property string) bool { return property == "region" }), nil
 }

@@ -1020,7 +1020,8 @@ func TestConfigure(t *testing.T) {
 	} {
 		assert.EqualError(t, c.configure(context.Background(), resource.NewPropertyMapFromMap(s.inputs)), "configuring the AWS provider: "+s.want)
 	}
-	diff := diffConfig(&plugin.Request{OldInputs: resource.NewPropertyMapFromMap(in{"region": "a", "profile": "x"}), Inputs: resource.NewPropertyMapFromMap(in{"region": "b", "profile": "y"})})
+	diff, err := diffConfig(&plugin.Request{OldInputs: resource.NewPropertyMapFromMap(in{"region": "a", "profile": "x"}), Inputs: resource.NewPropertyMapFromMap(in{"region": "b", "profile": "y"})})
+	require.NoError(t, err)
 	assert.Equal(t, map[string]plugin.Change{"region": {Replaces: true}, "profile": {}}, diff.Changed)
 	t.Setenv(latency.Env, "-1")
 	_, err = newCloud(t.TempDir())

@@ -159,7 +159,8 @@ func TestDiffConfig(t *testing.T) {
 		"anything else updates": {map[string]any{"namespace": "a"}, map[string]any{"namespace": "b"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			diff := kubernetes.New(nil).DiffConfig(&plugin.Request{OldInputs: props(test.olds), Inputs: props(test.news)})
+			diff, err := kubernetes.New(nil).DiffConfig(&plugin.Request{OldInputs: props(test.olds), Inputs: props(test.news)})
+			require.NoError(t, err)
 			var replaces []string
 			for path, change := range diff.Changed {
 				if change.Replaces {
@@ -172,8 +173,13 @@ func TestDiffConfig(t *testing.T) {
 	t.Run("unknown kubeconfig", func(t *testing.T) {
 		news := props(map[string]any{"clusterIdentifier": "c"})
 		news["kubeconfig"] = resource.MakeComputed(resource.NewProperty(""))
-		diff := kubernetes.New(nil).DiffConfig(&plugin.Request{OldInputs: props(map[string]any{"kubeconfig": "a", "clusterIdentifier": "c"}), Inputs: news})
+		olds := props(map[string]any{"kubeconfig": "a", "clusterIdentifier": "c"})
+		diff, err := kubernetes.New(nil).DiffConfig(&plugin.Request{OldInputs: olds, Inputs: news})
+		require.NoError(t, err)
 		assert.Equal(t, map[string]plugin.Change{"kubeconfig": {}}, diff.Changed)
+
+		_, err = kubernetes.New(nil).DiffConfig(&plugin.Request{OldInputs: news, Inputs: olds})
+		require.ErrorContains(t, err, "unexpected kubeconfig format")
 	})
 }
 

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -105,7 +106,12 @@ func boolean(v resource.PropertyValue) bool {
 
 // diffConfig decides whether a change means another cluster. A clusterIdentifier settles it alone;
 // without one, whatever selects the cluster counts, also a value that is not known yet.
-func diffConfig(r *plugin.Request) plugin.Diff {
+//
+// An unknown kubeconfig that got into the state is refused, as pulumi-kubernetes does when it parses it.
+func diffConfig(r *plugin.Request) (plugin.Diff, error) {
+	if old := r.OldInputs["kubeconfig"]; old.IsComputed() && !r.Inputs["kubeconfig"].IsComputed() {
+		return plugin.Diff{}, fmt.Errorf("unexpected kubeconfig format, type: %v", old.TypeString())
+	}
 	before, after := plugin.Text(r.OldInputs["clusterIdentifier"]), plugin.Text(r.Inputs["clusterIdentifier"])
 	replaces := []string{"kubeconfig", "context", "cluster"}
 	if before != "" && after != "" {
@@ -113,7 +119,7 @@ func diffConfig(r *plugin.Request) plugin.Diff {
 	}
 	return plugin.Compare(r.OldInputs, r.Inputs, func(property string) bool {
 		return slices.Contains(replaces, property)
-	})
+	}), nil
 }
 
 // cluster reaches the configured cluster.

@@ -33,7 +33,7 @@ type Provider struct {
 	// Configure takes the provider's own inputs before any other call. Optional.
 	Configure func(ctx context.Context, inputs resource.PropertyMap) error
 	// DiffConfig says what a change of the provider's own inputs means. Without it, a change is an update.
-	DiffConfig func(r *Request) Diff
+	DiffConfig func(r *Request) (Diff, error)
 }
 
 // Kind is the behaviour of one resource type. Inputs arrive without secret wrappers, with unknown values
@@ -168,7 +168,11 @@ func (s *server) DiffConfig(_ context.Context, in *pulumirpc.DiffRequest) (*pulu
 		return nil, err
 	}
 	if s.provider.DiffConfig != nil {
-		return s.provider.DiffConfig(r).response(), nil
+		diff, err := s.provider.DiffConfig(r)
+		if err != nil {
+			return nil, err
+		}
+		return diff.response(), nil
 	}
 	return Compare(r.OldInputs, r.Inputs, nil).response(), nil
 }

@@ -187,8 +187,8 @@ func TestDayTwo(t *testing.T) {
 			"replace " + remote + " member-" + name, "replace " + remote + " ready",
 		}, args...)
 		calls := changes(t, []string{
-			"Delete " + remote + " member-" + name, "Delete " + remote + " prepare-" + name,
-			"Delete " + instance + " " + name, "Create " + instance + " " + name,
+			"Delete " + remote + " member-" + name, "Delete " + instance + " " + name, // the rest goes with it
+			"Create " + instance + " " + name,
 			"Create " + remote + " prepare-" + name, "Create " + remote + " member-" + name,
 			"Delete " + remote + " ready", "Create " + remote + " ready",
 		}, args...)

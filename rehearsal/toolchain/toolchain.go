@@ -21,7 +21,7 @@ import (
 )
 
 // PulumiVersion is the engine that is built where none is installed. The program's SDK has the same.
-const PulumiVersion = "v3.250.0"
+const PulumiVersion = "v3.276.0"
 
 // plugins are the packages of resources that the program uses, with the versions of their SDKs: the
 // engine asks for exactly these.
