@@ -4,6 +4,7 @@ package rehearse
 
 import (
 	"context"
+	"flag"
 	"maps"
 	"net"
 	"os"
@@ -32,6 +33,15 @@ var tools toolchain.Toolchain
 
 // commandType is the type of what runs on machines.
 const commandType = "command:remote:Command"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The policies of as many namespaces are looked at side by side, which is waiting for packets that do not come.
+	if err := flag.Set("test.parallel", "5"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // The life of a cluster on real machines, in the order in which people live it.
 func TestCluster(t *testing.T) {
@@ -101,16 +111,16 @@ func TestCluster(t *testing.T) {
 			told++
 			command, _ := r.Inputs["create"].(string)
 			node := nodes[name]
-			for _, label := range strings.Split(flag(command, "labels"), ",") {
+			for _, label := range strings.Split(flagOf(command, "labels"), ",") {
 				key, value, _ := strings.Cut(label, "=")
 				assert.Equal(t, value, node.Metadata.Labels[key], "%s %s", name, key)
 			}
 			var want []string
-			if taints := flag(command, "taints"); taints != "" {
+			if taints := flagOf(command, "taints"); taints != "" {
 				want = strings.Split(taints, ",")
 			}
 			if isMember {
-				assert.Equal(t, flag(command, "provider-id"), node.Spec.ProviderID, name)
+				assert.Equal(t, flagOf(command, "provider-id"), node.Spec.ProviderID, name)
 			} else {
 				want = append(want, "node-role.kubernetes.io/control-plane=:NoSchedule")
 				assert.Regexp(t, `^aws:///ap-northeast-2a/i-[0-9a-f]{17}$`, node.Spec.ProviderID)
@@ -284,8 +294,8 @@ func (c *cluster) same(t *testing.T, nodes map[string]node, probes map[string]po
 	}
 }
 
-// flag reads a flag's value from a command line, as the program quotes it.
-func flag(command, name string) string {
+// flagOf reads a flag's value from a command line, as the program quotes it.
+func flagOf(command, name string) string {
 	found := regexp.MustCompile(`--` + name + ` ('([^']*)'|(\S*))`).FindStringSubmatch(command)
 	if found == nil {
 		return ""

@@ -118,13 +118,15 @@ func (c *cluster) healAndPrune(t *testing.T) {
 	repository := filepath.Join(c.Dir, gitserver.Directory, workloads.Name)
 	_, err := workloads.Change(repository, map[string][]byte{file: nil}, "Nothing works in the background any more")
 	require.NoError(t, err)
-	c.kubectl("--namespace=argocd", "annotate", "application", "root", "argocd.argoproj.io/refresh=normal")
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		// Again and again: Argo CD takes the annotation away, also where it had looked at Git before that was changed.
+		_, err := c.try("", "--namespace=argocd", "annotate", "--overwrite", "application", "root", "argocd.argoproj.io/refresh=normal")
+		assert.NoError(t, err)
 		out, err := c.try("", "--namespace=my", "get", "deployment", "worker", "--ignore-not-found", "--output=name")
 		assert.NoError(t, err)
 		assert.Empty(t, out)
 		all, err := list[application](c, "applications", "--namespace=argocd")
 		assert.NoError(t, err)
 		assert.Len(t, all, 14)
-	}, 3*time.Minute, time.Second)
+	}, 3*time.Minute, 5*time.Second)
 }
