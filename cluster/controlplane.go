@@ -87,7 +87,7 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 		return text, nil
 	})).(pulumi.StringOutput)
 	p.Kubeconfig = opened
-	if !ctx.DryRun() {
+	if !ctx.DryRun() { // a preview shows as unknown what is not made yet
 		p.Kubeconfig = orUnmade(ctx, opened)
 	}
 
@@ -96,7 +96,7 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 
 // orUnmade is a kubeconfig, or unmadeKubeconfig where an update with --target or --exclude leaves out the command that
 // would print it. Then the engine takes it for unknown, as in a preview, and writes that into the state of the
-// Kubernetes provider, which compares it in the next update and fails.
+// Kubernetes provider, which compares it in the next update and fails. ApplyT alone would not be called for it.
 func orUnmade(ctx *pulumi.Context, kubeconfig pulumi.StringOutput) pulumi.StringOutput {
 	return pulumi.ToSecret(pulumi.String("").ToStringOutput().ApplyT(func(string) (pulumi.StringOutput, error) {
 		printed, err := internals.UnsafeAwaitOutput(ctx.Context(), kubeconfig)

@@ -37,6 +37,8 @@ func TestOfficialPlugins(t *testing.T) {
 
 	run("all of the program comes up from nothing, and of the stand-ins only AWS is called", func(t *testing.T) {
 		started := time.Now()
+		// First the machines alone. What an update leaves out must not be unknown in a provider's state: the next would fail.
+		c.Must(c.Up("--exclude", "**::init-k8s-master", "--exclude-dependents"))
 		c.Must(c.Up())
 		t.Logf("up took %.0f s", time.Since(started).Seconds())
 		c.connect()

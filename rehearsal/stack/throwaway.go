@@ -45,16 +45,13 @@ func loadThrowAway(stateDir string) (throwAway, error) {
 	if err == nil {
 		err = json.Unmarshal(data, &values)
 	}
-	missing := errors.Is(err, fs.ErrNotExist)
-	if missing {
+	if errors.Is(err, fs.ErrNotExist) {
 		values, err = newThrowAway()
 	}
-	if err == nil && values.EncryptionSalt == "" { // also in a file of an older rehearsal
-		missing = true
-		values.EncryptionSalt, err = values.check()
-	}
-	if err == nil && missing {
-		err = save(path, values)
+	if err == nil && values.EncryptionSalt == "" { // new, or of an older rehearsal
+		if values.EncryptionSalt, err = values.encryptionSalt(); err == nil {
+			err = save(path, values)
+		}
 	}
 	if err != nil {
 		return throwAway{}, fmt.Errorf("preparing the rehearsal's throw-away secrets in %s: %w", path, err)
@@ -98,8 +95,8 @@ func (v throwAway) crypter() config.Crypter {
 	return derived
 }
 
-// check is the text that Pulumi writes to a stack file when it first uses a passphrase.
-func (v throwAway) check() (string, error) {
+// encryptionSalt is the text that Pulumi writes to a stack file when it first uses a passphrase.
+func (v throwAway) encryptionSalt() (string, error) {
 	check, err := v.crypter().EncryptValue(context.Background(), "pulumi") // which no context ends
 	if err != nil {
 		return "", fmt.Errorf("encrypting the passphrase's check: %w", err)
