@@ -79,17 +79,14 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 	if err != nil {
 		return nil, err
 	}
-	opened := pulumi.ToSecret(pulumi.All(kubeconfig.Stdout, kubeconfig.Stdin.Elem()).ApplyT(func(values []any) (string, error) {
+	opened := pulumi.All(kubeconfig.Stdout, kubeconfig.Stdin.Elem()).ApplyT(func(values []any) (string, error) {
 		text, err := unseal(values[0].(string), values[1].(string))
 		if err != nil {
 			return "", fmt.Errorf("opening what kubeconfig.sh printed: %w", err)
 		}
 		return text, nil
-	})).(pulumi.StringOutput)
-	p.Kubeconfig = opened
-	if !ctx.DryRun() { // a preview shows as unknown what is not made yet
-		p.Kubeconfig = orUnmade(ctx, opened)
-	}
+	}).(pulumi.StringOutput)
+	p.Kubeconfig = pulumi.ToSecret(orUnmade(ctx, opened)).(pulumi.StringOutput)
 
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"kubeconfig": p.Kubeconfig})
 }
@@ -98,11 +95,14 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 // would print it. Then the engine takes it for unknown, as in a preview, and writes that into the state of the
 // Kubernetes provider, which compares it in the next update and fails. ApplyT alone would not be called for it.
 func orUnmade(ctx *pulumi.Context, kubeconfig pulumi.StringOutput) pulumi.StringOutput {
-	return pulumi.ToSecret(pulumi.String("").ToStringOutput().ApplyT(func(string) (pulumi.StringOutput, error) {
+	if ctx.DryRun() { // a preview shows as unknown what is not made yet
+		return kubeconfig
+	}
+	return pulumi.String("").ToStringOutput().ApplyT(func(string) (pulumi.StringOutput, error) {
 		printed, err := internals.UnsafeAwaitOutput(ctx.Context(), kubeconfig)
 		if err != nil || printed.Known {
 			return kubeconfig, err
 		}
 		return pulumi.String(unmadeKubeconfig).ToStringOutput(), nil
-	})).(pulumi.StringOutput)
+	}).(pulumi.StringOutput)
 }
