@@ -45,6 +45,12 @@ var calico = map[string]Manifest{
 		SHA256:     "c2ab4f9a4ecde01d66e6f040d6745cd7f174d5ded573164c809ffb9f40a9d566",
 		Kubernetes: []string{"1.34", "1.35", "1.36"},
 	},
+	// The newest that can be built from its Go module, as the rehearsal does.
+	"v3.31.0": {
+		URL:        "https://raw.githubusercontent.com/projectcalico/calico/v3.31.0/manifests/calico-vxlan.yaml",
+		SHA256:     "0f7dc29b56dafe1d9566991d008a7944f5a319ab3e5fa9caccfb0d7d778fcdd7",
+		Kubernetes: []string{"1.32", "1.33", "1.34", "1.35"},
+	},
 	"v3.31.7": {
 		URL:        "https://raw.githubusercontent.com/projectcalico/calico/v3.31.7/manifests/calico-vxlan.yaml",
 		SHA256:     "324475bc90d0fc6b432092b91a011190fdaed47823fcc936762ea58507c6a5a3",

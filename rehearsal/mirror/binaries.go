@@ -46,7 +46,7 @@ func (c command) binary(p project) string {
 var (
 	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
 	platformProjects = []project{
-		argoCD, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
+		argoCD, calico, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
 	}
 )
 

@@ -30,6 +30,8 @@ type Image struct {
 	Files map[string]string
 	// Texts are files that anybody may read, with their contents, by their path in the image.
 	Texts map[string]string
+	// Writable are empty files that anybody may write, by their path in the image.
+	Writable []string
 	// Links are targets of symbolic links, by their path in the image.
 	Links map[string]string
 	// Debian are binary packages whose files are in the image too. Their dependencies have to be named as well.
@@ -83,6 +85,13 @@ func (i Image) build(ctx context.Context, d debian) (v1.Image, error) {
 	}
 	if len(i.Texts) > 0 {
 		layer, err := textLayer(i.Texts)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	if len(i.Writable) > 0 {
+		layer, err := writableLayer(i.Writable)
 		if err != nil {
 			return nil, err
 		}
@@ -157,6 +166,19 @@ func textLayer(texts map[string]string) (v1.Layer, error) {
 				return err
 			}
 			if _, err := io.WriteString(archive, texts[name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func writableLayer(names []string) (v1.Layer, error) {
+	return layer(func(archive *tar.Writer) error {
+		for _, name := range names {
+			header := entry(name, tar.TypeReg)
+			header.Mode = 0o666
+			if err := archive.WriteHeader(header); err != nil {
 				return err
 			}
 		}

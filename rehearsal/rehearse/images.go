@@ -25,11 +25,9 @@ const ours = "eco2.example/"
 
 // Images are what the mirror serves besides the images that kubeadm pulls, by name.
 func Images() []Image {
-	network := calico.ImagesOf(calicoVersion)
-	// These have upstream's names, as all that is in their manifest.
-	all := []Image{{network.Node, true}, {network.CNI, true}, {network.KubeControllers, true}}
+	var all []Image
 	for _, name := range slices.Concat(
-		argocd.Images(), []string{externaldns.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(controllers)), []string{probeImage},
+		argocd.Images(), calico.Images(), []string{externaldns.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(controllers)), []string{probeImage},
 	) {
 		all = append(all, Image{name, strings.HasPrefix(name, ours)})
 	}

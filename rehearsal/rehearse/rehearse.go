@@ -4,8 +4,6 @@ package rehearse
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -20,11 +18,7 @@ import (
 const (
 	kubernetesVersion = "1.36.4"
 	containerdVersion = "2.3.4"
-	calicoVersion     = "v3.32.1"
 )
-
-// calicoURL is where the program downloads Calico's manifest from.
-const calicoURL = "https://raw.githubusercontent.com/projectcalico/calico/" + calicoVersion + "/manifests/calico-vxlan.yaml"
 
 // probeImage is what the tests run on every node.
 const probeImage = "eco2.example/probe:1"
@@ -35,6 +29,7 @@ type Host struct {
 	Environ []string
 	// Kubectl is the path of a kubectl of the cluster's version.
 	Kubectl string
+
 	// Network is the manifest of the network between pods, as the machines get it.
 	Network string
 
@@ -61,37 +56,23 @@ func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Host, err
 	err = toolchain.Build(ctx, out, toolchain.Target{
 		What: "what runs in the rehearsal's containers", Usual: "a minute",
 		Dir: filepath.Join(repo, "rehearsal"), Output: bin + string(filepath.Separator),
-		Packages: []string{"./cmd/services", "./cmd/calico", "./cmd/calico-cni", "./cmd/controllers", "./cmd/idle", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
+		Packages: []string{"./cmd/services", "./cmd/controllers", "./cmd/idle", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
 	})
 	if err != nil {
 		return Host{}, err
 	}
-	images := calico.ImagesOf(calicoVersion)
-	for _, image := range []mirror.Image{
-		{Name: images.Node, Files: map[string]string{calico.Binary: filepath.Join(bin, "calico")}},
-		{Name: images.CNI, Files: map[string]string{
-			calico.Binary: filepath.Join(bin, "calico"), calico.Plugin: filepath.Join(bin, "calico-cni"),
-		}},
-		{Name: images.KubeControllers, Files: map[string]string{calico.Binary: filepath.Join(bin, "calico")}},
-		{Name: probeImage, Files: map[string]string{"/probe": filepath.Join(bin, "probe")}, Entrypoint: []string{"/probe"}},
-	} {
-		if err := m.AddImage(ctx, image, out); err != nil {
-			return Host{}, err
-		}
-	}
-	network, err := calico.Manifest(images)
-	if err != nil {
+	probe := mirror.Image{Name: probeImage, Files: map[string]string{"/probe": filepath.Join(bin, "probe")}, Entrypoint: []string{"/probe"}}
+	if err := m.AddImage(ctx, probe, out); err != nil {
 		return Host{}, err
 	}
-	if err := m.AddFile(calicoURL, network); err != nil {
+	network, err := calico.Add(ctx, m, repo, out)
+	if err != nil {
 		return Host{}, err
 	}
 	checksums, err := addPlatform(ctx, m, repo, bin, out)
 	if err != nil {
 		return Host{}, err
 	}
-	sum := sha256.Sum256(network)
-	checksums["calico"] = hex.EncodeToString(sum[:])
 	return Host{
 		Environ: []string{machines.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Network: string(network), checksums: checksums,
 	}, nil

@@ -1,0 +1,115 @@
+// Package calico serves Calico itself, built from its Go module: upstream's manifest as it is, and its images under
+// upstream's names.
+//
+// Left out of the images is what VXLAN does not need: BIRD and confd, which speak BGP, and what eBPF needs.
+package calico
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"eco2/rehearsal/mirror"
+)
+
+const (
+	// Version is the release, moduleVersion the same commit as its module has it, which has no tags.
+	Version       = "v3.31.0"
+	moduleVersion = "v0.0.0-20251021213802-b1f3c43f8437"
+
+	// URL is where the program downloads the manifest from.
+	URL = "https://raw.githubusercontent.com/projectcalico/calico/" + Version + "/manifests/calico-vxlan.yaml"
+
+	registry = "quay.io/calico/"
+)
+
+// Images are the names of all that Add serves.
+func Images() []string {
+	return []string{registry + "cni:" + Version, registry + "kube-controllers:" + Version, registry + "node:" + Version}
+}
+
+// nodePackages are Debian's packages of what calico-node runs: a supervisor with its shell, and what Felix programs the
+// kernel with; and the libraries they need.
+var nodePackages = []string{
+	"bash", "conntrack", "coreutils", "dash", "debianutils", "ipset", "iptables", "runit",
+	"libacl1", "libattr1", "libbsd0", "libc6", "libedit2", "libgmp10", "libip4tc2", "libip6tc2", "libipset13", "libmd0",
+	"libmnl0", "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libpcre2-8-0", "libselinux1", "libtinfo6",
+	"libxtables12",
+}
+
+// Add builds what is missing, serves the manifest and its images, and returns the manifest. repo is the project's
+// checkout, and progress goes to out.
+func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (manifest []byte, err error) {
+	built, err := mirror.Build(ctx, repo, "calico", moduleVersion, out)
+	if err != nil {
+		return nil, err
+	}
+	source, err := built.Source(ctx)
+	if err != nil {
+		return nil, err
+	}
+	node, err := nodeImage(built.Binary("calico-node"), filepath.Join(source, "node", "filesystem"))
+	if err != nil {
+		return nil, fmt.Errorf("reading what Calico's node image has: %w", err)
+	}
+	for _, image := range []mirror.Image{
+		node,
+		{
+			Name: registry + "cni:" + Version,
+			Files: map[string]string{
+				"/opt/cni/bin/calico": built.Binary("calico"), "/opt/cni/bin/calico-ipam": built.Binary("calico"),
+				"/opt/cni/bin/install": built.Binary("install"),
+			},
+		},
+		{
+			Name: registry + "kube-controllers:" + Version,
+			Files: map[string]string{
+				"/usr/bin/kube-controllers": built.Binary("kube-controllers"), "/usr/bin/check-status": built.Binary("check-status"),
+				"/usr/bin/wrapper": built.Binary("wrapper"),
+			},
+			Writable:   []string{"/status/status.json"},
+			Entrypoint: []string{"/usr/bin/wrapper", "/usr/bin/kube-controllers"},
+			User:       "999",
+		},
+	} {
+		if err := m.AddImage(ctx, image, out); err != nil {
+			return nil, err
+		}
+	}
+	manifest, err = os.ReadFile(filepath.Join(source, "manifests", "calico-vxlan.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("reading Calico's manifest: %w", err)
+	}
+	return manifest, m.AddFile(URL, manifest)
+}
+
+// nodeImage has upstream's own scripts, which are in the module: they start Felix and what else the variables ask for.
+func nodeImage(binary, filesystem string) (mirror.Image, error) {
+	image := mirror.Image{
+		Name:   registry + "node:" + Version,
+		Files:  map[string]string{"/usr/bin/calico-node": binary},
+		Links:  map[string]string{"/bin/sh": "dash", "/usr/bin/which": "which.debianutils"},
+		Debian: nodePackages, Entrypoint: []string{"start_runit"}, Env: []string{"SVDIR=/etc/service/enabled"},
+	}
+	for _, command := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			image.Links["/usr/sbin/"+command+suffix] = command + "-legacy" + suffix // upstream's alternative
+		}
+	}
+	err := filepath.WalkDir(filesystem, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || entry.Name() == ".gitkeep" {
+			return err
+		}
+		name, err := filepath.Rel(filesystem, file)
+		if path.Dir(name) == "sbin" {
+			name = path.Join("usr", name)
+		}
+		image.Files["/"+name] = file
+		return err
+	})
+	return image, err
+}
