@@ -17,14 +17,17 @@ import (
 )
 
 const (
-	// Version is the release, moduleVersion the same commit as its module has it, which has no tags.
-	Version       = "v3.31.0"
+	// Version is the release, moduleVersion its commit.
+	Version       = mirror.CalicoRelease
 	moduleVersion = "v0.0.0-20251021213802-b1f3c43f8437"
 
 	// URL is where the program downloads the manifest from.
 	URL = "https://raw.githubusercontent.com/projectcalico/calico/" + Version + "/manifests/calico-vxlan.yaml"
 
 	registry = "quay.io/calico/"
+
+	// manifestFile is where the module has it.
+	manifestFile = "manifests/calico-vxlan.yaml"
 )
 
 // Images are the names of all that Add serves.
@@ -59,11 +62,9 @@ func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (mani
 	for _, image := range []mirror.Image{
 		node,
 		{
-			Name: registry + "cni:" + Version,
-			Files: map[string]string{
-				"/opt/cni/bin/calico": built.Binary("calico"), "/opt/cni/bin/calico-ipam": built.Binary("calico"),
-				"/opt/cni/bin/install": built.Binary("install"),
-			},
+			Name:  registry + "cni:" + Version,
+			Files: map[string]string{"/opt/cni/bin/calico": built.Binary("calico"), "/opt/cni/bin/install": built.Binary("install")},
+			Links: map[string]string{"/opt/cni/bin/calico-ipam": "calico"},
 		},
 		{
 			Name: registry + "kube-controllers:" + Version,
@@ -80,7 +81,7 @@ func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (mani
 			return nil, err
 		}
 	}
-	manifest, err = os.ReadFile(filepath.Join(source, "manifests", "calico-vxlan.yaml"))
+	manifest, err = os.ReadFile(filepath.Join(source, manifestFile))
 	if err != nil {
 		return nil, fmt.Errorf("reading Calico's manifest: %w", err)
 	}
@@ -91,9 +92,11 @@ func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (mani
 func nodeImage(binary, filesystem string) (mirror.Image, error) {
 	image := mirror.Image{
 		Name:   registry + "node:" + Version,
-		Files:  map[string]string{"/usr/bin/calico-node": binary},
+		Files:  map[string]string{"/bin/calico-node": binary},
 		Links:  map[string]string{"/bin/sh": "dash", "/usr/bin/which": "which.debianutils"},
-		Debian: nodePackages, Entrypoint: []string{"start_runit"}, Env: []string{"SVDIR=/etc/service/enabled"},
+		Debian: nodePackages, Entrypoint: []string{"start_runit"},
+		// Without C there is no libbpf, whose place a panic takes: Felix must not look for programs of an earlier eBPF mode.
+		Env: []string{"SVDIR=/etc/service/enabled", "FELIX_DebugSkipCTLBCleanup=true"},
 	}
 	for _, command := range []string{"iptables", "ip6tables"} {
 		for _, suffix := range []string{"", "-save", "-restore"} {

@@ -36,7 +36,7 @@ func Prepare(ctx context.Context, out io.Writer) error {
 }
 
 // modules are what machines need of the kernel. They have none of their own to load: the host's are theirs.
-var modules = []string{"overlay", "br_netfilter", "nf_conntrack", "nf_tables", "vxlan"}
+var modules = []string{"overlay", "br_netfilter", "nf_conntrack", "nf_tables", "vxlan", "ip_set", "xt_set"}
 
 // loadModules loads what is not built in. A kernel that has something under neither name fails where it is used,
 // with a message of its own.

@@ -1,5 +1,8 @@
 package mirror
 
+// CalicoRelease is the release that calico is built as. Its module has the same commit, without the tag.
+const CalicoRelease = "v3.31.0"
+
 // calico needs the replacements of its own go.mod too, which a module that requires it does not inherit.
 var calico = project{
 	name: "calico", module: "github.com/projectcalico/calico",
@@ -9,7 +12,7 @@ var calico = project{
 		{path: "kube-controllers/cmd/kube-controllers", usual: "10 seconds"},
 		{path: "kube-controllers/cmd/check-status", usual: "a second"}, {path: "kube-controllers/cmd/wrapper", usual: "a second"},
 	},
-	ldflags: func(version string) string {
-		return " -X github.com/projectcalico/calico/pkg/buildinfo.Version=" + version
+	ldflags: func(string) string {
+		return " -X github.com/projectcalico/calico/pkg/buildinfo.Version=" + CalicoRelease
 	},
 }

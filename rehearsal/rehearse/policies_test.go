@@ -67,6 +67,7 @@ func (c *cluster) policies(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a pod's first packets are judged", func(t *testing.T) { c.firstPackets(t, tested[alike].closed) })
 	t.Run("the metadata service is part of the internet but for the exception", func(t *testing.T) {
 		policy := found[alike]
 		wide := policy.without(func(*networkingv1.NetworkPolicySpec) {})
@@ -88,6 +89,38 @@ func (c *cluster) policies(t *testing.T) {
 	for namespace, after := range c.baselines(t) {
 		assert.Equal(t, found[namespace].Spec, after.Spec, namespace)
 		assert.Equal(t, found[namespace].owners(), after.owners(), "%s: who owns the fields", namespace)
+	}
+}
+
+// firstPackets starts pods that send at once, and finds none of their packets through: a pod of a node whose Felix
+// has not heard of it yet is closed.
+func (c *cluster) firstPackets(t *testing.T, closed []way) {
+	args := []string{"try"}
+	for _, w := range closed {
+		if w.from == alike+"/own" {
+			args = append(args, w.target)
+		}
+	}
+	require.Greater(t, len(args), 3)
+	list, err := json.Marshal(args)
+	require.NoError(t, err)
+	job := os.Expand(readFile(t, "testdata/firstpackets.yaml"), func(key string) string {
+		return map[string]string{"NAMESPACE": alike, "ARGS": string(list)}[key]
+	})
+	_, err = c.try(job, "apply", "--filename=-")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := c.try("", "delete", "job", "--namespace="+alike, "first-packets", "--wait=false")
+		assert.NoError(t, err)
+	})
+	_, err = c.try("", "wait", "--for=condition=Complete", "--timeout=120s", "--namespace="+alike, "job/first-packets")
+	require.NoError(t, err)
+	out, err := c.try("", "logs", "--namespace="+alike, "--selector=job-name=first-packets", "--tail=-1", "--max-log-requests=20")
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	assert.Len(t, lines, 20*(len(args)-1))
+	for _, line := range lines {
+		assert.True(t, strings.HasSuffix(line, " filtered"), line)
 	}
 }
 

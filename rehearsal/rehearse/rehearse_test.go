@@ -138,6 +138,8 @@ func TestCluster(t *testing.T) {
 		assert.Equal(t, 14*13, asked)
 	})
 
+	run("the network is Calico's, as the program sets it up", c.network)
+
 	run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, c.Steps())
 		c.Changes()
