@@ -22,7 +22,7 @@ func (c *cluster) conforms(t *testing.T) {
 	require.NoError(t, err)
 	before := c.awaitReady(14, time.Minute)
 	result, err := conformance.Run{
-		Tests: tests, Suite: suite, Kubectl: c.binary, Kubeconfig: c.config, Procs: 6,
+		Tests: tests, Suite: suite, Kubectl: c.binary, Kubeconfig: c.config, Procs: 4,
 		Dir: filepath.Join(c.Dir, "conformance"), Out: os.Stderr,
 	}.Start(t.Context())
 	var printed strings.Builder

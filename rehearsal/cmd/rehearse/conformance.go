@@ -62,6 +62,6 @@ func (r *run) conformance() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&suite, "suite", "conformance", "which tests: conformance, network-policies or quick")
 	flags.StringVar(&focus, "focus", "", "a regular expression: of the suite, the tests whose names it matches")
-	flags.IntVar(&procs, "procs", 6, "how many tests run side by side")
+	flags.IntVar(&procs, "procs", 4, "how many tests run side by side")
 	return cmd
 }
