@@ -56,17 +56,17 @@ func Images() []Image {
 	return all
 }
 
-// unserved are images that only tests outside the suites ask for, with what those tests need besides.
+// unserved are images that no test of the suites asks for, with what the tests need that do.
 var unserved = map[string]string{
 	"gcr.io/k8s-authenticated-test/agnhost:2.6":              "a registry that asks for a password",
 	"invalid.registry.k8s.io/invalid/alpine:3.1":             "that this registry does not exist",
-	"registry.k8s.io/build-image/distroless-iptables:v0.9.6": "iptables rules that a test looks at by name",
+	"registry.k8s.io/build-image/distroless-iptables:v0.9.6": "a look into a machine's table of connections",
 	testImages + "apparmor-loader:1.4":                       "AppArmor in the kernel",
-	testImages + "ipc-utils:1.4":                             "the machine's IPC namespace",
+	testImages + "ipc-utils:1.4":                             "kubelet's own tests, another binary",
 	testImages + "node-perf/npb-ep:1.6.0":                    "a node for itself, which is measured",
 	testImages + "node-perf/npb-is:1.7.0":                    "a node for itself, which is measured",
 	testImages + "node-perf/pytorch-wide-deep:1.0.0":         "a node for itself, which is measured",
-	testImages + "perl:5.26":                                 "nothing in this version",
+	testImages + "perl:5.26":                                 "kubelet's own tests, another binary",
 	testImages + "resource-consumer:1.14":                    "minutes of full load, for autoscalers",
 	testImages + "volume/iscsi:2.7":                          "iSCSI in the kernel",
 	testImages + "volume/nfs:1.6.0":                          "an NFS server in the kernel",
