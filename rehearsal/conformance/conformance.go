@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"eco2/rehearsal/mirror"
@@ -84,21 +85,24 @@ func testsOf(built mirror.Built) Tests {
 	return Tests{e2e: built.Binary("e2e.test"), ginkgo: built.Binary("ginkgo")}
 }
 
+// listed is a line of the list of tests.
+var listed = regexp.MustCompile(`^\s+\S+\.go:\d+: (.+?)\s*$`)
+
 // Names are the full names of all tests in the binary.
 func (t Tests) Names(ctx context.Context) ([]string, error) {
 	output, err := t.output(ctx, "--list-tests")
 	if err != nil {
 		return nil, fmt.Errorf("listing the tests: %w", err)
 	}
-	_, list, found := strings.Cut(output, ":\n")
-	if !found {
-		return nil, errors.New("listing the tests: e2e.test --list-tests does not print a list after a colon any more")
-	}
 	var names []string
-	for line := range strings.Lines(list) {
-		if name := strings.TrimSpace(line); name != "" {
-			names = append(names, name)
+	for line := range strings.Lines(output) {
+		// Before each is where it is in the source: "some/file.go:12: ".
+		if found := listed.FindStringSubmatch(line); found != nil {
+			names = append(names, found[1])
 		}
+	}
+	if len(names) == 0 {
+		return nil, errors.New("listing the tests: e2e.test --list-tests does not print them as file.go:12: name any more")
 	}
 	return names, nil
 }

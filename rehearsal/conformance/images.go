@@ -62,6 +62,7 @@ var unserved = map[string]string{
 	"invalid.registry.k8s.io/invalid/alpine:3.1":             "that this registry does not exist",
 	"registry.k8s.io/build-image/distroless-iptables:v0.9.6": "a look into a machine's table of connections",
 	testImages + "apparmor-loader:1.4":                       "AppArmor in the kernel",
+	testImages + "busybox:1.36.1-1":                          "upstream's CSI drivers",
 	testImages + "ipc-utils:1.4":                             "kubelet's own tests, another binary",
 	testImages + "node-perf/npb-ep:1.6.0":                    "a node for itself, which is measured",
 	testImages + "node-perf/npb-is:1.7.0":                    "a node for itself, which is measured",

@@ -17,7 +17,7 @@ type Suite struct {
 
 var suites = []Suite{
 	{"conformance", isConformance},
-	{"network-policies", func(name string) bool { return strings.Contains(name, "[Feature:NetworkPolicy]") }},
+	{"network-policies", func(name string) bool { return strings.HasPrefix(name, "[sig-network] Netpol ") }},
 	{"quick", func(name string) bool {
 		return isConformance(name) && slices.ContainsFunc(quick, func(begins string) bool { return strings.HasPrefix(name, begins) })
 	}},
