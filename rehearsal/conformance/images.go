@@ -45,7 +45,7 @@ func Images() []Image {
 		{dnsTesting, "Debian's, as upstream's; CoreDNS is the cluster's own"},
 		{kitten, "`agnhost:2.63.0` with upstream's picture"},
 		{nautilus, "`agnhost:2.63.0` with upstream's picture"},
-		{nginx, "Debian's nginx, older than its tag says, with a short configuration"},
+		{nginx, "Debian's nginx 1.22, whatever the tag says, with a short configuration"},
 		{nginxNew, "the same as `nginx:1.15-4`"},
 		{noNewPrivs, "its program from Kubernetes' module"},
 		{nonRoot, "Debian's busybox, as user 1234"},
