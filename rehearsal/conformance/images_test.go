@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -169,29 +170,37 @@ func TestTheImagesRun(t *testing.T) {
 
 	assert.Contains(t, start(t, m, apiServer).sh("/sample-apiserver --help 2>&1"), "--etcd-servers")
 
-	web := start(t, m, nginx)
-	replacePort(t, filepath.Join(web.dir, "etc", "nginx", "nginx.conf"))
-	require.NoError(t, os.MkdirAll(filepath.Join(web.dir, "dev"), 0o755))
+	serves(t, start(t, m, nginx))
+}
+
+// serves checks that nginx answers, where this host has a port for it.
+func serves(t *testing.T, web container) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	settings := filepath.Join(web.dir, "etc", "nginx", "nginx.conf")
+	text, err := os.ReadFile(settings)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "listen 80;")
+	require.NoError(t, os.WriteFile(settings, []byte(strings.Replace(string(text), "listen 80;", "listen "+address+";", 1)), 0o644))
 	for _, stream := range []string{"stdout", "stderr"} {
 		require.NoError(t, os.WriteFile(filepath.Join(web.dir, "dev", stream), nil, 0o666))
 	}
+
 	server := web.command(web.config.Cmd...)
 	require.NoError(t, server.Start())
-	defer func() { _ = server.Process.Kill() }()
+	defer func() {
+		// Killed, it would leave its workers.
+		assert.NoError(t, server.Process.Signal(syscall.SIGTERM))
+		assert.NoError(t, server.Wait())
+	}()
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		response, err := http.Get("http://127.0.0.1:18080/")
+		response, err := http.Get("http://" + address + "/")
 		if assert.NoError(t, err) {
 			assert.Equal(t, http.StatusOK, response.StatusCode)
 			assert.NoError(t, response.Body.Close())
 		}
 	}, 10*time.Second, 100*time.Millisecond)
-}
-
-// replacePort has nginx listen where this host has room.
-func replacePort(t *testing.T, file string) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Contains(t, string(text), "listen 80;")
-	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), "listen 80;", "listen 127.0.0.1:18080;", 1)), 0o644))
 }
