@@ -25,6 +25,10 @@ BASE    ?=
 STACKS  ?= dev prod
 # How slow the models are: 1 is like AWS, 0 does not wait.
 LATENCY ?= 0
+# Which of upstream's tests `make conformance` runs: conformance, network-policies or quick; FOCUS, a regular expression,
+# takes of these the tests whose names it matches.
+SUITE   ?= conformance
+FOCUS   ?=
 ARGS    ?=
 
 STATE    := $(CURDIR)/.rehearsal
@@ -41,11 +45,11 @@ ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --plugins $(PLUGINS) --latency $(LATENCY)
 
-.PHONY: help up preview preview-diff destroy status kubectl ssh bench bench-rehearsal check unit test test-official lint golden clean gotest rehearse
+.PHONY: help up preview preview-diff destroy status kubectl ssh conformance bench bench-rehearsal check unit test test-official lint golden clean gotest rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  PLUGINS=stand-in|official  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  UNPROTECT=1  ARGS='<arguments>'"
+	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  PLUGINS=stand-in|official  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  SUITE=conformance|network-policies|quick  FOCUS='<expression>'  UNPROTECT=1  ARGS='<arguments>'"
 
 up: rehearse ## Bring the stack up on this machine
 	@$(RUN) up -- $(ARGS)
@@ -74,6 +78,10 @@ kubectl: rehearse ## Run kubectl on the cluster: make kubectl ARGS='get pods -A'
 ssh: rehearse ## Log in to a machine: make ssh NODE=k8s-redis
 	@$(RUN) ssh $(or $(NODE),$(error name a node: make ssh NODE=k8s-master)) $(if $(ARGS),-- "$$ARGS")
 
+conformance: export FOCUS := $(value FOCUS)
+conformance: rehearse ## Run upstream's own tests of a cluster on the one that is up
+	@$(RUN) conformance --suite $(SUITE) --focus "$$FOCUS"
+
 bench: rehearse ## Measure the engine's work, the critical paths, and how many faults end well
 	@$(RUN) bench
 	@echo; echo "A preview of the working tree against its own commit, both stacks:"
@@ -97,7 +105,7 @@ unit: gotest ## Run the program's own tests, which need neither root nor machine
 	"$(GOTEST)" ./...
 
 test: rehearse gotest ## Run all tests
-	@$(RUN) prepare
+	@$(RUN) prepare --tests
 	"$(GOTEST)" ./...
 	@# The engine runs the built program, of which a cached result knows nothing.
 	cd rehearsal && "$(GOTEST)" -count=1 -p 2 -timeout 60m $$(go list ./... | grep --invert-match '$(MACHINES)')

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -29,7 +30,13 @@ type project struct {
 }
 
 // command is a package of a project. Its binary has the name that `go build` would give it, or its own.
-type command struct{ path, name, usual, tags string }
+type command struct {
+	path, name, usual, tags string
+	// module is the package's where that is not the project's own.
+	module string
+	// test is whether the binary is that of the package's tests.
+	test bool
+}
 
 func (c command) binary(p project) string {
 	switch {
@@ -42,12 +49,14 @@ func (c command) binary(p project) string {
 	}
 }
 
-// clusterProjects are what machines and kubeadm need, platformProjects what runs in the cluster after that.
+// clusterProjects are what machines and kubeadm need, platformProjects what runs in the cluster after that, and
+// testProjects what tests a cluster.
 var (
 	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
 	platformProjects = []project{
 		argoCD, calico, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
 	}
+	testProjects = []project{kubernetesE2E}
 )
 
 var (
@@ -58,16 +67,7 @@ var (
 			{path: "cmd/kube-apiserver", usual: "80 seconds"}, {path: "cmd/kube-controller-manager", usual: "half a minute"},
 			{path: "cmd/kube-scheduler", usual: "10 seconds"}, {path: "cmd/kube-proxy", usual: "10 seconds"},
 		},
-		ldflags: func(version string) string {
-			numbers := strings.Split(strings.TrimPrefix(version, "v"), ".")
-			flags := ""
-			for _, stamp := range []string{
-				"gitVersion=" + version, "gitMajor=" + numbers[0], "gitMinor=" + numbers[1], "gitTreeState=clean",
-			} {
-				flags += " -X k8s.io/component-base/version." + stamp
-			}
-			return flags
-		},
+		ldflags: kubernetesVersion,
 	}
 	etcd = project{
 		name: "etcd", module: "go.etcd.io/etcd/server/v3",
@@ -124,6 +124,18 @@ var (
 	}
 )
 
+// kubernetesVersion stamps what Kubernetes' programs print.
+func kubernetesVersion(version string) string {
+	numbers := strings.Split(strings.TrimPrefix(version, "v"), ".")
+	flags := ""
+	for _, stamp := range []string{
+		"gitVersion=" + version, "gitMajor=" + numbers[0], "gitMinor=" + numbers[1], "gitTreeState=clean",
+	} {
+		flags += " -X k8s.io/component-base/version." + stamp
+	}
+	return flags
+}
+
 // Built is an upstream project whose binaries are in the user's cache directory.
 type Built struct {
 	// Version is as the module has it: "v1.36.4".
@@ -144,7 +156,7 @@ func (b Built) Source(ctx context.Context) (string, error) {
 // Build makes what is missing of a project that is no part of what Prepare builds. repo is the project's checkout,
 // version what the caller is made for, as the module has it, and progress goes to out.
 func Build(ctx context.Context, repo, name, version string, out io.Writer) (Built, error) {
-	p, err := platformProject(name)
+	p, err := projectNamed(name)
 	if err != nil {
 		return Built{}, err
 	}
@@ -165,7 +177,7 @@ func Build(ctx context.Context, repo, name, version string, out io.Writer) (Buil
 
 // Find finds what Build has built.
 func Find(repo, name string) (Built, error) {
-	p, err := platformProject(name)
+	p, err := projectNamed(name)
 	if err != nil {
 		return Built{}, err
 	}
@@ -182,12 +194,13 @@ func Find(repo, name string) (Built, error) {
 	return b, err
 }
 
-func platformProject(name string) (project, error) {
-	i := slices.IndexFunc(platformProjects, func(p project) bool { return p.name == name })
+func projectNamed(name string) (project, error) {
+	all := slices.Concat(clusterProjects, platformProjects, testProjects)
+	i := slices.IndexFunc(all, func(p project) bool { return p.name == name })
 	if i < 0 {
 		return project{}, fmt.Errorf("building %s: there is no rehearsal/mirror/build/%s that says how", name, name)
 	}
-	return platformProjects[i], nil
+	return all[i], nil
 }
 
 // modulesOf is the directory of the modules that pin the projects.
@@ -213,8 +226,8 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 		}
 		target := toolchain.Target{
 			What: name + " " + b.Version, Usual: command.usual + ", once",
-			Dir: filepath.Join(modules, p.name), Output: b.Binary(name), Packages: []string{path.Join(p.module, command.path)},
-			LDFlags: "-s -w", Tags: command.tags, Static: true,
+			Dir: filepath.Join(modules, p.name), Output: b.Binary(name), Packages: []string{path.Join(cmp.Or(command.module, p.module), command.path)},
+			LDFlags: "-s -w", Tags: command.tags, Static: true, Test: command.test,
 		}
 		if len(p.placeholders) > 0 {
 			if target.Dir, err = b.complete(ctx); err != nil {

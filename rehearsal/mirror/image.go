@@ -28,6 +28,10 @@ type Image struct {
 	// Files are executables of this machine, by their path in the image. Each is a layer of its own, so that
 	// images share what they have in common.
 	Files map[string]string
+	// Setuid are like Files, but run as root, who owns them, whoever starts them.
+	Setuid map[string]string
+	// Folders are directories that anybody may write to, such as /tmp.
+	Folders []string
 	// Texts are files that anybody may read, with their contents, by their path in the image.
 	Texts map[string]string
 	// Writable are empty files that anybody may write, by their path in the image.
@@ -37,6 +41,8 @@ type Image struct {
 	// Debian are binary packages whose files are in the image too. Their dependencies have to be named as well.
 	Debian     []string
 	Entrypoint []string
+	// Args are what a container runs that names no arguments of its own.
+	Args []string
 	// User is a number, as user or user:group; empty is root.
 	User string
 	// Env are further variables, as NAME=value.
@@ -83,6 +89,13 @@ func (i Image) build(ctx context.Context, d debian) (v1.Image, error) {
 		}
 		layers = append(layers, layer)
 	}
+	if len(i.Folders) > 0 {
+		layer, err := folderLayer(i.Folders)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
 	if len(i.Texts) > 0 {
 		layer, err := textLayer(i.Texts)
 		if err != nil {
@@ -97,12 +110,17 @@ func (i Image) build(ctx context.Context, d debian) (v1.Image, error) {
 		}
 		layers = append(layers, layer)
 	}
-	for _, target := range slices.Sorted(maps.Keys(i.Files)) {
-		layer, err := fileLayer(target, i.Files[target])
-		if err != nil {
-			return nil, err
+	for _, files := range []struct {
+		sources map[string]string
+		mode    int64
+	}{{i.Files, 0o755}, {i.Setuid, 0o4755}} {
+		for _, target := range slices.Sorted(maps.Keys(files.sources)) {
+			layer, err := fileLayer(target, files.sources[target], files.mode)
+			if err != nil {
+				return nil, err
+			}
+			layers = append(layers, layer)
 		}
-		layers = append(layers, layer)
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	image, err := mutate.AppendLayers(image, layers...)
@@ -116,7 +134,7 @@ func (i Image) build(ctx context.Context, d debian) (v1.Image, error) {
 	file = file.DeepCopy()
 	file.OS, file.Architecture = "linux", runtime.GOARCH
 	file.Config = v1.Config{
-		Entrypoint: i.Entrypoint, User: i.User,
+		Entrypoint: i.Entrypoint, Cmd: i.Args, User: i.User,
 		Env: append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, i.Env...),
 	}
 	return mutate.ConfigFile(image, file)
@@ -141,19 +159,33 @@ func entry(name string, kind byte) *tar.Header {
 	return &tar.Header{Typeflag: kind, Name: strings.TrimPrefix(path.Clean(name), "/"), Mode: 0o755, Format: tar.FormatPAX}
 }
 
-func fileLayer(target, source string) (v1.Layer, error) {
+func fileLayer(target, source string, mode int64) (v1.Layer, error) {
 	return layer(func(archive *tar.Writer) error {
 		data, err := os.ReadFile(source)
 		if err != nil {
 			return err
 		}
 		header := entry(target, tar.TypeReg)
-		header.Size = int64(len(data))
+		header.Mode, header.Size = mode, int64(len(data))
 		if err := archive.WriteHeader(header); err != nil {
 			return err
 		}
 		_, err = archive.Write(data)
 		return err
+	})
+}
+
+func folderLayer(names []string) (v1.Layer, error) {
+	return layer(func(archive *tar.Writer) error {
+		for _, name := range names {
+			header := entry(name, tar.TypeDir)
+			header.Name += "/"
+			header.Mode = 0o1777
+			if err := archive.WriteHeader(header); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

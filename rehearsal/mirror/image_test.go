@@ -60,6 +60,25 @@ func TestImageIsPulledAsItWasDescribed(t *testing.T) {
 	assert.ErrorContains(t, err, "the mirror has no manifest v1 of the image docker.example/calico/node")
 }
 
+func TestImageHasWhatEveryUserMayDo(t *testing.T) {
+	m := Mirror{Dir: t.TempDir()}
+	require.NoError(t, m.AddImage(t.Context(), Image{
+		Name: "quay.example/some/tool:v1", Setuid: map[string]string{"/bin/tool": program(t, "tool")}, Folders: []string{"/tmp"}, Args: []string{"tool"},
+	}, io.Discard))
+	image, err := mirrortest.Pull(t, m.Dir, "quay.example/some/tool:v1")
+	require.NoError(t, err)
+	config, err := image.ConfigFile()
+	require.NoError(t, err)
+	assert.Empty(t, config.Config.Entrypoint)
+	assert.Equal(t, []string{"tool"}, config.Config.Cmd)
+	dir := mirrortest.Unpack(t, image)
+	for name, mode := range map[string]os.FileMode{"bin/tool": 0o755 | os.ModeSetuid, "tmp": 0o777 | os.ModeSticky | os.ModeDir} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, mode, info.Mode(), name)
+	}
+}
+
 // A tag whose image changes without a reason would be pulled again, and its pods' images would differ.
 func TestSameFilesMakeTheSameImage(t *testing.T) {
 	digest := func(content string) string {

@@ -18,7 +18,7 @@ import (
 func TestPinsAreTheProgramsDefaults(t *testing.T) {
 	program, err := os.ReadFile("../../config/versions.go")
 	require.NoError(t, err)
-	for field, p := range map[string]project{"Kubernetes": kubernetes, "Containerd": containerd} {
+	for p, field := range map[*project]string{&kubernetes: "Kubernetes", &kubernetesE2E: "Kubernetes", &containerd: "Containerd"} {
 		found := regexp.MustCompile(`(?m)^\t` + field + `:\s+"(.*)",$`).FindSubmatch(program)
 		require.NotNil(t, found, field)
 		assert.NoError(t, p.mustBe(string(found[1]), "build"))
@@ -28,7 +28,7 @@ func TestPinsAreTheProgramsDefaults(t *testing.T) {
 }
 
 func TestEachProjectIsPinned(t *testing.T) {
-	for _, p := range slices.Concat(clusterProjects, platformProjects) {
+	for _, p := range slices.Concat(clusterProjects, platformProjects, testProjects) {
 		version, err := p.version("build")
 		require.NoError(t, err)
 		assert.Regexp(t, `^v\d+\.\d+\.\d+$`, version, p.name)

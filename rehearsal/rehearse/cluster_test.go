@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/stacktest"
 )
 
@@ -21,6 +22,7 @@ type cluster struct {
 	*stacktest.World
 	t              *testing.T
 	binary, config string
+	mirror         mirror.Mirror
 }
 
 // node is a Node, as far as the tests look at it.

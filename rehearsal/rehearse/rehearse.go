@@ -29,7 +29,8 @@ type Host struct {
 	Environ []string
 	// Kubectl is the path of a kubectl of the cluster's version.
 	Kubectl string
-
+	// Mirror is what the machines have in place of the internet.
+	Mirror mirror.Mirror
 	// Network is the manifest of the network between pods, as the machines get it.
 	Network string
 
@@ -74,7 +75,7 @@ func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Host, err
 		return Host{}, err
 	}
 	return Host{
-		Environ: []string{machines.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Network: string(network), checksums: checksums,
+		Environ: []string{machines.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Mirror: m, Network: string(network), checksums: checksums,
 	}, nil
 }
 

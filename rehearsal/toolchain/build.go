@@ -23,7 +23,7 @@ const (
 	reportEvery = 15 * time.Second
 )
 
-// Target is one `go build`.
+// Target is one `go build`, or one `go test -c`.
 type Target struct {
 	// What is built, for people; Usual is how long that takes on two cores with empty caches.
 	What, Usual string
@@ -37,6 +37,8 @@ type Target struct {
 	Tags string
 	// Static makes a binary that needs no library, and is the same from any checkout on any machine.
 	Static bool
+	// Test makes the binary of the package's tests, as `go test -c` does, which names no packages meanwhile.
+	Test bool
 }
 
 // Build runs the Go tool, which decides what is stale. A file appears under its name when it is complete.
@@ -61,7 +63,11 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 			}
 		}
 	}
-	args := []string{"build", "-v", "-o", output, "-ldflags", t.LDFlags, "-tags", t.Tags}
+	args := []string{"build", "-v"}
+	if t.Test {
+		args = []string{"test", "-c", "-vet=off"}
+	}
+	args = append(args, "-o", output, "-ldflags", t.LDFlags, "-tags", t.Tags)
 	var env []string
 	if t.Static {
 		args = append(args, "-trimpath", "-buildvcs=false")
@@ -171,7 +177,11 @@ func (p *progress) report() {
 		usual = fmt.Sprintf(" (with empty caches about %s)", p.usual)
 	}
 	p.reported = true
-	_, _ = fmt.Fprintf(p.out, "building %s%s: %d packages, %.0fs\n", p.what, usual, p.packages, time.Since(p.started).Seconds())
+	packages := ""
+	if p.packages > 0 {
+		packages = fmt.Sprintf("%d packages, ", p.packages)
+	}
+	_, _ = fmt.Fprintf(p.out, "building %s%s: %s%.0fs\n", p.what, usual, packages, time.Since(p.started).Seconds())
 }
 
 func (p *progress) finish() {

@@ -47,6 +47,7 @@ var accounts = []struct {
 	{"make kubectl", nil, "of real machines: TestPlatform asks the same cluster with the same kubectl, without make"},
 	{"make ssh", nil, "of real machines, and replaces its process: TestCluster logs in by the same address and key"},
 	{"make -s ssh", nil, "likewise"},
+	{"make conformance", nil, "needs a stack that is up, for itself; TestCluster runs the quick suite, without make"},
 	{"make bench", nil, "measures for a quarter of an hour; run it before its figures in README.md change"},
 	{"make bench-rehearsal", nil, "needs the whole host for itself; run it before its figure in README.md changes"},
 	{"make check", nil, ".ci/run runs the same tests by `make test`, and lints all of it by `make lint`"},

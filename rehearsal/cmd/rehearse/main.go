@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"eco2/rehearsal/conformance"
 	"eco2/rehearsal/level"
 	"eco2/rehearsal/machines"
 	"eco2/rehearsal/rehearse"
@@ -90,7 +91,7 @@ func root() *cobra.Command {
 		r.plugins, err = toolchain.ParsePlugins(pluginsName)
 		return err
 	}
-	cmd.AddCommand(r.up(), r.preview(), r.previewDiff(), r.destroy(), r.status(), r.kubectl(), r.ssh(), r.bench(), r.benchRehearsal(), r.prepare(), r.clean())
+	cmd.AddCommand(r.up(), r.preview(), r.previewDiff(), r.destroy(), r.status(), r.kubectl(), r.ssh(), r.conformance(), r.bench(), r.benchRehearsal(), r.prepare(), r.clean())
 	return cmd
 }
 
@@ -148,24 +149,31 @@ func (r *run) open(ctx context.Context) (*stack.Stack, error) {
 }
 
 func (r *run) prepare() *cobra.Command {
-	return &cobra.Command{
+	var tests bool
+	cmd := &cobra.Command{
 		Use:   "prepare",
 		Short: "Build what the other commands need, and nothing else",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := r.tools(cmd.Context()); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			ctx := cmd.Context()
+			if _, err := r.tools(ctx); err != nil {
 				return err
 			}
 			if r.level == level.Rehearse && os.Geteuid() != 0 {
 				// Most tests need no machines, but many what runs on them.
 				fmt.Fprintln(os.Stderr, "Docker and the machines' image are left out: they need root")
-				_, err := rehearse.Build(cmd.Context(), r.repo, r.stateDir(), os.Stderr)
-				return err
+				r.host, err = rehearse.Build(ctx, r.repo, r.stateDir(), os.Stderr)
+			} else {
+				_, err = r.options(ctx)
 			}
-			_, err := r.options(cmd.Context())
+			if err == nil && tests && r.level == level.Rehearse {
+				_, err = conformance.Prepare(ctx, r.host.Mirror, r.repo, os.Stderr)
+			}
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&tests, "tests", false, "build upstream's tests of a cluster too")
+	return cmd
 }
 
 func (r *run) clean() *cobra.Command {

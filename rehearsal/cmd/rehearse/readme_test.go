@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/conformance"
 	"eco2/rehearsal/rehearse"
 )
 
@@ -46,5 +47,27 @@ func TestWhatIsReal(t *testing.T) {
 	}
 	for name := range served {
 		assert.True(t, slices.Contains(named, name), "the table does not name %s", name)
+	}
+}
+
+// The README's list of the tests' images is what Prepare serves for them, as what it is there.
+func TestImagesOfUpstreamsTests(t *testing.T) {
+	readme, err := os.ReadFile("../../../README.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(readme), "\n## Conformance\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	_, table, found := strings.Cut(section, "| Image | What is in it |\n|---|---|\n")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\n")
+	want := ""
+	for _, image := range conformance.Images() {
+		want += "| `" + image.Name + "` | " + image.Made + " |\n"
+	}
+	assert.Equal(t, want, table+"\n")
+	for _, suite := range []string{"conformance", "network-policies", "quick"} {
+		_, err := conformance.SuiteNamed(suite)
+		assert.NoError(t, err)
+		assert.Contains(t, section, "\n| `"+suite+"`")
 	}
 }

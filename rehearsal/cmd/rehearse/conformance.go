@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/conformance"
+	"eco2/rehearsal/level"
+)
+
+func (r *run) conformance() *cobra.Command {
+	var suite, focus string
+	var procs int
+	cmd := &cobra.Command{
+		Use:   "conformance",
+		Short: "Run upstream's tests of a cluster on the stack's",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			if r.level != level.Rehearse {
+				return fmt.Errorf("the tests need a real cluster, which only LEVEL=%s has", level.Rehearse)
+			}
+			chosen, err := conformance.SuiteNamed(suite)
+			if err != nil {
+				return err
+			}
+			// Before anything is built for it.
+			inventory, err := aws.Open(r.stateDir()).Inventory()
+			if err != nil {
+				return err
+			}
+			if len(inventory) == 0 {
+				return fmt.Errorf("there is no cluster to test: `make up STACK=%s` brings one up", r.name)
+			}
+			s, err := r.open(ctx)
+			if err != nil {
+				return err
+			}
+			kubectl, kubeconfig, err := r.administrator(ctx, s)
+			if err != nil {
+				return fmt.Errorf("%w; `make up STACK=%s` brings it up", err, r.name)
+			}
+			tests, err := conformance.Prepare(ctx, r.host.Mirror, r.repo, os.Stderr)
+			if err != nil {
+				return err
+			}
+			result, err := conformance.Run{
+				Tests: tests, Suite: chosen, Focus: focus, Kubectl: kubectl, Kubeconfig: kubeconfig, Procs: procs, AllWorkers: true,
+				Dir: filepath.Join(r.stateDir(), "conformance"), Out: os.Stderr,
+			}.Start(ctx)
+			if result.Suite == "" { // nothing ran
+				return err
+			}
+			return errors.Join(result.Print(os.Stdout), err, result.Err())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&suite, "suite", "conformance", "which tests: conformance, network-policies or quick")
+	flags.StringVar(&focus, "focus", "", "a regular expression: of the suite, the tests whose names it matches")
+	flags.IntVar(&procs, "procs", 4, "how many tests run side by side")
+	return cmd
+}

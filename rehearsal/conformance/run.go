@@ -1,0 +1,227 @@
+package conformance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Run is one run of a suite.
+type Run struct {
+	Tests Tests
+	Suite Suite
+	// Focus is a regular expression for the names of tests; empty is all of the suite.
+	Focus string
+	// Kubectl and Kubeconfig are a kubectl of the cluster's version and its administrator's access.
+	Kubectl, Kubeconfig string
+	// Procs is how many tests run side by side.
+	Procs int
+	// AllWorkers lifts the workers' taints meanwhile, so that the tests' pods run on all of them. Otherwise they run on
+	// those that have none.
+	AllWorkers bool
+	// Dir is for reports, logs, and the taints while they are lifted.
+	Dir string
+	// Out is for progress.
+	Out io.Writer
+}
+
+const (
+	// endLimit is how long tests may take to clean up when they are interrupted.
+	endLimit = 5 * time.Minute
+	// cleanLimit is how long what they leave may take to go.
+	cleanLimit = 10 * time.Minute
+	// reportEvery is how often progress is reported.
+	reportEvery = 30 * time.Second
+)
+
+// Start runs the suite. The cluster is as it was before when it returns: also where the context ends, of which it says
+// what became of the tests until then. A test that fails is part of the result, and no error.
+func (r Run) Start(ctx context.Context) (result Result, err error) {
+	names, err := r.Tests.Names(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	plan, err := r.Suite.plan(names, r.Focus)
+	if err != nil {
+		return Result{}, err
+	}
+	c := cluster{kubectlPath: r.Kubectl, kubeconfig: r.Kubeconfig}
+	if err := c.removeNamespaces(ctx); err != nil {
+		return Result{}, err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
+		defer cancel()
+		err = errors.Join(err, c.removeNamespaces(ctx))
+	}()
+	// Of a run that was killed.
+	taints := filepath.Join(r.Dir, "taints.json")
+	if err := c.restoreTaints(ctx, taints); err != nil {
+		return Result{}, err
+	}
+	workers, err := c.workers(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	closed := tainted(workers)
+	if r.AllWorkers && len(closed) > 0 {
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
+			defer cancel()
+			err = errors.Join(err, c.restoreTaints(ctx, taints))
+		}()
+		if err := c.liftTaints(ctx, closed, taints); err != nil {
+			return Result{}, err
+		}
+		r.say("the taints of %d workers are lifted until the tests end", len(closed))
+		closed = nil
+	}
+	room := room{open: len(workers) - len(closed), closed: len(closed) + 1} // the control plane's node is closed too
+	r.say("%d tests run, %d of them alone; %d are left out", plan.count(), len(plan.alone), count(plan.left))
+
+	result = Result{Suite: r.Suite.Name, Failed: map[string]string{}, Skipped: map[string]string{}, Left: plan.left}
+	started := time.Now()
+	watcher := &watcher{out: r.Out, total: plan.count(), started: started}
+	for _, pass := range []struct {
+		name  string
+		tests []string
+		procs int
+	}{{"parallel", plan.parallel, r.Procs}, {"alone", plan.alone, 1}} {
+		switch {
+		case len(pass.tests) == 0:
+		case ctx.Err() != nil:
+			result.Unrun = append(result.Unrun, pass.tests...)
+		default:
+			err = errors.Join(err, r.pass(ctx, &result, watcher, pass.name, pass.tests, pass.procs, room))
+		}
+	}
+	result.Took = time.Since(started)
+	return result, errors.Join(ctx.Err(), err)
+}
+
+func (r Run) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.Out, format+"\n", args...)
+}
+
+// room is how many nodes take pods of the tests, and how many do not.
+type room struct{ open, closed int }
+
+// pass runs tests side by side, or one by one, and adds what becomes of them to the result.
+func (r Run) pass(ctx context.Context, result *Result, w *watcher, name string, tests []string, procs int, nodes room) error {
+	dir := filepath.Join(r.Dir, r.Suite.Name+"-"+name)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("removing the last run's reports: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the directory of the reports: %w", err)
+	}
+	logName := filepath.Join(dir, "log")
+	log, err := os.Create(logName)
+	if err != nil {
+		return fmt.Errorf("making the tests' log: %w", err)
+	}
+	defer func() { _ = log.Close() }() // the report is what counts
+	url, stop, err := w.listen()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	r.say("what the tests say is in %s", logName)
+
+	cmd := exec.CommandContext(ctx, r.Tests.ginkgo, "run", fmt.Sprintf("--procs=%d", procs), "--focus="+expression(tests),
+		"--no-color", "--timeout=12h", "--silence-skips", r.Tests.e2e, "--",
+		"--kubeconfig="+r.Kubeconfig, "--kubectl-path="+r.Kubectl, "--provider=skeleton", "--repo-root=",
+		// Of the processes side by side only the first would count the nodes, and the others skip what needs two.
+		fmt.Sprintf("--num-nodes=%d", nodes.open), fmt.Sprintf("--allowed-not-ready-nodes=%d", nodes.closed),
+		"--system-pods-startup-timeout=5m", "--node-schedulable-timeout=5m",
+		"--report-dir="+dir, "--e2e-output-dir="+dir, "--progress-report-url="+url, "--disable-log-dump")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	// One interrupt for all of them, as a terminal sends: ginkgo passes none on, and a second would end the cleaning up.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error {
+		r.say("interrupted: the tests that run clean up behind them")
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
+	}
+	cmd.WaitDelay = endLimit
+	runErr := cmd.Run()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whatever outlived ginkgo
+	}
+	err = result.add(filepath.Join(dir, "junit_01.xml"), tests)
+	var exit *exec.ExitError
+	if err != nil || (runErr != nil && !errors.As(runErr, &exit)) {
+		return fmt.Errorf("running the tests of the suite %s: %w; see %s", r.Suite.Name, errors.Join(runErr, err), logName)
+	}
+	return nil
+}
+
+// watcher hears from the tests how far they are, and tells people.
+type watcher struct {
+	out     io.Writer
+	total   int
+	started time.Time
+
+	mu             sync.Mutex
+	passed, failed int
+}
+
+// listen serves the address that e2e.test reports to.
+func (w *watcher) listen() (url string, stop func(), err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("listening for the tests' progress: %w", err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(w.hear), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }() // until it is closed
+	done := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(reportEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				w.tell()
+			}
+		}
+	}()
+	return "http://" + listener.Addr().String(), func() {
+		close(done)
+		_ = server.Close() // nothing is lost that the report does not have
+	}, nil
+}
+
+func (w *watcher) hear(_ http.ResponseWriter, r *http.Request) {
+	var update struct{ Msg string }
+	if err := json.NewDecoder(r.Body).Decode(&update); err != nil {
+		return // the report is what counts
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if strings.HasPrefix(update.Msg, "PASSED ") {
+		w.passed++
+	}
+	if name, isFailure := strings.CutPrefix(update.Msg, "FAILED "); isFailure {
+		w.failed++
+		_, _ = fmt.Fprintf(w.out, "failed: %s\n", name)
+	}
+}
+
+func (w *watcher) tell() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, _ = fmt.Fprintf(w.out, "%d of %d tests: %d passed, %d failed, %s\n",
+		w.passed+w.failed, w.total, w.passed, w.failed, time.Since(w.started).Round(time.Second))
+}
