@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/charts/chartstest"
 	"eco2/rehearsal/conformance"
 	"eco2/rehearsal/rehearse"
 )
@@ -69,5 +71,54 @@ func TestImagesOfUpstreamsTests(t *testing.T) {
 		_, err := conformance.SuiteNamed(suite)
 		assert.NoError(t, err)
 		assert.Contains(t, section, "\n| `"+suite+"`")
+	}
+}
+
+// What the modules of upstream have is asked again when the program installs another version.
+func TestModulesWereTried(t *testing.T) {
+	architecture, err := os.ReadFile("../../../docs/architecture.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(architecture), "### Modules that were tried\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n### ")
+	wanted := map[string]string{}
+	for row := range strings.Lines(section) {
+		if cells := strings.Split(row, " | "); len(cells) == 5 {
+			wanted[strings.Trim(cells[1], "`")] = cells[2]
+		}
+	}
+
+	installed := map[string]string{}
+	versions, err := os.ReadFile("../../../config/versions.go")
+	require.NoError(t, err)
+	for field, module := range map[string]string{"Calico": "github.com/projectcalico/calico", "ArgoCD": "github.com/argoproj/argo-cd/v3"} {
+		match := regexp.MustCompile(field + `:\s+"(v[0-9.]+)"`).FindSubmatch(versions)
+		require.NotNil(t, match, field)
+		installed[module] = string(match[1])
+	}
+	modules := map[string]string{
+		"aws-ebs-csi-driver":           "github.com/kubernetes-sigs/aws-ebs-csi-driver",
+		"aws-load-balancer-controller": "github.com/kubernetes-sigs/aws-load-balancer-controller",
+		"external-dns":                 "sigs.k8s.io/external-dns",
+		"external-secrets":             "github.com/external-secrets/external-secrets",
+		"kube-prometheus-stack":        "those of its parts",
+		"metrics-server":               "sigs.k8s.io/metrics-server",
+		"rabbitmq-cluster-operator":    "github.com/rabbitmq/cluster-operator/v2",
+		"redis-operator":               "github.com/OT-CONTAINER-KIT/redis-operator",
+	}
+	for name, release := range chartstest.Releases(t, "../../..", "dev") {
+		require.Contains(t, modules, name, "say which module has it, and in docs/architecture.md what came of asking for it")
+		installed[modules[name]] = release.Version
+	}
+	for module, version := range installed {
+		assert.Equal(t, version, wanted[module],
+			"the program installs %s %s: try `go mod download %s` of that version and of @latest, and write into docs/architecture.md what you find", module, version, module)
+	}
+	for _, image := range rehearse.Images() {
+		if !image.StandIn || !strings.Contains(image.Name, "/stand-in/") {
+			continue
+		}
+		name, _, _ := strings.Cut(image.Name[strings.LastIndex(image.Name, "/")+1:], ":")
+		assert.Contains(t, section, cmp.Or(modules[name], "/"+name+"`"), "no module was tried for the stand-in %s", image.Name)
 	}
 }
