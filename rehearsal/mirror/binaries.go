@@ -47,6 +47,7 @@ var (
 	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
 	platformProjects = []project{
 		argoCD, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
+		loadBalancerController,
 	}
 )
 

@@ -9,6 +9,7 @@ import (
 	"eco2/rehearsal/argocd"
 	"eco2/rehearsal/calico"
 	"eco2/rehearsal/externaldns"
+	"eco2/rehearsal/loadbalancer"
 	"eco2/rehearsal/metricsserver"
 	"eco2/rehearsal/prometheus"
 )
@@ -29,7 +30,7 @@ func Images() []Image {
 	// These have upstream's names, as all that is in their manifest.
 	all := []Image{{network.Node, true}, {network.CNI, true}, {network.KubeControllers, true}}
 	for _, name := range slices.Concat(
-		argocd.Images(), []string{externaldns.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(controllers)), []string{probeImage},
+		argocd.Images(), []string{externaldns.Image, loadbalancer.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(controllers)), []string{probeImage},
 	) {
 		all = append(all, Image{name, strings.HasPrefix(name, ours)})
 	}

@@ -43,7 +43,8 @@ type World struct {
 	Dir string
 	// Role is the instances'.
 	Role string
-	// Server is where the API answers.
+	// API is what answers, at Server.
+	API    *awsapi.API
 	Server string
 
 	provider plugin.Provider
@@ -81,7 +82,8 @@ func New(t *testing.T, repo string) *World {
 			"tags": props{"Name": Cluster + []string{"-k8s-master", "-k8s-redis"}[i], "ebs.csi.aws.com/cluster-name": Cluster},
 		}))
 	}
-	server := httptest.NewServer(awsapi.Handler(w.Account, w.VPC))
+	w.API = awsapi.New(w.Account, w.VPC)
+	server := httptest.NewServer(w.API)
 	t.Cleanup(server.Close)
 	w.Server = server.URL
 	t.Setenv("AWS_ENDPOINT_URL", server.URL)
