@@ -302,7 +302,10 @@ func TestNetwork(t *testing.T) {
 	assert.Equal(t, ec2types.VpcCidrBlockStateCodeAssociated, vpcs.Vpcs[0].CidrBlockAssociationSet[0].CidrBlockState.State)
 	tables, err := client.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{Filters: []ec2types.Filter{filter("vpc-id", w.VPC)}})
 	require.NoError(t, err)
+	require.Len(t, tables.RouteTables, 2)
 	assert.True(t, *tables.RouteTables[0].Associations[0].Main)
+	assert.Len(t, tables.RouteTables[1].Associations, 3)
+	assert.Regexp(t, "^igw-", *tables.RouteTables[1].Routes[0].GatewayId)
 	instances, err := client.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: w.Instances[:1]})
 	require.NoError(t, err)
 	instance := instances.Reservations[0].Instances[0]

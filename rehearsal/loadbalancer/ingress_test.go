@@ -5,11 +5,16 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/awsapi/awsapitest"
@@ -66,7 +71,7 @@ func TestIngresses(t *testing.T) {
 	plain, secure := listener(t, made, 80), listener(t, made, 443)
 	redirect := plain.Default[0].RedirectConfig
 	require.NotNil(t, redirect)
-	assert.Equal(t, []any{"HTTPS", "443", types.RedirectActionStatusCodeEnumHttp301}, []any{*redirect.Protocol, *redirect.Port, redirect.StatusCode})
+	assert.Equal(t, []any{"HTTPS", "443", elb.RedirectActionStatusCodeEnumHttp301}, []any{*redirect.Protocol, *redirect.Port, redirect.StatusCode})
 	assert.Equal(t, []string{"HTTPS", policy}, []string{secure.Protocol, secure.SSLPolicy})
 	assert.Equal(t, "404", *secure.Default[0].FixedResponseConfig.StatusCode)
 	assert.Equal(t, []string{"argocd.example.com /* -> argocd"}, w.routes(secure))
@@ -175,10 +180,9 @@ func TestRefusals(t *testing.T) {
 		change                []string
 	}{
 		"without-port":     {"inner", "FailedBuildModel", "TargetGroup port is empty", nil},
-		"without-service":  {"none", "FailedBuildModel", "none", nil},
 		"with-a-wrong-arn": {"api", "FailedDeployModel", "CertificateNotFound", []string{"certificate-arn", "arn:x"}},
 		"redirected":       {"api", "FailedBuildModel", "listener does not exist for SSLRedirect port: 8443", []string{"ssl-redirect", "8443"}},
-		"in-no-subnet":     {"api", "FailedBuildModel", "unable to resolve at least one subnet", []string{"scheme", "internal"}},
+		"in-no-subnet":     {"api", "FailedBuildModel", "couldn't auto-discover subnets: unable to resolve at least one subnet", []string{"scheme", "internal"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrong := w.ingress(name, "/", test.service, w.settings(certificate, append(test.change, "group.name", name)...))
@@ -187,6 +191,15 @@ func TestRefusals(t *testing.T) {
 			assert.Empty(t, w.balancers())
 		})
 	}
+	t.Run("without a service it says so to clients", func(t *testing.T) {
+		none := w.ingress("without-service", "/", "none", w.settings(certificate, "group.name", "none"))
+		w.published(none)
+		answer := listener(t, w.balancers()[0], 443).Rules[0].Actions[0].FixedResponseConfig
+		require.NotNil(t, answer)
+		assert.Equal(t, []string{"503", "Backend service does not exist"}, []string{*answer.StatusCode, *answer.MessageBody})
+		assert.Empty(t, w.groups())
+		w.removed(none)
+	})
 	w.allowed()
 	t.Run("without a security group", func(t *testing.T) {
 		wrong := w.ingress("without-group", "/", "api", w.settings(certificate, "security-groups", "", "group.name", "stray"))
@@ -224,4 +237,35 @@ func TestPatience(t *testing.T) {
 	assert.Empty(t, w.balancers())
 	assert.Empty(t, w.groups())
 	w.allowed()
+}
+
+// Where the controller will not run again, somebody does its work, as docs/operations.md has it. Its webhook would
+// refuse that.
+func TestADeadController(t *testing.T) {
+	w := newWorld(t)
+	w.populate()
+	argocd := w.ingress("argocd", "/", "argocd", w.settings(w.Certificate("argocd.example.com")))
+	w.published(argocd)
+	w.stop()
+	require.NoError(t, w.cluster.Delete(t.Context(), argocd))
+	letGo := func() error {
+		return w.cluster.Patch(t.Context(), argocd, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
+	}
+	assert.ErrorContains(t, letGo(), `failed calling webhook "vingress.elbv2.k8s.aws"`)
+	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
+		configuration := &metav1.PartialObjectMetadata{ObjectMeta: meta("aws-load-balancer-webhook")}
+		configuration.SetGroupVersionKind(admissionv1.SchemeGroupVersion.WithKind(kind))
+		require.NoError(t, w.cluster.Delete(t.Context(), configuration))
+	}
+	require.NoError(t, letGo())
+	assert.False(t, w.refresh(argocd))
+
+	bindings := &unstructured.UnstructuredList{}
+	bindings.SetAPIVersion("elbv2.k8s.aws/v1beta1")
+	bindings.SetKind("TargetGroupBindingList")
+	require.NoError(t, w.cluster.List(t.Context(), bindings))
+	require.Len(t, bindings.Items, 1, "they stay, and hold their namespace")
+	binding := &bindings.Items[0]
+	require.NoError(t, w.cluster.Patch(t.Context(), binding, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+	require.NoError(t, w.cluster.Delete(t.Context(), binding))
 }

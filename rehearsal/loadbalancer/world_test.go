@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,6 +51,8 @@ type world struct {
 	*awsapitest.World
 	cluster client.Client
 	said    *printed.Text
+	// stop ends the controller.
+	stop func()
 }
 
 func newWorld(t *testing.T) *world {
@@ -92,9 +95,12 @@ func (w *world) run(binary string, args []string) {
 	command.WaitDelay = 10 * time.Second
 	command.Stdout, command.Stderr = w.said, w.said
 	require.NoError(w, command.Start())
-	w.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		stop()
 		_ = command.Wait() // it was interrupted
+	})
+	w.Cleanup(func() {
+		w.stop()
 		if w.Failed() {
 			w.Log(w.said.String())
 		}
@@ -149,7 +155,7 @@ func (w *world) install(o *unstructured.Unstructured, port int, certificates str
 		}
 		require.NoError(w, unstructured.SetNestedSlice(o.Object, webhooks, "webhooks"))
 		w.Cleanup(func() { // or the next test's objects wait for it
-			require.NoError(w, w.cluster.Delete(context.Background(), o))
+			require.NoError(w, client.IgnoreNotFound(w.cluster.Delete(context.Background(), o)))
 		})
 	}
 	err := w.cluster.Create(w.Context(), o)

@@ -74,6 +74,12 @@ func New(t *testing.T, repo string) *World {
 		w.Subnets = append(w.Subnets, w.Create("aws:ec2/subnet:Subnet", zone, props{"vpcId": w.VPC, "cidrBlock": fmt.Sprintf("10.0.%d.0/20", i*16),
 			"availabilityZone": Region + zone, "tags": props{"kubernetes.io/role/elb": "1"}}))
 	}
+	gateway := w.Create("aws:ec2/internetGateway:InternetGateway", "internet", props{"vpcId": w.VPC})
+	table := w.Create("aws:ec2/routeTable:RouteTable", "public", props{"vpcId": w.VPC})
+	w.Create("aws:ec2/route:Route", "internet", props{"routeTableId": table, "destinationCidrBlock": "0.0.0.0/0", "gatewayId": gateway})
+	for _, subnet := range w.Subnets {
+		w.Create("aws:ec2/routeTableAssociation:RouteTableAssociation", "public", props{"routeTableId": table, "subnetId": subnet})
+	}
 	w.Group = w.Create("aws:ec2/securityGroup:SecurityGroup", "cluster", props{"vpcId": w.VPC, "name": "cluster"})
 	for i, subnet := range w.Subnets[:2] {
 		w.Instances = append(w.Instances, w.Create("aws:ec2/instance:Instance", "node", props{
