@@ -92,7 +92,7 @@ func TestIngresses(t *testing.T) {
 		assert.Equal(t, []string{"argocd.example.com /* -> argocd"}, w.routes(listener(t, w.balancers()[0], 443)))
 		w.eventually(func() bool { return len(w.groups()) == 1 }, "the end of its target group")
 	})
-	t.Run("it is in the subnets that one names, and else in those that are found", func(t *testing.T) {
+	t.Run("it is in the subnets that one names, and stays there when none does", func(t *testing.T) {
 		name := func(subnets ...string) {
 			t.Helper()
 			w.annotate(argocd, "subnets", strings.Join(subnets, ","))
@@ -113,8 +113,11 @@ func TestIngresses(t *testing.T) {
 		w.told(differing, "FailedBuildModel", "conflicting subnets")
 		in(other...)
 		w.removed(differing)
+		deployed := func() int { return strings.Count(w.said.String(), "successfully deployed model") }
+		before := deployed()
 		name()
-		in(made.SubnetIDs...)
+		w.eventually(func() bool { return deployed() > before }, "a look at it without names")
+		in(other...)
 	})
 	t.Run("settings change in their place", func(t *testing.T) {
 		w.annotate(argocd, "healthcheck-path", "/ready")

@@ -23,6 +23,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -71,11 +72,14 @@ func newWorld(t *testing.T) *world {
 
 	objects := rendered(t, "dev")
 	port, certificates := freePort(t), t.TempDir()
-	for _, o := range objects {
-		w.install(o, port, certificates)
-	}
 	release := chartstest.Releases(t, "../..", "dev")[name]
-	chartstest.Grant(t, api.Kubeconfig, release.Namespace, name, chartstest.Rights(objects))
+	rights := chartstest.Rights(objects)
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, name, rights)
+	for _, o := range objects {
+		if !slices.Contains(rights, o) {
+			w.install(o, port, certificates)
+		}
+	}
 	args := one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec.Containers[0].Args
 	for i := range args {
 		args[i] = strings.ReplaceAll(args[i], "network-id", w.VPC)
@@ -137,6 +141,12 @@ func (w *world) install(o *unstructured.Unstructured, port int, certificates str
 	w.Helper()
 	switch o.GetKind() {
 	case "Deployment":
+		return
+	case "List":
+		require.NoError(w, o.EachListItem(func(item runtime.Object) error {
+			w.install(item.(*unstructured.Unstructured), port, certificates)
+			return nil
+		}))
 		return
 	case "Service":
 		require.NoError(w, unstructured.SetNestedMap(o.Object, map[string]any{"type": "ExternalName", "externalName": "localhost"}, "spec"))
