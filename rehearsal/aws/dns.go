@@ -46,9 +46,9 @@ var certificate = spec{
 	timeout: 20 * time.Minute, constant: true,
 	remove: func(c *call) error {
 		var usedBy []string
-		err := store.Each(c.Tx, LoadBalancerKind, func(_ string, o object) error {
-			if slices.Contains(o.texts("certificateArns"), c.it.id()) {
-				usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))
+		err := store.Each(c.Tx, LoadBalancerKind, func(_ string, b LoadBalancer) error {
+			if slices.Contains(b.Certificates(), c.it.id()) {
+				usedBy = append(usedBy, "load balancer "+b.Name)
 			}
 			return nil
 		})

@@ -5,26 +5,83 @@ import (
 	"slices"
 	"time"
 
-	"eco2/rehearsal/awsapi/elb"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
 	"eco2/rehearsal/store"
 )
 
-// LoadBalancer is an Application Load Balancer.
+// LoadBalancer is an Application Load Balancer with its listeners. Target groups exist beside it: they are there
+// before it, and stay when it goes.
 type LoadBalancer struct {
-	ARN              string         `json:"id"`
-	Name             string         `json:"name"`
-	DNSName          string         `json:"dnsName"`
-	VPCID            string         `json:"vpcId"`
-	SubnetIDs        []string       `json:"subnetIds"`
-	SecurityGroupIDs []string       `json:"securityGroupIds"`
-	Listeners        []elb.Listener `json:"listeners"`
-	// CertificateARNs are what it ends TLS with.
-	CertificateARNs []string          `json:"certificateArns"`
-	TargetGroups    []elb.TargetGroup `json:"targetGroups"`
-	// Tags are the target groups' too.
-	Tags map[string]string `json:"tagsAll,omitempty"`
+	ARN              string     `json:"id"`
+	Name             string     `json:"name"`
+	DNSName          string     `json:"dnsName"`
+	VPCID            string     `json:"vpcId"`
+	Scheme           string     `json:"scheme"` // "internet-facing" or "internal"
+	SubnetIDs        []string   `json:"subnetIds"`
+	SecurityGroupIDs []string   `json:"securityGroupIds"`
+	Listeners        []Listener `json:"listeners"`
+	// Attributes are those that differ from AWS's defaults.
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Tags       map[string]string `json:"tagsAll,omitempty"`
+	CreatedAt  time.Time         `json:"createdAt"`
 	// ActiveAt is when AWS has it ready.
 	ActiveAt time.Time `json:"activeAt"`
+}
+
+// Listener is a port of a load balancer.
+type Listener struct {
+	ARN      string
+	Port     int
+	Protocol string // HTTP or HTTPS
+	// SSLPolicy names the versions of TLS that HTTPS speaks.
+	SSLPolicy string `json:",omitempty"`
+	// CertificateARNs are what it ends TLS with, the default first.
+	CertificateARNs []string `json:",omitempty"`
+	// Default is what happens to a request that no rule is for.
+	Default []elb.Action
+	Rules   []ListenerRule    `json:",omitempty"`
+	Tags    map[string]string `json:",omitempty"`
+}
+
+// ListenerRule says what happens to requests that meet all its conditions. A lower priority comes first.
+type ListenerRule struct {
+	ARN        string
+	Priority   int
+	Conditions []elb.RuleCondition
+	Actions    []elb.Action
+	Tags       map[string]string `json:",omitempty"`
+}
+
+// Certificates are the ARNs of all that its listeners end TLS with, in their order.
+func (b LoadBalancer) Certificates() (arns []string) {
+	for _, l := range b.Listeners {
+		for _, arn := range l.CertificateARNs {
+			if !slices.Contains(arns, arn) {
+				arns = append(arns, arn)
+			}
+		}
+	}
+	return arns
+}
+
+// Forwards lists the target groups that its listeners send requests to.
+func (b LoadBalancer) Forwards() (arns []string) {
+	add := func(actions []elb.Action) {
+		for _, action := range actions {
+			if action.TargetGroupArn != nil {
+				arns = append(arns, *action.TargetGroupArn)
+			}
+		}
+	}
+	for _, l := range b.Listeners {
+		add(l.Default)
+		for _, r := range l.Rules {
+			add(r.Actions)
+		}
+	}
+	slices.Sort(arns)
+	return slices.Compact(arns)
 }
 
 // LoadBalancers lists all load balancers.
@@ -32,8 +89,8 @@ func (a *Account) LoadBalancers() ([]LoadBalancer, error) {
 	return all[LoadBalancer](a, LoadBalancerKind)
 }
 
-// PutLoadBalancer makes or changes a load balancer, with an interface in each of its subnets and its target
-// groups. Of a subnet that it leaves, the interface is released.
+// PutLoadBalancer makes or changes a load balancer, with an interface in each of its subnets. Of a subnet that it
+// leaves, the interface is released.
 func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 	return a.store.Update(func(t *store.Tx) error {
 		interfaces, err := (tx{Tx: t}).where(interfaceKind, "loadBalancer", b.ARN)
@@ -54,21 +111,12 @@ func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 				return err
 			}
 		}
-		if err := (tx{Tx: t}).dropWhere(TargetGroupKind, "loadBalancer", b.ARN); err != nil {
-			return err
-		}
-		for _, group := range b.TargetGroups {
-			o := object{"id": group.Name, "name": group.Name, "vpcId": b.VPCID, "loadBalancer": b.ARN}
-			if err := t.Put(TargetGroupKind, group.Name, o); err != nil {
-				return err
-			}
-		}
 		return t.Put(LoadBalancerKind, b.ARN, b)
 	})
 }
 
-// DeleteLoadBalancer removes one and its target groups; it need not exist. Its interfaces are AWS's own, which
-// nobody else can delete, and are released later than it.
+// DeleteLoadBalancer removes one and its listeners; it need not exist. Its interfaces are AWS's own, which nobody
+// else can delete, and are released later than it.
 func (a *Account) DeleteLoadBalancer(arn string, released time.Time) error {
 	return a.store.Update(func(t *store.Tx) error {
 		all := tx{Tx: t}
@@ -81,9 +129,6 @@ func (a *Account) DeleteLoadBalancer(arn string, released time.Time) error {
 			if err := all.put(interfaceKind, eni); err != nil {
 				return err
 			}
-		}
-		if err := all.dropWhere(TargetGroupKind, "loadBalancer", arn); err != nil {
-			return err
 		}
 		return t.Delete(LoadBalancerKind, arn)
 	})

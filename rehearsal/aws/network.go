@@ -438,6 +438,17 @@ func zonesOf(region string) (zones []string) {
 	return zones
 }
 
+// Zone is an availability zone: its name in the account, and its id, which is the same in all.
+type Zone struct{ Name, ID string }
+
+// Zones lists the availability zones of a region.
+func Zones(region string) (zones []Zone) {
+	for i, name := range zonesOf(region) {
+		zones = append(zones, Zone{name, fmt.Sprintf("%s-az%d", zonePrefix(region), i+1)})
+	}
+	return zones
+}
+
 // zonePrefix abbreviates a region as zone ids do: eu-central-1 is euc1, ap-southeast-2 is apse2.
 func zonePrefix(region string) string {
 	parts := strings.Split(region, "-")

@@ -1,9 +1,9 @@
 // Package awsapi is the model of AWS as its API: what the controllers in a cluster call. A caller is known by the
 // signature of his request, which leads to the role of his node, and may do what the role's policies say.
 //
-// SSM and Route 53 speak AWS's own protocols, for clients that are the real ones. Elastic Load Balancing and EC2 have
-// operations of ours, in the protocol AWS JSON 1.1, for the controllers in package incluster: packages elb and ec2 say
-// which. They need the rights that the real controllers need for the same.
+// It speaks AWS's own protocols, for clients that are the real ones, and refuses what it does not know: operations,
+// parameters, filters, and settings that nothing would act on. Only EC2's volumes have operations of the rehearsal's,
+// in package ebs.
 package awsapi
 
 import (
@@ -16,42 +16,50 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi/ec2"
-	"eco2/rehearsal/awsapi/elb"
+	"eco2/rehearsal/awsapi/ebs"
 )
 
 // maxBody bounds a request.
 const maxBody = 1 << 20
 
-// The services that have a protocol of AWS's own.
+// The services that speak JSON and REST.
 const (
 	ssmService = "ssm"
+	acmService = "acm"
 	dnsService = "route53"
 )
 
-// Handler answers the instances of a VPC, whichever service they call: a signature names it.
-func Handler(account *aws.Account, vpc string) http.Handler {
-	return &api{account: account, vpc: vpc}
+// New answers the instances of a VPC, whichever service they call: a signature names it.
+func New(account *aws.Account, vpc string) *API {
+	return &API{account: account, vpc: vpc, usage: usage{}}
 }
 
-type api struct {
+// API implements http.Handler.
+type API struct {
 	account *aws.Account
 	vpc     string
 	// How long load balancers take: see Caller.
 	provision, release time.Duration
+
 	// What one call looks at is as another left it.
-	mu sync.Mutex
+	mu       sync.Mutex
+	usage    usage
+	denied   []string
+	refusals map[string]refusals
 }
 
 // call is a request whose caller is known.
 type call struct {
-	*api
+	*API
 	service string
+	// action is the operation's name in the Query protocol.
+	action  string
 	region  string
 	session aws.Session
 	grants  grants
@@ -69,7 +77,7 @@ func refuse(code, format string, args ...any) error {
 }
 
 // ServeHTTP implements http.Handler.
-func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -83,15 +91,25 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer, err = c.answer(r, body)
 	}
 	a.say(r, c, err)
-	if strings.HasPrefix(r.URL.Path, dnsVersion) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, dnsVersion):
 		writeXML(w, answer, err)
-		return
+	case isForm(r) && c == nil:
+		writeQuery(w, "", "", answer, err)
+	case isForm(r):
+		writeQuery(w, c.service, c.action, answer, err)
+	default:
+		writeJSON(w, answer, err)
 	}
-	writeJSON(w, answer, err)
+}
+
+// isForm says whether a request is in the Query protocol.
+func isForm(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
 }
 
 // known finds out who calls.
-func (a *api) known(r *http.Request, body []byte) (*call, error) {
+func (a *API) known(r *http.Request, body []byte) (*call, error) {
 	signed, ok := parseSignature(r)
 	if !ok {
 		return nil, refuse("MissingAuthenticationTokenException", "Missing Authentication Token")
@@ -122,12 +140,12 @@ func (a *api) known(r *http.Request, body []byte) (*call, error) {
 			return nil, err
 		}
 		granted, err := a.granted(session.Role)
-		return &call{api: a, service: signed.service, region: signed.region, session: session, grants: granted}, err
+		return &call{API: a, service: signed.service, region: signed.region, session: session, grants: granted}, err
 	}
 	return nil, refuse("UnrecognizedClientException", "The security token included in the request is invalid.")
 }
 
-func (a *api) granted(role string) (granted grants, err error) {
+func (a *API) granted(role string) (granted grants, err error) {
 	policies, err := a.account.PoliciesOf(role)
 	if err != nil {
 		return nil, err
@@ -153,6 +171,9 @@ func (c *call) answer(r *http.Request, body []byte) (any, error) {
 	if c.service == dnsService {
 		return c.route53(r, body)
 	}
+	if isForm(r) {
+		return c.query(body)
+	}
 	if len(body) == 0 || string(body) == "null" {
 		body = []byte("{}")
 	}
@@ -173,19 +194,14 @@ var operations = map[string]operation{
 	"AmazonSSM.GetParameter":        {ssmService, in((*call).getParameter)},
 	"AmazonSSM.GetParametersByPath": {ssmService, in((*call).getParametersByPath)},
 
-	elb.CreateLoadBalancer:    {elb.Service, in((*call).createLoadBalancer)},
-	elb.ModifyLoadBalancer:    {elb.Service, in((*call).modifyLoadBalancer)},
-	elb.DeleteLoadBalancer:    {elb.Service, in((*call).deleteLoadBalancer)},
-	elb.DescribeLoadBalancers: {elb.Service, in((*call).describeLoadBalancers)},
+	"CertificateManager.DescribeCertificate": {acmService, in((*call).describeCertificate)},
+	"CertificateManager.ListCertificates":    {acmService, in((*call).listCertificates)},
 
-	ec2.DescribeSubnets:     {ec2.Service, in((*call).describeSubnets)},
-	ec2.DescribeInstances:   {ec2.Service, in((*call).describeInstances)},
-	ec2.DescribeVolumes:     {ec2.Service, in((*call).describeVolumes)},
-	ec2.CreateVolume:        {ec2.Service, in((*call).createVolume)},
-	ec2.DeleteVolume:        {ec2.Service, in((*call).deleteVolume)},
-	ec2.AttachVolume:        {ec2.Service, in((*call).attachVolume)},
-	ec2.DetachVolume:        {ec2.Service, in((*call).detachVolume)},
-	ec2.CreateSecurityGroup: {ec2.Service, in((*call).createSecurityGroup)},
+	ebs.DescribeVolumes: {ebs.Service, in((*call).describeVolumes)},
+	ebs.CreateVolume:    {ebs.Service, in((*call).createVolume)},
+	ebs.DeleteVolume:    {ebs.Service, in((*call).deleteVolume)},
+	ebs.AttachVolume:    {ebs.Service, in((*call).attachVolume)},
+	ebs.DetachVolume:    {ebs.Service, in((*call).detachVolume)},
 }
 
 // in reads an operation's input. A field that is not known would be left undone.
@@ -213,8 +229,9 @@ func tags(key string, values map[string]string) map[string][]string {
 
 // denials are what a service says of a right that is missing; the others say AccessDenied, and nothing before.
 var denials = map[string]struct{ code, before string }{
-	ssmService:  {code: "AccessDeniedException"},
-	ec2.Service: {code: "UnauthorizedOperation", before: "You are not authorized to perform this operation. "},
+	ssmService: {code: "AccessDeniedException"},
+	acmService: {code: "AccessDeniedException"},
+	ec2Service: {code: "UnauthorizedOperation", before: "You are not authorized to perform this operation. "},
 }
 
 // may refuses what the caller's role is not allowed to do.
@@ -222,24 +239,18 @@ func (c *call) may(action, resource string, context map[string][]string) error {
 	c.tried = append(c.tried, action)
 	known := tags("aws:PrincipalTag", c.session.Tags)
 	maps.Copy(known, context)
-	reason := c.grants.judge(request{action, resource, known})
+	reason, by := c.grants.judge(request{action, resource, known})
 	if reason == "" {
+		c.usage.note(by, action)
 		return nil
+	}
+	if said := fmt.Sprintf("%s on %s %s", action, resource, reason); !slices.Contains(c.denied, said) {
+		c.denied = append(c.denied, said)
 	}
 	service, _, _ := strings.Cut(action, ":")
 	denial := denials[service]
 	return refuse(cmp.Or(denial.code, "AccessDenied"), "%sUser: %s is not authorized to perform: %s on resource: %s %s",
 		denial.before, c.session.ARN(), action, resource, reason)
-}
-
-// mayAll is may for all that an operation needs, each on a resource of its own.
-func (c *call) mayAll(all ...request) error {
-	for _, r := range all {
-		if err := c.may(r.action, r.resource, r.context); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // arn names something of the account in the call's region.
@@ -248,8 +259,11 @@ func (c *call) arn(service, resource string) string {
 }
 
 // say logs a call: what was tried, by whom, and what became of it. What was sent and answered may be a secret.
-func (a *api) say(r *http.Request, c *call, err error) {
+func (a *API) say(r *http.Request, c *call, err error) {
 	what, who, outcome := r.Header.Get("X-Amz-Target"), r.RemoteAddr, "ok"
+	if c != nil && c.action != "" {
+		what = c.action
+	}
 	if what == "" {
 		what = r.Method + " " + r.URL.Path
 	}

@@ -19,17 +19,9 @@ type Caller struct {
 	Provision, Release time.Duration
 }
 
-// Call does what is asked.
+// Call does what is asked of a service that speaks JSON.
 func (c Caller) Call(_ context.Context, service, target string, in, out any) error {
-	session, ok, err := c.Account.SessionOf(c.Instance)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return refuse("UnrecognizedClientException", "The instance %s has no role", c.Instance.ID)
-	}
-	a := &api{account: c.Account, vpc: c.Instance.VPCID, provision: c.Provision, release: c.Release}
-	granted, err := a.granted(session.Role)
+	made, err := c.call(service)
 	if err != nil {
 		return err
 	}
@@ -41,7 +33,7 @@ func (c Caller) Call(_ context.Context, service, target string, in, out any) err
 	if !ok || operation.service != service {
 		return refuse("UnknownOperationException", "%s is nothing that the rehearsal's %s can do", target, service)
 	}
-	answer, err := operation.run(&call{api: a, service: service, region: c.Instance.Region, session: session, grants: granted}, body)
+	answer, err := operation.run(made, body)
 	if err != nil || out == nil {
 		return err
 	}
@@ -49,4 +41,36 @@ func (c Caller) Call(_ context.Context, service, target string, in, out any) err
 		err = json.Unmarshal(body, out)
 	}
 	return err
+}
+
+// Ask does what is asked of a service that speaks the Query protocol, with the SDK's own input and output.
+func Ask[Out any](c Caller, service, action string, in any) (*Out, error) {
+	made, err := c.call(service)
+	if err != nil {
+		return nil, err
+	}
+	operation, ok := queryServices[service].operations[action]
+	if !ok {
+		return nil, refuse("InvalidAction", "%s is nothing that the rehearsal's %s can do", action, service)
+	}
+	answer, err := operation.run(made, in)
+	if err != nil {
+		return nil, err
+	}
+	return answer.(*Out), nil
+}
+
+// call is one of the instance's.
+func (c Caller) call(service string) (*call, error) {
+	session, ok, err := c.Account.SessionOf(c.Instance)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, refuse("UnrecognizedClientException", "The instance %s has no role", c.Instance.ID)
+	}
+	a := New(c.Account, c.Instance.VPCID)
+	a.provision, a.release = c.Provision, c.Release
+	granted, err := a.granted(session.Role)
+	return &call{API: a, service: service, region: c.Instance.Region, session: session, grants: granted}, err
 }

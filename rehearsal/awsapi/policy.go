@@ -70,26 +70,33 @@ func parsePolicy(name, text string) (policyDocument, error) {
 	return p, nil
 }
 
-// judge says why a request is denied; empty is allowed. A statement that says more than is understood here denies
-// what it is about, and says so: to allow it might be wrong.
-func (g grants) judge(r request) (denial string) {
-	allowed := false
+// place is where a statement is.
+type place struct {
+	policy string
+	// at counts the policy's statements from 0.
+	at int
+}
+
+// judge says why a request is denied; empty is allowed, by the statements in some places. A statement that says more
+// than is understood here denies what it is about, and says so: to allow it might be wrong.
+func (g grants) judge(r request) (denial string, by []place) {
 	for _, p := range g {
-		for _, s := range p.statements {
+		for i, s := range p.statements {
 			applies, err := s.applies(r)
 			switch {
 			case err != nil:
-				return fmt.Sprintf("because the rehearsal does not understand policy %s: %v", p.name, err)
+				return fmt.Sprintf("because the rehearsal does not understand policy %s: %v", p.name, err), nil
 			case applies && s.Effect == "Deny":
-				return "with an explicit deny in an identity-based policy"
+				return "with an explicit deny in an identity-based policy", nil
+			case applies:
+				by = append(by, place{p.name, i})
 			}
-			allowed = allowed || applies
 		}
 	}
-	if !allowed {
-		return fmt.Sprintf("because no identity-based policy allows the %s action", r.action)
+	if len(by) == 0 {
+		return fmt.Sprintf("because no identity-based policy allows the %s action", r.action), nil
 	}
-	return ""
+	return "", by
 }
 
 func (s policyStatement) applies(r request) (bool, error) {

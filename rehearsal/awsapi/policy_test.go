@@ -59,10 +59,13 @@ func TestPolicies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, err := parsePolicy("test", test.policy)
 			require.NoError(t, err)
-			assert.Equal(t, test.denial, grants{p}.judge(request{"s3:GetObject", bucket, test.context}))
+			denial, by := grants{p}.judge(request{"s3:GetObject", bucket, test.context})
+			assert.Equal(t, test.denial, denial)
+			assert.Equal(t, denial == "", len(by) == 1)
 		})
 	}
-	assert.Equal(t, nothing, grants{}.judge(request{"s3:GetObject", bucket, nil}))
+	denial, _ := grants{}.judge(request{"s3:GetObject", bucket, nil})
+	assert.Equal(t, nothing, denial)
 	_, err := parsePolicy("broken", `{"Statement": {"Action": 1}}`)
 	assert.ErrorContains(t, err, "reading policy broken: ")
 }

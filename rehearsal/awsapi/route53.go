@@ -261,7 +261,7 @@ func (c *call) changeRecords(id string, body []byte) (any, error) {
 		}
 	}
 	now := time.Now().UTC().Format(time.RFC3339)
-	return changed{ID: "/change/C" + strings.ToUpper(suffix(now)), Status: "INSYNC", SubmittedAt: now}, nil
+	return changed{ID: "/change/C" + strings.ToUpper(randomHex()), Status: "INSYNC", SubmittedAt: now}, nil
 }
 
 // record is one that the caller owns.

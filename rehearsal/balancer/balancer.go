@@ -92,7 +92,7 @@ func (b *balancer) follow(s *settings) error {
 // certify fills in the certificates that the load balancer can answer with, in its own order.
 func (b *balancer) certify(s *settings) error {
 	var errs []error
-	for _, arn := range s.CertificateARNs {
+	for _, arn := range s.Certificates() {
 		at := slices.IndexFunc(s.certificates, func(c aws.Certificate) bool { return c.ARN == arn })
 		if at < 0 {
 			errs = append(errs, fmt.Errorf("ending TLS with %s: there is no such certificate", arn))

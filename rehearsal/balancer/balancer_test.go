@@ -17,13 +17,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/authority"
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi/elb"
 	"eco2/rehearsal/plugin"
 	"eco2/rehearsal/stacktest/printed"
 )
@@ -43,13 +43,14 @@ type props = map[string]any
 // world is an account with a VPC, two machines and a load balancer in front of them.
 type world struct {
 	*testing.T
-	provider                            plugin.Provider
-	account                             *aws.Account
-	authority                           *authority.Authority
-	vpc                                 *VPC
-	group, certificate, ingress, egress string
-	instances                           []string
-	balancer                            aws.LoadBalancer
+	provider                       plugin.Provider
+	account                        *aws.Account
+	authority                      *authority.Authority
+	vpc                            *VPC
+	securityGroup, ingress, egress string
+	instances                      []string
+	balancer                       aws.LoadBalancer
+	group                          aws.TargetGroup
 
 	joined int
 	held   map[netip.Addr]bool
@@ -74,25 +75,30 @@ func newWorld(t *testing.T) *world {
 		subnet, _ := w.create("aws:ec2/subnet:Subnet", props{"vpcId": vpc, "cidrBlock": s[0], "availabilityZone": s[1]})
 		subnets = append(subnets, subnet)
 	}
-	w.group, _ = w.create("aws:ec2/securityGroup:SecurityGroup", props{"vpcId": vpc, "name": "cluster"})
+	w.securityGroup, _ = w.create("aws:ec2/securityGroup:SecurityGroup", props{"vpcId": vpc, "name": "cluster"})
 	w.ingress, _ = w.create("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", props{
-		"securityGroupId": w.group, "ipProtocol": "tcp", "fromPort": 8080, "toPort": 8443, "cidrIpv4": operator + "/32"})
+		"securityGroupId": w.securityGroup, "ipProtocol": "tcp", "fromPort": 8080, "toPort": 8443, "cidrIpv4": operator + "/32"})
 	w.egress, _ = w.create("aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule", props{
-		"securityGroupId": w.group, "ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"})
+		"securityGroupId": w.securityGroup, "ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"})
 	for range 2 {
 		id, _ := w.create("aws:ec2/instance:Instance", props{"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In("ap-northeast-2"),
-			"instanceType": "t3.small", "subnetId": subnets[0], "vpcSecurityGroupIds": []any{w.group}})
+			"instanceType": "t3.small", "subnetId": subnets[0], "vpcSecurityGroupIds": []any{w.securityGroup}})
 		w.instances = append(w.instances, id)
 	}
 	w.balancer = aws.LoadBalancer{
 		ARN: "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:loadbalancer/app/k8s-eco2/0a", Name: "k8s-eco2",
-		DNSName: "k8s-eco2.ap-northeast-2.elb.amazonaws.com", VPCID: vpc, SubnetIDs: subnets, SecurityGroupIDs: []string{w.group},
-		Listeners: []elb.Listener{
-			{Port: 8080, Protocol: "HTTP", RedirectPort: 8443},
-			{Port: 8443, Protocol: "HTTPS", Rules: []elb.Rule{{Host: host, Path: "/*", TargetGroup: "argocd"}}},
+		DNSName: "k8s-eco2.ap-northeast-2.elb.amazonaws.com", VPCID: vpc, SubnetIDs: subnets, SecurityGroupIDs: []string{w.securityGroup},
+		Listeners: []aws.Listener{
+			{ARN: "arn:80", Port: 8080, Protocol: "HTTP", Default: aws.RedirectTo(8443)},
+			{ARN: "arn:443", Port: 8443, Protocol: "HTTPS", Default: aws.NotFound(), Rules: []aws.ListenerRule{
+				rule(1, "arn:argocd", aws.ForHost(host), aws.ForPath("/*")),
+			}},
 		},
-		TargetGroups: []elb.TargetGroup{{Name: "argocd", Protocol: "HTTP", NodePort: nodePort, HealthCheckPath: "/healthz",
-			HealthCheckCodes: "200", InstanceIDs: w.instances}},
+	}
+	w.group = aws.TargetGroup{ARN: "arn:argocd", Name: "argocd", Protocol: "HTTP", Port: nodePort, VPCID: vpc,
+		HealthCheck: aws.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/healthz", Codes: "200"}}
+	for _, id := range w.instances {
+		w.group.Targets = append(w.group.Targets, aws.Target{InstanceID: id, Port: nodePort})
 	}
 	require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: host, Type: "A",
 		Aliases: []aws.Alias{{Name: "dualstack." + w.balancer.DNSName + "."}}}))
@@ -105,6 +111,11 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(w.vpc.close)
 	return w
+}
+
+// rule sends what meets the conditions to a target group.
+func rule(priority int, group string, conditions ...types.RuleCondition) aws.ListenerRule {
+	return aws.ListenerRule{Priority: priority, Conditions: conditions, Actions: aws.ForwardTo(group)}
 }
 
 func (w *world) create(typ string, in props) (id string, out resource.PropertyMap) {
@@ -129,7 +140,7 @@ func (w *world) request() (validation resource.PropertyMap) {
 	w.Helper()
 	id, out := w.create("aws:acm/certificate:Certificate", props{"domainName": domain, "validationMethod": "DNS",
 		"subjectAlternativeNames": []any{"*." + domain}})
-	w.certificate, w.balancer.CertificateARNs = id, []string{id}
+	w.balancer.Listeners[1].CertificateARNs = []string{id}
 	return out["domainValidationOptions"].ArrayValue()[0].ObjectValue()
 }
 
@@ -138,7 +149,7 @@ func (w *world) validate(validation resource.PropertyMap) {
 	w.Helper()
 	w.create("aws:route53/record:Record", props{"zoneId": aws.HostedZone, "name": validation["resourceRecordName"].StringValue(),
 		"type": "CNAME", "ttl": 60, "records": []any{validation["resourceRecordValue"].StringValue()}})
-	w.create("aws:acm/certificateValidation:CertificateValidation", props{"certificateArn": w.certificate})
+	w.create("aws:acm/certificateValidation:CertificateValidation", props{"certificateArn": w.balancer.Listeners[1].CertificateARNs[0]})
 }
 
 // open puts the load balancer into the account, with a certificate, and has it followed.
@@ -150,6 +161,7 @@ func (w *world) open() {
 
 func (w *world) put() {
 	w.Helper()
+	require.NoError(w, w.account.PutTargetGroup(w.group))
 	require.NoError(w, w.account.PutLoadBalancer(w.balancer))
 	require.NoError(w, w.vpc.follow(w.Context()))
 	w.examine()
@@ -275,7 +287,7 @@ func TestAServerThatInsistsOnTLSIsALoop(t *testing.T) {
 	w.serve(0, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://"+r.Host+r.RequestURI, http.StatusTemporaryRedirect)
 	})
-	w.balancer.TargetGroups[0].InstanceIDs = w.instances[:1]
+	w.group.Targets = w.group.Targets[:1]
 	w.open()
 	_, _, err := w.ask(w.client(operator), web+"/healthz")
 	require.ErrorContains(t, err, "stopped after 10 redirects")
@@ -284,17 +296,19 @@ func TestAServerThatInsistsOnTLSIsALoop(t *testing.T) {
 func TestRulesSendRequests(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
-	w.balancer.Listeners[1].Rules = []elb.Rule{
-		{Host: host, Path: "/empty", TargetGroup: "empty"},
-		{Host: host, Path: "/api/*", TargetGroup: "argocd"},
-		{Host: "*." + domain, Path: "/anything", TargetGroup: "argocd"},
+	w.balancer.Listeners[1].Rules = []aws.ListenerRule{
+		rule(9, "arn:empty", aws.ForHost(host), aws.ForPath("/api/late")), // another comes before it
+		rule(1, "arn:empty", aws.ForHost(host), aws.ForPath("/empty")),
+		rule(2, "arn:argocd", aws.ForHost(host), aws.ForPath("/api", "/api/*")),
+		rule(3, "arn:argocd", aws.ForHost("*."+domain), aws.ForPath("/any?hing")),
 	}
-	w.balancer.TargetGroups = append(w.balancer.TargetGroups, elb.TargetGroup{Name: "empty", Protocol: "HTTP", NodePort: nodePort})
+	require.NoError(t, w.account.PutTargetGroup(aws.TargetGroup{ARN: "arn:empty", Name: "empty", Protocol: "HTTP", Port: nodePort}))
 	w.open()
 	for _, name := range []string{"other." + domain, "a." + domain} {
 		require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: name, Type: "A", Records: []string{w.balancer.DNSName}}))
 	}
 	assert.Equal(t, http.StatusOK, w.status(web+"/api/v1"))
+	assert.Equal(t, http.StatusOK, w.status(web+"/api/late"))
 	assert.Equal(t, http.StatusNotFound, w.status(web+"/"), "no rule is for that path")
 	assert.Equal(t, http.StatusNotFound, w.status("https://other."+domain+":8443/api/v1"), "no rule is for that host")
 	assert.Equal(t, http.StatusServiceUnavailable, w.status(web+"/empty"), "nobody is in that group")
@@ -348,7 +362,7 @@ func TestOnlyAnIssuedCertificateEndsTLS(t *testing.T) {
 	w.serve(0, tell)
 	validation := w.request()
 	require.NoError(t, w.account.PutLoadBalancer(w.balancer))
-	require.EqualError(t, w.vpc.follow(t.Context()), "running load balancer k8s-eco2: ending TLS with "+w.certificate+" for eco2.example: it is PENDING_VALIDATION, not ISSUED")
+	require.EqualError(t, w.vpc.follow(t.Context()), "running load balancer k8s-eco2: ending TLS with "+w.balancer.Listeners[1].CertificateARNs[0]+" for eco2.example: it is PENDING_VALIDATION, not ISSUED")
 	_, _, err := w.ask(w.client(operator), web+"/healthz")
 	require.ErrorContains(t, err, "connection refused")
 	w.validate(validation)

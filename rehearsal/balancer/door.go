@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi/elb"
 )
 
 // connectTimeout is for connections to targets. AWS waits ten seconds.
@@ -51,7 +50,7 @@ func (b *balancer) open(key doorKey) (*door, error) {
 func (d *door) tls(*tls.ClientHelloInfo) (*tls.Config, error) {
 	oldest := uint16(tls.VersionTLS10)
 	for _, l := range d.now.Load().Listeners {
-		if version := elb.MinimumTLS[l.SSLPolicy]; l.Port == d.port && version > oldest {
+		if version := aws.MinimumTLS[l.SSLPolicy]; l.Port == d.port && version > oldest {
 			oldest = version
 		}
 	}

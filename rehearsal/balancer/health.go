@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"reflect"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi/elb"
 )
 
 const (
@@ -30,23 +30,37 @@ const (
 type target struct {
 	scheme  string
 	address netip.AddrPort
-	path    string
-	codes   string
+	// Its health is asked by this protocol, at this address.
+	probe       string
+	probed      netip.AddrPort
+	path, codes string
 }
 
-// targetsOf are those of a group's instances that run.
-func targetsOf(g elb.TargetGroup, instances []aws.Instance) (targets []target) {
-	for _, i := range instances {
-		ip, err := netip.ParseAddr(i.PrivateIP)
-		if err != nil || i.State != "running" || !slices.Contains(g.InstanceIDs, i.ID) {
+// targetsOf are those of a group whose instances run.
+func targetsOf(g aws.TargetGroup, instances []aws.Instance) (targets []target) {
+	for _, t := range g.Targets {
+		at := slices.IndexFunc(instances, func(i aws.Instance) bool { return i.ID == t.InstanceID })
+		if at < 0 || instances[at].State != "running" {
 			continue
 		}
+		ip, err := netip.ParseAddr(instances[at].PrivateIP)
+		if err != nil {
+			continue
+		}
+		probed := t.Port
+		if port, err := strconv.Atoi(g.HealthCheck.Port); err == nil {
+			probed = port
+		}
 		targets = append(targets, target{
-			scheme: strings.ToLower(g.Protocol), address: netip.AddrPortFrom(ip, uint16(g.NodePort)), //nolint:gosec // ports are that small
-			path: g.HealthCheckPath, codes: g.HealthCheckCodes,
+			scheme: strings.ToLower(g.Protocol), address: addressOf(ip, t.Port), probe: strings.ToLower(g.HealthCheck.Protocol),
+			probed: addressOf(ip, probed), path: g.HealthCheck.Path, codes: g.HealthCheck.Codes,
 		})
 	}
 	return targets
+}
+
+func addressOf(ip netip.Addr, port int) netip.AddrPort {
+	return netip.AddrPortFrom(ip, uint16(port)) //nolint:gosec // ports are that small
 }
 
 // health is what a load balancer knows of its targets.
@@ -70,8 +84,8 @@ type checks struct {
 // hurry has targets checked at once that were not there before.
 func (h *health) hurry(s *settings) {
 	var all []target
-	for _, g := range s.TargetGroups {
-		all = append(all, s.targets[g.Name]...)
+	for _, arn := range slices.Sorted(maps.Keys(s.targets)) {
+		all = append(all, s.targets[arn]...)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -184,7 +198,7 @@ func check(ctx context.Context, client *http.Client, t target) bool {
 	if path == "" {
 		path = "/"
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.scheme+"://"+t.address.String()+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.probe+"://"+t.probed.String()+path, nil)
 	if err != nil {
 		return false
 	}

@@ -1,46 +1,83 @@
 package balancer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"eco2/rehearsal/awsapi/elb"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"eco2/rehearsal/aws"
 )
 
 // ServeHTTP implements http.Handler.
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := d.now.Load()
-	at := slices.IndexFunc(now.Listeners, func(l elb.Listener) bool { return l.Port == d.port })
+	at := slices.IndexFunc(now.Listeners, func(l aws.Listener) bool { return l.Port == d.port })
 	if at < 0 {
 		answer(w, http.StatusServiceUnavailable) // it is about to close
 		return
 	}
-	listener := now.Listeners[at]
-	if listener.RedirectPort != 0 {
-		to := &url.URL{Scheme: "https", Host: net.JoinHostPort(hostOf(r), strconv.Itoa(listener.RedirectPort)), Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
-		w.Header().Set("Location", to.String())
-		answer(w, http.StatusMovedPermanently)
-		return
+	action := actionFor(now.Listeners[at], hostOf(r), r.URL.Path)
+	switch {
+	case action.RedirectConfig != nil:
+		w.Header().Set("Location", redirected(*action.RedirectConfig, d.port, r))
+		status := http.StatusMovedPermanently
+		if action.RedirectConfig.StatusCode == types.RedirectActionStatusCodeEnumHttp302 {
+			status = http.StatusFound
+		}
+		answer(w, status)
+	case action.FixedResponseConfig != nil:
+		said := action.FixedResponseConfig
+		status, err := strconv.Atoi(value(said.StatusCode))
+		if err != nil {
+			status = http.StatusInternalServerError
+		}
+		w.Header().Set("Server", "awselb/2.0")
+		w.Header().Set("Content-Type", cmp.Or(value(said.ContentType), "text/plain"))
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, value(said.MessageBody)) // who asked may have left
+	default:
+		t, ok := d.health.choose(now.targets[value(action.TargetGroupArn)])
+		if !ok {
+			answer(w, http.StatusServiceUnavailable)
+			return
+		}
+		d.forward(w, r, t)
 	}
-	at = slices.IndexFunc(listener.Rules, func(rule elb.Rule) bool { return matches(rule, hostOf(r), r.URL.Path) })
-	if at < 0 {
-		answer(w, http.StatusNotFound)
-		return
+}
+
+// actionFor is the action of the first rule whose conditions a request meets, or else the listener's own.
+func actionFor(l aws.Listener, host, path string) types.Action {
+	rules := slices.SortedFunc(slices.Values(l.Rules), func(a, b aws.ListenerRule) int { return cmp.Compare(a.Priority, b.Priority) })
+	for _, r := range append(rules, aws.ListenerRule{Actions: l.Default}) {
+		met := func(c types.RuleCondition) bool { return meets(c, host, path) }
+		if len(r.Actions) > 0 && !slices.ContainsFunc(r.Conditions, func(c types.RuleCondition) bool { return !met(c) }) {
+			return r.Actions[0]
+		}
 	}
-	t, ok := d.health.choose(now.targets[listener.Rules[at].TargetGroup])
-	if !ok {
-		answer(w, http.StatusServiceUnavailable)
-		return
+	return types.Action{}
+}
+
+// redirected is where a redirect leads: its parts may stand for those of the request.
+func redirected(to types.RedirectActionConfig, port int, r *http.Request) string {
+	protocol := map[bool]string{false: "HTTP", true: "HTTPS"}[r.TLS != nil]
+	fill := strings.NewReplacer("#{protocol}", protocol, "#{host}", hostOf(r), "#{port}", strconv.Itoa(port),
+		"#{path}", strings.TrimPrefix(r.URL.EscapedPath(), "/"), "#{query}", r.URL.RawQuery).Replace
+	location := fmt.Sprintf("%s://%s:%s%s", strings.ToLower(fill(value(to.Protocol))), fill(value(to.Host)), fill(value(to.Port)), fill(value(to.Path)))
+	if query := fill(value(to.Query)); query != "" {
+		location += "?" + query
 	}
-	d.forward(w, r, t)
+	return location
 }
 
 // forward sends a request to a target and its answer back.
@@ -91,18 +128,27 @@ func hostOf(r *http.Request) string {
 	return strings.ToLower(host)
 }
 
-func matches(rule elb.Rule, host, path string) bool {
-	return (rule.Host == "" || wildcard(strings.ToLower(rule.Host), host)) && (rule.Path == "" || prefix(rule.Path, path))
+// meets says whether a request meets a condition: one of its values is the request's host or path.
+func meets(c types.RuleCondition, host, path string) bool {
+	switch {
+	case c.HostHeaderConfig != nil:
+		return slices.ContainsFunc(c.HostHeaderConfig.Values, func(pattern string) bool { return wildcard(strings.ToLower(pattern), host) })
+	case c.PathPatternConfig != nil:
+		return slices.ContainsFunc(c.PathPatternConfig.Values, func(pattern string) bool { return wildcard(pattern, path) })
+	}
+	return false // the API takes no other
 }
 
-// wildcard says whether a host is the rule's, which may begin with "*.".
-func wildcard(rule, host string) bool {
-	suffix, ok := strings.CutPrefix(rule, "*")
-	return host == rule || ok && strings.HasSuffix(host, suffix)
+// wildcard knows "*" for any text and "?" for any one character.
+func wildcard(pattern, text string) bool {
+	expression := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
+	return regexp.MustCompile("(?s)^" + expression + "$").MatchString(text)
 }
 
-// prefix says whether a path is the rule's, which may end with "*".
-func prefix(rule, path string) bool {
-	begin, ok := strings.CutSuffix(rule, "*")
-	return path == rule || ok && strings.HasPrefix(path, begin)
+// value is what a pointer of the SDK's leads to, or nothing.
+func value(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
 }

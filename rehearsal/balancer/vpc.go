@@ -133,6 +133,10 @@ func (v *VPC) read() (w wanted, err error) {
 	if err != nil {
 		return w, fmt.Errorf("listing certificates: %w", err)
 	}
+	groups, err := v.Account.TargetGroups()
+	if err != nil {
+		return w, fmt.Errorf("listing target groups: %w", err)
+	}
 	w.members = slices.DeleteFunc(interfaces, func(i aws.Interface) bool { return i.VPCID != v.ID })
 	slices.SortFunc(w.members, func(a, b aws.Interface) int { return cmp.Compare(a.ID, b.ID) })
 	w.balancers = map[string]*settings{}
@@ -146,11 +150,13 @@ func (v *VPC) read() (w wanted, err error) {
 				s.interfaces[i.PrivateIP] = i
 			}
 		}
-		for _, g := range b.TargetGroups {
-			s.targets[g.Name] = targetsOf(g, instances)
+		for _, g := range groups {
+			if slices.Contains(b.Forwards(), g.ARN) {
+				s.targets[g.ARN] = targetsOf(g, instances)
+			}
 		}
 		for _, c := range certificates {
-			if slices.Contains(b.CertificateARNs, c.ARN) {
+			if slices.Contains(b.Certificates(), c.ARN) {
 				s.certificates = append(s.certificates, c)
 			}
 		}
@@ -162,7 +168,7 @@ func (v *VPC) read() (w wanted, err error) {
 // settings are what the account says of a load balancer.
 type settings struct {
 	aws.LoadBalancer
-	// interfaces are its own, by address; targets those of each group that run.
+	// interfaces are its own, by address; targets those of each group that run, by the group's ARN.
 	interfaces   map[netip.Addr]aws.Interface
 	targets      map[string][]target
 	certificates []aws.Certificate

@@ -92,7 +92,6 @@ var workloads = map[string]map[string]from{
 		"ebs-csi-controller": {placement: "controller", resources: "controller.resources"},
 		"ebs-csi-node":       {everywhere: true, bare: true},
 	},
-	"aws-load-balancer-controller": {"aws-load-balancer-controller": {resources: "resources"}},
 	"external-secrets": {
 		"external-secrets":                 {placement: "global", resources: "resources"},
 		"external-secrets-webhook":         {placement: "global", bare: true},

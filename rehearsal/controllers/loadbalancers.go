@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"path"
@@ -14,11 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi/ec2"
-	"eco2/rehearsal/awsapi/elb"
+	"eco2/rehearsal/controllers/describe"
 	"eco2/rehearsal/fault"
-	"eco2/rehearsal/incluster/loadbalancer/describe"
-	"eco2/rehearsal/incluster/loadbalancer/names"
 	"eco2/rehearsal/kubernetes"
 	"eco2/rehearsal/kubernetes/model"
 )
@@ -57,26 +53,25 @@ func loadBalancers(s *scene) error {
 			g.deleted = append(g.deleted, ingress)
 		}
 	}
-	existing, err := s.account.LoadBalancers()
-	if err != nil {
-		return err
-	}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		if err := s.balance(name, groups[name], existing); err != nil {
+		if err := s.balance(name, groups[name]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) error {
+func (s *scene) balance(name string, g *group) error {
 	for _, ingress := range g.live {
 		if err := s.hold(ingress, g.finalizer); err != nil {
 			return err
 		}
 	}
-	balancer := names.LoadBalancer(s.name, name)
-	at := slices.IndexFunc(existing, func(b aws.LoadBalancer) bool { return b.Name == balancer })
+	is, found, err := s.existing(describe.Cluster{Name: s.name}.Balancer(name), name)
+	if err != nil {
+		return err
+	}
+	found = found || len(is.TargetGroups) > 0
 	if len(g.live) > 0 {
 		is, refusal := s.deploy(name, g.live)
 		if refusal != nil {
@@ -96,21 +91,20 @@ func (s *scene) balance(name string, g *group, existing []aws.LoadBalancer) erro
 		}
 	}
 	for _, ingress := range g.deleted {
-		if !ingress.Holds(g.finalizer) || len(g.live) == 0 && at >= 0 && !s.due(ingress.Deleted, balancerDelete) {
+		if !ingress.Holds(g.finalizer) || len(g.live) == 0 && found && !s.due(ingress.Deleted, balancerDelete) {
 			continue
 		}
-		if len(g.live) == 0 && at >= 0 {
-			held, err := s.held(balancer)
+		if len(g.live) == 0 && found {
+			held, err := s.held(is.Name)
 			if err != nil {
 				return err
 			}
 			caller := s.caller()
 			caller.Release = s.latency.Of(held)
-			refusal := caller.Call(context.Background(), elb.Service, elb.DeleteLoadBalancer, elb.Reference{ARN: existing[at].ARN}, nil)
-			if refusal != nil { // the finalizers stay until AWS lets go
+			if refusal := s.unmake(caller, is); refusal != nil { // the finalizers stay until AWS lets go
 				return s.refused(balancerController, "FailedDeployModel", g.deleted, refusal)
 			}
-			at = -1
+			found = false
 		}
 		if err := s.letGo(ingress, g.finalizer); err != nil {
 			return err
@@ -132,18 +126,18 @@ func (s *scene) held(balancer string) (time.Duration, error) {
 const anyNodePort = 30000
 
 // deploy makes the load balancer of a group what its Ingresses say.
-func (s *scene) deploy(group string, members []model.Object) (is elb.LoadBalancer, err error) {
-	ctx, aws := context.Background(), s.caller()
-	var network ec2.Subnets
-	if err := aws.Call(ctx, ec2.Service, ec2.DescribeSubnets, ec2.InVPC{VpcID: s.machine.VPCID}, &network); err != nil {
+func (s *scene) deploy(group string, members []model.Object) (is aws.LoadBalancer, err error) {
+	subnets, err := s.account.Subnets()
+	if err != nil {
 		return is, err
 	}
+	subnets = slices.DeleteFunc(subnets, func(subnet aws.Subnet) bool { return subnet.VPCID != s.machine.VPCID })
 	nodes, err := s.cluster.Nodes()
 	if err != nil {
 		return is, err
 	}
 	cluster := describe.Cluster{
-		Name: s.name, Subnets: network.Subnets,
+		Name: s.name, Subnets: subnets,
 		NodePort: func(types.NamespacedName, intstr.IntOrString) (int, error) { return anyNodePort, nil },
 	}
 	for _, node := range nodes {
@@ -165,7 +159,7 @@ func (s *scene) deploy(group string, members []model.Object) (is elb.LoadBalance
 	if err != nil {
 		return is, err
 	}
-	return describe.Deploy(ctx, aws, s.name, s.machine.VPCID, wanted)
+	return s.realize(group, wanted)
 }
 
 // hostname is the load balancer's, as an Ingress has it in its status.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -78,9 +79,16 @@ func (w *world) balancers() []aws.LoadBalancer {
 	return all
 }
 
-// The model makes of an Ingress what the controller of real machines makes of it, by the same description and with
-// the same rights.
-func TestTheModelDescribesLoadBalancersAsTheControllerDoes(t *testing.T) {
+// withoutOrder are actions as somebody asks for them.
+func withoutOrder(actions []types.Action) []types.Action {
+	for i := range actions {
+		actions[i].Order = nil
+	}
+	return actions
+}
+
+// The model makes of an Ingress what the controller of real machines makes of it, with the same rights.
+func TestTheModelMakesLoadBalancers(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, fault.Plant(w.Dir, fault.Fault{Kind: fault.Held, Times: 1}))
 	ref := w.ingress(nil)
@@ -91,8 +99,8 @@ func TestTheModelDescribesLoadBalancersAsTheControllerDoes(t *testing.T) {
 	assert.Contains(t, b.SubnetIDs, w.Subnets[1])
 	assert.Equal(t, awsapitest.Cluster, b.Tags["elbv2.k8s.aws/cluster"])
 	require.Len(t, b.Listeners, 2)
-	assert.Equal(t, 443, b.Listeners[0].RedirectPort)
-	assert.Equal(t, "argocd.example.com", b.Listeners[1].Rules[0].Host)
+	assert.Equal(t, aws.RedirectTo(443), withoutOrder(b.Listeners[0].Default))
+	assert.Contains(t, b.Listeners[1].Rules[0].Conditions, aws.ForHost("argocd.example.com"))
 	live, err := w.cluster.Get(t.Context(), ref)
 	require.NoError(t, err)
 	assert.Equal(t, b.DNSName, hostname(model.Object{Live: live}))
@@ -101,9 +109,15 @@ func TestTheModelDescribesLoadBalancersAsTheControllerDoes(t *testing.T) {
 	assert.ElementsMatch(t, []string{w.Subnets[1], w.Subnets[2]}, w.balancers()[0].SubnetIDs)
 	assert.Equal(t, b.ARN, w.balancers()[0].ARN)
 
+	groups, err := w.Account.TargetGroups()
+	require.NoError(t, err)
+	assert.Len(t, groups, 1)
 	require.NoError(t, w.cluster.Delete(t.Context(), ref))
 	require.NoError(t, w.Settle())
 	assert.Empty(t, w.balancers())
+	groups, err = w.Account.TargetGroups()
+	require.NoError(t, err)
+	assert.Empty(t, groups)
 }
 
 func TestTheModelRefusesWhatTheControllerRefuses(t *testing.T) {
@@ -112,7 +126,7 @@ func TestTheModelRefusesWhatTheControllerRefuses(t *testing.T) {
 		revoke  bool
 		message string
 	}{
-		"an annotation that nobody knows": {map[string]string{"wafv2-acl-arn": "arn:x"}, false, "alb.ingress.kubernetes.io/wafv2-acl-arn: the rehearsal's controller does not know it"},
+		"an annotation that nobody knows": {map[string]string{"wafv2-acl-arn": "arn:x"}, false, "alb.ingress.kubernetes.io/wafv2-acl-arn: the model of the controller does not know it"},
 		"a subnet by its name":            {map[string]string{"subnets": "public-a"}, false, `"public-a" is not the id of a subnet`},
 		"one subnet":                      {map[string]string{"subnets": "subnet-0"}, false, "SubnetNotFound"},
 		"no subnet for it":                {map[string]string{"scheme": "internal"}, false, "couldn't auto-discover subnets"},
@@ -126,7 +140,10 @@ func TestTheModelRefusesWhatTheControllerRefuses(t *testing.T) {
 				w.Revoke("load-balancers")
 			}
 			w.ingress(test.change)
-			assert.Empty(t, w.balancers())
+			for _, b := range w.balancers() { // AWS has it before it refuses a listener
+				assert.Equal(t, "a certificate that is not there", name)
+				assert.Len(t, b.Listeners, 1)
+			}
 			event, err := w.cluster.Get(t.Context(), kubernetes.Ref{APIVersion: "v1", Kind: "Event", Namespace: "default", Name: "argocd.aws-load-balancer-controller"})
 			require.NoError(t, err)
 			assert.Contains(t, event["message"], test.message)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 
-	"eco2/rehearsal/awsapi/ec2"
+	"eco2/rehearsal/awsapi/ebs"
 	"eco2/rehearsal/kubernetes/model"
 )
 
@@ -54,8 +54,8 @@ func (s *scene) provision(claim model.Object) error {
 	if err != nil {
 		return err
 	}
-	ctx, aws, made := context.Background(), s.caller(), ec2.Volume{}
-	err = aws.Call(ctx, ec2.Service, ec2.CreateVolume, ec2.NewVolume{
+	ctx, aws, made := context.Background(), s.caller(), ebs.Volume{}
+	err = aws.Call(ctx, ebs.Service, ebs.CreateVolume, ebs.NewVolume{
 		ClientToken: claim.UID, Size: gib, AvailabilityZone: s.machine.AvailabilityZone,
 		Tags: map[string]string{
 			"kubernetes.io/cluster/" + s.name: "owned", "ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": s.name,
@@ -63,7 +63,7 @@ func (s *scene) provision(claim model.Object) error {
 		},
 	}, &made)
 	if err == nil && made.InstanceID == "" {
-		err = aws.Call(ctx, ec2.Service, ec2.AttachVolume, ec2.Attachment{VolumeID: made.VolumeID, InstanceID: s.machine.ID}, nil)
+		err = aws.Call(ctx, ebs.Service, ebs.AttachVolume, ebs.Attachment{VolumeID: made.VolumeID, InstanceID: s.machine.ID}, nil)
 	}
 	if err != nil { // the claim stays Pending
 		return s.refused("ebs-csi-driver", "ProvisioningFailed", []model.Object{claim}, err)
@@ -86,17 +86,17 @@ func (s *scene) provision(claim model.Object) error {
 
 // deleteVolume takes away what a PersistentVolume stands for, and lets it go.
 func (s *scene) deleteVolume(volume model.Object, id string) error {
-	ctx, aws, found := context.Background(), s.caller(), ec2.Volumes{}
-	err := aws.Call(ctx, ec2.Service, ec2.DescribeVolumes, ec2.VolumeIDs{}, &found)
+	ctx, aws, found := context.Background(), s.caller(), ebs.Volumes{}
+	err := aws.Call(ctx, ebs.Service, ebs.DescribeVolumes, ebs.VolumeIDs{}, &found)
 	for _, v := range found.Volumes {
 		if v.VolumeID != id || err != nil {
 			continue
 		}
 		if v.InstanceID != "" {
-			err = aws.Call(ctx, ec2.Service, ec2.DetachVolume, ec2.Attachment{VolumeID: id, InstanceID: v.InstanceID}, nil)
+			err = aws.Call(ctx, ebs.Service, ebs.DetachVolume, ebs.Attachment{VolumeID: id, InstanceID: v.InstanceID}, nil)
 		}
 		if err == nil {
-			err = aws.Call(ctx, ec2.Service, ec2.DeleteVolume, ec2.VolumeID{VolumeID: id}, nil)
+			err = aws.Call(ctx, ebs.Service, ebs.DeleteVolume, ebs.VolumeID{VolumeID: id}, nil)
 		}
 	}
 	if err != nil {

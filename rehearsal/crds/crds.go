@@ -1,10 +1,10 @@
 // Package crds gives the mirror the custom resource definitions that the program applies before its charts.
 //
-// kube-prometheus-stack's are their makers' bytes, from the Go module of the operator. Those of External Secrets and
-// of RabbitMQ are their makers' too, of older versions, which are the newest that have a module: the fields that the
-// program and the workloads use are in both. Those of the load balancer controller and of Redis are ours, with the
-// fields that the rehearsal's controllers read. What is not the bytes that the program pins has
-// another checksum, which the program is told.
+// Those of kube-prometheus-stack, the load balancer controller and RabbitMQ's operator are upstream's bytes that the
+// program pins, from Go modules. External Secrets' are upstream's too, of an older version, the newest that has a
+// module: the fields that the program and the workloads use are in both. Those of Redis are ours, with the fields that the
+// rehearsal's controller reads. What is not the bytes that the program pins has another checksum, which the program is
+// told.
 package crds
 
 import (
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/toolchain"
@@ -28,8 +29,7 @@ const github = "https://raw.githubusercontent.com/"
 
 // ours are definitions in this package, by release: where the program downloads them.
 var ours = map[string]string{
-	"aws-load-balancer-controller": github + "aws/eks-charts/v0.0.242/stable/aws-load-balancer-controller/crds/crds.yaml",
-	"redis-operator":               github + "OT-CONTAINER-KIT/redis-operator/v0.26.0/charts/redis-operator/crds/crds.yaml",
+	"redis-operator": github + "OT-CONTAINER-KIT/redis-operator/v0.26.0/charts/redis-operator/crds/crds.yaml",
 }
 
 // older are definitions of another version, by release.
@@ -38,23 +38,30 @@ var older = map[string]source{
 		"external-secrets", "github.com/external-secrets/external-secrets", "deploy/crds/bundle.yaml",
 		github + "external-secrets/external-secrets/v2.9.0/deploy/crds/bundle.yaml",
 	},
+}
+
+// pinned are definitions that are what the program pins, by release.
+var pinned = map[string]source{
+	"aws-load-balancer-controller": {
+		"aws-load-balancer-controller", "sigs.k8s.io/aws-load-balancer-controller", "helm/aws-load-balancer-controller/crds/crds.yaml",
+		github + "aws/eks-charts/v0.0.242/stable/aws-load-balancer-controller/crds/crds.yaml",
+	},
+	"kube-prometheus-stack": {
+		"prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd/*.yaml",
+		github + "prometheus-operator/prometheus-operator/v0.93.1/example/prometheus-operator-crd/",
+	},
+	// v2.22.4 changed nothing in it.
 	"rabbitmq-cluster-operator": {
 		"rabbitmq-cluster-operator", "github.com/rabbitmq/cluster-operator/v2", "config/crd/bases/rabbitmq.com_rabbitmqclusters.yaml",
 		github + "rabbitmq/cluster-operator/v2.22.3/config/crd/bases/rabbitmq.com_rabbitmqclusters.yaml",
 	},
 }
 
-// prometheus are the definitions, one a file, that are what the program pins.
-var prometheus = source{
-	"prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd/*.yaml",
-	github + "prometheus-operator/prometheus-operator/v0.93.1/example/prometheus-operator-crd",
-}
-
 // source is files in a module.
 type source struct {
 	// build is the folder of rehearsal/mirror/build that pins the module, and files a pattern below the module.
 	build, module, files string
-	// url is where the program downloads the file, or the directory of several.
+	// url is where the program downloads the file, or the directory of several, with a slash at its end.
 	url string
 }
 
@@ -101,17 +108,23 @@ func Add(ctx context.Context, m mirror.Mirror, repo string) (checksums map[strin
 			return nil, err
 		}
 	}
-	files, err := prometheus.find(ctx, repo)
-	if err != nil {
-		return nil, fmt.Errorf("finding the custom resources of Prometheus: %w", err)
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
+	for release, s := range pinned {
+		files, err := s.find(ctx, repo)
 		if err != nil {
-			return nil, fmt.Errorf("reading the custom resources of Prometheus: %w", err)
+			return nil, fmt.Errorf("finding the custom resources of %s: %w", release, err)
 		}
-		if err := m.AddFile(prometheus.url+"/"+filepath.Base(file), data); err != nil {
-			return nil, err
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return nil, fmt.Errorf("reading the custom resources of %s: %w", release, err)
+			}
+			url := s.url
+			if strings.HasSuffix(url, "/") {
+				url += filepath.Base(file)
+			}
+			if err := m.AddFile(url, data); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return checksums, nil

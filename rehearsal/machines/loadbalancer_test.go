@@ -12,7 +12,6 @@ import (
 
 	"eco2/rehearsal/authority"
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi/elb"
 	"eco2/rehearsal/balancer"
 )
 
@@ -44,10 +43,13 @@ systemd-run --quiet --unit=web socat TCP-LISTEN:30080,fork,reuseaddr EXEC:/usr/l
 	b := aws.LoadBalancer{
 		ARN: "arn:aws:elasticloadbalancing:eu-central-1:123456789012:loadbalancer/app/k8s-lab/0a", Name: "k8s-lab",
 		DNSName: "k8s-lab.eu-central-1.elb.amazonaws.com", VPCID: l.vpc, SubnetIDs: []string{l.subnet}, SecurityGroupIDs: []string{l.group},
-		CertificateARNs: []string{certificate},
-		Listeners:       []elb.Listener{{Port: 443, Protocol: "HTTPS", Rules: []elb.Rule{{Host: name, TargetGroup: "web"}}}},
-		TargetGroups:    []elb.TargetGroup{{Name: "web", Protocol: "HTTP", NodePort: 30080, InstanceIDs: []string{m.ID}}},
+		Listeners: []aws.Listener{{ARN: "arn:listener", Port: 443, Protocol: "HTTPS", CertificateARNs: []string{certificate},
+			Default: aws.ForwardTo("arn:web")}},
 	}
+	require.NoError(t, account.PutTargetGroup(aws.TargetGroup{ARN: "arn:web", Name: "web", Protocol: "HTTP", Port: 30080, VPCID: l.vpc,
+		HealthCheck: aws.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/", Codes: "200"},
+		Targets:     []aws.Target{{InstanceID: m.ID, Port: 30080}}}))
+	t.Cleanup(func() { require.NoError(t, account.DeleteTargetGroup("arn:web")) })
 	require.NoError(t, account.PutLoadBalancer(b))
 	t.Cleanup(func() { require.NoError(t, account.DeleteLoadBalancer(b.ARN, time.Now())) })
 	require.NoError(t, account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: name, Type: "A", Aliases: []aws.Alias{{Name: b.DNSName}}}))

@@ -22,7 +22,7 @@ import (
 
 	"eco2/rehearsal/authority"
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi/ec2"
+	"eco2/rehearsal/awsapi/ebs"
 	"eco2/rehearsal/gitserver"
 	"eco2/rehearsal/imds"
 	"eco2/rehearsal/plugin"
@@ -357,12 +357,12 @@ func TestAWSAndGitAnswerMachines(t *testing.T) {
 	// curl signs by itself: it knows nothing of ours.
 	assert.Contains(t, call(session.SecretAccessKey, "ssm", "AmazonSSM.GetParameter", `{"Name": "/p"}`), `"Value":"hello"`)
 	assert.Contains(t, call("other", "ssm", "AmazonSSM.GetParameter", `{"Name": "/p"}`), "SignatureDoesNotMatch")
-	assert.Contains(t, call(session.SecretAccessKey, ec2.Service, ec2.CreateVolume, `{"AvailabilityZone": "eu-central-1a", "Size": 1}`), `"VolumeID":"vol-`)
+	assert.Contains(t, call(session.SecretAccessKey, ebs.Service, ebs.CreateVolume, `{"AvailabilityZone": "eu-central-1a", "Size": 1}`), `"VolumeID":"vol-`)
 	volumes, err := l.driver.account.Volumes()
 	require.NoError(t, err)
 	require.Len(t, volumes, 1)
 	require.NoError(t, l.driver.account.DeleteVolume(volumes[0].ID))
-	assert.Contains(t, call(session.SecretAccessKey, ec2.Service, ec2.DescribeSubnets, `{}`), "is not authorized to perform: ec2:DescribeSubnets")
+	assert.Contains(t, call(session.SecretAccessKey, ebs.Service, ebs.DescribeVolumes, `{}`), "is not authorized to perform: ec2:DescribeVolumes")
 }
 
 func TestTwoRehearsalsWithTheSameAddressesAreRefused(t *testing.T) {

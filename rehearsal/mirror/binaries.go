@@ -55,6 +55,7 @@ var (
 	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
 	platformProjects = []project{
 		argoCD, calico, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
+		loadBalancerController,
 	}
 	testProjects = []project{kubernetesE2E}
 )

@@ -9,6 +9,7 @@ import (
 	"eco2/rehearsal/argocd"
 	"eco2/rehearsal/calico"
 	"eco2/rehearsal/externaldns"
+	"eco2/rehearsal/loadbalancer"
 	"eco2/rehearsal/metricsserver"
 	"eco2/rehearsal/prometheus"
 )
@@ -27,7 +28,7 @@ const ours = "eco2.example/"
 func Images() []Image {
 	var all []Image
 	for _, name := range slices.Concat(
-		argocd.Images(), calico.Images(), []string{externaldns.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(controllers)), []string{probeImage},
+		argocd.Images(), calico.Images(), []string{externaldns.Image, loadbalancer.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(controllers)), []string{probeImage},
 	) {
 		all = append(all, Image{name, strings.HasPrefix(name, ours)})
 	}

@@ -12,6 +12,7 @@ import (
 	"eco2/rehearsal/crds"
 	"eco2/rehearsal/externaldns"
 	"eco2/rehearsal/gitserver"
+	"eco2/rehearsal/loadbalancer"
 	"eco2/rehearsal/metricsserver"
 	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/prometheus"
@@ -26,12 +27,11 @@ const nobody = "65534"
 
 // controllers are the images of those controllers, by who they run as; which of them a pod is, its arguments say.
 var controllers = map[string]string{
-	"eco2.example/stand-in/aws-ebs-csi-driver:v1.64.0":          "", // root, who makes directories on the machine
-	"eco2.example/stand-in/aws-load-balancer-controller:v3.5.0": nobody,
-	"eco2.example/stand-in/external-secrets:v2.9.0":             nobody,
-	"eco2.example/stand-in/kube-webhook-certgen:1.8.7":          nobody,
-	"eco2.example/stand-in/rabbitmq-cluster-operator:2.22.4":    nobody,
-	"eco2.example/stand-in/redis-operator:0.26.0":               nobody,
+	"eco2.example/stand-in/aws-ebs-csi-driver:v1.64.0":       "", // root, who makes directories on the machine
+	"eco2.example/stand-in/external-secrets:v2.9.0":          nobody,
+	"eco2.example/stand-in/kube-webhook-certgen:1.8.7":       nobody,
+	"eco2.example/stand-in/rabbitmq-cluster-operator:2.22.4": nobody,
+	"eco2.example/stand-in/redis-operator:0.26.0":            nobody,
 }
 
 // addPlatform has the mirror serve what runs on a Ready cluster: Argo CD, definitions, charts, and their images. bin
@@ -45,6 +45,9 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 		return nil, err
 	}
 	if err := externaldns.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
+		return nil, err
+	}
+	if err := loadbalancer.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
 		return nil, err
 	}
 	if err := metricsserver.Add(ctx, m, repo, out); err != nil {

@@ -365,6 +365,7 @@ func (c *cluster) oneBalancer(t *testing.T) {
 		assert.True(t, types["A"] && types["TXT"], "an alias, and whose it is: %v", records)
 	}, 2*time.Minute, time.Second)
 
+	assert.Empty(t, c.denied(t), "all that the controllers asked of EC2 and load balancers, the program allows")
 	_, err = c.try(strayIngress, "apply", "--filename=-")
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
@@ -376,6 +377,28 @@ func (c *cluster) oneBalancer(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, groups, 1)
 	c.kubectl("--namespace=auth", "delete", "ingress", "stray", "--timeout=60s")
+}
+
+// balancing are the services that the load balancer controller asks.
+var balancing = regexp.MustCompile(`is not authorized to perform: (acm|ec2|elasticloadbalancing|iam):`)
+
+// denied are the lines of AWS's log about what it did not allow.
+func (c *cluster) denied(t *testing.T) (lines []string) {
+	t.Helper()
+	filters := []string{"--filter=label=" + machines.Label + "=" + c.Dir, "--filter=label=" + machines.Label + ".name=services"}
+	ids, err := exec.CommandContext(t.Context(), "docker", append([]string{"ps", "--all", "--quiet"}, filters...)...).Output()
+	require.NoError(t, err)
+	require.NotEmpty(t, strings.Fields(string(ids)), "the services' container")
+	for _, id := range strings.Fields(string(ids)) {
+		log, err := exec.CommandContext(t.Context(), "docker", "logs", id).CombinedOutput()
+		require.NoError(t, err)
+		for line := range strings.Lines(string(log)) {
+			if balancing.MatchString(line) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
 }
 
 // strayIngress is one whose author forgot the group.

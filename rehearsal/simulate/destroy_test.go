@@ -239,6 +239,7 @@ func TestDestroyWithADeadController(t *testing.T) {
 			for _, balancer := range balancers {
 				require.NoError(t, account.DeleteLoadBalancer(balancer.ARN, time.Now()))
 			}
+			deleteTargetGroups(t, account)
 			ref := kubernetes.Ref{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: "argocd", Name: "argocd"}
 			require.NoError(t, w.Cluster().LetGo(ref, "group.ingress.k8s.aws/eco2-dev"))
 		},
@@ -260,6 +261,16 @@ func TestDestroyWithADeadController(t *testing.T) {
 			w.Must(w.Destroy())
 			assert.Empty(t, w.Inventory())
 		})
+	}
+}
+
+// deleteTargetGroups does what is left to do after load balancers: AWS keeps the groups.
+func deleteTargetGroups(t *testing.T, account *aws.Account) {
+	t.Helper()
+	groups, err := account.TargetGroups()
+	require.NoError(t, err)
+	for _, g := range groups {
+		require.NoError(t, account.DeleteTargetGroup(g.ARN))
 	}
 }
 
@@ -304,7 +315,8 @@ func TestDestroyWithoutAControlPlane(t *testing.T) {
 	w.Must(w.Pulumi("state", "delete", "--force", "--target-dependents", "--yes", w.URN("command:remote:Command", "early-sweep")))
 	w.Must(w.Destroy())
 	left := w.Inventory().Counts()
-	assert.Equal(t, map[string]int{"volume": 2, "record": 8}, left, "what the last step is about")
+	assert.Equal(t, map[string]int{"targetGroup": 2, "volume": 2, "record": 8}, left, "what the last step is about")
+	deleteTargetGroups(t, account)
 	volumes, err := account.Volumes()
 	require.NoError(t, err)
 	for _, volume := range volumes {

@@ -60,7 +60,7 @@ func TestDev(t *testing.T) {
 		left := aws.LoadBalancer{
 			ARN:  "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:loadbalancer/app/k8s-forgotten/0123456789abcdef",
 			Name: "k8s-forgotten", VPCID: vpcs[0].ID, SubnetIDs: []string{subnets[0].ID, subnets[1].ID},
-			CertificateARNs: []string{certificates[0].ARN},
+			Listeners: []aws.Listener{{CertificateARNs: []string{certificates[0].ARN}}},
 		}
 		require.NoError(t, account.PutLoadBalancer(left))
 		w.Changes()

@@ -80,8 +80,8 @@ func certificateOf(t *testing.T, w *stacktest.World) string {
 	balancers, err := aws.Open(w.Dir).LoadBalancers()
 	require.NoError(t, err)
 	for _, b := range balancers {
-		if len(b.CertificateARNs) == 1 {
-			return b.CertificateARNs[0]
+		if arns := b.Certificates(); len(arns) == 1 {
+			return arns[0]
 		}
 	}
 	return ""

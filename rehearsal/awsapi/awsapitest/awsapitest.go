@@ -43,7 +43,8 @@ type World struct {
 	Dir string
 	// Role is the instances'.
 	Role string
-	// Server is where the API answers.
+	// API is what answers, at Server.
+	API    *awsapi.API
 	Server string
 
 	provider plugin.Provider
@@ -73,6 +74,12 @@ func New(t *testing.T, repo string) *World {
 		w.Subnets = append(w.Subnets, w.Create("aws:ec2/subnet:Subnet", zone, props{"vpcId": w.VPC, "cidrBlock": fmt.Sprintf("10.0.%d.0/20", i*16),
 			"availabilityZone": Region + zone, "tags": props{"kubernetes.io/role/elb": "1"}}))
 	}
+	gateway := w.Create("aws:ec2/internetGateway:InternetGateway", "internet", props{"vpcId": w.VPC})
+	table := w.Create("aws:ec2/routeTable:RouteTable", "public", props{"vpcId": w.VPC})
+	w.Create("aws:ec2/route:Route", "internet", props{"routeTableId": table, "destinationCidrBlock": "0.0.0.0/0", "gatewayId": gateway})
+	for _, subnet := range w.Subnets {
+		w.Create("aws:ec2/routeTableAssociation:RouteTableAssociation", "public", props{"routeTableId": table, "subnetId": subnet})
+	}
 	w.Group = w.Create("aws:ec2/securityGroup:SecurityGroup", "cluster", props{"vpcId": w.VPC, "name": "cluster"})
 	for i, subnet := range w.Subnets[:2] {
 		w.Instances = append(w.Instances, w.Create("aws:ec2/instance:Instance", "node", props{
@@ -81,7 +88,8 @@ func New(t *testing.T, repo string) *World {
 			"tags": props{"Name": Cluster + []string{"-k8s-master", "-k8s-redis"}[i], "ebs.csi.aws.com/cluster-name": Cluster},
 		}))
 	}
-	server := httptest.NewServer(awsapi.Handler(w.Account, w.VPC))
+	w.API = awsapi.New(w.Account, w.VPC)
+	server := httptest.NewServer(w.API)
 	t.Cleanup(server.Close)
 	w.Server = server.URL
 	t.Setenv("AWS_ENDPOINT_URL", server.URL)

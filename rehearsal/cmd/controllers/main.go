@@ -32,7 +32,7 @@ func command() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddCommand(
-		loadBalancerController(), redisOperator(), rabbitMQOperator(), ebsCSIController(), ebsCSINode(),
+		redisOperator(), rabbitMQOperator(), ebsCSIController(), ebsCSINode(),
 		externalSecrets(), externalSecretsWebhook(), externalSecretsCertController(), webhookCertgen(),
 	)
 	return root

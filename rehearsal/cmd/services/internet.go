@@ -26,7 +26,7 @@ type internet struct {
 }
 
 // amazon are the services of AWS that the rehearsal has.
-var amazon = regexp.MustCompile(`^(route53|(ssm|ec2|elasticloadbalancing)\.[a-z0-9-]+)\.amazonaws\.com$`)
+var amazon = regexp.MustCompile(`^(route53|(acm|ec2|elasticloadbalancing|ssm)\.[a-z0-9-]+)\.amazonaws\.com$`)
 
 // served says whether something answers under a name.
 func served(name string) bool { return name == gitserver.Host || amazon.MatchString(name) }
@@ -36,7 +36,7 @@ func (i internet) serve(ctx context.Context, group *errgroup.Group, account *aws
 	if err != nil {
 		return err
 	}
-	for port, handler := range map[string]http.Handler{"80": server.Handler(i.mirror), "443": byName(git, awsapi.Handler(account, vpc))} {
+	for port, handler := range map[string]http.Handler{"80": server.Handler(i.mirror), "443": byName(git, awsapi.New(account, vpc))} {
 		listener, err := net.Listen("tcp4", net.JoinHostPort(i.address, port))
 		if err != nil {
 			return fmt.Errorf("listening for the internet: %w", err)

@@ -43,7 +43,7 @@ func TestNames(t *testing.T) {
 	assert.Empty(t, reply.Answer)
 	for _, outside := range []string{
 		"git.eco2.example.", "route53.amazonaws.com.", "ssm.ap-northeast-2.amazonaws.com.", "EC2.ap-northeast-2.amazonaws.com.",
-		"elasticloadbalancing.eu-central-1.amazonaws.com.",
+		"elasticloadbalancing.eu-central-1.amazonaws.com.", "acm.eu-central-1.amazonaws.com.",
 	} {
 		reply := ask(vpc, outside, dns.TypeA)
 		require.Len(t, reply.Answer, 1, outside)

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"eco2/rehearsal/awsapi/client"
-	"eco2/rehearsal/awsapi/ec2"
+	"eco2/rehearsal/awsapi/ebs"
 )
 
 // AWS is what a driver asks of it.
@@ -54,14 +54,14 @@ func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOption
 	}
 	// From here on there may be a volume. It is asked for again, with the same token, also when nobody claims it any
 	// more: what is known can be deleted.
-	made, err := p.create(ctx, o, ec2.NewVolume{ClientToken: o.PVName, AvailabilityZone: zone, Size: size})
+	made, err := p.create(ctx, o, ebs.NewVolume{ClientToken: o.PVName, AvailabilityZone: zone, Size: size})
 	if err != nil {
 		return nil, controller.ProvisioningInBackground, err
 	}
 	// Upstream's attacher does this when a pod comes. Here the data lies with the node from the beginning. It is so
 	// already where somebody did not live to say so.
 	if made.InstanceID != instance {
-		err := p.aws.Call(ctx, ec2.Service, ec2.AttachVolume, ec2.Attachment{VolumeID: made.VolumeID, InstanceID: instance}, nil)
+		err := p.aws.Call(ctx, ebs.Service, ebs.AttachVolume, ebs.Attachment{VolumeID: made.VolumeID, InstanceID: instance}, nil)
 		if err != nil {
 			return nil, controller.ProvisioningInBackground, fmt.Errorf("attaching volume %s to %s: %w", made.VolumeID, instance, err)
 		}
@@ -81,7 +81,7 @@ func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOption
 }
 
 // create has AWS make a volume with the tags by which people and policies know the cluster's.
-func (p provisioner) create(ctx context.Context, o controller.ProvisionOptions, request ec2.NewVolume) (made ec2.Volume, err error) {
+func (p provisioner) create(ctx context.Context, o controller.ProvisionOptions, request ebs.NewVolume) (made ebs.Volume, err error) {
 	request.Tags = map[string]string{
 		"CSIVolumeName":                           o.PVName,
 		Driver + "/cluster":                       "true",
@@ -93,7 +93,7 @@ func (p provisioner) create(ctx context.Context, o controller.ProvisionOptions, 
 		request.Tags[Driver+"/cluster-name"] = p.cluster
 		request.Tags["kubernetes.io/cluster/"+p.cluster] = "owned"
 	}
-	if err := p.aws.Call(ctx, ec2.Service, ec2.CreateVolume, request, &made); err != nil {
+	if err := p.aws.Call(ctx, ebs.Service, ebs.CreateVolume, request, &made); err != nil {
 		return made, fmt.Errorf("making a volume of %d GiB in %s: %w", request.Size, request.AvailabilityZone, err)
 	}
 	return made, nil
@@ -105,8 +105,8 @@ func (p provisioner) Delete(ctx context.Context, volume *corev1.PersistentVolume
 	if err != nil {
 		return err
 	}
-	var found ec2.Volumes
-	err = p.aws.Call(ctx, ec2.Service, ec2.DescribeVolumes, ec2.VolumeIDs{VolumeIDs: []string{id}}, &found)
+	var found ebs.Volumes
+	err = p.aws.Call(ctx, ebs.Service, ebs.DescribeVolumes, ebs.VolumeIDs{VolumeIDs: []string{id}}, &found)
 	var refused *client.Error
 	if errors.As(err, &refused) && refused.Code == "InvalidVolume.NotFound" {
 		return nil
@@ -116,12 +116,12 @@ func (p provisioner) Delete(ctx context.Context, volume *corev1.PersistentVolume
 	}
 	for _, v := range found.Volumes {
 		if v.InstanceID != "" {
-			err := p.aws.Call(ctx, ec2.Service, ec2.DetachVolume, ec2.Attachment{VolumeID: id, InstanceID: v.InstanceID}, nil)
+			err := p.aws.Call(ctx, ebs.Service, ebs.DetachVolume, ebs.Attachment{VolumeID: id, InstanceID: v.InstanceID}, nil)
 			if err != nil {
 				return fmt.Errorf("detaching volume %s: %w", id, err)
 			}
 		}
-		if err := p.aws.Call(ctx, ec2.Service, ec2.DeleteVolume, ec2.VolumeID{VolumeID: id}, nil); err != nil {
+		if err := p.aws.Call(ctx, ebs.Service, ebs.DeleteVolume, ebs.VolumeID{VolumeID: id}, nil); err != nil {
 			return fmt.Errorf("deleting volume %s: %w", id, err)
 		}
 	}

@@ -27,7 +27,7 @@ import (
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/awsapi/awsapitest"
 	awsclient "eco2/rehearsal/awsapi/client"
-	"eco2/rehearsal/awsapi/ec2"
+	"eco2/rehearsal/awsapi/ebs"
 	"eco2/rehearsal/charts"
 	"eco2/rehearsal/charts/chartstest"
 	"eco2/rehearsal/incluster"
@@ -237,10 +237,10 @@ func TestFinalizerWaitsForAWS(t *testing.T) {
 	w := newWorld(t)
 	claim(t, w.api, "held", "1Gi", corev1.ReadWriteOnce)
 	volume := bound(t, w.api, "held")
-	w.aws.refuse(ec2.DeleteVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	w.aws.refuse(ebs.DeleteVolume, awsclient.Error{Code: "RequestLimitExceeded"})
 	unclaim(t, w.api, "held")
 	failed(t, w.api, "VolumeFailedDelete", volume.Name, "RequestLimitExceeded")
-	w.aws.accept(ec2.DeleteVolume)
+	w.aws.accept(ebs.DeleteVolume)
 	gone(t, w.api, volume.Name)
 	assert.Empty(t, w.volumes())
 }
@@ -248,10 +248,10 @@ func TestFinalizerWaitsForAWS(t *testing.T) {
 // A call whose answer was lost makes no second volume.
 func TestProvisioningAgainMakesNoSecondVolume(t *testing.T) {
 	w := newWorld(t)
-	w.aws.refuse(ec2.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	w.aws.refuse(ebs.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
 	claim(t, w.api, "twice", "1Gi", corev1.ReadWriteOnce)
 	failed(t, w.api, "ProvisioningFailed", "twice", "RequestLimitExceeded")
-	w.aws.accept(ec2.AttachVolume)
+	w.aws.accept(ebs.AttachVolume)
 	volume := bound(t, w.api, "twice")
 	assert.Len(t, w.volumes(), 1)
 	unclaim(t, w.api, "twice")
@@ -261,7 +261,7 @@ func TestProvisioningAgainMakesNoSecondVolume(t *testing.T) {
 // A volume whose claim goes before it is whole goes too.
 func TestNoVolumeIsForgotten(t *testing.T) {
 	w := newWorld(t)
-	w.aws.refuse(ec2.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	w.aws.refuse(ebs.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
 	claim(t, w.api, "dropped", "1Gi", corev1.ReadWriteOnce)
 	failed(t, w.api, "ProvisioningFailed", "dropped", "RequestLimitExceeded")
 	require.Len(t, w.volumes(), 1)
@@ -270,7 +270,7 @@ func TestNoVolumeIsForgotten(t *testing.T) {
 		_, err := w.api.CoreV1().PersistentVolumeClaims("default").Get(t.Context(), "dropped", metav1.GetOptions{})
 		return apierrors.IsNotFound(err)
 	}, patience, 20*time.Millisecond)
-	w.aws.accept(ec2.AttachVolume)
+	w.aws.accept(ebs.AttachVolume)
 	require.Eventually(t, func() bool { return len(w.volumes()) == 0 }, patience, 20*time.Millisecond)
 }
 

@@ -5,44 +5,13 @@ import (
 	"slices"
 
 	"eco2/rehearsal/aws"
-	"eco2/rehearsal/awsapi/ec2"
+	"eco2/rehearsal/awsapi/ebs"
 )
 
 type nothing struct{}
 
-func (c *call) describeSubnets(in ec2.InVPC) (ec2.Subnets, error) {
-	out := ec2.Subnets{Subnets: []ec2.Subnet{}}
-	if err := c.may("ec2:DescribeSubnets", "*", nil); err != nil {
-		return out, err
-	}
-	subnets, err := c.account.Subnets()
-	for _, s := range subnets {
-		if s.VPCID == in.VpcID {
-			out.Subnets = append(out.Subnets, ec2.Subnet{SubnetID: s.ID, VpcID: s.VPCID, CidrBlock: s.CIDR, AvailabilityZone: s.AvailabilityZone, Tags: s.Tags})
-		}
-	}
-	return out, err
-}
-
-func (c *call) describeInstances(in ec2.InVPC) (ec2.Instances, error) {
-	out := ec2.Instances{Instances: []ec2.Instance{}}
-	if err := c.may("ec2:DescribeInstances", "*", nil); err != nil {
-		return out, err
-	}
-	instances, err := c.account.Instances()
-	for _, i := range instances {
-		if i.VPCID == in.VpcID {
-			out.Instances = append(out.Instances, ec2.Instance{
-				InstanceID: i.ID, PrivateDNSName: i.PrivateDNS, PrivateIPAddress: i.PrivateIP,
-				AvailabilityZone: i.AvailabilityZone, State: i.State, Tags: i.Tags,
-			})
-		}
-	}
-	return out, err
-}
-
-func (c *call) describeVolumes(in ec2.VolumeIDs) (ec2.Volumes, error) {
-	out := ec2.Volumes{Volumes: []ec2.Volume{}}
+func (c *call) describeVolumes(in ebs.VolumeIDs) (ebs.Volumes, error) {
+	out := ebs.Volumes{Volumes: []ebs.Volume{}}
 	if err := c.may("ec2:DescribeVolumes", "*", nil); err != nil {
 		return out, err
 	}
@@ -56,54 +25,54 @@ func (c *call) describeVolumes(in ec2.VolumeIDs) (ec2.Volumes, error) {
 		}
 	}
 	for _, id := range in.VolumeIDs {
-		if !slices.ContainsFunc(out.Volumes, func(v ec2.Volume) bool { return v.VolumeID == id }) {
+		if !slices.ContainsFunc(out.Volumes, func(v ebs.Volume) bool { return v.VolumeID == id }) {
 			return out, noVolume(id)
 		}
 	}
 	return out, nil
 }
 
-func described(v aws.Volume) ec2.Volume {
-	return ec2.Volume{VolumeID: v.ID, AvailabilityZone: v.AvailabilityZone, Size: v.SizeGiB, InstanceID: v.InstanceID, Tags: v.Tags}
+func described(v aws.Volume) ebs.Volume {
+	return ebs.Volume{VolumeID: v.ID, AvailabilityZone: v.AvailabilityZone, Size: v.SizeGiB, InstanceID: v.InstanceID, Tags: v.Tags}
 }
 
 func noVolume(id string) error {
 	return refuse("InvalidVolume.NotFound", "The volume '%s' does not exist.", id)
 }
 
-func (c *call) createVolume(in ec2.NewVolume) (ec2.Volume, error) {
+func (c *call) createVolume(in ebs.NewVolume) (ebs.Volume, error) {
 	everyVolume, requested := c.arn("ec2", "volume/*"), tags("aws:RequestTag", in.Tags)
 	if err := c.may("ec2:CreateVolume", everyVolume, requested); err != nil {
-		return ec2.Volume{}, err
+		return ebs.Volume{}, err
 	}
 	if len(in.Tags) > 0 {
 		requested["ec2:CreateAction"] = []string{"CreateVolume"}
 		if err := c.may("ec2:CreateTags", everyVolume, requested); err != nil {
-			return ec2.Volume{}, err
+			return ebs.Volume{}, err
 		}
 	}
 	volumes, err := c.account.Volumes()
 	if err != nil {
-		return ec2.Volume{}, err
+		return ebs.Volume{}, err
 	}
 	for _, v := range volumes {
 		switch {
 		case in.ClientToken == "" || v.ClientToken != in.ClientToken:
 		case v.SizeGiB != in.Size || v.AvailabilityZone != in.AvailabilityZone:
-			return ec2.Volume{}, refuse("IdempotentParameterMismatch", "The client token %s was used for another volume.", in.ClientToken)
+			return ebs.Volume{}, refuse("IdempotentParameterMismatch", "The client token %s was used for another volume.", in.ClientToken)
 		default:
 			return described(v), nil
 		}
 	}
 	subnets, err := c.account.Subnets()
 	if err != nil {
-		return ec2.Volume{}, err
+		return ebs.Volume{}, err
 	}
 	switch {
 	case !slices.ContainsFunc(subnets, func(s aws.Subnet) bool { return s.AvailabilityZone == in.AvailabilityZone }):
-		return ec2.Volume{}, refuse("InvalidZone.NotFound", "The zone '%s' does not exist.", in.AvailabilityZone)
+		return ebs.Volume{}, refuse("InvalidZone.NotFound", "The zone '%s' does not exist.", in.AvailabilityZone)
 	case in.Size < 1 || in.Size > 16384:
-		return ec2.Volume{}, refuse("InvalidParameterValue", "Volume of %dGiB is invalid; gp3 has 1 to 16384.", in.Size)
+		return ebs.Volume{}, refuse("InvalidParameterValue", "Volume of %dGiB is invalid; gp3 has 1 to 16384.", in.Size)
 	}
 	v := aws.Volume{
 		ID: aws.NewVolumeID(), Name: in.Tags["Name"], SizeGiB: in.Size, AvailabilityZone: in.AvailabilityZone,
@@ -125,17 +94,17 @@ func (c *call) volume(action, id string) (aws.Volume, error) {
 	if at < 0 {
 		return aws.Volume{}, noVolume(id)
 	}
-	return volumes[at], c.may(action, c.arn("ec2", "volume/"+id), tagged(volumes[at].Tags))
+	return volumes[at], c.may(action, c.arn("ec2", "volume/"+id), ec2Context(volumes[at].Tags))
 }
 
-// tagged is the context of the tags of what a call is about, which EC2 has under a key of its own as well.
-func tagged(values map[string]string) map[string][]string {
+// ec2Context is the context of the tags of what a call is about, which EC2 has under a key of its own as well.
+func ec2Context(values map[string]string) map[string][]string {
 	context := tags(resourceTag, values)
 	maps.Copy(context, tags("ec2:ResourceTag", values))
 	return context
 }
 
-func (c *call) deleteVolume(in ec2.VolumeID) (nothing, error) {
+func (c *call) deleteVolume(in ebs.VolumeID) (nothing, error) {
 	v, err := c.volume("ec2:DeleteVolume", in.VolumeID)
 	switch {
 	case err != nil:
@@ -147,7 +116,7 @@ func (c *call) deleteVolume(in ec2.VolumeID) (nothing, error) {
 }
 
 // attachment is what attaching and detaching have in common: both parts exist, and the caller may.
-func (c *call) attachment(action string, in ec2.Attachment) (aws.Volume, aws.Instance, error) {
+func (c *call) attachment(action string, in ebs.Attachment) (aws.Volume, aws.Instance, error) {
 	v, err := c.volume(action, in.VolumeID)
 	if err != nil {
 		return v, aws.Instance{}, err
@@ -161,10 +130,10 @@ func (c *call) attachment(action string, in ec2.Attachment) (aws.Volume, aws.Ins
 		return v, aws.Instance{}, refuse("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", in.InstanceID)
 	}
 	i := instances[at]
-	return v, i, c.may(action, c.arn("ec2", "instance/"+i.ID), tagged(i.Tags))
+	return v, i, c.may(action, c.arn("ec2", "instance/"+i.ID), ec2Context(i.Tags))
 }
 
-func (c *call) attachVolume(in ec2.Attachment) (nothing, error) {
+func (c *call) attachVolume(in ebs.Attachment) (nothing, error) {
 	v, i, err := c.attachment("ec2:AttachVolume", in)
 	switch {
 	case err != nil:
@@ -178,7 +147,7 @@ func (c *call) attachVolume(in ec2.Attachment) (nothing, error) {
 	return nothing{}, c.account.PutVolume(v)
 }
 
-func (c *call) detachVolume(in ec2.Attachment) (nothing, error) {
+func (c *call) detachVolume(in ebs.Attachment) (nothing, error) {
 	v, i, err := c.attachment("ec2:DetachVolume", in)
 	switch {
 	case err != nil:
@@ -188,15 +157,4 @@ func (c *call) detachVolume(in ec2.Attachment) (nothing, error) {
 	}
 	v.InstanceID = ""
 	return nothing{}, c.account.PutVolume(v)
-}
-
-// createSecurityGroup is here so that its denial can be seen. No role of ours may make one, and a program's groups
-// come from the program.
-func (c *call) createSecurityGroup(in ec2.NewSecurityGroup) (nothing, error) {
-	for _, resource := range []string{c.arn("ec2", "vpc/"+in.VpcID), c.arn("ec2", "security-group/*")} {
-		if err := c.may("ec2:CreateSecurityGroup", resource, nil); err != nil {
-			return nothing{}, err
-		}
-	}
-	return nothing{}, refuse("UnsupportedOperation", "The rehearsal has no security groups but the program's.")
 }

@@ -1,4 +1,4 @@
-package elb
+package aws
 
 import "crypto/tls"
 

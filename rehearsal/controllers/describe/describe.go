@@ -1,29 +1,27 @@
-// Package describe says which load balancer Ingresses ask for, as the AWS Load Balancer Controller reads them. The
-// controller of real clusters and the model of it share it, so that both make the same of the same Ingress, and refuse
-// the same.
+// Package describe says which load balancer Ingresses ask for, as the AWS Load Balancer Controller reads them, for the
+// model of it. Of annotations it knows those that the program sets, and refuses the rest.
 package describe
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/types"
+	apitypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"eco2/rehearsal/awsapi/ec2"
-	"eco2/rehearsal/awsapi/elb"
-	"eco2/rehearsal/incluster/loadbalancer/names"
+	"eco2/rehearsal/aws"
 )
 
 // ClusterTag is on all that is the cluster's, and what the rights of the nodes' role depend on.
 const ClusterTag = "elbv2.k8s.aws/cluster"
 
-const groupTag = "ingress.k8s.aws/stack"
+// GroupTag names the group of Ingresses that it is for.
+const GroupTag = "ingress.k8s.aws/stack"
 
 // What a subnet says it is for.
 const (
@@ -37,21 +35,29 @@ const (
 type Cluster struct {
 	Name string
 	// Subnets are those of its network.
-	Subnets []ec2.Subnet
+	Subnets []aws.Subnet
 	// Targets are the instances that traffic goes to.
 	Targets []string
 	// SSLPolicy is that of listeners with TLS.
 	SSLPolicy string
 	// NodePort is the port of all machines that leads to a Service's.
-	NodePort func(service types.NamespacedName, port intstr.IntOrString) (int, error)
+	NodePort func(service apitypes.NamespacedName, port intstr.IntOrString) (int, error)
+}
+
+// Balancer is the name of a group's load balancer.
+func (c Cluster) Balancer(group string) string { return balancerName(c.Name, group) }
+
+// Stack is a load balancer and its target groups, without what only AWS knows. An ARN of a target group is its name.
+type Stack struct {
+	aws.LoadBalancer
+	TargetGroups []aws.TargetGroup
 }
 
 // LoadBalancer is the one that a group's members want.
-func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (elb.LoadBalancer, error) {
-	b := elb.LoadBalancer{
-		Name: names.LoadBalancer(c.Name, group),
-		Tags: map[string]string{ClusterTag: c.Name, groupTag: group},
-	}
+func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (Stack, error) {
+	tags := map[string]string{ClusterTag: c.Name, GroupTag: group}
+	b := Stack{LoadBalancer: aws.LoadBalancer{Name: balancerName(c.Name, group), Scheme: "internal", Tags: tags}}
+	var certificates []string
 	var subnets []string
 	redirect, internetFacing := 0, false
 	for i, ingress := range members {
@@ -80,15 +86,18 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (el
 		if len(w.securityGroups) > 0 {
 			b.SecurityGroupIDs = w.securityGroups // one member's are the group's
 		}
-		b.CertificateARNs = append(b.CertificateARNs, w.certificates...)
+		certificates = append(certificates, w.certificates...)
 
 		rules, groups, err := c.rules(group, ingress, w.target)
 		if err != nil {
 			return b, fmt.Errorf("ingress %s/%s: %w", ingress.Namespace, ingress.Name, err)
 		}
 		for _, added := range groups {
-			added.InstanceIDs = c.Targets
-			at := slices.IndexFunc(b.TargetGroups, func(is elb.TargetGroup) bool { return is.Name == added.Name })
+			added.Tags = tags
+			for _, id := range c.Targets {
+				added.Targets = append(added.Targets, aws.Target{InstanceID: id, Port: added.Port})
+			}
+			at := slices.IndexFunc(b.TargetGroups, func(is aws.TargetGroup) bool { return is.Name == added.Name })
 			if at < 0 {
 				b.TargetGroups = append(b.TargetGroups, added)
 			} else if !reflect.DeepEqual(b.TargetGroups[at], added) {
@@ -96,8 +105,9 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (el
 			}
 		}
 		for _, added := range w.listeners {
-			at := slices.IndexFunc(b.Listeners, func(is elb.Listener) bool { return is.Port == added.Port })
+			at := slices.IndexFunc(b.Listeners, func(is aws.Listener) bool { return is.Port == added.Port })
 			if at < 0 {
+				added.Default, added.Tags = aws.NotFound(), tags
 				if added.Protocol == "HTTPS" {
 					added.SSLPolicy = c.SSLPolicy
 				}
@@ -106,20 +116,22 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (el
 			if b.Listeners[at].Protocol != added.Protocol {
 				return b, conflict("protocol of port", b.Listeners[at].Protocol, added.Protocol)
 			}
-			b.Listeners[at].Rules = append(b.Listeners[at].Rules, rules...)
+			for _, rule := range rules {
+				rule.Priority, rule.Tags = len(b.Listeners[at].Rules)+1, tags
+				b.Listeners[at].Rules = append(b.Listeners[at].Rules, rule)
+			}
 		}
 	}
-	slices.Sort(b.CertificateARNs)
-	b.CertificateARNs = slices.Compact(b.CertificateARNs)
-	slices.SortFunc(b.Listeners, func(x, y elb.Listener) int { return cmp.Compare(x.Port, y.Port) })
-	slices.SortFunc(b.TargetGroups, func(x, y elb.TargetGroup) int { return cmp.Compare(x.Name, y.Name) })
-	if err := secure(&b, redirect); err != nil {
+	if internetFacing {
+		b.Scheme = "internet-facing"
+	}
+	slices.Sort(certificates)
+	slices.SortFunc(b.Listeners, func(x, y aws.Listener) int { return cmp.Compare(x.Port, y.Port) })
+	slices.SortFunc(b.TargetGroups, func(x, y aws.TargetGroup) int { return cmp.Compare(x.Name, y.Name) })
+	err := secure(b.Listeners, slices.Compact(certificates), redirect)
+	if b.SubnetIDs = subnets; err != nil || len(subnets) > 0 {
 		return b, err
 	}
-	if b.SubnetIDs = subnets; len(subnets) > 0 {
-		return b, nil
-	}
-	var err error
 	b.SubnetIDs, err = c.tagged(internetFacing)
 	return b, err
 }
@@ -130,8 +142,8 @@ func (c Cluster) tagged(internetFacing bool) ([]string, error) {
 	if internetFacing {
 		tag = publicTag
 	}
-	subnets := slices.SortedFunc(slices.Values(c.Subnets), func(a, b ec2.Subnet) int {
-		return cmp.Or(cmp.Compare(a.AvailabilityZone, b.AvailabilityZone), cmp.Compare(a.SubnetID, b.SubnetID))
+	subnets := slices.SortedFunc(slices.Values(c.Subnets), func(a, b aws.Subnet) int {
+		return cmp.Or(cmp.Compare(a.AvailabilityZone, b.AvailabilityZone), cmp.Compare(a.ID, b.ID))
 	})
 	var ids []string
 	zone := ""
@@ -139,7 +151,7 @@ func (c Cluster) tagged(internetFacing bool) ([]string, error) {
 		if value, tagged := subnet.Tags[tag]; !tagged || value != "" && value != "1" || c.others(subnet) || subnet.AvailabilityZone == zone {
 			continue
 		}
-		ids, zone = append(ids, subnet.SubnetID), subnet.AvailabilityZone
+		ids, zone = append(ids, subnet.ID), subnet.AvailabilityZone
 	}
 	if len(ids) < neededZones {
 		return nil, fmt.Errorf("couldn't auto-discover subnets: %d zone(s) have one with the tag %s, and a load balancer needs %d",
@@ -149,7 +161,7 @@ func (c Cluster) tagged(internetFacing bool) ([]string, error) {
 }
 
 // others says whether a subnet is for other clusters only.
-func (c Cluster) others(subnet ec2.Subnet) bool {
+func (c Cluster) others(subnet aws.Subnet) bool {
 	foreign := false
 	for tag := range subnet.Tags {
 		if tag == ownerTag+c.Name {
@@ -160,38 +172,30 @@ func (c Cluster) others(subnet ec2.Subnet) bool {
 	return foreign
 }
 
-// Same compares what a controller decides of a load balancer.
-func Same(is, wanted elb.LoadBalancer) bool {
-	is.ARN, is.DNSName, is.VPCID, is.State = "", "", "", ""
-	a, errA := json.Marshal(is)
-	b, errB := json.Marshal(wanted)
-	return errA == nil && errB == nil && string(a) == string(b)
-}
-
-// secure sends HTTP to a port with TLS, which needs a certificate.
-func secure(b *elb.LoadBalancer, redirect int) error {
-	tls := func(l elb.Listener) bool { return l.Protocol == "HTTPS" }
-	if slices.ContainsFunc(b.Listeners, tls) && len(b.CertificateARNs) == 0 {
-		return fmt.Errorf("no certificate for HTTPS: the rehearsal's controller looks for none, and annotation %scertificate-arn is missing", Annotation)
-	}
-	if redirect == 0 {
-		return nil
-	}
-	if !slices.ContainsFunc(b.Listeners, func(l elb.Listener) bool { return tls(l) && l.Port == redirect }) {
+// secure gives listeners with TLS their certificates, and sends HTTP to a port with TLS.
+func secure(listeners []aws.Listener, certificates []string, redirect int) error {
+	tls := func(l aws.Listener) bool { return l.Protocol == "HTTPS" }
+	if redirect > 0 && !slices.ContainsFunc(listeners, func(l aws.Listener) bool { return tls(l) && l.Port == redirect }) {
 		return fmt.Errorf("listener does not exist for SSLRedirect port: %d", redirect)
 	}
-	for i := range b.Listeners {
-		if !tls(b.Listeners[i]) {
-			b.Listeners[i].RedirectPort, b.Listeners[i].Rules = redirect, nil
+	for i := range listeners {
+		l := &listeners[i]
+		switch {
+		case tls(*l) && len(certificates) == 0:
+			return fmt.Errorf("no certificate for HTTPS: the model of the controller looks for none, and annotation %scertificate-arn is missing", Annotation)
+		case tls(*l):
+			l.CertificateARNs = certificates
+		case redirect > 0:
+			l.Default, l.Rules = aws.RedirectTo(redirect), nil
 		}
 	}
 	return nil
 }
 
 // rules are those of an Ingress, with the target groups that they lead to.
-func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like elb.TargetGroup) (rules []elb.Rule, groups []elb.TargetGroup, err error) {
+func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like aws.TargetGroup) (rules []aws.ListenerRule, groups []aws.TargetGroup, err error) {
 	if ingress.Spec.DefaultBackend != nil {
-		return nil, nil, errors.New("the rehearsal's controller knows no default backend")
+		return nil, nil, errors.New("the model of the controller knows no default backend")
 	}
 	for _, rule := range ingress.Spec.Rules {
 		if rule.HTTP == nil {
@@ -211,14 +215,16 @@ func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like elb.Tar
 				port = intstr.FromString(backend.Port.Name)
 			}
 			target := like
-			if target.NodePort, err = c.NodePort(types.NamespacedName{Namespace: ingress.Namespace, Name: backend.Name}, port); err != nil {
+			if target.Port, err = c.NodePort(apitypes.NamespacedName{Namespace: ingress.Namespace, Name: backend.Name}, port); err != nil {
 				return nil, nil, err
 			}
-			target.Name = names.TargetGroup(c.Name, group, ingress.Namespace, backend.Name, port.String())
+			target.Name = groupName(c.Name, group, ingress.Namespace, backend.Name, port.String())
 			groups = append(groups, target)
-			for _, match := range patterns(path) {
-				rules = append(rules, elb.Rule{Host: rule.Host, Path: match, TargetGroup: target.Name})
+			wanted := aws.ListenerRule{Conditions: []types.RuleCondition{aws.ForPath(patterns(path)...)}, Actions: aws.ForwardTo(target.Name)}
+			if rule.Host != "" {
+				wanted.Conditions = append(wanted.Conditions, aws.ForHost(rule.Host))
 			}
+			rules = append(rules, wanted)
 		}
 	}
 	return rules, groups, nil

@@ -11,7 +11,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"eco2/rehearsal/awsapi/elb"
+	"eco2/rehearsal/aws"
 )
 
 // Annotation is the beginning of those that are for this controller.
@@ -25,17 +25,16 @@ type wish struct {
 	securityGroups []string
 	certificates   []string
 	// listeners have a port and a protocol.
-	listeners []elb.Listener
+	listeners []aws.Listener
 	// redirect is the HTTPS port to which HTTP is sent, or 0.
 	redirect int
 	// target has what all target groups of the Ingress have.
-	target elb.TargetGroup
+	target aws.TargetGroup
 }
 
-// read reads the annotations of an Ingress. What it does not know it refuses: the real controller might do much.
+// read reads the annotations of an Ingress. What it does not know it refuses: the controller might do much.
 func read(ingress *networkingv1.Ingress) (wish, error) {
-	w := wish{target: elb.TargetGroup{Protocol: "HTTP", HealthCheckPath: "/", HealthCheckCodes: "200"}}
-	probe := ""
+	w := wish{target: aws.TargetGroup{Protocol: "HTTP", HealthCheck: aws.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/", Codes: "200"}}}
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(ingress.Annotations)) {
 		name, ours := strings.CutPrefix(key, Annotation)
@@ -64,28 +63,25 @@ func read(ingress *networkingv1.Ingress) (wish, error) {
 			w.target.Protocol = value
 			err = oneOf(value, "HTTP", "HTTPS")
 		case "healthcheck-protocol":
-			probe = value
+			w.target.HealthCheck.Protocol = value
 			err = oneOf(value, "HTTP", "HTTPS")
 		case "healthcheck-path":
-			w.target.HealthCheckPath = value
+			w.target.HealthCheck.Path = value
 		case "success-codes":
-			w.target.HealthCheckCodes = value
+			w.target.HealthCheck.Codes = value
 		default:
-			err = errors.New("the rehearsal's controller does not know it")
+			err = errors.New("the model of the controller does not know it")
 		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("annotation %s: %w", key, err))
 		}
 	}
-	if probe != "" && probe != w.target.Protocol {
-		problems = append(problems, fmt.Errorf("annotation %shealthcheck-protocol: the rehearsal's load balancer probes with the backend's, %s", Annotation, w.target.Protocol))
-	}
 	switch {
 	case len(w.listeners) > 0:
 	case len(w.certificates) > 0:
-		w.listeners = []elb.Listener{{Port: 443, Protocol: "HTTPS"}}
+		w.listeners = []aws.Listener{{Port: 443, Protocol: "HTTPS"}}
 	default:
-		w.listeners = []elb.Listener{{Port: 80, Protocol: "HTTP"}}
+		w.listeners = []aws.Listener{{Port: 80, Protocol: "HTTP"}}
 	}
 	if err := errors.Join(problems...); err != nil {
 		return wish{}, fmt.Errorf("ingress %s/%s: %w", ingress.Namespace, ingress.Name, err)
@@ -100,12 +96,12 @@ func oneOf(value string, known ...string) error {
 	return nil
 }
 
-// subnetIDs reads a list of subnets. The real controller takes their names as well.
+// subnetIDs reads a list of subnets. The controller takes their names as well.
 func subnetIDs(value string) ([]string, error) {
 	ids := list(value)
 	for _, id := range ids {
 		if !strings.HasPrefix(id, "subnet-") {
-			return nil, fmt.Errorf("%q is not the id of a subnet, and the rehearsal's controller finds none by name", id)
+			return nil, fmt.Errorf("%q is not the id of a subnet, and the model of the controller finds none by name", id)
 		}
 	}
 	return slices.Sorted(slices.Values(ids)), nil
@@ -121,7 +117,7 @@ func list(value string) (parts []string) {
 }
 
 // listeners reads [{"HTTP": 80}, {"HTTPS": 443}].
-func listeners(value string) (ports []elb.Listener, err error) {
+func listeners(value string) (ports []aws.Listener, err error) {
 	var entries []map[string]int
 	if err := json.Unmarshal([]byte(value), &entries); err != nil {
 		return nil, err
@@ -131,7 +127,7 @@ func listeners(value string) (ports []elb.Listener, err error) {
 			if err := oneOf(protocol, "HTTP", "HTTPS"); err != nil {
 				return nil, err
 			}
-			ports = append(ports, elb.Listener{Port: port, Protocol: protocol})
+			ports = append(ports, aws.Listener{Port: port, Protocol: protocol})
 		}
 	}
 	return ports, nil

@@ -1,0 +1,340 @@
+package awsapi
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"math/big"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"eco2/rehearsal/aws"
+)
+
+const (
+	requestTag  = "aws:RequestTag"
+	resourceTag = "aws:ResourceTag"
+)
+
+// balancerName is the shape of the names of load balancers and target groups.
+var balancerName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,30}[a-zA-Z0-9])?$`)
+
+// balancerAttributes are what a load balancer does if nobody says otherwise. The rehearsal's can do nothing else, but
+// for the protection from deletion.
+var balancerAttributes = map[string]string{
+	protection:                                                 "false",
+	"access_logs.s3.enabled":                                   "false",
+	"access_logs.s3.bucket":                                    "",
+	"access_logs.s3.prefix":                                    "",
+	"client_keep_alive.seconds":                                "3600",
+	"connection_logs.s3.enabled":                               "false",
+	"connection_logs.s3.bucket":                                "",
+	"connection_logs.s3.prefix":                                "",
+	"idle_timeout.timeout_seconds":                             "60",
+	"load_balancing.cross_zone.enabled":                        "true",
+	"routing.http.desync_mitigation_mode":                      "defensive",
+	"routing.http.drop_invalid_header_fields.enabled":          "false",
+	"routing.http.preserve_host_header.enabled":                "false",
+	"routing.http.x_amzn_tls_version_and_cipher_suite.enabled": "false",
+	"routing.http.xff_client_port.enabled":                     "false",
+	"routing.http.xff_header_processing.mode":                  "append",
+	"routing.http2.enabled":                                    "true",
+	"waf.fail_open.enabled":                                    "false",
+	"zonal_shift.config.enabled":                               "false",
+}
+
+const protection = "deletion_protection.enabled"
+
+// during is the context of the tags that something gets while it is made.
+func during(action string, requested map[string][]string) map[string][]string {
+	context := maps.Clone(requested)
+	context["elasticloadbalancing:CreateAction"] = []string{action}
+	return context
+}
+
+// mayCreate is may for what makes something: on what the action is about, and for the tags on what will be there.
+func (c *call) mayCreate(action, on string, owned map[string]string, made string, given map[string]string) error {
+	context := tags(requestTag, given)
+	maps.Copy(context, tags(resourceTag, owned))
+	if err := c.may(elbService+":"+action, on, context); err != nil || len(given) == 0 {
+		return err
+	}
+	return c.may(elbService+":AddTags", made, during(action, tags(requestTag, given)))
+}
+
+// randomARN is that of a new thing: AWS ends each with digits that nobody knows before.
+func (c *call) randomARN(resource string) string {
+	return c.arn(elbService, resource+"/"+randomHex())
+}
+
+func randomHex() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+func (c *call) createLoadBalancer(in *elasticloadbalancingv2.CreateLoadBalancerInput) (*elasticloadbalancingv2.CreateLoadBalancerOutput, error) {
+	given, resource := elbTagMap(in.Tags), "loadbalancer/app/"+value(in.Name)
+	if err := c.mayCreate("CreateLoadBalancer", c.arn(elbService, resource+"/*"), nil, c.arn(elbService, resource+"/*"), given); err != nil {
+		return nil, err
+	}
+	existing, err := c.account.LoadBalancers()
+	if err != nil {
+		return nil, err
+	}
+	if len(existing) == 0 {
+		if err := c.mayLink(); err != nil {
+			return nil, err
+		}
+	}
+	b := aws.LoadBalancer{
+		ARN: c.randomARN(resource), Name: value(in.Name), Scheme: string(in.Scheme), SubnetIDs: subnetsOf(in.Subnets, in.SubnetMappings),
+		SecurityGroupIDs: in.SecurityGroups, Tags: given, CreatedAt: time.Now().UTC(), ActiveAt: time.Now().Add(c.provision),
+	}
+	if b.Scheme == "" {
+		b.Scheme = string(types.LoadBalancerSchemeEnumInternetFacing)
+	}
+	switch {
+	case in.Type != "" && in.Type != types.LoadBalancerTypeEnumApplication:
+		return nil, refuse("ValidationError", "The rehearsal has no load balancers of type '%s'", in.Type)
+	case in.IpAddressType != "" && in.IpAddressType != types.IpAddressTypeIpv4:
+		return nil, refuse("ValidationError", "The rehearsal has no load balancers with addresses of type '%s'", in.IpAddressType)
+	case !balancerName.MatchString(b.Name) || strings.HasPrefix(b.Name, "internal-"):
+		return nil, refuse("ValidationError", "The load balancer name '%s' must have 1 to 32 letters, digits and hyphens, and not begin with 'internal-'", b.Name)
+	}
+	for _, is := range existing {
+		if is.Name == b.Name {
+			return nil, refuse("DuplicateLoadBalancerName", "A load balancer with the same name '%s' exists, but with different settings", b.Name)
+		}
+	}
+	number, _ := rand.Int(rand.Reader, big.NewInt(1e9)) // never fails
+	b.DNSName = fmt.Sprintf("%s-%d.%s.elb.amazonaws.com", b.Name, number, c.region)
+	if b.Scheme == string(types.LoadBalancerSchemeEnumInternal) {
+		b.DNSName = "internal-" + b.DNSName
+	}
+	if err := c.placed(&b); err != nil {
+		return nil, err
+	}
+	if err := c.account.PutLoadBalancer(b); err != nil {
+		return nil, err
+	}
+	described, err := c.describedBalancer(b)
+	return &elasticloadbalancingv2.CreateLoadBalancerOutput{LoadBalancers: []types.LoadBalancer{described}}, err
+}
+
+// mayLink is for the account's first load balancer, for which AWS makes a role of its own in the caller's name.
+func (c *call) mayLink() error {
+	const principal = "elasticloadbalancing.amazonaws.com"
+	role := fmt.Sprintf("arn:aws:iam::%s:role/aws-service-role/%s/AWSServiceRoleForElasticLoadBalancing", aws.AccountID, principal)
+	return c.may("iam:CreateServiceLinkedRole", role, map[string][]string{"iam:AWSServiceName": {principal}})
+}
+
+func subnetsOf(ids []string, mappings []types.SubnetMapping) []string {
+	for _, m := range mappings {
+		ids = append(ids, value(m.SubnetId))
+	}
+	return ids
+}
+
+// placed refuses subnets and security groups that AWS would, and finds the network.
+func (c *call) placed(b *aws.LoadBalancer) error {
+	subnets, err := c.account.Subnets()
+	if err != nil {
+		return err
+	}
+	zones := map[string]bool{}
+	for _, id := range b.SubnetIDs {
+		at := slices.IndexFunc(subnets, func(s aws.Subnet) bool { return s.ID == id })
+		switch {
+		case at < 0:
+			return refuse("SubnetNotFound", "The subnet ID '%s' does not exist", id)
+		case zones[subnets[at].AvailabilityZone]:
+			return refuse("InvalidConfigurationRequest", "A load balancer cannot be attached to multiple subnets in the same Availability Zone")
+		case b.VPCID != "" && b.VPCID != subnets[at].VPCID:
+			return refuse("InvalidConfigurationRequest", "The subnets of a load balancer must be in one VPC")
+		}
+		zones[subnets[at].AvailabilityZone], b.VPCID = true, subnets[at].VPCID
+	}
+	if len(zones) < 2 {
+		return refuse("ValidationError", "At least two subnets in two different Availability Zones must be specified")
+	}
+	groups, err := c.account.Groups()
+	if err != nil {
+		return err
+	}
+	for _, id := range b.SecurityGroupIDs {
+		if !slices.ContainsFunc(groups, func(g aws.Group) bool { return g.ID == id && g.VPCID == b.VPCID }) {
+			return refuse("InvalidSecurityGroup", "The security group '%s' does not exist in VPC '%s'", id, b.VPCID)
+		}
+	}
+	if len(b.SecurityGroupIDs) == 0 {
+		return refuse("InvalidSecurityGroup", "A load balancer without a security group would carry the VPC's own, which the rehearsal does not have")
+	}
+	return nil
+}
+
+func (c *call) describedBalancer(b aws.LoadBalancer) (types.LoadBalancer, error) {
+	state := types.LoadBalancerStateEnumActive
+	if time.Now().Before(b.ActiveAt) {
+		state = types.LoadBalancerStateEnumProvisioning
+	}
+	subnets, err := c.account.Subnets()
+	var zones []types.AvailabilityZone
+	for _, s := range subnets {
+		if slices.Contains(b.SubnetIDs, s.ID) {
+			zones = append(zones, types.AvailabilityZone{SubnetId: &s.ID, ZoneName: &s.AvailabilityZone})
+		}
+	}
+	return types.LoadBalancer{
+		LoadBalancerArn: &b.ARN, LoadBalancerName: &b.Name, DNSName: &b.DNSName, VpcId: &b.VPCID, CreatedTime: &b.CreatedAt,
+		Type: types.LoadBalancerTypeEnumApplication, Scheme: types.LoadBalancerSchemeEnum(b.Scheme), IpAddressType: types.IpAddressTypeIpv4,
+		AvailabilityZones: zones, SecurityGroups: b.SecurityGroupIDs, State: &types.LoadBalancerState{Code: state},
+	}, err
+}
+
+func (c *call) describeLoadBalancers(in *elasticloadbalancingv2.DescribeLoadBalancersInput) (*elasticloadbalancingv2.DescribeLoadBalancersOutput, error) {
+	if err := c.may(elbService+":DescribeLoadBalancers", "*", nil); err != nil {
+		return nil, err
+	}
+	balancers, err := c.account.LoadBalancers()
+	if err == nil {
+		balancers, err = chosen(balancers, in.LoadBalancerArns, func(b aws.LoadBalancer) string { return b.ARN }, "LoadBalancerNotFound")
+	}
+	if err == nil {
+		balancers, err = chosen(balancers, in.Names, func(b aws.LoadBalancer) string { return b.Name }, "LoadBalancerNotFound")
+	}
+	out := &elasticloadbalancingv2.DescribeLoadBalancersOutput{LoadBalancers: []types.LoadBalancer{}}
+	for _, b := range balancers {
+		described, failure := c.describedBalancer(b)
+		if failure != nil {
+			return nil, failure
+		}
+		out.LoadBalancers = append(out.LoadBalancers, described)
+	}
+	return out, err
+}
+
+// balancer finds a load balancer.
+func (c *call) balancer(arn *string) (aws.LoadBalancer, error) {
+	balancers, err := c.account.LoadBalancers()
+	at := slices.IndexFunc(balancers, func(b aws.LoadBalancer) bool { return b.ARN == value(arn) })
+	switch {
+	case err != nil:
+		return aws.LoadBalancer{}, err
+	case at < 0:
+		return aws.LoadBalancer{}, refuse("LoadBalancerNotFound", "Load balancer '%s' not found", value(arn))
+	}
+	return balancers[at], nil
+}
+
+// ownBalancer is a load balancer that the caller may do something with.
+func (c *call) ownBalancer(arn *string, action string) (aws.LoadBalancer, error) {
+	b, err := c.balancer(arn)
+	if err != nil {
+		return b, err
+	}
+	return b, c.may(elbService+":"+action, b.ARN, tags(resourceTag, b.Tags))
+}
+
+func (c *call) deleteLoadBalancer(in *elasticloadbalancingv2.DeleteLoadBalancerInput) (*elasticloadbalancingv2.DeleteLoadBalancerOutput, error) {
+	out := &elasticloadbalancingv2.DeleteLoadBalancerOutput{}
+	balancers, err := c.account.LoadBalancers()
+	if err != nil {
+		return nil, err
+	}
+	// One that is not there counts as deleted, to those who may delete.
+	if !slices.ContainsFunc(balancers, func(b aws.LoadBalancer) bool { return b.ARN == value(in.LoadBalancerArn) }) {
+		return out, c.may(elbService+":DeleteLoadBalancer", value(in.LoadBalancerArn), nil)
+	}
+	b, err := c.ownBalancer(in.LoadBalancerArn, "DeleteLoadBalancer")
+	switch {
+	case err != nil:
+		return nil, err
+	case b.Attributes[protection] == "true":
+		return nil, refuse("OperationNotPermitted", "Load balancer '%s' cannot be deleted because deletion protection is enabled", b.ARN)
+	}
+	return out, c.account.DeleteLoadBalancer(b.ARN, time.Now().Add(c.release))
+}
+
+func (c *call) setSecurityGroups(in *elasticloadbalancingv2.SetSecurityGroupsInput) (*elasticloadbalancingv2.SetSecurityGroupsOutput, error) {
+	b, err := c.ownBalancer(in.LoadBalancerArn, "SetSecurityGroups")
+	if err != nil {
+		return nil, err
+	}
+	b.SecurityGroupIDs = in.SecurityGroups
+	if err := c.placed(&b); err != nil {
+		return nil, err
+	}
+	return &elasticloadbalancingv2.SetSecurityGroupsOutput{SecurityGroupIds: b.SecurityGroupIDs}, c.account.PutLoadBalancer(b)
+}
+
+func (c *call) setSubnets(in *elasticloadbalancingv2.SetSubnetsInput) (*elasticloadbalancingv2.SetSubnetsOutput, error) {
+	b, err := c.ownBalancer(in.LoadBalancerArn, "SetSubnets")
+	if err != nil {
+		return nil, err
+	}
+	b.SubnetIDs = subnetsOf(in.Subnets, in.SubnetMappings)
+	if err := c.placed(&b); err != nil {
+		return nil, err
+	}
+	described, err := c.describedBalancer(b)
+	if err != nil {
+		return nil, err
+	}
+	return &elasticloadbalancingv2.SetSubnetsOutput{AvailabilityZones: described.AvailabilityZones}, c.account.PutLoadBalancer(b)
+}
+
+func (c *call) describeLoadBalancerAttributes(in *elasticloadbalancingv2.DescribeLoadBalancerAttributesInput) (*elasticloadbalancingv2.DescribeLoadBalancerAttributesOutput, error) {
+	if err := c.may(elbService+":DescribeLoadBalancerAttributes", "*", nil); err != nil {
+		return nil, err
+	}
+	b, err := c.balancer(in.LoadBalancerArn)
+	out := &elasticloadbalancingv2.DescribeLoadBalancerAttributesOutput{}
+	now := attributes(balancerAttributes, b.Attributes)
+	for _, key := range keys(now) {
+		out.Attributes = append(out.Attributes, types.LoadBalancerAttribute{Key: &key, Value: pointer(now[key])})
+	}
+	return out, err
+}
+
+func (c *call) modifyLoadBalancerAttributes(in *elasticloadbalancingv2.ModifyLoadBalancerAttributesInput) (*elasticloadbalancingv2.ModifyLoadBalancerAttributesOutput, error) {
+	b, err := c.ownBalancer(in.LoadBalancerArn, "ModifyLoadBalancerAttributes")
+	if err != nil {
+		return nil, err
+	}
+	if b.Attributes == nil {
+		b.Attributes = map[string]string{}
+	}
+	for _, a := range in.Attributes {
+		if err := setAttribute(b.Attributes, balancerAttributes, value(a.Key), value(a.Value), protection); err != nil {
+			return nil, err
+		}
+	}
+	return &elasticloadbalancingv2.ModifyLoadBalancerAttributesOutput{Attributes: in.Attributes}, c.account.PutLoadBalancer(b)
+}
+
+// attributes are the defaults with what differs.
+func attributes(defaults, own map[string]string) map[string]string {
+	all := maps.Clone(defaults)
+	maps.Copy(all, own)
+	return all
+}
+
+// setAttribute sets one. Those that the rehearsal does not act on must stay what they are.
+func setAttribute(own, defaults map[string]string, key, to string, free ...string) error {
+	is, known := defaults[key]
+	switch {
+	case !known:
+		return refuse("ValidationError", "Load balancer attribute key '%s' is not recognized", key)
+	case is != to && !slices.Contains(free, key):
+		return refuse("ValidationError", "The attribute %s is %q in the rehearsal, and cannot become %q", key, is, to)
+	}
+	own[key] = to
+	return nil
+}

@@ -1,0 +1,201 @@
+package awsapi
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// wire is how a service writes the fields of the SDK's structs. The SDK keeps no tags that say it.
+type wire struct {
+	// parameter names a field in a form, and element one in XML, where list says whether it holds several.
+	parameter, element func(owner, field string, list bool) string
+	// entry comes between a list's name and the number of an entry in a form, item is an entry's element.
+	entry, item string
+}
+
+// Elastic Load Balancing writes every name as it is.
+var elbWire = wire{parameter: asItIs, element: asItIs, entry: "member.", item: "member"}
+
+func asItIs(_, field string, _ bool) string { return field }
+
+// EC2 has lists in the singular in forms and as sets in XML, where names begin with a small letter; but for some.
+var ec2Wire = wire{
+	parameter: func(owner, field string, list bool) string {
+		switch {
+		case owner == "CreateSecurityGroupInput" && field == "Description":
+			return "GroupDescription"
+		case list:
+			return strings.TrimSuffix(field, "s")
+		}
+		return field
+	},
+	element: func(owner, field string, list bool) string {
+		if name, ok := ec2Elements[owner+"."+field]; ok {
+			return name
+		}
+		name := strings.ToLower(field[:1]) + field[1:]
+		if list && !strings.HasSuffix(name, "Set") {
+			name = strings.TrimSuffix(name, "s") + "Set"
+		}
+		return name
+	},
+	item: "item",
+}
+
+// ec2Elements are the names in XML that do not follow from the fields'.
+var ec2Elements = map[string]string{
+	"AvailabilityZone.State":                            "zoneState",
+	"DescribeAvailabilityZonesOutput.AvailabilityZones": "availabilityZoneInfo",
+	"DescribeSecurityGroupsOutput.SecurityGroups":       "securityGroupInfo",
+	"Instance.SecurityGroups":                           "groupSet",
+	"Instance.State":                                    "instanceState",
+	"Reservation.Instances":                             "instancesSet",
+	"SecurityGroup.Description":                         "groupDescription",
+}
+
+// form is what is read of one, by parameter.
+type form struct {
+	wire
+	values url.Values
+	read   map[string]bool
+}
+
+// decode reads a form into one of the SDK's inputs. What the input does not have, or nobody acts on, is refused.
+func (w wire) decode(values url.Values, input any, known []string) error {
+	f := form{w, values, map[string]bool{"Action": true, "Version": true}}
+	if err := f.fill(reflect.ValueOf(input).Elem(), "", "", known); err != nil {
+		return err
+	}
+	for key := range values {
+		if !f.read[key] {
+			return refuse("ValidationError", "The rehearsal does not know the parameter %s of %s", key, values.Get("Action"))
+		}
+	}
+	return nil
+}
+
+// fill reads what begins with prefix into a struct, of whose members those below path are known.
+func (f form) fill(target reflect.Value, prefix, path string, known []string) error {
+	for i := range target.NumField() {
+		field := target.Type().Field(i)
+		name := strings.TrimPrefix(path+"."+field.Name, ".")
+		if !field.IsExported() || !isKnown(name, known) {
+			continue
+		}
+		list := field.Type.Kind() == reflect.Slice
+		if err := f.set(target.Field(i), prefix+f.parameter(target.Type().Name(), field.Name, list), name, known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isKnown says whether a member is among those that are known, or above or below one of them.
+func isKnown(name string, known []string) bool {
+	return slices.ContainsFunc(known, func(k string) bool {
+		return k == name || strings.HasPrefix(name, k+".") || strings.HasPrefix(k, name+".")
+	})
+}
+
+func (f form) set(target reflect.Value, key, path string, known []string) error {
+	switch target.Kind() {
+	case reflect.Slice:
+		for n := 1; f.has(fmt.Sprintf("%s.%s%d", key, f.entry, n)); n++ {
+			entry := reflect.New(target.Type().Elem()).Elem()
+			if err := f.set(entry, fmt.Sprintf("%s.%s%d", key, f.entry, n), path, known); err != nil {
+				return err
+			}
+			target.Set(reflect.Append(target, entry))
+		}
+		return nil
+	case reflect.Struct:
+		return f.fill(target, key+".", path, known)
+	case reflect.Pointer:
+		if !f.has(key) {
+			return nil
+		}
+		target.Set(reflect.New(target.Type().Elem()))
+		return f.set(target.Elem(), key, path, known)
+	}
+	if !f.values.Has(key) {
+		return nil
+	}
+	f.read[key] = true
+	text := f.values.Get(key)
+	var err error
+	switch target.Kind() {
+	case reflect.String:
+		target.SetString(text)
+	case reflect.Bool:
+		var truth bool
+		truth, err = strconv.ParseBool(text)
+		target.SetBool(truth)
+	case reflect.Int32:
+		var number int64
+		number, err = strconv.ParseInt(text, 10, 32)
+		target.SetInt(number)
+	default:
+		err = fmt.Errorf("the rehearsal reads no %s", target.Type())
+	}
+	if err != nil {
+		return refuse("ValidationError", "The parameter %s has the value %q: %v", key, text, err)
+	}
+	return nil
+}
+
+// has says whether there is a parameter of this name, or below it.
+func (f form) has(key string) bool {
+	if f.values.Has(key) {
+		return true
+	}
+	for k := range f.values {
+		if strings.HasPrefix(k, key+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// encode writes the fields of one of the SDK's outputs. What is nil is left out.
+func (w wire) encode(output any) string {
+	var b strings.Builder
+	w.write(&b, reflect.Indirect(reflect.ValueOf(output)))
+	return b.String()
+}
+
+var moment = reflect.TypeFor[time.Time]()
+
+func (w wire) write(b *strings.Builder, v reflect.Value) {
+	switch {
+	case v.Kind() == reflect.Pointer:
+		w.write(b, v.Elem())
+	case v.Type() == moment:
+		b.WriteString(v.Interface().(time.Time).UTC().Format("2006-01-02T15:04:05.000Z"))
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			w.wrap(b, w.item, v.Index(i))
+		}
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			field := v.Type().Field(i)
+			if !field.IsExported() || field.Name == "ResultMetadata" || v.Field(i).IsZero() && field.Type.Kind() != reflect.Int32 {
+				continue
+			}
+			w.wrap(b, w.element(v.Type().Name(), field.Name, field.Type.Kind() == reflect.Slice), v.Field(i))
+		}
+	default:
+		_ = xml.EscapeText(b, []byte(fmt.Sprint(v.Interface()))) // a builder takes all
+	}
+}
+
+func (w wire) wrap(b *strings.Builder, name string, v reflect.Value) {
+	fmt.Fprintf(b, "<%s>", name)
+	w.write(b, v)
+	fmt.Fprintf(b, "</%s>", name)
+}

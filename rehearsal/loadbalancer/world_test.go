@@ -1,0 +1,380 @@
+package loadbalancer
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"eco2/rehearsal/aws"
+	"eco2/rehearsal/awsapi/awsapitest"
+	"eco2/rehearsal/charts/chartstest"
+	"eco2/rehearsal/incluster"
+	"eco2/rehearsal/kubernetes/apitest"
+	"eco2/rehearsal/mirror"
+	"eco2/rehearsal/needs"
+	"eco2/rehearsal/stacktest/printed"
+)
+
+var api *apitest.Server
+
+func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
+
+// patience is how long the controller may take for anything.
+const patience = 30 * time.Second
+
+const annotation = "alb.ingress.kubernetes.io/"
+
+// world is a cluster with the real controller, and its AWS.
+type world struct {
+	*awsapitest.World
+	cluster client.Client
+	said    *printed.Text
+	// stop ends the controller.
+	stop func()
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	api.Need(t)
+	built, err := mirror.Find("../..", name)
+	needs.Built(t, err)
+	w := &world{World: awsapitest.New(t, "../.."), said: &printed.Text{}}
+	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
+	require.NoError(t, err)
+	kinds, err := incluster.Kinds(corev1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme)
+	require.NoError(t, err)
+	w.cluster, err = client.New(config, client.Options{Scheme: kinds})
+	require.NoError(t, err)
+	w.define()
+
+	objects := rendered(t, "dev")
+	port, certificates := freePort(t), t.TempDir()
+	release := chartstest.Releases(t, "../..", "dev")[name]
+	rights := chartstest.Rights(objects)
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, name, rights)
+	for _, o := range objects {
+		if !slices.Contains(rights, o) {
+			w.install(o, port, certificates)
+		}
+	}
+	args := one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec.Containers[0].Args
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "network-id", w.VPC)
+	}
+	w.run(built.Binary(name), append(args, "--kubeconfig="+os.Getenv("KUBECONFIG"), "--metrics-bind-addr=127.0.0.1:0",
+		"--health-probe-bind-addr=127.0.0.1:0", "--leader-election-namespace=kube-system", fmt.Sprintf("--webhook-bind-port=%d", port),
+		"--webhook-cert-dir="+certificates))
+	return w
+}
+
+// run runs the controller for as long as the test does.
+func (w *world) run(binary string, args []string) {
+	w.Helper()
+	ctx, stop := context.WithCancel(w.Context())
+	command := exec.CommandContext(ctx, binary, args...)
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // so that it gives up its lease
+	command.WaitDelay = 10 * time.Second
+	command.Stdout, command.Stderr = w.said, w.said
+	require.NoError(w, command.Start())
+	w.stop = sync.OnceFunc(func() {
+		stop()
+		_ = command.Wait() // it was interrupted
+	})
+	w.Cleanup(func() {
+		w.stop()
+		if w.Failed() {
+			w.Log(w.said.String())
+		}
+	})
+	w.eventually(func() bool { return strings.Contains(w.said.String(), "Starting workers") }, "the controller's start")
+}
+
+// define applies the custom resource definitions of the module.
+func (w *world) define() {
+	w.Helper()
+	data, err := os.ReadFile(filepath.Join(source(w.T), "helm", name, "crds", "crds.yaml"))
+	require.NoError(w, err)
+	for _, text := range strings.Split(string(data), "\n---\n") {
+		o := &unstructured.Unstructured{}
+		require.NoError(w, yaml.Unmarshal([]byte(text), &o.Object))
+		if o.GetKind() == "" {
+			continue
+		}
+		require.NoError(w, client.IgnoreAlreadyExists(w.cluster.Create(w.Context(), o)))
+		w.eventually(func() bool {
+			require.NoError(w, w.cluster.Get(w.Context(), client.ObjectKeyFromObject(o), o))
+			conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+			return slices.ContainsFunc(conditions, func(c any) bool {
+				condition := c.(map[string]any)
+				return condition["type"] == "Established" && condition["status"] == "True"
+			})
+		}, "the definition of "+o.GetName())
+	}
+}
+
+// install applies an object of the chart. The API server reaches the webhooks at a port of this host, since there are
+// no nodes to run them: their Service is another name of it.
+func (w *world) install(o *unstructured.Unstructured, port int, certificates string) {
+	w.Helper()
+	switch o.GetKind() {
+	case "Deployment":
+		return
+	case "List":
+		require.NoError(w, o.EachListItem(func(item runtime.Object) error {
+			w.install(item.(*unstructured.Unstructured), port, certificates)
+			return nil
+		}))
+		return
+	case "Service":
+		require.NoError(w, unstructured.SetNestedMap(o.Object, map[string]any{"type": "ExternalName", "externalName": "localhost"}, "spec"))
+	case "Secret":
+		data, _, err := unstructured.NestedStringMap(o.Object, "data")
+		require.NoError(w, err)
+		secret := one[corev1.Secret](w.T, []*unstructured.Unstructured{o}, "Secret")
+		for file := range data {
+			require.NoError(w, os.WriteFile(filepath.Join(certificates, file), secret.Data[file], 0o600))
+		}
+	case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
+		webhooks, _, err := unstructured.NestedSlice(o.Object, "webhooks")
+		require.NoError(w, err)
+		for _, webhook := range webhooks {
+			require.NoError(w, unstructured.SetNestedField(webhook.(map[string]any), int64(port), "clientConfig", "service", "port"))
+		}
+		require.NoError(w, unstructured.SetNestedSlice(o.Object, webhooks, "webhooks"))
+		w.Cleanup(func() { // or the next test's objects wait for it
+			require.NoError(w, client.IgnoreNotFound(w.cluster.Delete(context.Background(), o)))
+		})
+	}
+	err := w.cluster.Create(w.Context(), o)
+	if apierrors.IsAlreadyExists(err) { // since an earlier test
+		w.update(o)
+		return
+	}
+	require.NoError(w, err, "%s %s", o.GetKind(), o.GetName())
+}
+
+func (w *world) update(o *unstructured.Unstructured) {
+	w.Helper()
+	is := &unstructured.Unstructured{}
+	is.SetGroupVersionKind(o.GroupVersionKind())
+	require.NoError(w, w.cluster.Get(w.Context(), client.ObjectKeyFromObject(o), is))
+	o.SetResourceVersion(is.GetResourceVersion())
+	require.NoError(w, w.cluster.Update(w.Context(), o))
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }() // it is the number that counts
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func (w *world) create(object client.Object) {
+	w.Helper()
+	require.NoError(w, w.cluster.Create(w.Context(), object))
+	w.Cleanup(func() { // the next test has the same API server
+		require.NoError(w, client.IgnoreNotFound(w.cluster.Delete(context.Background(), object)))
+	})
+}
+
+// node makes a node that is ready.
+func (w *world) node(name, providerID string, labels map[string]string) *corev1.Node {
+	w.Helper()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Spec: corev1.NodeSpec{ProviderID: providerID}}
+	w.create(node)
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	require.NoError(w, w.cluster.Status().Update(w.Context(), node))
+	return node
+}
+
+func (w *world) service(name string, kind corev1.ServiceType, nodePort int32) {
+	w.Helper()
+	w.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: corev1.ServiceSpec{
+		Type: kind, Ports: []corev1.ServicePort{{Name: "http", Port: 80, NodePort: nodePort}},
+	}})
+}
+
+// settings are the annotations that the program gives Argo CD's Ingress, changed; an empty value takes one out.
+func (w *world) settings(certificate string, change ...string) map[string]string {
+	all := map[string]string{
+		"scheme": "internet-facing", "target-type": "instance", "group.name": "eco2-dev",
+		"listen-ports": `[{"HTTP":80},{"HTTPS":443}]`, "ssl-redirect": "443", "certificate-arn": certificate,
+		"security-groups": w.Group, "backend-protocol": "HTTP", "healthcheck-protocol": "HTTP",
+		"healthcheck-path": "/healthz", "success-codes": "200",
+	}
+	for pair := range slices.Chunk(change, 2) {
+		all[pair[0]] = pair[1]
+	}
+	return all
+}
+
+func (w *world) ingress(name, path, service string, annotations map[string]string) *networkingv1.Ingress {
+	w.Helper()
+	class, prefix := "alb", networkingv1.PathTypePrefix
+	ingress := &networkingv1.Ingress{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Annotations: map[string]string{}},
+		Spec: networkingv1.IngressSpec{IngressClassName: &class, Rules: []networkingv1.IngressRule{{
+			Host: name + ".example.com",
+			IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
+				Path: path, PathType: &prefix, Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{
+					Name: service, Port: networkingv1.ServiceBackendPort{Number: 80},
+				}},
+			}}}},
+		}}},
+	}
+	for key, value := range annotations {
+		if value != "" {
+			ingress.Annotations[annotation+key] = value
+		}
+	}
+	// The webhook may not answer yet.
+	w.eventually(func() bool {
+		err := w.cluster.Create(w.Context(), ingress)
+		if apierrors.IsInternalError(err) {
+			return false
+		}
+		require.NoError(w, err)
+		return true
+	}, "the webhook for Ingresses")
+	return ingress
+}
+
+// annotate changes one of an Ingress's annotations; an empty value takes it out.
+func (w *world) annotate(ingress *networkingv1.Ingress, key, value string) {
+	w.Helper()
+	w.eventually(func() bool {
+		require.True(w, w.refresh(ingress))
+		ingress.Annotations[annotation+key] = value
+		if value == "" {
+			delete(ingress.Annotations, annotation+key)
+		}
+		return w.cluster.Update(w.Context(), ingress) == nil
+	}, "the change of an annotation")
+}
+
+func meta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
+
+func (w *world) eventually(condition func() bool, what string) {
+	w.Helper()
+	require.Eventually(w, condition, patience, 50*time.Millisecond, what)
+}
+
+// refresh reads an Ingress again; false if it is gone.
+func (w *world) refresh(ingress *networkingv1.Ingress) bool {
+	w.Helper()
+	err := w.cluster.Get(w.Context(), client.ObjectKeyFromObject(ingress), ingress)
+	require.NoError(w, client.IgnoreNotFound(err))
+	return err == nil
+}
+
+// published waits for the address of an Ingress.
+func (w *world) published(ingress *networkingv1.Ingress) {
+	w.Helper()
+	w.eventually(func() bool {
+		w.refresh(ingress)
+		return len(ingress.Status.LoadBalancer.Ingress) == 1
+	}, "the Ingress's address")
+}
+
+// removed deletes an Ingress and waits until it is gone.
+func (w *world) removed(ingress *networkingv1.Ingress) {
+	w.Helper()
+	require.NoError(w, w.cluster.Delete(w.Context(), ingress))
+	w.eventually(func() bool { return !w.refresh(ingress) }, "the end of the Ingress")
+}
+
+// told waits for an event about an Ingress.
+func (w *world) told(ingress *networkingv1.Ingress, reason, note string) {
+	w.Helper()
+	w.eventually(func() bool {
+		var list eventsv1.EventList
+		require.NoError(w, w.cluster.List(w.Context(), &list, client.InNamespace("default")))
+		return slices.ContainsFunc(list.Items, func(e eventsv1.Event) bool {
+			return e.Regarding.UID == ingress.UID && e.Reason == reason && strings.Contains(e.Note, note)
+		})
+	}, "an event "+reason+": "+note)
+}
+
+func (w *world) balancers() []aws.LoadBalancer {
+	w.Helper()
+	all, err := w.Account.LoadBalancers()
+	require.NoError(w, err)
+	return all
+}
+
+func (w *world) groups() []aws.TargetGroup {
+	w.Helper()
+	all, err := w.Account.TargetGroups()
+	require.NoError(w, err)
+	return all
+}
+
+// balancer waits until there is one, and it is as wanted.
+func (w *world) balancer(wanted func(aws.LoadBalancer) bool, what string) aws.LoadBalancer {
+	w.Helper()
+	w.eventually(func() bool { all := w.balancers(); return len(all) == 1 && wanted(all[0]) }, what)
+	return w.balancers()[0]
+}
+
+// listener is that of a port.
+func listener(t *testing.T, b aws.LoadBalancer, port int) aws.Listener {
+	t.Helper()
+	at := slices.IndexFunc(b.Listeners, func(l aws.Listener) bool { return l.Port == port })
+	require.GreaterOrEqual(t, at, 0, "a listener on port %d", port)
+	return b.Listeners[at]
+}
+
+// routes are what a listener's rules say, in their order: "HOSTS PATHS -> TARGET GROUP".
+func (w *world) routes(l aws.Listener) (routes []string) {
+	w.Helper()
+	names := map[string]string{}
+	for _, g := range w.groups() {
+		names[g.ARN] = g.Name
+	}
+	rules := slices.SortedFunc(slices.Values(l.Rules), func(a, b aws.ListenerRule) int { return a.Priority - b.Priority })
+	for _, r := range rules {
+		var hosts, paths []string
+		for _, c := range r.Conditions {
+			if c.HostHeaderConfig != nil {
+				hosts = c.HostHeaderConfig.Values
+			}
+			if c.PathPatternConfig != nil {
+				paths = c.PathPatternConfig.Values
+			}
+		}
+		require.Equal(w, types.ActionTypeEnumForward, r.Actions[0].Type)
+		name, _, _ := strings.Cut(strings.TrimPrefix(names[*r.Actions[0].TargetGroupArn], "k8s-default-"), "-")
+		routes = append(routes, fmt.Sprintf("%s %s -> %s", strings.Join(hosts, ","), strings.Join(paths, ","), name))
+	}
+	return routes
+}
+
+// allowed checks that AWS denied nothing until now.
+func (w *world) allowed() {
+	w.Helper()
+	assert.Empty(w, w.API.Denied())
+}
