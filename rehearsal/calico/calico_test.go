@@ -14,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -102,6 +103,12 @@ func TestTheProgramsKustomizationApplies(t *testing.T) {
 		"DATASTORE_TYPE": "kubernetes", // which no patch names
 	} {
 		assert.Equal(t, value, env[name], name)
+	}
+
+	// Felix' own address, which the module's default says.
+	for path, probe := range map[string]*corev1.Probe{"/liveness": node.Containers[0].LivenessProbe, "/readiness": node.Containers[0].ReadinessProbe} {
+		assert.Equal(t, corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: "127.0.0.1", Port: intstr.FromInt32(9099), Path: path}}, probe.ProbeHandler)
+		assert.EqualValues(t, 10, probe.TimeoutSeconds, "which no patch names")
 	}
 
 	controllers := object[appsv1.Deployment](t, patched, "Deployment", "calico-kube-controllers").Spec.Template.Spec

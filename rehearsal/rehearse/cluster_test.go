@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/stacktest"
 )
 
@@ -22,7 +21,6 @@ type cluster struct {
 	*stacktest.World
 	t              *testing.T
 	binary, config string
-	mirror         mirror.Mirror
 }
 
 // node is a Node, as far as the tests look at it.

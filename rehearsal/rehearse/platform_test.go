@@ -130,7 +130,7 @@ func TestPlatform(t *testing.T) {
 		changed := c.argoCDPods()
 		c.restarted(t, before, changed)
 
-		c.Tools.Program = tools.Program
+		c.Tools.Program = c.ProgramWith("cluster/scripts/argocd.sh", func(text string) string { return text + "\n# Another comment.\n" })
 		c.Must(c.Up())
 		c.awaitAnswers(t)
 		back := c.argoCDPods()
@@ -138,12 +138,11 @@ func TestPlatform(t *testing.T) {
 		assert.Equal(t, `["/usr/local/bin/argocd-server"]`,
 			c.kubectl("--namespace=argocd", "get", "deployment", "argocd-server", "--output=jsonpath={.spec.template.spec.containers[0].args}{.spec.template.spec.containers[0].command}"))
 
-		c.Tools.Program = c.ProgramWith("cluster/scripts/argocd.sh", func(text string) string { return text + "\n# Another comment.\n" })
-		c.Must(c.Up())
-		assert.Equal(t, back, c.argoCDPods(), "what the script does again restarts nothing")
 		c.Tools.Program = tools.Program
-		c.Must(c.Up())
 		c.Changes()
+		c.Must(c.Up())
+		assert.Contains(t, c.Changes(), "Update "+commandType+" argocd")
+		assert.Equal(t, back, c.argoCDPods(), "what the script does again restarts nothing")
 	})
 
 	run("a release follows its values; an upgrade that fails is taken back, and the next is fine", func(t *testing.T) {
