@@ -38,7 +38,7 @@ type Listener struct {
 	SSLPolicy string `json:",omitempty"`
 	// CertificateARNs are what it ends TLS with, the default first.
 	CertificateARNs []string `json:",omitempty"`
-	// Default is what happens to a request that no rule is for.
+	// Default are the actions for a request that matches no rule.
 	Default []elb.Action
 	Rules   []ListenerRule    `json:",omitempty"`
 	Tags    map[string]string `json:",omitempty"`

@@ -10,7 +10,7 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// groupAttributes are what a target group does if nobody says otherwise. A target that is taken out of one is gone at
+// groupAttributes are AWS's default attributes of a target group. A target that is taken out of one is gone at
 // once in the rehearsal, whatever its delay is.
 var groupAttributes = map[string]string{
 	delay:                           "300",

@@ -1,7 +1,7 @@
 // Package calico serves Calico itself, built from its Go module: upstream's manifest as it is, and its images under
 // upstream's names.
 //
-// Left out of the images is what VXLAN does not need: BIRD and confd, which speak BGP, and what eBPF needs.
+// The images leave out what VXLAN does not use: BIRD and confd, which speak BGP, and the eBPF data plane.
 package calico
 
 import (

@@ -148,11 +148,14 @@ func accounts(users, groups string) map[string]string {
 
 // commands are links to busybox, without the commands that an image has of somebody else.
 func commands(without ...string) map[string]string {
+	return only(slices.DeleteFunc(slices.Clone(applets), func(name string) bool { return slices.Contains(without, name) })...)
+}
+
+// only are links to busybox for a few commands.
+func only(names ...string) map[string]string {
 	links := map[string]string{}
-	for _, applet := range applets {
-		if !slices.Contains(without, applet) {
-			links["/bin/"+applet] = "busybox"
-		}
+	for _, name := range names {
+		links["/bin/"+name] = "busybox"
 	}
 	return links
 }
@@ -238,13 +241,4 @@ func images(binary func(name string) string, coreDNS, source string) ([]mirror.I
 		all = append(all, shown)
 	}
 	return all, nil
-}
-
-// only are links to busybox for a few commands.
-func only(names ...string) map[string]string {
-	links := map[string]string{}
-	for _, name := range names {
-		links["/bin/"+name] = "busybox"
-	}
-	return links
 }

@@ -40,7 +40,7 @@ func TestEachChoiceMatchesATest(t *testing.T) {
 	}
 }
 
-// What is planned is what ginkgo would run: each test by its whole name, and no other.
+// ginkgo would run exactly the planned tests.
 func TestThePlanIsWhatWouldRun(t *testing.T) {
 	needs.Long(t)
 	tests, names := inBinary(t)

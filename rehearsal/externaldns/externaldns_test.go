@@ -19,7 +19,7 @@ func rendered(t *testing.T, stack string) (manifest string, deployment appsv1.De
 	source, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/external-dns")
 	require.NoError(t, err)
 	release := chartstest.Releases(t, "../..", stack)[name]
-	c, err := chartIn(source)
+	c, err := published.Chart(source)
 	require.NoError(t, err)
 	assert.Equal(t, release.Version, c.Metadata.Version)
 	manifest, err = chartstest.Render(c, release)

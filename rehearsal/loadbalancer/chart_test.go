@@ -27,7 +27,7 @@ func source(t *testing.T) string {
 // rendered are the objects that the chart makes of a stack's values.
 func rendered(t *testing.T, stack string) []*unstructured.Unstructured {
 	t.Helper()
-	c, err := chartIn(source(t))
+	c, err := published.Chart(source(t))
 	require.NoError(t, err)
 	release := chartstest.Releases(t, "../..", stack)[name]
 	assert.Equal(t, release.Version, c.Metadata.Version)

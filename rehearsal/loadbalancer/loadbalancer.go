@@ -8,9 +8,6 @@ package loadbalancer
 import (
 	"context"
 	"io"
-	"path/filepath"
-
-	"helm.sh/helm/v3/pkg/chart"
 
 	"eco2/rehearsal/authority"
 	"eco2/rehearsal/charts"
@@ -29,33 +26,16 @@ const (
 	binary = "/controller"
 )
 
+// published is what its Go module has of it.
+var published = charts.Release{
+	Name: name, ModuleVersion: version, Folder: "helm", ChartVersion: chartVersion, AppVersion: mirror.LoadBalancerRelease,
+}
+
 // Add builds what is missing and serves the image and the chart. repo is the project's checkout, authorities the
 // certificates, in PEM form, by which AWS is known, and progress goes to out.
 func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.Writer) error {
-	built, err := mirror.Build(ctx, repo, name, version, out)
-	if err != nil {
-		return err
-	}
-	// A number of nobody's, as upstream's.
-	err = m.AddImage(ctx, mirror.Image{
-		Name: Image, Files: map[string]string{binary: built.Binary(name)}, Entrypoint: []string{binary}, User: "65532:65532",
+	return published.Add(ctx, m, repo, mirror.Image{
+		Name: Image, User: "65532:65532", // a number of nobody's, as upstream's
 		Texts: map[string]string{authority.TrustFile: authorities},
-	}, out)
-	if err != nil {
-		return err
-	}
-	source, err := built.Source(ctx)
-	if err != nil {
-		return err
-	}
-	c, err := chartIn(source)
-	if err != nil {
-		return err
-	}
-	return charts.Add(m, c)
-}
-
-// chartIn is the chart in the module's directory.
-func chartIn(source string) (*chart.Chart, error) {
-	return charts.Upstream(filepath.Join(source, "helm", name), chartVersion, mirror.LoadBalancerRelease)
+	}, binary, out)
 }

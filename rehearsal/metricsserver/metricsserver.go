@@ -7,10 +7,7 @@ package metricsserver
 import (
 	"context"
 	"io"
-	"path/filepath"
 	"strings"
-
-	"helm.sh/helm/v3/pkg/chart"
 
 	"eco2/rehearsal/charts"
 	"eco2/rehearsal/mirror"
@@ -27,31 +24,13 @@ const (
 	binary = "/metrics-server"
 )
 
+// published is what its Go module has of it.
+var published = charts.Release{
+	Name: name, ModuleVersion: version, Folder: "charts", ChartVersion: chartVersion, AppVersion: strings.TrimPrefix(version, "v"),
+}
+
 // Add builds what is missing and serves the image and the chart. repo is the project's checkout, and progress goes to
 // out.
 func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) error {
-	built, err := mirror.Build(ctx, repo, name, version, out)
-	if err != nil {
-		return err
-	}
-	err = m.AddImage(ctx, mirror.Image{
-		Name: Image, Files: map[string]string{binary: built.Binary(name)}, Entrypoint: []string{binary}, User: "65534",
-	}, out)
-	if err != nil {
-		return err
-	}
-	source, err := built.Source(ctx)
-	if err != nil {
-		return err
-	}
-	c, err := chartIn(source)
-	if err != nil {
-		return err
-	}
-	return charts.Add(m, c)
-}
-
-// chartIn is the chart in the module's directory.
-func chartIn(source string) (*chart.Chart, error) {
-	return charts.Upstream(filepath.Join(source, "charts", name), chartVersion, strings.TrimPrefix(version, "v"))
+	return published.Add(ctx, m, repo, mirror.Image{Name: Image, User: "65534"}, binary, out)
 }

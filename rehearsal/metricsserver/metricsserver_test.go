@@ -25,7 +25,7 @@ func upstream(t *testing.T) *chart.Chart {
 	t.Helper()
 	source, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/metrics-server")
 	require.NoError(t, err)
-	c, err := chartIn(source)
+	c, err := published.Chart(source)
 	require.NoError(t, err)
 	return c
 }

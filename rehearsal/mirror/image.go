@@ -41,7 +41,7 @@ type Image struct {
 	// Debian are binary packages whose files are in the image too. Their dependencies have to be named as well.
 	Debian     []string
 	Entrypoint []string
-	// Args are what a container runs that names no arguments of its own.
+	// Args are the default arguments.
 	Args []string
 	// User is a number, as user or user:group; empty is root.
 	User string

@@ -16,13 +16,20 @@ import (
 	"eco2/rehearsal/rehearse"
 )
 
+// sectionOf is what a document has between a title and where the section ends.
+func sectionOf(t *testing.T, document, title, end string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../../" + document)
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(text), title)
+	require.True(t, found, "%s has no %q", document, title)
+	section, _, _ = strings.Cut(section, end)
+	return section
+}
+
 // The README's table of what is real names each image that the mirror serves, in one row, as what it is there.
 func TestWhatIsReal(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
-	require.NoError(t, err)
-	_, section, found := strings.Cut(string(readme), "### What is real, what is a model\n")
-	require.True(t, found)
-	section, _, _ = strings.Cut(section, "\n## ")
+	section := sectionOf(t, "README.md", "### What is real, what is a model\n", "\n## ")
 
 	served := map[string]bool{}
 	for _, image := range rehearse.Images() {
@@ -54,11 +61,7 @@ func TestWhatIsReal(t *testing.T) {
 
 // The README's list of the tests' images is what Prepare serves for them, as what it is there.
 func TestImagesOfUpstreamsTests(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
-	require.NoError(t, err)
-	_, section, found := strings.Cut(string(readme), "\n## Conformance\n")
-	require.True(t, found)
-	section, _, _ = strings.Cut(section, "\n## ")
+	section := sectionOf(t, "README.md", "\n## Conformance\n", "\n## ")
 	_, table, found := strings.Cut(section, "| Image | What is in it |\n|---|---|\n")
 	require.True(t, found)
 	table, _, _ = strings.Cut(table, "\n\n")
@@ -76,11 +79,7 @@ func TestImagesOfUpstreamsTests(t *testing.T) {
 
 // What the modules of upstream have is asked again when the program installs another version.
 func TestModulesWereTried(t *testing.T) {
-	architecture, err := os.ReadFile("../../../docs/architecture.md")
-	require.NoError(t, err)
-	_, section, found := strings.Cut(string(architecture), "### Modules that were tried\n")
-	require.True(t, found)
-	section, _, _ = strings.Cut(section, "\n### ")
+	section := sectionOf(t, "docs/architecture.md", "### Modules that were tried\n", "\n### ")
 	wanted := map[string]string{}
 	for row := range strings.Lines(section) {
 		if cells := strings.Split(row, " | "); len(cells) == 5 {
@@ -101,7 +100,7 @@ func TestModulesWereTried(t *testing.T) {
 		"aws-load-balancer-controller": "github.com/kubernetes-sigs/aws-load-balancer-controller",
 		"external-dns":                 "sigs.k8s.io/external-dns",
 		"external-secrets":             "github.com/external-secrets/external-secrets",
-		"kube-prometheus-stack":        "those of its parts",
+		"kube-prometheus-stack":        "one for each part",
 		"metrics-server":               "sigs.k8s.io/metrics-server",
 		"rabbitmq-cluster-operator":    "github.com/rabbitmq/cluster-operator/v2",
 		"redis-operator":               "github.com/OT-CONTAINER-KIT/redis-operator",
