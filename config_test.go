@@ -157,7 +157,7 @@ func TestWrongSettings(t *testing.T) {
 		{"an Argo CD for an older Kubernetes", values{"versions": values{"argocd": "v3.4.7"}},
 			"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to run it all the same, set eco2:versions.untested to true"},
 		{"a manifest without a checksum", values{"versions": values{"argocd": "v9.9.9"}},
-			`eco2:versions.argocd: "v9.9.9" has no pinned manifest; take one of v3.2.0, v3.4.7, v3.5.1`},
+			`eco2:versions.argocd: "v9.9.9" has no pinned manifest; take one of v3.4.7, v3.5.1`},
 		{"workloads without a path", values{"gitops": values{"repository": "https://github.com/example/workloads.git", "revision": "main"}},
 			"eco2:gitops.path: is missing; give all of gitops or none, for instance clusters/dev/apps"},
 		{"a password in a URL", values{"gitops": values{"repository": "https://me:hunter2@example.com/w.git", "revision": "main", "path": "apps"}},
@@ -328,11 +328,11 @@ func TestAKeyWithOtherLineEnds(t *testing.T) {
 // What its makers did not test runs where the stack says that it knows.
 func TestVersionsThatNobodyTestedTogether(t *testing.T) {
 	values := settings(t, "dev")
-	values["eco2:versions"] = map[string]any{"argocd": "v3.2.0", "untested": true}
+	values["eco2:versions"] = map[string]any{"argocd": "v3.4.7", "untested": true}
 	g, err := run("dev", values)
 	require.NoError(t, err)
-	assert.Contains(t, g.named(t, commandType, "argocd").Inputs["create"].StringValue(), "argo-cd/v3.2.0/manifests/install.yaml")
-	assert.Equal(t, []string{"eco2:versions.argocd: Argo CD v3.2.0 is tested on Kubernetes 1.30, 1.31, 1.32, 1.33, not on 1.36.4"}, warnings(t, values))
+	assert.Contains(t, g.named(t, commandType, "argocd").Inputs["create"].StringValue(), "argo-cd/v3.4.7/manifests/install.yaml")
+	assert.Equal(t, []string{"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4"}, warnings(t, values))
 }
 
 // The node table follows the stack's overrides.

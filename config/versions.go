@@ -71,12 +71,6 @@ var argoCD = map[string]Manifest{
 		SHA256:     "11016889371e4b1e3754b7ba2494b36ab1111338bd2362d499abe3ff2f63c906",
 		Kubernetes: []string{"1.32", "1.33", "1.34", "1.35"},
 	},
-	// The newest that can be built from its Go module, as the rehearsal does.
-	"v3.2.0": {
-		URL:        "https://raw.githubusercontent.com/argoproj/argo-cd/v3.2.0/manifests/install.yaml",
-		SHA256:     "51299a0ff760849a4b92bb6c0044875bc17f0725c0a475203cd555457b2e38a4",
-		Kubernetes: []string{"1.30", "1.31", "1.32", "1.33"},
-	},
 }
 
 // kubernetesMinor is what a minor version of Kubernetes brings with it.

@@ -20,14 +20,14 @@ import (
 
 // What the manifest at Version asks for.
 const (
-	Version    = "v3.2.0"
+	Version    = "v3.5.1"
 	URL        = "https://raw.githubusercontent.com/argoproj/argo-cd/" + Version + "/manifests/install.yaml"
 	Image      = "quay.io/argoproj/argocd:" + Version
-	RedisImage = "public.ecr.aws/docker/library/redis:8.2.2-alpine"
+	RedisImage = "public.ecr.aws/docker/library/redis:8.2.3-alpine"
 )
 
 // kustomizeVersion is the one in upstream's image of that version.
-const kustomizeVersion = "v5.7.0"
+const kustomizeVersion = "v5.8.1"
 
 // tools are Debian's packages that Argo CD calls, and a shell for scripts, with the libraries they need.
 var tools = []string{
@@ -114,7 +114,7 @@ func images(argocd, kustomize, source, authorities string) []mirror.Image {
 			Debian:     tools,
 			Entrypoint: []string{"/usr/bin/tini", "--"},
 			User:       "999",
-			Env:        []string{"USER=argocd"},
+			Env:        []string{"USER=argocd", "GRPC_ENABLE_TXT_SERVICE_CONFIG=false"},
 		},
 		{
 			// The manifest gives arguments only, as to upstream's image, whose entrypoint is a script that puts

@@ -125,7 +125,7 @@ func TestTheMirror(t *testing.T) {
 		require.True(t, known)
 		sum := sha256.Sum256(manifest)
 		assert.Regexp(t, `^,\s+SHA256:\s+"`+hex.EncodeToString(sum[:])+`"`, pin)
-		assert.Contains(t, string(read(t, repo+"/rehearsal/Pulumi.local.yaml")), "argocd: "+argocd.Version)
+		assert.Regexp(t, `\bArgoCD:\s+"`+argocd.Version+`"`, versions, "the rehearsal runs the version that the program installs by default")
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/argocd"
 	"eco2/rehearsal/authority"
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/balancer"
@@ -74,6 +75,10 @@ func TestPlatform(t *testing.T) {
 
 	run("the workloads come from Git, one wave after the other", func(t *testing.T) {
 		c.awaitWorkloads(t)
+	})
+
+	run("Argo CD's own command lists them as healthy", func(t *testing.T) {
+		c.listed(t)
 	})
 
 	run("an Ingress is a load balancer in the one security group, with records", func(t *testing.T) {
@@ -309,7 +314,7 @@ func (c *cluster) awaitAnswers(t *testing.T) {
 	client := c.outside(t)
 	client.CheckRedirect = unredirected.CheckRedirect
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		for path, words := range map[string]string{"/healthz": "ok", "/api/version": "v3.2.0", "/": ""} {
+		for path, words := range map[string]string{"/healthz": "ok", "/api/version": argocd.Version, "/": ""} {
 			status, body := read(t, client, "https://argocd.eco2.example"+path)
 			assert.Equal(t, http.StatusOK, status, path)
 			assert.Contains(t, body, words, path)

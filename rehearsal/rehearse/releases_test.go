@@ -2,34 +2,46 @@ package rehearse
 
 import (
 	"encoding/base64"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/cli"
 
 	"eco2/rehearsal/stack"
 )
 
-// revision is one of a release, as Helm notes it in the labels of a Secret.
+// helm is Helm's own client in a namespace; the empty one is all of them.
+func (c *cluster) helm(namespace string) *action.Configuration {
+	c.t.Helper()
+	settings := cli.New()
+	settings.KubeConfig = c.config
+	settings.SetNamespace(namespace)
+	var helm action.Configuration
+	require.NoError(c.t, helm.Init(settings.RESTClientGetter(), namespace, "secret", c.t.Logf))
+	return &helm
+}
+
+// revision is the latest of a release.
 type revision struct {
 	number int
 	status string
 }
 
-// releases are the latest revisions of all.
+// releases are what `helm list --all --all-namespaces` lists.
 func (c *cluster) releases() map[string]revision {
 	c.t.Helper()
+	list := action.NewList(c.helm(""))
+	list.All, list.AllNamespaces = true, true
+	list.SetStateMask()
+	releases, err := list.Run()
+	require.NoError(c.t, err)
 	found := map[string]revision{}
-	for _, secret := range get[object](c, "secrets", "--all-namespaces", "--selector=owner=helm") {
-		labels := secret.Metadata.Labels
-		number, err := strconv.Atoi(labels["version"])
-		require.NoError(c.t, err)
-		if number > found[labels["name"]].number {
-			found[labels["name"]] = revision{number, labels["status"]}
-		}
+	for _, release := range releases {
+		found[release.Name] = revision{release.Version, release.Info.Status.String()}
 	}
 	return found
 }

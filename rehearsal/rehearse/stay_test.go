@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"helm.sh/helm/v3/pkg/action"
-	"helm.sh/helm/v3/pkg/cli"
 )
 
 // staysUp has a destroy end at its first step, and takes the way back that docs/operations.md has.
@@ -53,12 +52,7 @@ func (c *cluster) staysUp(t *testing.T) {
 // rollback makes again what a release's latest revision has.
 func (c *cluster) rollback(t *testing.T, namespace, release string) {
 	t.Helper()
-	settings := cli.New()
-	settings.KubeConfig = c.config
-	settings.SetNamespace(namespace)
-	var helm action.Configuration
-	require.NoError(t, helm.Init(settings.RESTClientGetter(), namespace, "secret", t.Logf))
-	rollback := action.NewRollback(&helm)
+	rollback := action.NewRollback(c.helm(namespace))
 	rollback.Version = c.releases()[release].number
 	require.NoError(t, rollback.Run(release))
 }

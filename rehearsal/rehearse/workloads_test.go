@@ -2,7 +2,10 @@ package rehearse
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"maps"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,6 +17,7 @@ import (
 
 	"eco2/rehearsal/aws"
 	"eco2/rehearsal/gitserver"
+	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/workloads"
 )
 
@@ -66,6 +70,25 @@ func (c *cluster) awaitWorkloads(t *testing.T) {
 		before, after := waves[order[i]].Metadata, waves[wave].Metadata
 		assert.False(t, after.CreationTimestamp.Before(healthy[before.Name]),
 			"%s was made at %s, and %s was healthy at %s", after.Name, after.CreationTimestamp, before.Name, healthy[before.Name])
+	}
+}
+
+// listed checks what `argocd app list` says, which reads the cluster without Argo CD's server.
+func (c *cluster) listed(t *testing.T) {
+	t.Helper()
+	argocd, err := mirror.Find(c.Options.Repo, "argocd")
+	require.NoError(t, err)
+	c.kubectl("config", "set-context", "--current", "--namespace=argocd") // where the command looks for Argo CD
+	defer c.kubectl("config", "set-context", "--current", "--namespace=default")
+	list := exec.CommandContext(t.Context(), argocd.Binary("argocd"), "app", "list", "--core", "--output=json")
+	list.Env = append(os.Environ(), "KUBECONFIG="+c.config, "ARGOCD_CONFIG_DIR="+t.TempDir())
+	output, err := list.Output()
+	require.NoError(t, err)
+	var all []application
+	require.NoError(t, json.Unmarshal(output, &all))
+	assert.Len(t, all, 15)
+	for _, a := range all {
+		assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
 	}
 }
 
