@@ -92,8 +92,10 @@ var applets = strings.Fields(`[ [[ arch ash awk base64 basename bc bunzip2 bzcat
 	unexpand uniq unix2dos unlink unlzma unshare unxz unzip uptime usleep uudecode uuencode vconfig vi w watch wc wget which
 	who whoami xargs xxd xz xzcat yes zcat`)
 
-// debianTools are what upstream's agnhost has of its distribution: bash, curl, dig, netcat, iproute2 and iperf.
-var debianTools = slices.Concat([]string{"bash", "bind9-dnsutils", "busybox-static", "curl", "iperf", "iproute2", "netcat-openbsd"}, debianLibraries)
+// debianTools are what upstream's agnhost has of its distribution: bash, curl, dig, getent, netcat, iproute2 and iperf.
+var debianTools = slices.Concat([]string{
+	"bash", "bind9-dnsutils", "busybox-static", "curl", "iperf", "iproute2", "libc-bin", "netcat-openbsd",
+}, debianLibraries)
 
 // debianLibraries are what bash, dig and curl are linked with, and the others.
 var debianLibraries = []string{

@@ -137,6 +137,7 @@ func TestTheImagesRun(t *testing.T) {
 		assert.Contains(t, c.sh("nc -h 2>&1"), "OpenBSD netcat")
 		assert.Contains(t, c.sh("curl --version && dig -v 2>&1 && ss -V && ip -V && iperf -v 2>&1; true"), "iperf version 2")
 		assert.Contains(t, c.sh("/coredns -version"), "CoreDNS-1.")
+		assert.Equal(t, "127.0.0.1       here", c.sh("getent hosts here"))
 		assert.Equal(t, "OK", c.sh(`[[ a == a ]] && echo OK | sed s/x// | timeout 5 cat`))
 		assert.Equal(t, "1000 50000", c.sh("id -G user-defined-in-image"))
 		assert.Equal(t, "1777", c.sh("stat -c %a /tmp"))

@@ -41,6 +41,8 @@ func (r Result) Err() error {
 
 func (r Result) ran() int { return len(r.Passed) + len(r.Failed) }
 
+func (r Result) ended() int { return r.ran() + len(r.Skipped) }
+
 // Print writes the figures, and the names behind all of them but the first.
 func (r Result) Print(out io.Writer) error {
 	w := &writer{out: out}

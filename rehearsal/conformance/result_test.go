@@ -92,3 +92,18 @@ func TestResultThatIsNone(t *testing.T) {
 	assert.ErrorContains(t, Result{Passed: []string{"a"}, Unrun: []string{"b"}}.Err(), "1 tests of the suite  did not run")
 	assert.ErrorContains(t, Result{Skipped: map[string]string{"a": "no"}}.Err(), "no test of the suite  passed")
 }
+
+// The log's form is ginkgo's, taken from a run of two processes of which two tests failed.
+func TestProgressIsReadFromTheLog(t *testing.T) {
+	ended, failed := progress("Will run 24 of 7579 specs\nRunning in parallel across 4 processes\n••••\n" +
+		"------------------------------\n• [FAILED] [753.714 seconds]\n[sig-network] DNS [It] should provide names [Conformance] [sig-network, Conformance]\n" +
+		"k8s.io/kubernetes/test/e2e/network/dns.go:130\n\n  Timeline >>\n  [FAILED] in [It]\n------------------------------\n" +
+		"••\n• [TIMEDOUT] [3 seconds]\n[sig-node] Pods [It] should end\n")
+	assert.Equal(t, 8, ended)
+	assert.Equal(t, []string{
+		"[sig-network] DNS [It] should provide names [Conformance] [sig-network, Conformance]", "[sig-node] Pods [It] should end",
+	}, failed)
+	ended, failed = progress("Running in parallel across 4 processes\n")
+	assert.Zero(t, ended)
+	assert.Empty(t, failed)
+}

@@ -2,17 +2,14 @@ package conformance
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -92,7 +89,6 @@ func (r Run) Start(ctx context.Context) (result Result, err error) {
 
 	result = Result{Suite: r.Suite.Name, Failed: map[string]string{}, Skipped: map[string]string{}, Left: plan.left}
 	started := time.Now()
-	watcher := &watcher{out: r.Out, total: plan.count(), started: started}
 	for _, pass := range []struct {
 		name  string
 		tests []string
@@ -103,11 +99,18 @@ func (r Run) Start(ctx context.Context) (result Result, err error) {
 		case ctx.Err() != nil:
 			result.Unrun = append(result.Unrun, pass.tests...)
 		default:
-			err = errors.Join(err, r.pass(ctx, &result, watcher, pass.name, pass.tests, pass.procs, room))
+			stop := r.report(r.logName(pass.name), started, result.ended(), plan.count())
+			err = errors.Join(err, r.pass(ctx, &result, pass.name, pass.tests, pass.procs, room))
+			stop()
 		}
 	}
 	result.Took = time.Since(started)
 	return result, errors.Join(ctx.Err(), err)
+}
+
+// logName is where the tests' output goes in a pass.
+func (r Run) logName(pass string) string {
+	return filepath.Join(r.Dir, r.Suite.Name+"-"+pass, "log")
 }
 
 func (r Run) say(format string, args ...any) {
@@ -118,25 +121,20 @@ func (r Run) say(format string, args ...any) {
 type room struct{ open, closed int }
 
 // pass runs tests side by side, or one by one, and adds what becomes of them to the result.
-func (r Run) pass(ctx context.Context, result *Result, w *watcher, name string, tests []string, procs int, nodes room) error {
-	dir := filepath.Join(r.Dir, r.Suite.Name+"-"+name)
+func (r Run) pass(ctx context.Context, result *Result, name string, tests []string, procs int, nodes room) error {
+	logName := r.logName(name)
+	dir := filepath.Dir(logName)
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("removing the last run's reports: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the directory of the reports: %w", err)
 	}
-	logName := filepath.Join(dir, "log")
 	log, err := os.Create(logName)
 	if err != nil {
 		return fmt.Errorf("making the tests' log: %w", err)
 	}
 	defer func() { _ = log.Close() }() // the report is what counts
-	url, stop, err := w.listen()
-	if err != nil {
-		return err
-	}
-	defer stop()
 	r.say("what the tests say is in %s", logName)
 
 	cmd := exec.CommandContext(ctx, r.Tests.ginkgo, "run", fmt.Sprintf("--procs=%d", procs), "--focus="+expression(tests),
@@ -145,7 +143,7 @@ func (r Run) pass(ctx context.Context, result *Result, w *watcher, name string, 
 		// Of the processes side by side only the first would count the nodes, and the others skip what needs two.
 		fmt.Sprintf("--num-nodes=%d", nodes.open), fmt.Sprintf("--allowed-not-ready-nodes=%d", nodes.closed),
 		"--system-pods-startup-timeout=5m", "--node-schedulable-timeout=5m",
-		"--report-dir="+dir, "--e2e-output-dir="+dir, "--progress-report-url="+url, "--disable-log-dump")
+		"--report-dir="+dir, "--e2e-output-dir="+dir, "--disable-log-dump")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	// One interrupt for all of them, as a terminal sends: ginkgo passes none on, and a second would end the cleaning up.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -166,62 +164,45 @@ func (r Run) pass(ctx context.Context, result *Result, w *watcher, name string, 
 	return nil
 }
 
-// watcher hears from the tests how far they are, and tells people.
-type watcher struct {
-	out     io.Writer
-	total   int
-	started time.Time
+// passedMark and failedMark are how ginkgo marks each test in its log, as it ends.
+var (
+	passedMark = "•"
+	failedMark = regexp.MustCompile(`• \[[A-Z]+\] .*\n(.*)\n`)
+)
 
-	mu             sync.Mutex
-	passed, failed int
+// progress reads a log of ginkgo's: how many tests have ended, and the names of those that failed.
+func progress(log string) (ended int, failed []string) {
+	for _, match := range failedMark.FindAllStringSubmatch(log, -1) {
+		failed = append(failed, match[1])
+	}
+	return strings.Count(log, passedMark), failed
 }
 
-// listen serves the address that e2e.test reports to.
-func (w *watcher) listen() (url string, stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, fmt.Errorf("listening for the tests' progress: %w", err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(w.hear), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = server.Serve(listener) }() // until it is closed
-	done := make(chan struct{})
+// report reports progress until it is stopped: what the log of a pass says, after so many tests of earlier passes.
+func (r Run) report(logName string, started time.Time, before, total int) (stop func()) {
+	ticker, stopped := time.NewTicker(reportEvery), make(chan struct{})
 	go func() {
-		ticker := time.NewTicker(reportEvery)
-		defer ticker.Stop()
+		reported := 0
 		for {
 			select {
-			case <-done:
+			case <-stopped:
 				return
 			case <-ticker.C:
-				w.tell()
 			}
+			log, err := os.ReadFile(logName)
+			if err != nil {
+				continue // the next report may have it
+			}
+			ended, failed := progress(string(log))
+			for _, name := range failed[min(reported, len(failed)):] {
+				r.say("failed: %s", name)
+			}
+			reported = len(failed)
+			r.say("%d of %d tests ended, %s", before+ended, total, time.Since(started).Round(time.Second))
 		}
 	}()
-	return "http://" + listener.Addr().String(), func() {
-		close(done)
-		_ = server.Close() // nothing is lost that the report does not have
-	}, nil
-}
-
-func (w *watcher) hear(_ http.ResponseWriter, r *http.Request) {
-	var update struct{ Msg string }
-	if err := json.NewDecoder(r.Body).Decode(&update); err != nil {
-		return // the report is what counts
+	return func() {
+		ticker.Stop()
+		close(stopped)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if strings.HasPrefix(update.Msg, "PASSED ") {
-		w.passed++
-	}
-	if name, isFailure := strings.CutPrefix(update.Msg, "FAILED "); isFailure {
-		w.failed++
-		_, _ = fmt.Fprintf(w.out, "failed: %s\n", name)
-	}
-}
-
-func (w *watcher) tell() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, _ = fmt.Fprintf(w.out, "%d of %d tests: %d passed, %d failed, %s\n",
-		w.passed+w.failed, w.total, w.passed, w.failed, time.Since(w.started).Round(time.Second))
 }
