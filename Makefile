@@ -80,7 +80,7 @@ ssh: rehearse ## Log in to a machine: make ssh NODE=k8s-redis
 
 conformance: export FOCUS := $(value FOCUS)
 conformance: rehearse ## Run upstream's own tests of a cluster on the one that is up
-	@$(RUN) conformance --suite $(SUITE) --focus "$$FOCUS"
+	@$(RUN) conformance --suite $(SUITE) --focus "$$FOCUS" $(ARGS)
 
 bench: rehearse ## Measure the engine's work, the critical paths, and how many faults end well
 	@$(RUN) bench

@@ -41,10 +41,10 @@ func Images() []Image {
 	all := []Image{
 		{agnhost, "its program from Kubernetes' module; the tools beside it are Debian's, CoreDNS is the cluster's own"},
 		{agnhostPrev, "the same as `agnhost:2.63.0`"},
-		{busybox, "Debian's busybox"},
+		{busybox, "Debian's busybox, with bash as its `sh`"},
 		{dnsTesting, "Debian's, as upstream's; CoreDNS is the cluster's own"},
-		{kitten, "`agnhost:2.63.0` with upstream's picture"},
-		{nautilus, "`agnhost:2.63.0` with upstream's picture"},
+		{kitten, "`agnhost:2.63.0` with upstream's picture, and an `/etc/os-release` that names Alpine Linux, whose place Debian has here: a test looks for that name"},
+		{nautilus, "`kitten:1.8` with another picture of upstream's"},
 		{nginx, "Debian's nginx 1.22, whatever the tag says, with a short configuration"},
 		{nginxNew, "the same as `nginx:1.15-4`"},
 		{noNewPrivs, "its program from Kubernetes' module"},
@@ -207,6 +207,10 @@ func images(binary func(name string) string, coreDNS, source string) ([]mirror.I
 	}
 	user := shell
 	user.Name, user.User = nonRoot, "1234"
+	// Debian's busybox is older than upstream's: its shell drops environment variables whose names are no shell names.
+	withBash := shell
+	withBash.Debian = []string{"bash", "busybox-static", "libc6", "libtinfo6"}
+	withBash.Links = with(commands("sh"), map[string]string{"/bin/sh": "bash"})
 	web := mirror.Image{
 		Name: nginx, Debian: debianNginx, Links: commands(), Folders: tmp,
 		Texts: with(accounts("www-data:x:33:33::/:/bin/sh\n", "www-data:x:33:\n"), map[string]string{
@@ -217,7 +221,7 @@ func images(binary func(name string) string, coreDNS, source string) ([]mirror.I
 	newWeb := web
 	newWeb.Name = nginxNew
 	all := []mirror.Image{
-		tools, previous, shell, user, web, newWeb,
+		tools, previous, withBash, user, web, newWeb,
 		{
 			Name: dnsTesting, Debian: debianDNS, Files: map[string]string{"/coredns": coreDNS}, Folders: tmp, Texts: accounts("", ""),
 			Links: with(map[string]string{"/bin/sh": "dash"}, only("awk", "grep", "hostname", "ps", "sed")), Args: []string{"/bin/sh"},
@@ -240,6 +244,8 @@ func images(binary func(name string) string, coreDNS, source string) ([]mirror.I
 				return nil, err
 			}
 		}
+		// A test of image volumes reads the name of upstream's distribution in this file.
+		shown.Texts["/etc/os-release"] = "NAME=\"Debian GNU/Linux, in the place of Alpine Linux\"\n"
 		all = append(all, shown)
 	}
 	return all, nil

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"os"
@@ -152,7 +153,7 @@ func TestTheImagesRun(t *testing.T) {
 			assert.FileExists(t, filepath.Join(c.dir, "bin", "busybox"))
 			target, err := os.Readlink(filepath.Join(c.dir, "bin", applet))
 			assert.NoError(t, err)
-			assert.Equal(t, "busybox", target)
+			assert.Equal(t, cmp.Or(map[string]string{busybox + " sh": "bash"}[name+" "+applet], "busybox"), target)
 		}
 		known := "\n" + c.sh("busybox --list") + "\n"
 		for _, applet := range applets {
@@ -160,6 +161,11 @@ func TestTheImagesRun(t *testing.T) {
 		}
 		assert.Equal(t, "3", c.sh("echo $((1+2)) > /tmp/a && cat /tmp/a"))
 	}
+	env := start(t, m, busybox).command("/bin/sh", "-c", "env")
+	env.Env = []string{"PATH=/bin", "data-1=value"}
+	out, err := env.Output()
+	require.NoError(t, err)
+	assert.Contains(t, string(out), "data-1=value")
 	dns := start(t, m, dnsTesting)
 	assert.Equal(t, "127.0.0.1       here", dns.sh("getent hosts here"))
 	assert.Contains(t, dns.sh("dig -v 2>&1; for i in `seq 1 2`; do echo $i; done"), "DiG 9")

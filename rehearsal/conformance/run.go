@@ -167,7 +167,7 @@ func (r Run) pass(ctx context.Context, result *Result, name string, tests []stri
 // passedMark and failedMark are how ginkgo marks each test in its log, as it ends.
 var (
 	passedMark = "•"
-	failedMark = regexp.MustCompile(`• \[[A-Z]+\] .*\n(.*)\n`)
+	failedMark = regexp.MustCompile(`• \[(?:FAILED|PANICKED|TIMEDOUT)\] .*\n(.*)\n`)
 )
 
 // progress reads a log of ginkgo's: how many tests have ended, and the names of those that failed.

@@ -13,14 +13,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/mirror"
 	"eco2/rehearsal/stacktest"
 )
 
 // cluster is a stack's cluster as its administrator sees it.
 type cluster struct {
 	*stacktest.World
-	t              *testing.T
+	t *testing.T
+	// binary is kubectl, and config its kubeconfig.
 	binary, config string
+	mirror         mirror.Mirror
 }
 
 // node is a Node, as far as the tests look at it.

@@ -89,6 +89,8 @@ func TestPlatform(t *testing.T) {
 		c.knownImages(t)
 	})
 
+	run("some of Kubernetes' own conformance tests pass", c.conforms)
+
 	run("a claim is a volume, and a parameter a Secret", func(t *testing.T) {
 		c.volumeAndSecret(t)
 	})

@@ -327,7 +327,7 @@ func newCluster(t *testing.T) *cluster {
 	host, err := Prepare(t.Context(), c.Options.Repo, c.Dir, os.Stderr)
 	require.NoError(t, err)
 	require.NoError(t, PublishWorkloads(c.Dir))
-	c.binary = host.Kubectl
+	c.binary, c.mirror = host.Kubectl, host.Mirror
 	// Clear of what `make up` may have running beside this.
 	c.Options.Level, c.Options.Environ = level.Rehearse, slices.Concat(host.Environ, []string{aws.PublicPoolEnv + "=198.18.1.0/24"})
 	maps.Copy(c.Options.Config, host.Settings())
