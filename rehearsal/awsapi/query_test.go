@@ -109,13 +109,13 @@ func TestLoadBalancers(t *testing.T) {
 
 	listener, err := b.CreateListener(ctx, &elb.CreateListenerInput{
 		LoadBalancerArn: balancer.LoadBalancerArn, Port: sdk.Int32(443), Protocol: types.ProtocolEnumHttps,
-		Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.NotFound(), Tags: elbTags("a", "b"),
+		Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.RespondNotFound(), Tags: elbTags("a", "b"),
 	})
 	require.NoError(t, err)
 	on := listener.Listeners[0].ListenerArn
 	rule := func(priority int32, path string) (*elb.CreateRuleOutput, error) {
 		return b.CreateRule(ctx, &elb.CreateRuleInput{ListenerArn: on, Priority: &priority, Actions: aws.ForwardTo(*target), Tags: elbTags("c", "d"),
-			Conditions: []types.RuleCondition{aws.ForHost("argocd." + domain), aws.ForPath(path)}})
+			Conditions: []types.RuleCondition{aws.HostCondition("argocd." + domain), aws.PathCondition(path)}})
 	}
 	second, err := rule(2, "/*")
 	require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestWhatLoadBalancersCannotBe(t *testing.T) {
 		t.Run("a listener "+name, func(t *testing.T) {
 			in := &elb.CreateListenerInput{
 				LoadBalancerArn: made.LoadBalancers[0].LoadBalancerArn, Port: sdk.Int32(443), Protocol: types.ProtocolEnumHttps,
-				Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.NotFound(),
+				Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.RespondNotFound(),
 			}
 			test.change(in)
 			_, err := b.CreateListener(t.Context(), in)

@@ -90,8 +90,8 @@ func newWorld(t *testing.T) *world {
 		DNSName: "k8s-eco2.ap-northeast-2.elb.amazonaws.com", VPCID: vpc, SubnetIDs: subnets, SecurityGroupIDs: []string{w.securityGroup},
 		Listeners: []aws.Listener{
 			{ARN: "arn:80", Port: 8080, Protocol: "HTTP", Default: aws.RedirectTo(8443)},
-			{ARN: "arn:443", Port: 8443, Protocol: "HTTPS", Default: aws.NotFound(), Rules: []aws.ListenerRule{
-				rule(1, "arn:argocd", aws.ForHost(host), aws.ForPath("/*")),
+			{ARN: "arn:443", Port: 8443, Protocol: "HTTPS", Default: aws.RespondNotFound(), Rules: []aws.ListenerRule{
+				rule(1, "arn:argocd", aws.HostCondition(host), aws.PathCondition("/*")),
 			}},
 		},
 	}
@@ -297,10 +297,10 @@ func TestRulesSendRequests(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
 	w.balancer.Listeners[1].Rules = []aws.ListenerRule{
-		rule(9, "arn:empty", aws.ForHost(host), aws.ForPath("/api/late")), // another comes before it
-		rule(1, "arn:empty", aws.ForHost(host), aws.ForPath("/empty")),
-		rule(2, "arn:argocd", aws.ForHost(host), aws.ForPath("/api", "/api/*")),
-		rule(3, "arn:argocd", aws.ForHost("*."+domain), aws.ForPath("/any?hing")),
+		rule(9, "arn:empty", aws.HostCondition(host), aws.PathCondition("/api/late")), // another comes before it
+		rule(1, "arn:empty", aws.HostCondition(host), aws.PathCondition("/empty")),
+		rule(2, "arn:argocd", aws.HostCondition(host), aws.PathCondition("/api", "/api/*")),
+		rule(3, "arn:argocd", aws.HostCondition("*."+domain), aws.PathCondition("/any?hing")),
 	}
 	require.NoError(t, w.account.PutTargetGroup(aws.TargetGroup{ARN: "arn:empty", Name: "empty", Protocol: "HTTP", Port: nodePort}))
 	w.open()

@@ -100,7 +100,7 @@ func TestTheModelMakesLoadBalancers(t *testing.T) {
 	assert.Equal(t, awsapitest.Cluster, b.Tags["elbv2.k8s.aws/cluster"])
 	require.Len(t, b.Listeners, 2)
 	assert.Equal(t, aws.RedirectTo(443), withoutOrder(b.Listeners[0].Default))
-	assert.Contains(t, b.Listeners[1].Rules[0].Conditions, aws.ForHost("argocd.example.com"))
+	assert.Contains(t, b.Listeners[1].Rules[0].Conditions, aws.HostCondition("argocd.example.com"))
 	live, err := w.cluster.Get(t.Context(), ref)
 	require.NoError(t, err)
 	assert.Equal(t, b.DNSName, hostname(model.Object{Live: live}))

@@ -391,7 +391,7 @@ func found(t *testing.T, w *stacktest.World, pending map[string]any) string {
 	inputs, _ := pending["inputs"].(map[string]any)
 	switch {
 	case strings.HasPrefix(typ, "aws:"):
-		ids, err := aws.Open(w.Dir).Made(text(pending, "urn"))
+		ids, err := aws.Open(w.Dir).IDsByURN(text(pending, "urn"))
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(ids), 1, pending)
 		return strings.Join(ids, "")

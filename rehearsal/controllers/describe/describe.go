@@ -107,7 +107,7 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (St
 		for _, added := range w.listeners {
 			at := slices.IndexFunc(b.Listeners, func(is aws.Listener) bool { return is.Port == added.Port })
 			if at < 0 {
-				added.Default, added.Tags = aws.NotFound(), tags
+				added.Default, added.Tags = aws.RespondNotFound(), tags
 				if added.Protocol == "HTTPS" {
 					added.SSLPolicy = c.SSLPolicy
 				}
@@ -220,9 +220,9 @@ func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like aws.Tar
 			}
 			target.Name = groupName(c.Name, group, ingress.Namespace, backend.Name, port.String())
 			groups = append(groups, target)
-			wanted := aws.ListenerRule{Conditions: []types.RuleCondition{aws.ForPath(patterns(path)...)}, Actions: aws.ForwardTo(target.Name)}
+			wanted := aws.ListenerRule{Conditions: []types.RuleCondition{aws.PathCondition(patterns(path)...)}, Actions: aws.ForwardTo(target.Name)}
 			if rule.Host != "" {
-				wanted.Conditions = append(wanted.Conditions, aws.ForHost(rule.Host))
+				wanted.Conditions = append(wanted.Conditions, aws.HostCondition(rule.Host))
 			}
 			rules = append(rules, wanted)
 		}
