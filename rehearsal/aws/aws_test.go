@@ -813,7 +813,7 @@ func TestDeletesOfObjectsInUseFail(t *testing.T) {
 	require.NoError(t, w.delete(keep))
 	inv, err := w.cloud.account.Inventory()
 	require.NoError(t, err)
-	assert.Equal(t, 2, inv.Counts()["volume"], "a volume with deleteOnTermination unset outlives its instance")
+	assert.Equal(t, 2, inv.Counts()["volume"], "a volume with deleteOnTermination false outlives its instance")
 	require.NoError(t, w.delete(rule))
 }
 

@@ -49,7 +49,7 @@ func (s *scene) existing(name, group string) (is describe.Stack, found bool, err
 func (s *scene) realize(group string, wanted describe.Stack) (is aws.LoadBalancer, err error) {
 	caller := s.caller()
 	if len(wanted.SecurityGroupIDs) == 0 {
-		_, err := awsapi.Ask[ec2.CreateSecurityGroupOutput](caller, "ec2", "CreateSecurityGroup", &ec2.CreateSecurityGroupInput{VpcId: &s.machine.VPCID, GroupName: &wanted.Name})
+		_, err := awsapi.CallQuery[ec2.CreateSecurityGroupOutput](caller, "ec2", "CreateSecurityGroup", &ec2.CreateSecurityGroupInput{VpcId: &s.machine.VPCID, GroupName: &wanted.Name})
 		return is, fmt.Errorf(groupMissing, cmp.Or(err, errors.New("the model of the controller cannot use one")))
 	}
 	now, found, err := s.existing(wanted.Name, group)
@@ -65,7 +65,7 @@ func (s *scene) realize(group string, wanted describe.Stack) (is aws.LoadBalance
 	}
 	resolve(wanted.Listeners, arns)
 	if !found {
-		_, err := awsapi.Ask[elb.CreateLoadBalancerOutput](caller, balancing, "CreateLoadBalancer", &elb.CreateLoadBalancerInput{
+		_, err := awsapi.CallQuery[elb.CreateLoadBalancerOutput](caller, balancing, "CreateLoadBalancer", &elb.CreateLoadBalancerInput{
 			Name: &wanted.Name, Scheme: types.LoadBalancerSchemeEnum(wanted.Scheme), Subnets: wanted.SubnetIDs, SecurityGroups: wanted.SecurityGroupIDs, Tags: tagged(wanted.Tags),
 		})
 		if err != nil {
@@ -102,7 +102,7 @@ func (s *scene) targetGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup)
 			g.ARN = is[at].ARN
 		} else {
 			port := int32(g.Port) //nolint:gosec // it is that small
-			made, err := awsapi.Ask[elb.CreateTargetGroupOutput](caller, balancing, "CreateTargetGroup", &elb.CreateTargetGroupInput{
+			made, err := awsapi.CallQuery[elb.CreateTargetGroupOutput](caller, balancing, "CreateTargetGroup", &elb.CreateTargetGroupInput{
 				Name: &g.Name, VpcId: &s.machine.VPCID, Protocol: types.ProtocolEnum(g.Protocol), Port: &port, Tags: tagged(g.Tags),
 			})
 			if err != nil {
@@ -119,7 +119,7 @@ func (s *scene) targetGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup)
 		for _, t := range g.Targets {
 			input.Targets = append(input.Targets, types.TargetDescription{Id: &t.InstanceID})
 		}
-		if _, err := awsapi.Ask[elb.RegisterTargetsOutput](caller, balancing, "RegisterTargets", input); err != nil {
+		if _, err := awsapi.CallQuery[elb.RegisterTargetsOutput](caller, balancing, "RegisterTargets", input); err != nil {
 			return nil, err
 		}
 	}
@@ -132,7 +132,7 @@ func (s *scene) dropGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup) e
 		if slices.ContainsFunc(wanted, func(w aws.TargetGroup) bool { return w.Name == g.Name }) {
 			continue
 		}
-		if _, err := awsapi.Ask[elb.DeleteTargetGroupOutput](caller, balancing, "DeleteTargetGroup", &elb.DeleteTargetGroupInput{TargetGroupArn: &g.ARN}); err != nil {
+		if _, err := awsapi.CallQuery[elb.DeleteTargetGroupOutput](caller, balancing, "DeleteTargetGroup", &elb.DeleteTargetGroupInput{TargetGroupArn: &g.ARN}); err != nil {
 			return err
 		}
 	}
@@ -142,7 +142,7 @@ func (s *scene) dropGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup) e
 // place gives a load balancer its subnets and security groups.
 func (s *scene) place(caller awsapi.Caller, is, wanted aws.LoadBalancer) error {
 	if !slices.Equal(sorted(is.SubnetIDs), sorted(wanted.SubnetIDs)) {
-		_, err := awsapi.Ask[elb.SetSubnetsOutput](caller, balancing, "SetSubnets", &elb.SetSubnetsInput{LoadBalancerArn: &is.ARN, Subnets: wanted.SubnetIDs})
+		_, err := awsapi.CallQuery[elb.SetSubnetsOutput](caller, balancing, "SetSubnets", &elb.SetSubnetsInput{LoadBalancerArn: &is.ARN, Subnets: wanted.SubnetIDs})
 		if err != nil {
 			return err
 		}
@@ -150,7 +150,7 @@ func (s *scene) place(caller awsapi.Caller, is, wanted aws.LoadBalancer) error {
 	if slices.Equal(is.SecurityGroupIDs, wanted.SecurityGroupIDs) {
 		return nil
 	}
-	_, err := awsapi.Ask[elb.SetSecurityGroupsOutput](caller, balancing, "SetSecurityGroups", &elb.SetSecurityGroupsInput{LoadBalancerArn: &is.ARN, SecurityGroups: wanted.SecurityGroupIDs})
+	_, err := awsapi.CallQuery[elb.SetSecurityGroupsOutput](caller, balancing, "SetSecurityGroups", &elb.SetSecurityGroupsInput{LoadBalancerArn: &is.ARN, SecurityGroups: wanted.SecurityGroupIDs})
 	return err
 }
 
@@ -160,7 +160,7 @@ func (s *scene) listeners(caller awsapi.Caller, b aws.LoadBalancer, wanted []aws
 		if slices.ContainsFunc(wanted, func(w aws.Listener) bool { return said(w) == said(is) }) {
 			continue
 		}
-		if _, err := awsapi.Ask[elb.DeleteListenerOutput](caller, balancing, "DeleteListener", &elb.DeleteListenerInput{ListenerArn: &is.ARN}); err != nil {
+		if _, err := awsapi.CallQuery[elb.DeleteListenerOutput](caller, balancing, "DeleteListener", &elb.DeleteListenerInput{ListenerArn: &is.ARN}); err != nil {
 			return err
 		}
 	}
@@ -182,21 +182,21 @@ func listen(caller awsapi.Caller, b aws.LoadBalancer, w aws.Listener) error {
 	if len(w.CertificateARNs) > 0 {
 		input.Certificates = []types.Certificate{{CertificateArn: &w.CertificateARNs[0]}}
 	}
-	made, err := awsapi.Ask[elb.CreateListenerOutput](caller, balancing, "CreateListener", input)
+	made, err := awsapi.CallQuery[elb.CreateListenerOutput](caller, balancing, "CreateListener", input)
 	if err != nil {
 		return err
 	}
 	listener := made.Listeners[0].ListenerArn
 	for _, arn := range w.CertificateARNs[min(1, len(w.CertificateARNs)):] {
 		further := &elb.AddListenerCertificatesInput{ListenerArn: listener, Certificates: []types.Certificate{{CertificateArn: &arn}}}
-		if _, err := awsapi.Ask[elb.AddListenerCertificatesOutput](caller, balancing, "AddListenerCertificates", further); err != nil {
+		if _, err := awsapi.CallQuery[elb.AddListenerCertificatesOutput](caller, balancing, "AddListenerCertificates", further); err != nil {
 			return err
 		}
 	}
 	for _, r := range w.Rules {
 		priority := int32(r.Priority) //nolint:gosec // it is that small
 		rule := &elb.CreateRuleInput{ListenerArn: listener, Priority: &priority, Conditions: r.Conditions, Actions: r.Actions, Tags: tagged(r.Tags)}
-		if _, err := awsapi.Ask[elb.CreateRuleOutput](caller, balancing, "CreateRule", rule); err != nil {
+		if _, err := awsapi.CallQuery[elb.CreateRuleOutput](caller, balancing, "CreateRule", rule); err != nil {
 			return err
 		}
 	}
@@ -223,7 +223,7 @@ func said(l aws.Listener) string {
 // unmake deletes a load balancer, if it is there, and then the target groups that it led to.
 func (s *scene) unmake(caller awsapi.Caller, is describe.Stack) error {
 	if is.ARN != "" {
-		if _, err := awsapi.Ask[elb.DeleteLoadBalancerOutput](caller, balancing, "DeleteLoadBalancer", &elb.DeleteLoadBalancerInput{LoadBalancerArn: &is.ARN}); err != nil {
+		if _, err := awsapi.CallQuery[elb.DeleteLoadBalancerOutput](caller, balancing, "DeleteLoadBalancer", &elb.DeleteLoadBalancerInput{LoadBalancerArn: &is.ARN}); err != nil {
 			return err
 		}
 	}

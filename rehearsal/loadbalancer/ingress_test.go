@@ -177,7 +177,7 @@ func TestIngresses(t *testing.T) {
 	assert.Equal(t, groups, after, "no security group was made or changed")
 	w.allowed()
 
-	unneeded, err := w.API.Unneeded(w.Role, "load-balancers")
+	unneeded, err := w.API.UnusedActions(w.Role, "load-balancers")
 	require.NoError(t, err)
 	t.Logf("what the program allows the controller, and it never needed:\n%s", strings.Join(unneeded, "\n"))
 }
@@ -231,23 +231,23 @@ func TestPatience(t *testing.T) {
 	certificate := w.Certificate("argocd.example.com")
 	w.populate()
 	for _, action := range []string{"CreateLoadBalancer", "DescribeSubnets", "RegisterTargets"} {
-		w.API.Refuse(action, "", 2)
+		w.API.FailNext(action, "", 2)
 	}
 	argocd := w.ingress("argocd", "/", "argocd", w.settings(certificate))
 	w.published(argocd)
 	w.eventually(func() bool { return len(w.groups()) == 1 && len(w.groups()[0].Targets) == 2 }, "targets")
 	for _, action := range []string{"CreateLoadBalancer", "DescribeSubnets", "RegisterTargets"} {
-		assert.Zero(t, w.API.Refusals(action), action)
+		assert.Zero(t, w.API.FailuresLeft(action), action)
 	}
 
 	// The sweep waits for this Ingress, as long as its load balancer is there.
 	const many = 1000
-	w.API.Refuse("DeleteLoadBalancer", "OperationNotPermitted", many)
+	w.API.FailNext("DeleteLoadBalancer", "OperationNotPermitted", many)
 	require.NoError(t, w.cluster.Delete(t.Context(), argocd))
-	w.eventually(func() bool { return w.API.Refusals("DeleteLoadBalancer") <= many-3 }, "three attempts")
+	w.eventually(func() bool { return w.API.FailuresLeft("DeleteLoadBalancer") <= many-3 }, "three attempts")
 	assert.True(t, w.refresh(argocd))
 	assert.Len(t, w.balancers(), 1)
-	w.API.Refuse("DeleteLoadBalancer", "", 0)
+	w.API.FailNext("DeleteLoadBalancer", "", 0)
 	w.eventually(func() bool { return !w.refresh(argocd) }, "the end of the Ingress")
 	assert.Empty(t, w.balancers())
 	assert.Empty(t, w.groups())
