@@ -1025,7 +1025,7 @@ func TestConfigure(t *testing.T) {
 	assert.Equal(t, map[string]plugin.Change{"region": {Replaces: true}, "profile": {}}, diff.Changed)
 	t.Setenv(latency.Env, "-1")
 	_, err = newCloud(t.TempDir())
-	assert.EqualError(t, err, `reading ECO2_REHEARSAL_LATENCY="-1": it is a factor, 0 or more`)
+	assert.EqualError(t, err, `reading ECO2_REHEARSAL_LATENCY="-1": it must be a number, 0 or more`)
 }
 
 func TestNamesOfKeyPairsAreUniquePerRegion(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 // throttled returns AWS's RequestLimitExceeded if a test planted that fault for this call. It stands for the provider
 // having used up its retries.
 func (k *kind) throttled(op Op, method string, r *plugin.Request) error {
-	_, hit, err := fault.Meet(k.cloud.stateDir, fault.Throttled, fault.Call{Method: method, Type: k.typ, Name: r.Name})
+	_, hit, err := fault.Trigger(k.cloud.stateDir, fault.Throttled, fault.Call{Method: method, Type: k.typ, Name: r.Name})
 	if err != nil || !hit {
 		return err
 	}
@@ -24,7 +24,7 @@ func (k *kind) throttled(op Op, method string, r *plugin.Request) error {
 // unfinished returns the timeout of a wait if a test planted that fault for this call: AWS created the object, but it
 // never becomes ready.
 func (k *kind) unfinished(method string, r *plugin.Request) error {
-	_, hit, err := fault.Meet(k.cloud.stateDir, fault.Unfinished, fault.Call{Method: method, Type: k.typ, Name: r.Name})
+	_, hit, err := fault.Trigger(k.cloud.stateDir, fault.Unfinished, fault.Call{Method: method, Type: k.typ, Name: r.Name})
 	if err != nil || !hit {
 		return err
 	}

@@ -332,7 +332,7 @@ func killed(t *testing.T, w *stacktest.World, operation string, at fault.Fault) 
 	engine.Stdout, engine.Stderr = log, log
 	require.NoError(t, engine.Start())
 	require.Eventually(t, func() bool {
-		hit, err := fault.Met(w.Dir, at)
+		hit, err := fault.Triggered(w.Dir, at)
 		return err == nil && hit
 	}, 2*time.Minute, 10*time.Millisecond, "%+v was not met", at)
 	require.NoError(t, engine.Process.Kill())
