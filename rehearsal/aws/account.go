@@ -42,8 +42,8 @@ type Instance struct {
 	PrivateDNS       string            `json:"privateDns"`
 	PublicIP         string            `json:"publicIp"` // empty if it has none
 	PublicDNS        string            `json:"publicDns"`
-	UserData         string            `json:"_userData"`      // in the clear; the provider's outputs have its hash
-	AuthorizedKey    string            `json:"_authorizedKey"` // the key pair's public key when it was started
+	UserData         string            `json:"_userData"`      // in plain text; the provider's outputs have only its hash
+	AuthorizedKey    string            `json:"_authorizedKey"` // the key pair's public key when the instance was started
 	Tags             map[string]string `json:"tagsAll"`
 	RootVolume       RootVolume        `json:"rootBlockDevice"`
 	MetadataOptions  MetadataOptions   `json:"metadataOptions"`

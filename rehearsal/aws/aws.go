@@ -1,4 +1,4 @@
-// Package aws is the rehearsal's model of an AWS account behind the Pulumi engine.
+// Package aws is the rehearsal's model of an AWS account, with a Pulumi provider for it.
 //
 // It stands in for the provider pulumi-aws v6.83.2 (Terraform's provider v5): the same inputs, defaults, replacements,
 // waits and errors, for the resource types that the program uses and no others. It rejects types and properties that it

@@ -222,9 +222,9 @@ func TestUnknownTypesAndPropertiesAreRejected(t *testing.T) {
 	assert.Nil(t, w.cloud.kind("aws:s3/bucket:Bucket"))
 	assert.Nil(t, w.cloud.kind("aws:ec2/natGateway:NatGateway"))
 	_, failures := w.check(typVPC, "net", in{"cidrBlock": "10.0.0.0/16", "cidrBlok": "x"})
-	assert.Equal(t, []plugin.Failure{{Property: "cidrBlok", Reason: `the rehearsal's model of aws:ec2/vpc:Vpc does not know the property "cidrBlok"`}}, failures)
+	assert.Equal(t, []plugin.Failure{{Property: "cidrBlok", Reason: `the rehearsal's model of aws:ec2/vpc:Vpc does not support the property "cidrBlok"`}}, failures)
 	_, failures = w.check(typInstance, "i", in{"ami": "ami-12345678", "instanceType": "t3.large", "subnetId": "subnet-0", "rootBlockDevice": in{"size": 1}})
-	assert.Equal(t, []plugin.Failure{{Property: "rootBlockDevice.size", Reason: `the rehearsal's model of aws:ec2/instance:Instance does not know the property "rootBlockDevice.size"`}}, failures)
+	assert.Equal(t, []plugin.Failure{{Property: "rootBlockDevice.size", Reason: `the rehearsal's model of aws:ec2/instance:Instance does not support the property "rootBlockDevice.size"`}}, failures)
 }
 
 func TestCheckRefuses(t *testing.T) {
@@ -436,7 +436,7 @@ func TestCreateRefuses(t *testing.T) {
 		"tag of a parameter": {typParameter, func(cluster) in {
 			return in{"name": "/x", "type": "String", "value": "x", "tags": in{"Owner, or so": "a"}}
 		}, `creating SSM Parameter (x): operation error SSM: PutParameter, api error ValidationError: 1 validation error detected: Value at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
-		"type": {typInstance, func(c cluster) in { return c.machine(in{"instanceType": "t3.9xlarge"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidParameterValue: Invalid value 't3.9xlarge' for InstanceType. (The types that the rehearsal knows are in rehearsal/aws/instancetypes.go.)"},
+		"type": {typInstance, func(c cluster) in { return c.machine(in{"instanceType": "t3.9xlarge"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidParameterValue: Invalid value 't3.9xlarge' for InstanceType. (The rehearsal supports the types in rehearsal/aws/instancetypes.go.)"},
 		"hosted zone": {typRecord, func(cluster) in {
 			return in{"zoneId": "Z0123456789ABCDEFGHIJ", "name": "a.example.com", "type": "A", "ttl": 60, "records": []any{"192.0.2.1"}}
 		}, "reading Route 53 Hosted Zone (Z0123456789ABCDEFGHIJ): operation error Route 53: GetHostedZone, api error NoSuchHostedZone: No hosted zone found with ID: Z0123456789ABCDEFGHIJ"},

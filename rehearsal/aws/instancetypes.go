@@ -111,7 +111,7 @@ func vCPUsOf(size string) int {
 func knownType(name string) (instanceType, error) {
 	t, ok := instanceTypes[name]
 	if !ok {
-		return t, refuse("InvalidParameterValue", "Invalid value '%s' for InstanceType. (The types that the rehearsal knows are in rehearsal/aws/instancetypes.go.)", name)
+		return t, refuse("InvalidParameterValue", "Invalid value '%s' for InstanceType. (The rehearsal supports the types in rehearsal/aws/instancetypes.go.)", name)
 	}
 	return t, nil
 }

@@ -308,7 +308,7 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 			c, err := newCall(t)
 			var refused *apiError
 			if errors.As(err, &refused) {
-				return nil // the update itself will say so
+				return nil // the update itself will return this error
 			}
 			if err != nil {
 				return err

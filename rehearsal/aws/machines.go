@@ -43,7 +43,7 @@ func fromState(r *plugin.Request) object {
 // A create that boots a machine takes long enough for the engine to be killed meanwhile. The next run then creates the
 // object again, as it is in no state. So each object records its URN, and whether the engine has referred to it by its
 // ID. Creating another object with the same URN first deletes the one that the engine never referred to; on AWS, a
-// client token does the same.
+// client token has a similar effect.
 const (
 	urnKey   = "_urn"
 	knownKey = "_known"

@@ -177,7 +177,7 @@ func (f inputs) check(typ, prefix string, in resource.PropertyMap) (resource.Pro
 		field, ok := f[string(key)]
 		if !ok {
 			failures = append(failures, plugin.Failure{Property: path,
-				Reason: fmt.Sprintf("the rehearsal's model of %s does not know the property %q", typ, path)})
+				Reason: fmt.Sprintf("the rehearsal's model of %s does not support the property %q", typ, path)})
 			continue
 		}
 		checked, fs := field.check(typ, path, v)

@@ -15,7 +15,7 @@ import (
 
 func TestNetworkInterfaceAddsAndRemovesAddresses(t *testing.T) {
 	needs.Root(t, "make a network namespace")
-	runtime.LockOSThread() // the thread ends with the test, and with it the namespace
+	runtime.LockOSThread() // the thread and its namespace are destroyed when the test ends
 	space, err := netns.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, space.Close()) })

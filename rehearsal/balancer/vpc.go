@@ -92,7 +92,7 @@ func (v *VPC) reconcile(ctx context.Context) error {
 	}
 	if !slices.EqualFunc(w.members, v.members, func(a, b aws.Interface) bool { return reflect.DeepEqual(a, b) }) {
 		if err := v.MembersChanged(ctx); err != nil {
-			return errors.Join(append(errs, fmt.Errorf("telling the machines about added or removed load balancers: %w", err))...)
+			return errors.Join(append(errs, fmt.Errorf("updating the machines for added or removed load balancers: %w", err))...)
 		}
 		v.members = w.members
 	}

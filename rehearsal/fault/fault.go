@@ -38,7 +38,7 @@ const (
 	APIRestart Kind = "API restart"
 	// APIGone: the API server is unreachable for longer than the release's timeout, so the release stays pending.
 	APIGone Kind = "API gone"
-	// Held: AWS keeps a deleted load balancer's interfaces for Seconds, at the rehearsal's factor.
+	// Held: AWS keeps a deleted load balancer's interfaces for Seconds, scaled by the latency factor.
 	Held Kind = "held interfaces"
 	// NeverReady: the pods of a release do not become ready, and it is rolled back.
 	NeverReady Kind = "never ready"

@@ -184,7 +184,7 @@ func TestIngresses(t *testing.T) {
 }
 
 // The controller reports invalid Ingresses in an event.
-func TestRefusals(t *testing.T) {
+func TestInvalidIngresses(t *testing.T) {
 	w := newWorld(t)
 	certificate := w.Certificate("argocd.example.com")
 	w.populate()

@@ -5,7 +5,7 @@ package ebs
 // Service is the service's name in addresses and signatures.
 const Service = "ec2"
 
-// The operations. The comments give the types of input and output.
+// The operations. The comments name the types of input and output; "nothing" is an empty object.
 const (
 	DescribeVolumes = "EC2.DescribeVolumes" // VolumeIDs, Volumes
 	CreateVolume    = "EC2.CreateVolume"    // NewVolume, Volume
