@@ -15,7 +15,7 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// names returns a client of AWS's SDK for Route 53, as external-dns uses it, in a world with a zone and a load balancer.
+// names returns a client of AWS's SDK for Route 53, as in external-dns, and a world with a zone and a load balancer.
 func names(t *testing.T) (*world, *route53.Client) {
 	w := newWorld(t)
 	w.Create("aws:acm/certificate:Certificate", "certificate", props{"domainName": domain, "validationMethod": "DNS"})
