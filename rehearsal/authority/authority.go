@@ -1,5 +1,5 @@
-// Package authority is the certificate authority that the rehearsal's pods trust in the place of the public ones. It
-// is worth nothing elsewhere: it lies in the user's cache directory, and no host has it among its own.
+// Package authority is the certificate authority that the rehearsal's pods trust instead of the public ones. It is
+// stored in the user's cache directory, and no host has it in its own trust store, so it is not trusted anywhere else.
 package authority
 
 import (
@@ -24,11 +24,12 @@ import (
 )
 
 const (
-	// An authority is replaced while a certificate of its last day is still good.
+	// An authority is replaced when less than certificateLife of authorityLife is left, so that it outlives all
+	// certificates that it issues.
 	authorityLife   = 5 * 365 * 24 * time.Hour
 	certificateLife = 365 * 24 * time.Hour
-	// early is for clocks that differ.
-	early = time.Hour
+	// clockSkew is how long before the current time certificates become valid, as clocks may differ.
+	clockSkew = time.Hour
 )
 
 const (
@@ -37,18 +38,19 @@ const (
 	keyType         = "PRIVATE KEY"
 )
 
-// TrustFile is where programs on Linux look for the certificates that they trust: an image whose programs call what
-// the authority has signed has its PEM there.
+// TrustFile is the file in which programs on Linux look for trusted certificates. It has the authority's PEM in images
+// whose programs connect to servers with its certificates.
 const TrustFile = "/etc/ssl/certs/ca-certificates.crt"
 
-// Authority signs certificates.
+// Authority is a certificate authority with its key.
 type Authority struct {
 	dir         string
 	certificate *x509.Certificate
 	key         crypto.Signer
 }
 
-// Open finds the user's authority, and makes it where there is none or it has grown old.
+// Open loads the user's authority. It creates one if there is none, or if it would expire before a certificate that it
+// issues now.
 func Open() (*Authority, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -81,7 +83,7 @@ func Load(dir string) (*Authority, error) {
 	certificate, rest := pem.Decode(data)
 	key, _ := pem.Decode(rest)
 	if certificate == nil || key == nil {
-		return nil, fmt.Errorf("reading the authority: %s is not a certificate and a key; remove it for a new one", filepath.Join(dir, file))
+		return nil, fmt.Errorf("reading the authority: %s is not a certificate and a key; remove it to get a new one", filepath.Join(dir, file))
 	}
 	if a.certificate, err = x509.ParseCertificate(certificate.Bytes); err != nil {
 		return nil, fmt.Errorf("reading the authority's certificate in %s: %w", dir, err)
@@ -98,15 +100,15 @@ func Load(dir string) (*Authority, error) {
 	return a, nil
 }
 
-// Dir is where the authority lies.
+// Dir returns the directory in which the authority is stored.
 func (a *Authority) Dir() string { return a.dir }
 
-// PEM is the authority's certificate, for those who are to trust it.
+// PEM returns the authority's certificate, for trust stores.
 func (a *Authority) PEM() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: certificateType, Bytes: a.certificate.Raw}))
 }
 
-// Issue makes a server's certificate for names, with a key of its own. A name may begin with "*.".
+// Issue issues a server certificate for names, with a new key. A name may begin with "*.".
 func (a *Authority) Issue(names ...string) (tls.Certificate, error) {
 	key, err := newKey()
 	if err != nil {
@@ -124,7 +126,7 @@ func (a *Authority) Issue(names ...string) (tls.Certificate, error) {
 func create(dir string, life time.Duration) (*Authority, error) {
 	key, err := newKey()
 	if err != nil {
-		return nil, fmt.Errorf("making an authority: %w", err)
+		return nil, fmt.Errorf("creating an authority: %w", err)
 	}
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "Eco2 rehearsal"}, IsCA: true, BasicConstraintsValid: true,
@@ -132,42 +134,42 @@ func create(dir string, life time.Duration) (*Authority, error) {
 	}
 	certificate, err := sign(template, life, template, key.Public(), key)
 	if err != nil {
-		return nil, fmt.Errorf("making an authority: %w", err)
+		return nil, fmt.Errorf("creating an authority: %w", err)
 	}
 	encoded, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("making an authority: %w", err)
+		return nil, fmt.Errorf("creating an authority: %w", err)
 	}
 	var data bytes.Buffer
 	for _, block := range []*pem.Block{{Type: certificateType, Bytes: certificate}, {Type: keyType, Bytes: encoded}} {
 		if err := pem.Encode(&data, block); err != nil {
-			return nil, fmt.Errorf("making an authority: %w", err)
+			return nil, fmt.Errorf("creating an authority: %w", err)
 		}
 	}
 	path := filepath.Join(dir, file)
 	if err := os.WriteFile(path+".new", data.Bytes(), 0o600); err != nil {
-		return nil, fmt.Errorf("keeping the authority: %w", err)
+		return nil, fmt.Errorf("storing the authority: %w", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
-		return nil, fmt.Errorf("keeping the authority: %w", err)
+		return nil, fmt.Errorf("storing the authority: %w", err)
 	}
 	return Load(dir)
 }
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
-// sign completes a template and has the parent's key sign it.
+// sign fills in a template's serial number and validity and signs it with the parent's key.
 func sign(template *x509.Certificate, life time.Duration, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	template.SerialNumber, template.NotBefore, template.NotAfter = serial, now.Add(-early), now.Add(life)
+	template.SerialNumber, template.NotBefore, template.NotAfter = serial, now.Add(-clockSkew), now.Add(life)
 	return x509.CreateCertificate(rand.Reader, template, parent, public, key)
 }
 
-// lock keeps two runs from making an authority each; the kernel lets go of it when a run is killed.
+// lock prevents two runs from creating an authority each. The kernel releases the lock when a run is killed.
 func lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

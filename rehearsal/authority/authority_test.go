@@ -43,7 +43,7 @@ func TestServersAreTrusted(t *testing.T) {
 	assert.ErrorContains(t, get("git.eco2.example", x509.NewCertPool()), "unknown authority")
 }
 
-func TestOneAuthority(t *testing.T) {
+func TestConcurrentOpensGetOneAuthority(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	var group sync.WaitGroup
 	texts := make([]string, 8)
@@ -69,11 +69,11 @@ func TestOneAuthority(t *testing.T) {
 	assert.Equal(t, texts[0], loaded.PEM())
 }
 
-func TestOldAuthorities(t *testing.T) {
+func TestExpiringAuthorityIsReplaced(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	a, err := Open()
 	require.NoError(t, err)
-	// A certificate of today's would outlive it.
+	// A certificate issued now would expire after it.
 	a, err = create(a.Dir(), certificateLife-time.Minute)
 	require.NoError(t, err)
 
@@ -84,5 +84,5 @@ func TestOldAuthorities(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(filepath.Join(a.Dir(), file), []byte("x"), 0o600))
 	_, err = Open()
-	assert.ErrorContains(t, err, "remove it for a new one")
+	assert.ErrorContains(t, err, "remove it to get a new one")
 }

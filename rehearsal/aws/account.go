@@ -11,20 +11,21 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// StateFile is the account's file in a rehearsal's state directory.
+// StateFile is the name of the account's file in a rehearsal's state directory.
 const StateFile = "aws.db"
 
-// Account is everything that exists in AWS, of all stacks of a rehearsal. Several processes may use it.
+// Account holds everything that exists in AWS, for all stacks of a rehearsal. Several processes may use it at once.
 type Account struct {
 	store *store.Store
 }
 
-// Open names the account in a state directory; it is empty until something is created.
+// Open returns the account of a state directory. Its file does not have to exist: an account is empty until something
+// is created.
 func Open(stateDir string) *Account {
 	return &Account{store: store.Open(filepath.Join(stateDir, StateFile))}
 }
 
-// Instance is a machine.
+// Instance is an EC2 instance.
 type Instance struct {
 	ID               string            `json:"id"`
 	Image            string            `json:"ami"`
@@ -41,17 +42,17 @@ type Instance struct {
 	PrivateDNS       string            `json:"privateDns"`
 	PublicIP         string            `json:"publicIp"` // empty if it has none
 	PublicDNS        string            `json:"publicDns"`
-	UserData         string            `json:"_userData"`      // in the clear; the provider's outputs have its hash
-	AuthorizedKey    string            `json:"_authorizedKey"` // the key pair's public key when it was started
+	UserData         string            `json:"_userData"`      // in plain text; the provider's outputs have only its hash
+	AuthorizedKey    string            `json:"_authorizedKey"` // the key pair's public key when the instance was started
 	Tags             map[string]string `json:"tagsAll"`
 	RootVolume       RootVolume        `json:"rootBlockDevice"`
 	MetadataOptions  MetadataOptions   `json:"metadataOptions"`
 }
 
-// Name is the instance's Name tag.
+// Name returns the instance's Name tag.
 func (i Instance) Name() string { return i.Tags["Name"] }
 
-// RootVolume is an instance's first disk.
+// RootVolume is an instance's root disk.
 type RootVolume struct {
 	ID        string `json:"volumeId"`
 	SizeGiB   int    `json:"volumeSize"`
@@ -59,20 +60,20 @@ type RootVolume struct {
 	Encrypted bool   `json:"encrypted"`
 }
 
-// MetadataOptions say how an instance may ask for what is known of it.
+// MetadataOptions configure access to the instance metadata service.
 type MetadataOptions struct {
 	Tokens   string `json:"httpTokens"` // "required" or "optional"
 	HopLimit int    `json:"httpPutResponseHopLimit"`
 }
 
-// VPC is a network.
+// VPC is a virtual private cloud.
 type VPC struct {
 	ID   string            `json:"id"`
 	CIDR string            `json:"cidrBlock"`
 	Tags map[string]string `json:"tagsAll"`
 }
 
-// Subnet is a part of a VPC in one zone.
+// Subnet is a part of a VPC's addresses in one availability zone.
 type Subnet struct {
 	ID               string            `json:"id"`
 	VPCID            string            `json:"vpcId"`
@@ -89,14 +90,14 @@ type Group struct {
 	Tags  map[string]string `json:"tagsAll"`
 }
 
-// KeyPair is a public key under a name.
+// KeyPair is a named public SSH key.
 type KeyPair struct {
 	Name        string `json:"keyName"`
 	PublicKey   string `json:"publicKey"` // as in authorized_keys
 	Fingerprint string `json:"fingerprint"`
 }
 
-// Parameter is one of the Systems Manager's. Its value is kept in the clear.
+// Parameter is a parameter of Systems Manager. Its value is stored in plain text.
 type Parameter struct {
 	Name          string  `json:"name"`
 	Type          string  `json:"type"`
@@ -106,11 +107,11 @@ type Parameter struct {
 	Version       float64 `json:"version"`
 }
 
-// Certificate is one of ACM's.
+// Certificate is an ACM certificate.
 type Certificate struct {
 	ARN    string `json:"arn"`
 	Domain string `json:"domainName"`
-	// Names are all that it is good for, the domain among them.
+	// Names are all names that the certificate is valid for, including Domain.
 	Names  []string `json:"subjectAlternativeNames"`
 	Status string   `json:"status"` // "ISSUED", or "PENDING_VALIDATION"
 }
@@ -134,7 +135,7 @@ func (a *Account) VPCs() ([]VPC, error) { return all[VPC](a, "vpc") }
 // Subnets lists all subnets.
 func (a *Account) Subnets() ([]Subnet, error) { return all[Subnet](a, "subnet") }
 
-// Groups lists all security groups, without those that VPCs are born with.
+// Groups lists all security groups except the default groups of VPCs.
 func (a *Account) Groups() ([]Group, error) { return all[Group](a, "securityGroup") }
 
 // Parameters lists the parameters of all regions.
@@ -156,12 +157,12 @@ func (a *Account) ParametersIn(region string) (list []Parameter, err error) {
 // Certificates lists all certificates of ACM.
 func (a *Account) Certificates() ([]Certificate, error) { return all[Certificate](a, "certificate") }
 
-// ReleaseImage publishes an image for look-ups and instances, in every region.
+// ReleaseImage publishes an image in every region, so that look-ups find it and instances can boot it.
 func (a *Account) ReleaseImage(i Image) error {
 	return a.store.Update(func(t *store.Tx) error { return t.Put(imageKind, i.Name, i) })
 }
 
-// Image finds an image of a region by its id; ok is false if there is none.
+// Image finds an image of a region by its ID; ok is false if there is none.
 func (a *Account) Image(region, id string) (image Image, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		list, err := tx{t, region}.images()
@@ -175,7 +176,7 @@ func (a *Account) Image(region, id string) (image Image, ok bool, err error) {
 	return image, ok, err
 }
 
-// KeyPair finds a key of a region; ok is false if there is none.
+// KeyPair finds a key pair of a region by name; ok is false if there is none.
 func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) (err error) {
 		ok, err = t.Get("keyPair", tx{t, region}.key("keyPair", name), &pair)
@@ -184,10 +185,10 @@ func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error
 	return pair, ok, err
 }
 
-// SetInstanceState stops an instance behind everybody's back, or starts it again: "stopped", "running".
+// SetInstanceState sets an instance's state to "stopped" or "running" without the program knowing about it.
 func (a *Account) SetInstanceState(id, state string) error {
 	return a.store.Update(func(t *store.Tx) error {
-		o, err := tx{Tx: t}.must("instance", id)
+		o, err := tx{Tx: t}.require("instance", id)
 		if err != nil {
 			return err
 		}
@@ -196,7 +197,7 @@ func (a *Account) SetInstanceState(id, state string) error {
 	})
 }
 
-// RoleOf names the role of an instance profile; empty if there is none.
+// RoleOf returns the name of an instance profile's role; empty if the profile does not exist or has no role.
 func (a *Account) RoleOf(profile string) (role string, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		o, err := tx{Tx: t}.get("instanceProfile", profile)
@@ -206,11 +207,11 @@ func (a *Account) RoleOf(profile string) (role string, err error) {
 	return role, err
 }
 
-// InstanceByAddress finds the instance with a public or private address; ok is false if there is none. A
-// private address that two VPCs have is refused.
+// InstanceByAddress finds the instance with a public or private address; ok is false if there is none. It fails if
+// instances in two VPCs have the same private address.
 func (a *Account) InstanceByAddress(ip netip.Addr) (i Instance, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) error {
-		id, err := holder(t, ip)
+		id, err := instanceAt(t, ip)
 		if err == nil && id != "" {
 			ok, err = t.Get("instance", id, &i)
 		}
@@ -219,7 +220,8 @@ func (a *Account) InstanceByAddress(ip netip.Addr) (i Instance, ok bool, err err
 	return i, ok, err
 }
 
-func holder(t *store.Tx, ip netip.Addr) (id string, err error) {
+// instanceAt returns the ID of the instance with an address, or "".
+func instanceAt(t *store.Tx, ip netip.Addr) (id string, err error) {
 	var owner address
 	if _, err := t.Get(publicIndex, ip.String(), &owner); err != nil || owner.Instance != "" {
 		return owner.Instance, err
@@ -231,7 +233,7 @@ func holder(t *store.Tx, ip netip.Addr) (id string, err error) {
 		case err != nil || !ok:
 			return err
 		case id != "":
-			return fmt.Errorf("finding the instance at %s: both %s and %s have this address, in VPCs that overlap", ip, id, owner.Instance)
+			return fmt.Errorf("finding the instance at %s: %s and %s both have this address, as their VPCs overlap", ip, id, owner.Instance)
 		}
 		id = owner.Instance
 		return nil
@@ -239,7 +241,7 @@ func holder(t *store.Tx, ip netip.Addr) (id string, err error) {
 	return id, err
 }
 
-// Rules lists all rules of a group, those that are part of it included.
+// Rules lists all rules of a group, both inline rules and separate resources.
 func (a *Account) Rules(groupID string) (rules []Rule, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		for _, d := range []Direction{Ingress, Egress} {
@@ -258,13 +260,14 @@ func (a *Account) Rules(groupID string) (rules []Rule, err error) {
 	return rules, err
 }
 
-// AllowsInbound says whether an instance's groups admit TCP connections from a source to a port. A rule that
-// refers to a group admits the private addresses of the group's instances and load balancers, as in AWS.
+// AllowsInbound reports whether an instance's security groups allow TCP connections from a source to a port. A rule
+// that references a group allows the private addresses of the group's instances and load balancers, as in AWS.
 func (a *Account) AllowsInbound(instanceID string, port int, source netip.Addr) (bool, error) {
 	return a.allows(Ingress, instanceID, port, source)
 }
 
-// AllowsOutbound says the same of connections from the instance.
+// AllowsOutbound reports whether an instance's security groups allow TCP connections from it to a port of a
+// destination.
 func (a *Account) AllowsOutbound(instanceID string, port int, destination netip.Addr) (bool, error) {
 	return a.allows(Egress, instanceID, port, destination)
 }
@@ -283,7 +286,8 @@ func (a *Account) allows(d Direction, instanceID string, port int, peer netip.Ad
 	return allowed, err
 }
 
-// AllowsInterface says the same of a load balancer's interface, in one direction.
+// AllowsInterface reports whether the security groups of a load balancer's interface allow TCP traffic with a peer, in
+// one direction.
 func (a *Account) AllowsInterface(d Direction, i Interface, port int, peer netip.Addr) (allowed bool, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		allowed, err = tx{Tx: t}.allow(d, i.VPCID, i.SecurityGroupIDs, port, peer.Unmap())
@@ -292,7 +296,7 @@ func (a *Account) AllowsInterface(d Direction, i Interface, port int, peer netip
 	return allowed, err
 }
 
-// allow judges TCP to a port by the rules of some groups.
+// allow reports whether any rule of these groups allows TCP traffic on a port with a peer.
 func (t tx) allow(d Direction, vpcID string, groups []string, port int, peer netip.Addr) (bool, error) {
 	theirs, err := t.groupsAt(vpcID, peer)
 	if err != nil {
@@ -305,9 +309,9 @@ func (t tx) allow(d Direction, vpcID string, groups []string, port int, peer net
 	}), err
 }
 
-// Made lists the ids of what was made under a URN: what people find by tags and names when the engine that asked
-// for it was killed.
-func (a *Account) Made(urn string) (ids []string, err error) {
+// IDsByURN lists the IDs of the objects that were created for a URN. Tests use it to find what a killed engine left; on
+// AWS, people find that by tags and names.
+func (a *Account) IDsByURN(urn string) (ids []string, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		kinds, err := t.Kinds()
 		for _, kind := range kinds {
@@ -325,16 +329,17 @@ func (a *Account) Made(urn string) (ids []string, err error) {
 	return ids, err
 }
 
-// Existing is one thing in the account.
+// Existing is one object in the account.
 type Existing struct {
-	// Kind is a type's short name, for instance "subnet", or "volume", "networkInterface", "loadbalancer".
+	// Kind is the short name of a resource type, for instance "subnet", or one of "volume", "networkInterface",
+	// "loadbalancer", "targetGroup".
 	Kind, ID, Name string
 }
 
-// Inventory is what exists, ordered by kind and id.
+// Inventory lists the objects in an account, ordered by kind and ID.
 type Inventory []Existing
 
-// Counts are how many there are of each kind.
+// Counts returns the number of objects of each kind.
 func (inv Inventory) Counts() map[string]int {
 	counts := map[string]int{}
 	for _, e := range inv {
@@ -343,7 +348,7 @@ func (inv Inventory) Counts() map[string]int {
 	return counts
 }
 
-// String lists the counts: "2 subnet, 1 vpc".
+// String returns the counts, for instance "2 subnet, 1 vpc".
 func (inv Inventory) String() string {
 	counts := inv.Counts()
 	parts := make([]string, 0, len(counts))
@@ -353,8 +358,8 @@ func (inv Inventory) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Inventory lists everything that the account has and would be billed or blamed for: not the released
-// images, and not what comes and goes with a VPC.
+// Inventory lists everything that would cost money or block a delete. It leaves out released images and interfaces, and
+// the route table, group and ACL that each VPC has by default.
 func (a *Account) Inventory() (inv Inventory, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		kinds, err := t.Kinds()

@@ -12,24 +12,24 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// The indices find who has an address without reading every instance. A private address is kept under
-// its VPC and itself, as VPCs may overlap.
+// Indexes of addresses, to find the owner of one without reading every instance. The key of a private address includes
+// its VPC, as VPCs may overlap.
 const (
 	publicIndex  = "index.public"
 	privateIndex = "index.private"
 )
 
-// address is who has an address.
+// address is an entry of an index: the owner of an address.
 type address struct {
 	VPC, Instance string
-	// Allocation is the elastic address's id; addresses that come with an instance have none.
+	// Allocation is the ID of an elastic address; empty for an address that AWS assigned to an instance.
 	Allocation string
-	// Interface is a load balancer's, which has no instance.
+	// Interface is the ID of a load balancer's interface, which has no instance.
 	Interface string
 }
 
-// publicPools are what RFC 5737 and RFC 2544 set aside: the model's public addresses can be mistaken for
-// nobody's. The last has room for a cluster of any size.
+// publicPools are the networks that RFC 5737 and RFC 2544 reserve for documentation and benchmarks: the model's public
+// addresses belong to nobody on the internet. The last one is large enough for a cluster of any size.
 var publicPools = []netip.Prefix{
 	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("198.51.100.0/24"),
@@ -37,8 +37,8 @@ var publicPools = []netip.Prefix{
 	netip.MustParsePrefix("198.18.0.0/15"),
 }
 
-// PublicPoolEnv names a network that public addresses come from instead: two accounts with real machines on one
-// host must not give out the same.
+// PublicPoolEnv is an environment variable with a CIDR to assign public addresses from instead of publicPools: two
+// accounts with real machines on one host must not assign the same addresses.
 const PublicPoolEnv = "ECO2_REHEARSAL_PUBLIC_POOL"
 
 func pools() ([]netip.Prefix, error) {
@@ -53,7 +53,7 @@ func pools() ([]netip.Prefix, error) {
 	return []netip.Prefix{pool}, nil
 }
 
-// takePublic gives out the lowest free public address.
+// takePublic assigns the lowest free public address.
 func (t tx) takePublic(owner address) (string, error) {
 	from, err := pools()
 	if err != nil {
@@ -72,10 +72,11 @@ func (t tx) takePublic(owner address) (string, error) {
 	return "", refuse("InsufficientAddressCapacity", "Not enough addresses available.")
 }
 
-// reservedAddresses are those that AWS keeps at the start of each subnet: network, router, DNS, future use.
+// reservedAddresses is the number of addresses that AWS reserves at the start of each subnet: network, router, DNS,
+// future use.
 const reservedAddresses = 4
 
-// firstPrivate is the first of a subnet's addresses that AWS gives out.
+// firstPrivate returns the first address of a subnet that AWS assigns.
 func firstPrivate(cidr netip.Prefix) netip.Addr {
 	first := cidr.Addr()
 	for range reservedAddresses {
@@ -84,21 +85,21 @@ func firstPrivate(cidr netip.Prefix) netip.Addr {
 	return first
 }
 
-// takePrivate gives out an address of a subnet: the one that is wanted, or the lowest that is free.
-func (t tx) takePrivate(sub object, wanted string, owner address) (string, error) {
+// takePrivate assigns an address of a subnet: the requested one, or the lowest free one if none is requested.
+func (t tx) takePrivate(sub object, requested string, owner address) (string, error) {
 	cidr := netip.MustParsePrefix(sub.text("cidrBlock"))
 	first := firstPrivate(cidr)
-	if wanted != "" {
-		ip, err := netip.ParseAddr(wanted)
+	if requested != "" {
+		ip, err := netip.ParseAddr(requested)
 		if err != nil || !cidr.Contains(ip) || ip.Less(first) || !cidr.Contains(ip.Next()) {
-			return "", refuse("InvalidParameterValue", "Address %s does not fall within the subnet's address range", wanted)
+			return "", refuse("InvalidParameterValue", "Address %s does not fall within the subnet's address range", requested)
 		}
 		if free, err := t.free(owner.VPC, ip); err != nil {
 			return "", err
 		} else if !free {
-			return "", refuse("InvalidIPAddress.InUse", "Address %s is in use.", wanted)
+			return "", refuse("InvalidIPAddress.InUse", "Address %s is in use.", requested)
 		}
-		return wanted, t.Put(privateIndex, privateKey(owner.VPC, ip), owner)
+		return requested, t.Put(privateIndex, privateKey(owner.VPC, ip), owner)
 	}
 	for ip := first; cidr.Contains(ip.Next()); ip = ip.Next() { // the last one is the broadcast address
 		if free, err := t.free(owner.VPC, ip); err != nil {
@@ -110,8 +111,8 @@ func (t tx) takePrivate(sub object, wanted string, owner address) (string, error
 	return "", refuse("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet '%s' to satisfy the requested number of instances.", sub.id())
 }
 
-// takeLast gives out the highest free address of a subnet. Load balancers have these, so that instances have the
-// same addresses with and without them.
+// takeLast assigns the highest free address of a subnet. Load balancers get these, so that instances get the same
+// addresses with and without load balancers.
 func (t tx) takeLast(sub object, owner address) (string, error) {
 	cidr := netip.MustParsePrefix(sub.text("cidrBlock"))
 	for ip := broadcast(cidr).Prev(); !ip.Less(firstPrivate(cidr)); ip = ip.Prev() {
@@ -126,7 +127,8 @@ func (t tx) takeLast(sub object, owner address) (string, error) {
 
 func privateKey(vpcID string, ip netip.Addr) string { return vpcID + " " + ip.String() }
 
-// free says whether nobody has a private address. A load balancer's that AWS has released by now is forgotten.
+// free reports whether a private address is not assigned. It deletes a load balancer's interface that is past the time
+// of its release.
 func (t tx) free(vpcID string, ip netip.Addr) (bool, error) {
 	var owner address
 	if ok, err := t.Get(privateIndex, privateKey(vpcID, ip), &owner); err != nil || !ok {
@@ -139,14 +141,14 @@ func (t tx) free(vpcID string, ip netip.Addr) (bool, error) {
 	return true, t.dropInterface(eni)
 }
 
-// broadcast is the last address of an IPv4 network.
+// broadcast returns the last address of an IPv4 network.
 func broadcast(cidr netip.Prefix) netip.Addr {
 	last := cidr.Masked().Addr().As4()
 	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|(1<<(32-cidr.Bits())-1))
 	return netip.AddrFrom4(last)
 }
 
-// publicName is the DNS name that AWS gives to a public address, if the VPC has such names.
+// publicName returns the DNS name of a public address, or "" if the VPC has DNS host names disabled.
 func (t tx) publicName(network object, ip string) string {
 	if ip == "" || !network.flag("enableDnsHostnames") {
 		return ""
@@ -158,7 +160,7 @@ func (t tx) publicName(network object, ip string) string {
 	return "ec2-" + strings.ReplaceAll(ip, ".", "-") + "." + domain
 }
 
-// privateName is the DNS name of a private address.
+// privateName returns the DNS name of a private address.
 func (t tx) privateName(ip string) string {
 	domain := t.region + ".compute.internal"
 	if t.region == "us-east-1" {
@@ -169,7 +171,7 @@ func (t tx) privateName(ip string) string {
 
 var eip = spec{
 	title: "EC2 EIP", service: "EC2", calls: calls{"AllocateAddress", "AssociateAddress", "ReleaseAddress"},
-	machines: func(o object) string { return o.text("instance") },
+	affects: func(o object) string { return o.text("instance") },
 	inputs: inputs{
 		"domain":             text(replaces, computed, oneOf("vpc")),
 		"instance":           text(computed),
@@ -189,21 +191,21 @@ var eip = spec{
 			return err
 		}
 		c.fill(object{"id": id, "allocationId": id, "arn": c.arn("ec2", "elastic-ip/"+id), "publicIp": ip, "vpc": true,
-			// An elastic address has its public name in any VPC.
+			// An elastic address has a public name regardless of the VPC's settings.
 			"publicDns": c.publicName(object{"enableDnsHostnames": true}, ip),
 			"carrierIp": "", "customerOwnedIp": "", "ptrRecord": ""})
-		c.it.or("domain", "vpc")
-		c.it.or("networkBorderGroup", c.region)
-		c.it.or("publicIpv4Pool", "amazon")
-		target := c.it.text("instance")
+		c.obj.setDefault("domain", "vpc")
+		c.obj.setDefault("networkBorderGroup", c.region)
+		c.obj.setDefault("publicIpv4Pool", "amazon")
+		target := c.obj.text("instance")
 		c.fill(detached)
 		if target == "" {
 			return nil
 		}
-		return c.associate(c.it, target)
+		return c.associate(c.obj, target)
 	},
 	update: func(c *call) error {
-		target := c.it.text("instance")
+		target := c.obj.text("instance")
 		if target == c.old.text("instance") {
 			return nil
 		}
@@ -214,37 +216,37 @@ var eip = spec{
 		if target == "" {
 			return nil
 		}
-		return c.associate(c.it, target)
+		return c.associate(c.obj, target)
 	},
-	changes: func(c *call) []string {
+	changedOutputs: func(c *call) []string {
 		if !c.changed("instance") {
 			return nil
 		}
 		return []string{"associationId", "networkInterface", "privateDns", "privateIp"}
 	},
 	remove: func(c *call) error {
-		// The provider takes the address off the instance that its own resource names. An association of
-		// its own, which that does not know of, is in the way.
-		other, err := c.get("eipAssociation", c.it.text("associationId"))
+		// The provider first disassociates the address from the instance that this resource names. An EipAssociation
+		// resource, which it does not know about, blocks the release.
+		other, err := c.get("eipAssociation", c.obj.text("associationId"))
 		if err != nil {
 			return err
 		}
 		if other != nil {
-			return refuse("InvalidIPAddress.InUse", "Address %s is in use.", c.it.text("publicIp"))
+			return refuse("InvalidIPAddress.InUse", "Address %s is in use.", c.obj.text("publicIp"))
 		}
-		if err := c.detach(c.it); err != nil {
+		if err := c.detach(c.obj); err != nil {
 			return err
 		}
-		return c.Delete(publicIndex, c.it.text("publicIp"))
+		return c.Delete(publicIndex, c.obj.text("publicIp"))
 	},
 }
 
-// detached is what an elastic address says of its association when it has none.
+// detached holds the outputs of an elastic address that is not associated.
 var detached = object{"associationId": "", "instance": "", "networkInterface": "", "privateIp": "", "privateDns": ""}
 
 var eipAssociation = spec{
 	title: "EC2 EIP Association", service: "EC2", calls: calls{"AssociateAddress", "AssociateAddress", "DisassociateAddress"},
-	machines: func(o object) string { return o.text("instanceId") },
+	affects: func(o object) string { return o.text("instanceId") },
 	inputs: inputs{
 		"allocationId":       text(required, replaces),
 		"instanceId":         text(required, replaces),
@@ -252,15 +254,15 @@ var eipAssociation = spec{
 	},
 	outputs: []string{"networkInterfaceId", "privateIpAddress", "publicIp"},
 	create: func(c *call) error {
-		elastic, err := c.must("eip", c.it.text("allocationId"))
+		elastic, err := c.require("eip", c.obj.text("allocationId"))
 		if err != nil {
 			return err
 		}
-		// AWS moves an address that is in use unless it is told not to, and the provider never says that.
+		// AWS moves an address that is in use unless the request forbids it, which the provider's never does.
 		if err := c.detach(elastic); err != nil {
 			return err
 		}
-		if err := c.associate(elastic, c.it.text("instanceId")); err != nil {
+		if err := c.associate(elastic, c.obj.text("instanceId")); err != nil {
 			return err
 		}
 		c.fill(object{"id": elastic.text("associationId"), "publicIp": elastic.text("publicIp"),
@@ -268,8 +270,8 @@ var eipAssociation = spec{
 		return c.put("eip", elastic)
 	},
 	remove: func(c *call) error {
-		elastic, err := c.get("eip", c.it.text("allocationId"))
-		if err != nil || elastic == nil || elastic.text("associationId") != c.it.id() {
+		elastic, err := c.get("eip", c.obj.text("allocationId"))
+		if err != nil || elastic == nil || elastic.text("associationId") != c.obj.id() {
 			return err
 		}
 		return c.detach(elastic)
@@ -282,10 +284,10 @@ var eipAssociation = spec{
 	},
 }
 
-// associate gives an elastic address to an instance, in place of the public address that it has. The
-// caller keeps the elastic address; the instance is kept here.
+// associate gives an elastic address to an instance, in place of its current public address. It stores the instance;
+// the caller must store the elastic address.
 func (t tx) associate(elastic object, instanceID string) error {
-	inst, err := t.must("instance", instanceID)
+	inst, err := t.require("instance", instanceID)
 	if err != nil {
 		return err
 	}
@@ -307,7 +309,7 @@ func (t tx) associate(elastic object, instanceID string) error {
 	if err := t.Put(publicIndex, ip, address{VPC: network, Instance: instanceID, Allocation: elastic.id()}); err != nil {
 		return err
 	}
-	in, err := t.must("vpc", network)
+	in, err := t.require("vpc", network)
 	if err != nil {
 		return err
 	}
@@ -315,7 +317,8 @@ func (t tx) associate(elastic object, instanceID string) error {
 	return t.put("instance", inst)
 }
 
-// detach takes an elastic address off its instance, which gets an address of its own again if it had one.
+// detach disassociates an elastic address from its instance, which gets a public address of its own again if it asks
+// for one (associatePublicIpAddress).
 func (t tx) detach(elastic object) error {
 	inst, err := t.get("instance", elastic.text("instance"))
 	if err != nil || inst == nil {
@@ -324,13 +327,13 @@ func (t tx) detach(elastic object) error {
 	if err := t.dropPublic(inst); err != nil {
 		return err
 	}
-	if err := t.ownPublic(inst); err != nil {
+	if err := t.assignPublic(inst); err != nil {
 		return err
 	}
 	return t.put("instance", inst)
 }
 
-// dropPublic frees an instance's own address, or takes its elastic one off.
+// dropPublic frees an instance's own public address, or disassociates its elastic one.
 func (t tx) dropPublic(inst object) error {
 	ip := inst.text("publicIp")
 	if ip == "" {
@@ -344,7 +347,7 @@ func (t tx) dropPublic(inst object) error {
 	if a.Allocation == "" {
 		return t.Delete(publicIndex, ip)
 	}
-	elastic, err := t.must("eip", a.Allocation)
+	elastic, err := t.require("eip", a.Allocation)
 	if err != nil {
 		return err
 	}
@@ -360,7 +363,7 @@ func (t tx) dropPublic(inst object) error {
 	return t.Put(publicIndex, ip, address{Allocation: elastic.id()})
 }
 
-// hasOwnPublic says whether an instance's public address came with it.
+// hasOwnPublic reports whether an instance's public address is one that AWS assigned to it, not an elastic one.
 func (t tx) hasOwnPublic(inst object) (bool, error) {
 	ip := inst.text("publicIp")
 	if ip == "" {
@@ -371,12 +374,12 @@ func (t tx) hasOwnPublic(inst object) (bool, error) {
 	return a.Allocation == "", err
 }
 
-// ownPublic gives an instance a public address of its own if it asks for one.
-func (t tx) ownPublic(inst object) error {
+// assignPublic gives an instance a public address of its own if it asks for one (associatePublicIpAddress).
+func (t tx) assignPublic(inst object) error {
 	if !inst.flag("associatePublicIpAddress") {
 		return nil
 	}
-	network, err := t.must("vpc", inst.text("_vpcId"))
+	network, err := t.require("vpc", inst.text("_vpcId"))
 	if err != nil {
 		return err
 	}

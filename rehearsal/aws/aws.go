@@ -1,12 +1,12 @@
-// Package aws is the rehearsal's model of an AWS account behind the Pulumi engine.
+// Package aws is the rehearsal's model of an AWS account, with a Pulumi provider for it.
 //
-// It stands in for the provider pulumi-aws v6.83.2 (Terraform's provider v5): the same inputs, defaults,
-// replacements, waits and refusals, for the kinds of resources the program uses and no others. What it
-// does not know it refuses, so that nothing passes the rehearsal that the model never looked at.
+// It stands in for the provider pulumi-aws v6.83.2 (Terraform's provider v5): the same inputs, defaults, replacements,
+// waits and errors, for the resource types that the program uses and no others. It rejects types and properties that it
+// does not know, so that nothing passes the rehearsal without having been checked.
 //
-// Each kind is an entry of a table (table.go has the shape of it): network.go, securitygroup.go,
-// instance.go, address.go, iam.go, ssm.go and dns.go hold the entries, latency.go the times. One
-// implementation of plugin.Kind drives them all.
+// Each resource type is an entry of a table (table.go defines what an entry consists of): network.go, securitygroup.go,
+// instance.go, address.go, iam.go, ssm.go and dns.go hold the entries, latency.go the durations. One implementation of
+// plugin.Kind serves all of them.
 package aws
 
 import (
@@ -23,16 +23,15 @@ import (
 )
 
 const (
-	// Name is that under which the SDK asks for its provider.
+	// Name is the provider name that the SDK asks for.
 	Name = "aws"
-	// Version is the SDK's.
+	// Version is the version of the SDK.
 	Version = "6.83.2"
-	// AccountID is the account of every rehearsal, the number AWS uses in its own documentation.
+	// AccountID is the account ID of every rehearsal, the number that AWS uses in its own documentation.
 	AccountID = "123456789012"
 )
 
-// New builds the provider on the model that is kept in a state directory. Machines may be nil: then there are
-// none outside of the model.
+// New returns the provider for the account in a state directory. If machines is nil, instances exist in the model only.
 func New(stateDir string, machines Machines) (plugin.Provider, error) {
 	c, err := newCloud(stateDir)
 	if err != nil {
@@ -48,19 +47,19 @@ func New(stateDir string, machines Machines) (plugin.Provider, error) {
 	}, nil
 }
 
-// cloud is one configured provider on the account.
+// cloud is the provider with its configuration and the account that it works on.
 type cloud struct {
 	stateDir string
 	account  *Account
 	machines Machines
-	// latency scales every modelled wait: 0 is at once, 1 is as long as AWS takes.
+	// latency scales every modelled wait: 0 means no wait, 1 as long as AWS takes.
 	latency  latency.Factor
 	settings atomic.Pointer[settings]
-	// status shows how far an operation is; tests listen to it.
+	// status reports an operation's progress to the engine; tests replace it.
 	status func(ctx context.Context, r *plugin.Request, line string)
 }
 
-// settings are the provider's own inputs, as far as the model heeds them.
+// settings holds the provider configuration that the model uses.
 type settings struct {
 	region      string
 	defaultTags map[string]string
@@ -79,7 +78,7 @@ func newCloud(stateDir string) (*cloud, error) {
 	return c, nil
 }
 
-// kind is the behaviour of a type token; nil refuses it.
+// kind returns the implementation of a type token, or nil for a type that the model does not know.
 func (c *cloud) kind(typ string) plugin.Kind {
 	if spec, ok := specs[typ]; ok {
 		return &kind{spec: spec, typ: typ, name: kindName(typ), cloud: c}
@@ -87,7 +86,7 @@ func (c *cloud) kind(typ string) plugin.Kind {
 	return nil
 }
 
-// specs is the whole model, by type token.
+// specs maps each supported type token to its entry.
 var specs = map[string]*spec{
 	"aws:acm/certificate:Certificate":                           &certificate,
 	"aws:acm/certificateValidation:CertificateValidation":       &certificateValidation,
@@ -112,8 +111,8 @@ var specs = map[string]*spec{
 	"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": &ingressRule,
 }
 
-// configure takes the provider's inputs. An unknown region, as in the preview of a program that makes it,
-// is left empty.
+// configure validates and stores the provider's inputs. A region that is not known yet, as in the preview of a program
+// that computes it, is left empty.
 func (c *cloud) configure(_ context.Context, in resource.PropertyMap) error {
 	set := &settings{}
 	region := setting(in["region"])
@@ -146,7 +145,7 @@ func (c *cloud) configure(_ context.Context, in resource.PropertyMap) error {
 	return nil
 }
 
-// setting decodes a provider input: SDKs send what is not a string as JSON in a string.
+// setting decodes a provider input: SDKs send values that are not strings as JSON in a string.
 func setting(v resource.PropertyValue) resource.PropertyValue {
 	if v.IsSecret() {
 		return setting(v.SecretValue().Element)
@@ -176,7 +175,8 @@ func accounts(v resource.PropertyValue) (ids []string) {
 	return ids
 }
 
-// diffConfig: what lives in one region cannot move to another, everything else is a setting.
+// diffConfig compares provider configurations. Only a change of region replaces the provider, as resources cannot move
+// between regions.
 func diffConfig(r *plugin.Request) (plugin.Diff, error) {
 	return plugin.Compare(r.OldInputs, r.Inputs, func(property string) bool { return property == "region" }), nil
 }

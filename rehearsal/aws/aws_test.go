@@ -27,7 +27,7 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// The type tokens of the tests, by their short names.
+// Type tokens.
 const (
 	typVPC           = "aws:ec2/vpc:Vpc"
 	typGateway       = "aws:ec2/internetGateway:InternetGateway"
@@ -88,7 +88,7 @@ func (w *world) check(typ, name string, inputs in) (resource.PropertyMap, []plug
 	return k.Check(context.Background(), &plugin.Request{Type: typ, Name: name, Inputs: resource.NewPropertyMapFromMap(inputs)})
 }
 
-// made is a resource as the engine remembers it.
+// made is a resource as it is in the engine's state.
 type made struct {
 	typ, name, id string
 	inputs        resource.PropertyMap
@@ -118,7 +118,7 @@ func (w *world) delete(m made) error {
 	return w.cloud.kind(m.typ).Delete(context.Background(), &plugin.Request{Type: m.typ, Name: m.name, ID: m.id, OldInputs: m.inputs, State: m.state})
 }
 
-// with is a resource's inputs with some replaced; nil takes one out.
+// with returns a resource's inputs with some replaced; nil removes an input.
 func (m made) with(change in) in {
 	inputs := m.inputs.Mappable()
 	delete(inputs, defaulted)
@@ -127,7 +127,7 @@ func (m made) with(change in) in {
 	return inputs
 }
 
-// changeRequest is what the engine sends of a change, with the checked inputs.
+// changeRequest returns the request that the engine sends for a change, with inputs that Check returned.
 func (w *world) changeRequest(m made, change in) *plugin.Request {
 	w.Helper()
 	r := &plugin.Request{Type: m.typ, Name: m.name, ID: m.id, OldInputs: m.inputs, State: m.state,
@@ -157,7 +157,7 @@ func (w *world) read(m made) resource.PropertyMap {
 	return out
 }
 
-// cluster is a complete small network with one machine of each kind of address.
+// cluster is a small but complete network with one instance that has an elastic address.
 type cluster struct {
 	vpc, gateway, subnet, table, route, association, group, self, ssh, egress made
 	key, role, policy, attachment, profile, node, eip, link                   made
@@ -208,7 +208,7 @@ func (w *world) cluster() (c cluster) {
 	return c
 }
 
-// machine is an instance's inputs in the cluster.
+// machine returns the inputs of an instance in the cluster.
 func (c cluster) machine(change in) in {
 	inputs := in{"ami": newestImage(), "instanceType": "t3.large", "subnetId": c.subnet.id, "keyName": c.key.id,
 		"vpcSecurityGroupIds": []any{c.group.id}, "iamInstanceProfile": c.profile.id}
@@ -217,14 +217,14 @@ func (c cluster) machine(change in) in {
 	return inputs
 }
 
-func TestUnknownTypesAndPropertiesAreRefused(t *testing.T) {
+func TestUnknownTypesAndPropertiesAreRejected(t *testing.T) {
 	w := newWorld(t)
 	assert.Nil(t, w.cloud.kind("aws:s3/bucket:Bucket"))
 	assert.Nil(t, w.cloud.kind("aws:ec2/natGateway:NatGateway"))
 	_, failures := w.check(typVPC, "net", in{"cidrBlock": "10.0.0.0/16", "cidrBlok": "x"})
-	assert.Equal(t, []plugin.Failure{{Property: "cidrBlok", Reason: `the rehearsal's model of aws:ec2/vpc:Vpc does not know the property "cidrBlok"`}}, failures)
+	assert.Equal(t, []plugin.Failure{{Property: "cidrBlok", Reason: `the rehearsal's model of aws:ec2/vpc:Vpc does not support the property "cidrBlok"`}}, failures)
 	_, failures = w.check(typInstance, "i", in{"ami": "ami-12345678", "instanceType": "t3.large", "subnetId": "subnet-0", "rootBlockDevice": in{"size": 1}})
-	assert.Equal(t, []plugin.Failure{{Property: "rootBlockDevice.size", Reason: `the rehearsal's model of aws:ec2/instance:Instance does not know the property "rootBlockDevice.size"`}}, failures)
+	assert.Equal(t, []plugin.Failure{{Property: "rootBlockDevice.size", Reason: `the rehearsal's model of aws:ec2/instance:Instance does not support the property "rootBlockDevice.size"`}}, failures)
 }
 
 func TestCheckRefuses(t *testing.T) {
@@ -311,7 +311,7 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
-func TestCheckSkipsWhatAPreviewDoesNotKnow(t *testing.T) {
+func TestCheckAcceptsUnknownValues(t *testing.T) {
 	w := newWorld(t)
 	unknown := resource.MakeComputed(resource.NewStringProperty(""))
 	k := w.cloud.kind(typIngress)
@@ -363,7 +363,7 @@ func TestDefaultsAndIDs(t *testing.T) {
 	assert.Equal(t, in{"Name": "dev", "Project": "eco2"}, c.vpc.out("tagsAll"))
 	assert.Equal(t, true, c.vpc.out("enableDnsSupport"))
 	assert.Equal(t, "euc1-az1", c.subnet.out("availabilityZoneId"))
-	assert.Equal(t, []any{}, c.group.out("egress"), "a group made without egress has none")
+	assert.Equal(t, []any{}, c.group.out("egress"), "a group created without egress rules has none")
 	want := in{
 		"instanceState": "running", "privateIp": "10.0.0.4", "privateDns": "ip-10-0-0-4.eu-central-1.compute.internal",
 		"publicIp": "203.0.113.1", "publicDns": "ec2-203-0-113-1.eu-central-1.compute.amazonaws.com",
@@ -395,7 +395,7 @@ func TestCreateRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		typ     string
 		inputs  func(c cluster) in
-		message string // $vpc and so on stand for the ids
+		message string // $vpc, $table and $new stand for IDs
 	}{
 		"VPC of subnet":   {typSubnet, func(cluster) in { return in{"vpcId": "vpc-0dead", "cidrBlock": "10.0.16.0/20"} }, "creating EC2 Subnet (x): operation error EC2: CreateSubnet, api error InvalidVpcID.NotFound: The vpc ID 'vpc-0dead' does not exist"},
 		"subnet range":    {typSubnet, func(c cluster) in { return in{"vpcId": c.vpc.id, "cidrBlock": "10.1.0.0/20"} }, "creating EC2 Subnet (x): operation error EC2: CreateSubnet, api error InvalidSubnet.Range: The CIDR '10.1.0.0/20' is invalid."},
@@ -436,7 +436,7 @@ func TestCreateRefuses(t *testing.T) {
 		"tag of a parameter": {typParameter, func(cluster) in {
 			return in{"name": "/x", "type": "String", "value": "x", "tags": in{"Owner, or so": "a"}}
 		}, `creating SSM Parameter (x): operation error SSM: PutParameter, api error ValidationError: 1 validation error detected: Value at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
-		"type": {typInstance, func(c cluster) in { return c.machine(in{"instanceType": "t3.9xlarge"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidParameterValue: Invalid value 't3.9xlarge' for InstanceType. (The types that the rehearsal knows are in rehearsal/aws/instancetypes.go.)"},
+		"type": {typInstance, func(c cluster) in { return c.machine(in{"instanceType": "t3.9xlarge"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidParameterValue: Invalid value 't3.9xlarge' for InstanceType. (The rehearsal supports the types in rehearsal/aws/instancetypes.go.)"},
 		"hosted zone": {typRecord, func(cluster) in {
 			return in{"zoneId": "Z0123456789ABCDEFGHIJ", "name": "a.example.com", "type": "A", "ttl": 60, "records": []any{"192.0.2.1"}}
 		}, "reading Route 53 Hosted Zone (Z0123456789ABCDEFGHIJ): operation error Route 53: GetHostedZone, api error NoSuchHostedZone: No hosted zone found with ID: Z0123456789ABCDEFGHIJ"},
@@ -463,7 +463,7 @@ func TestCreateRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			cl := w.cluster()
-			w.make(typCertificate, "domain", in{"domainName": "dev.example.com", "validationMethod": "DNS"}) // with it there are zones
+			w.make(typCertificate, "domain", in{"domainName": "dev.example.com", "validationMethod": "DNS"}) // hosted zones exist only once there is a certificate
 			before, err := w.cloud.account.Inventory()
 			require.NoError(t, err)
 			_, err = w.try(c.typ, "x", c.inputs(cl))
@@ -472,12 +472,12 @@ func TestCreateRefuses(t *testing.T) {
 			assert.Equal(t, strings.NewReplacer("$vpc", cl.vpc.id, "$table", cl.table.id).Replace(c.message), got)
 			after, err := w.cloud.account.Inventory()
 			require.NoError(t, err)
-			assert.Equal(t, before, after, "what was refused does not exist")
+			assert.Equal(t, before, after, "a rejected create leaves nothing behind")
 		})
 	}
 }
 
-func TestGroupsAndSubnetsOfOneNetwork(t *testing.T) {
+func TestGroupsAndSubnetsMustBeInOneVPC(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster()
 	other := w.make(typVPC, "other", in{"cidrBlock": "10.1.0.0/16"})
@@ -495,7 +495,7 @@ func TestGroupsAndSubnetsOfOneNetwork(t *testing.T) {
 	assert.ErrorContains(t, err, "belong to different networks")
 }
 
-// extras are the resources that the cluster does not have.
+// extras creates a resource of each of some types that the cluster does not have.
 func (w *world) extras(c cluster) map[string]made {
 	cert := w.make(typCertificate, "c", in{"domainName": "example.com", "validationMethod": "DNS"})
 	return map[string]made{
@@ -620,7 +620,7 @@ func TestNoChangeIsNoDiff(t *testing.T) {
 	w.configure(in{"region": "eu-central-1", "defaultTags": in{"tags": in{"Project": "eco3"}}})
 	diff, err := w.cloud.kind(typVPC).Diff(context.Background(), w.changeRequest(c.vpc, in{}))
 	require.NoError(t, err)
-	assert.Equal(t, map[string]plugin.Change{"tagsAll.Project": {}}, diff.Changed, "the default tags are everybody's")
+	assert.Equal(t, map[string]plugin.Change{"tagsAll.Project": {}}, diff.Changed, "the default tags apply to every resource")
 }
 
 func TestPreviews(t *testing.T) {
@@ -650,7 +650,7 @@ func TestPreviews(t *testing.T) {
 	assert.Equal(t, worker.out("publicIp"), out["publicIp"].Mappable())
 	assert.Equal(t, in{"a": "b", "Project": "eco2"}, out["tagsAll"].Mappable())
 	out = preview(worker, in{"instanceType": "t3.xlarge"})
-	assert.True(t, out["publicIp"].IsComputed(), "a stop gives the address up")
+	assert.True(t, out["publicIp"].IsComputed(), "stopping the instance releases the address")
 	assert.Equal(t, worker.state["privateIp"], out["privateIp"])
 	out = preview(c.node, in{"instanceType": "t3.xlarge"})
 	assert.False(t, out["publicIp"].IsComputed(), "an elastic address stays")
@@ -663,14 +663,14 @@ func TestUpdates(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster()
 	worker := w.make(typInstance, "worker", c.machine(in{"rootBlockDevice": in{"volumeSize": 20}}))
-	assert.Equal(t, "203.0.113.1", worker.out("publicIp"), "free since the master has an elastic one")
+	assert.Equal(t, "203.0.113.1", worker.out("publicIp"), "the lowest free address, as the master has an elastic one")
 	bigger, err := w.update(worker, in{"instanceType": "t3.xlarge", "rootBlockDevice": in{"volumeSize": 40}})
 	require.NoError(t, err)
 	assert.Equal(t, "203.0.113.3", bigger.out("publicIp"))
 	assert.Equal(t, worker.out("privateIp"), bigger.out("privateIp"))
 	root := bigger.out("rootBlockDevice").(map[string]any)
 	assert.Equal(t, 40.0, root["volumeSize"])
-	assert.Equal(t, worker.out("rootBlockDevice").(map[string]any)["volumeId"], root["volumeId"], "the rest of an object stays")
+	assert.Equal(t, worker.out("rootBlockDevice").(map[string]any)["volumeId"], root["volumeId"], "the other fields of an object stay")
 	_, err = w.update(bigger, in{"rootBlockDevice": in{"volumeSize": 30}})
 	assert.EqualError(t, err, fmt.Sprintf("updating EC2 Instance (%s) volume (%s): operation error EC2: ModifyVolume, api error InvalidParameterValue: New size cannot be smaller than existing size", worker.id, root["volumeId"]))
 	assert.Equal(t, bigger.state, w.read(bigger), "a refused update changes nothing")
@@ -690,7 +690,7 @@ func TestUpdates(t *testing.T) {
 	gone := made{typ: typVPC, name: "gone", id: "vpc-0dead", inputs: c.vpc.inputs, state: c.vpc.state}
 	_, err = w.update(gone, in{"enableDnsSupport": false})
 	assert.EqualError(t, err, "updating EC2 VPC (vpc-0dead): operation error EC2: ModifyVpcAttribute, api error InvalidVpcID.NotFound: The vpc ID 'vpc-0dead' does not exist")
-	assert.NoError(t, w.delete(gone), "gone is deleted")
+	assert.NoError(t, w.delete(gone), "deleting an object that does not exist succeeds")
 	id, _, err := w.cloud.kind(typVPC).Read(context.Background(), &plugin.Request{ID: "vpc-0dead"})
 	require.NoError(t, err)
 	assert.Empty(t, id)
@@ -717,9 +717,9 @@ func TestAddresses(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, ok)
 	again := w.make(typInstance, "again", c.machine(nil))
-	assert.Equal(t, []any{"10.0.0.5", "203.0.113.1"}, []any{again.out("privateIp"), again.out("publicIp")}, "the lowest free ones")
+	assert.Equal(t, []any{"10.0.0.5", "203.0.113.1"}, []any{again.out("privateIp"), again.out("publicIp")}, "the lowest free addresses")
 	require.NoError(t, w.delete(c.link))
-	assert.Equal(t, "203.0.113.4", w.read(c.node)["publicIp"].StringValue(), "an address of its own again")
+	assert.Equal(t, "203.0.113.4", w.read(c.node)["publicIp"].StringValue(), "the instance has an address of its own again")
 	assert.Empty(t, w.read(c.eip)["associationId"].StringValue())
 
 	small := w.make(typSubnet, "small", in{"vpcId": c.vpc.id, "cidrBlock": "10.0.16.0/28"})
@@ -748,7 +748,7 @@ func TestRules(t *testing.T) {
 		{c.node.id, 22, "198.51.100.8", false},
 		{c.node.id, 23, "198.51.100.7", false},
 		{c.node.id, 6443, worker.out("privateIp").(string), true},
-		{c.node.id, 6443, worker.out("publicIp").(string), false}, // a reference to a group is to private addresses
+		{c.node.id, 6443, worker.out("publicIp").(string), false}, // a rule that references a group applies to private addresses only
 		{c.node.id, 6443, legacy.out("privateIp").(string), false},
 		{legacy.id, 85, "192.0.2.9", true},
 		{legacy.id, 91, "192.0.2.9", false},
@@ -763,7 +763,7 @@ func TestRules(t *testing.T) {
 	assert.True(t, out)
 	out, err = w.cloud.account.AllowsOutbound(legacy.id, 443, netip.MustParseAddr("192.0.2.1"))
 	require.NoError(t, err)
-	assert.False(t, out, "a group without egress rules lets nothing out")
+	assert.False(t, out, "a group without egress rules allows no outbound traffic")
 	_, err = w.cloud.account.AllowsInbound("i-0dead", 22, netip.MustParseAddr("192.0.2.1"))
 	assert.EqualError(t, err, "api error InvalidInstanceID.NotFound: The instance ID 'i-0dead' does not exist")
 	rules, err := w.cloud.account.Rules(c.group.id)
@@ -777,7 +777,7 @@ func TestRules(t *testing.T) {
 	assert.ErrorContains(t, err, "api error RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached.")
 }
 
-func TestDeletesThatAreRefused(t *testing.T) {
+func TestDeletesOfObjectsInUseFail(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster()
 	require.NoError(t, w.cloud.account.PutLoadBalancer(LoadBalancer{ARN: "arn:lb", Name: "k8s-argocd-1a2b3c", VPCID: c.vpc.id,
@@ -800,11 +800,11 @@ func TestDeletesThatAreRefused(t *testing.T) {
 	}
 	assert.Contains(t, w.said, "still destroying; in use by instance "+c.node.id+" (k8s-master), load balancer k8s-argocd-1a2b3c")
 	assert.ErrorContains(t, w.delete(c.eip), "deleting EC2 EIP ("+c.eip.id+"): operation error EC2: ReleaseAddress, api error InvalidIPAddress.InUse: Address ")
-	require.NoError(t, w.delete(c.profile), "a profile may be in use")
+	require.NoError(t, w.delete(c.profile), "a profile can be deleted while it is in use")
 	assert.EqualError(t, w.delete(c.role), "deleting IAM Role (node): operation error IAM: DeleteRole, api error DeleteConflict: Cannot delete entity, must detach all policies first. (in use by: attachment of arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy)")
 	require.NoError(t, w.delete(c.attachment))
 	assert.EqualError(t, w.delete(c.role), "deleting IAM Role (node): operation error IAM: DeleteRole, api error DeleteConflict: Cannot delete entity, must delete policies first. (in use by: policy describe)")
-	require.NoError(t, w.delete(c.key), "a key pair may be in use")
+	require.NoError(t, w.delete(c.key), "a key pair can be deleted while it is in use")
 
 	keep := w.make(typInstance, "keep", c.machine(in{"keyName": nil, "iamInstanceProfile": nil, "disableApiTermination": true, "rootBlockDevice": in{"deleteOnTermination": false}}))
 	assert.ErrorContains(t, w.delete(keep), "api error OperationNotPermitted: The instance '"+keep.id+"' may not be terminated.")
@@ -813,11 +813,11 @@ func TestDeletesThatAreRefused(t *testing.T) {
 	require.NoError(t, w.delete(keep))
 	inv, err := w.cloud.account.Inventory()
 	require.NoError(t, err)
-	assert.Equal(t, 2, inv.Counts()["volume"], "a volume outlives its instance if it is told to")
+	assert.Equal(t, 2, inv.Counts()["volume"], "a volume with deleteOnTermination false outlives its instance")
 	require.NoError(t, w.delete(rule))
 }
 
-// groups lists two in the order of their ids.
+// groups describes two security groups in the order of their IDs.
 func groups(a, b made) string {
 	if a.id > b.id {
 		a, b = b, a
@@ -843,14 +843,14 @@ func TestDestroyInOrderLeavesNothing(t *testing.T) {
 	assert.Empty(t, inv)
 	require.NoError(t, w.cloud.account.store.View(func(tx *store.Tx) error {
 		kinds, err := tx.Kinds()
-		assert.Empty(t, kinds, "no address is left in an index")
+		assert.Empty(t, kinds, "nothing is left in the indexes of addresses")
 		return err
 	}))
 }
 
-// A whole destroy sends no delete for what goes with its parent: the group takes its rules, the instance
-// its association, the subnet and the table theirs.
-func TestChildrenGoWithTheirParents(t *testing.T) {
+// A destroy of a whole stack sends no deletes for objects that are deleted with their parents: the rules of the group,
+// the association of the instance's address, and the associations of the subnet and the route table.
+func TestChildrenAreDeletedWithTheirParents(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster()
 	for _, m := range []made{c.node, c.eip, c.gateway, c.subnet, c.table, c.group, c.profile, c.attachment, c.policy, c.role, c.key, c.vpc} {
@@ -880,7 +880,7 @@ func TestCertificates(t *testing.T) {
 	options := cert.out("domainValidationOptions").([]any)
 	require.Len(t, options, 2)
 	option := options[0].(map[string]any)
-	assert.Equal(t, option["resourceRecordName"], options[1].(map[string]any)["resourceRecordName"], "a wildcard is proven by its domain's record")
+	assert.Equal(t, option["resourceRecordName"], options[1].(map[string]any)["resourceRecordName"], "a wildcard is validated by its domain's record")
 	name := strings.TrimSuffix(option["resourceRecordName"].(string), ".")
 	_, err := w.try(typCertValidated, "v", in{"certificateArn": cert.id, "validationRecordFqdns": []any{"x.example.com"}})
 	assert.EqualError(t, err, "creating ACM Certificate Validation (v): missing *.example.com DNS validation record: "+name)
@@ -895,8 +895,8 @@ func TestCertificates(t *testing.T) {
 	assert.Equal(t, "ISSUED", w.read(cert)["status"].StringValue())
 }
 
-// A record outside its zone is made under a name that nobody asks for, and proves nothing.
-func TestARecordInAnotherZoneProvesNothing(t *testing.T) {
+// A record in a zone of another domain is created under a name that nobody looks up, and validates no certificate.
+func TestRecordInTheWrongZoneDoesNotValidateACertificate(t *testing.T) {
 	w := newWorld(t)
 	cert := w.make(typCertificate, "c", in{"domainName": "dev.example.com", "validationMethod": "DNS"})
 	option := cert.out("domainValidationOptions").([]any)[0].(map[string]any)
@@ -909,8 +909,8 @@ func TestARecordInAnotherZoneProvesNothing(t *testing.T) {
 	assert.Equal(t, "example.com", apex.out("fqdn"))
 }
 
-// Two stacks with domains of different owners can be in one account.
-func TestTwoDomainsInOneAccount(t *testing.T) {
+// Stacks with different registered domains can be in one account.
+func TestSeveralDomainsInOneAccount(t *testing.T) {
 	w := newWorld(t)
 	for _, domain := range []string{"b.example.net", "dev.example.com", "a.example.org", "prod.example.com"} {
 		cert := w.make(typCertificate, domain, in{"domainName": domain, "validationMethod": "DNS"})
@@ -940,10 +940,10 @@ func TestQuotasOfANewAccount(t *testing.T) {
 		assert.EqualError(t, err, want)
 	}
 	w.configure(in{"region": "ap-northeast-2"})
-	w.make(typVPC, "elsewhere", in{"cidrBlock": "10.0.0.0/16"}) // quotas are a region's
+	w.make(typVPC, "elsewhere", in{"cidrBlock": "10.0.0.0/16"}) // quotas are per region
 }
 
-// A program says how long the network's parts are tried. A certificate has no timeout to set.
+// A program can set timeouts for the parts of the network, but not for a certificate.
 func TestTimeouts(t *testing.T) {
 	w := newWorld(t)
 	for typ, want := range map[string][2]time.Duration{
@@ -952,8 +952,8 @@ func TestTimeouts(t *testing.T) {
 		typCertificate: {20 * time.Minute, 20 * time.Minute},
 	} {
 		k := w.cloud.kind(typ).(*kind)
-		got := [2]time.Duration{k.bound(&plugin.Request{}), k.bound(&plugin.Request{Timeout: 5 * time.Minute})}
-		assert.Equal(t, want, got, "%s: the provider's own, and with the program's", typ)
+		got := [2]time.Duration{k.timeoutOf(&plugin.Request{}), k.timeoutOf(&plugin.Request{Timeout: 5 * time.Minute})}
+		assert.Equal(t, want, got, "%s: the provider's default, and with the program's timeout", typ)
 	}
 }
 
@@ -1003,7 +1003,7 @@ func TestGetAmi(t *testing.T) {
 	assert.Equal(t, UbuntuImage("20260101", "amd64", "x86_64").In("eu-central-1"), out["id"].StringValue())
 	inv, err := w.cloud.account.Inventory()
 	require.NoError(t, err)
-	assert.Empty(t, inv, "images are Canonical's")
+	assert.Empty(t, inv, "images are not part of the inventory")
 }
 
 func TestConfigure(t *testing.T) {
@@ -1025,10 +1025,10 @@ func TestConfigure(t *testing.T) {
 	assert.Equal(t, map[string]plugin.Change{"region": {Replaces: true}, "profile": {}}, diff.Changed)
 	t.Setenv(latency.Env, "-1")
 	_, err = newCloud(t.TempDir())
-	assert.EqualError(t, err, `reading ECO2_REHEARSAL_LATENCY="-1": it is a factor, 0 or more`)
+	assert.EqualError(t, err, `reading ECO2_REHEARSAL_LATENCY="-1": it must be a number, 0 or more`)
 }
 
-func TestRegionsKeepNamesApart(t *testing.T) {
+func TestNamesOfKeyPairsAreUniquePerRegion(t *testing.T) {
 	w := newWorld(t)
 	w.make(typKey, "k", in{"keyName": "k", "publicKey": publicKey(t)})
 	w.configure(in{"region": "us-east-1"})
@@ -1051,7 +1051,7 @@ func TestLatencies(t *testing.T) {
 	assert.Zero(t, Latency("aws:s3/bucket:Bucket", Create))
 
 	t.Setenv(latency.Env, "0.5")
-	synctest.Test(t, func(t *testing.T) { // whose clock stands still but for what waits
+	synctest.Test(t, func(t *testing.T) { // its clock advances only while everything waits
 		w := newWorld(t)
 		start := time.Now()
 		took := func() time.Duration {
@@ -1065,11 +1065,11 @@ func TestLatencies(t *testing.T) {
 		err := w.cloud.kind(typVPC).Delete(context.Background(), &plugin.Request{Type: typVPC, ID: net.id, Timeout: 20 * time.Second})
 		require.ErrorContains(t, err, "DependencyViolation")
 		assert.Equal(t, 10*time.Second, took(), "the program's own timeout, not the provider's")
-		assert.Len(t, w.said, 1, "what does not change is said once")
+		assert.Len(t, w.said, 1, "an unchanged status is reported once")
 	})
 }
 
-func TestACancelledCreateIsNotLost(t *testing.T) {
+func TestCancelledCreateReturnsThePartialObject(t *testing.T) {
 	t.Setenv(latency.Env, "1")
 	w := newWorld(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -1083,10 +1083,10 @@ func TestACancelledCreateIsNotLost(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, partial.ID, id)
 	_, _, err = w.cloud.kind(typVPC).Create(ctx, &plugin.Request{Name: "v", Inputs: checked})
-	assert.EqualError(t, err, "creating EC2 VPC (v): context deadline exceeded", "nothing begins after the cancellation")
+	assert.EqualError(t, err, "creating EC2 VPC (v): context deadline exceeded", "no operation starts after the cancellation")
 }
 
-func TestABlockedDeleteGoesOnWhenTheBlockerIsGone(t *testing.T) {
+func TestBlockedDeleteSucceedsOnceTheBlockerIsDeleted(t *testing.T) {
 	w := newWorld(t)
 	w.cloud.latency = 0.01
 	net := w.make(typVPC, "v", in{"cidrBlock": "10.0.0.0/16"})
@@ -1098,7 +1098,7 @@ func TestABlockedDeleteGoesOnWhenTheBlockerIsGone(t *testing.T) {
 	assert.NoError(t, w.delete(net))
 }
 
-// A program's large stack, at latency 0: the second pool of addresses follows the first.
+// A large stack, at latency 0: when the first pool of public addresses is used up, the second one is used.
 func TestManyInstances(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster()
@@ -1108,10 +1108,10 @@ func TestManyInstances(t *testing.T) {
 		seen[m.out("publicIp")] = true
 	}
 	assert.Len(t, seen, 300)
-	assert.True(t, seen["198.51.100.46"], "the second pool follows the first")
+	assert.True(t, seen["198.51.100.46"], "the second pool is used after the first")
 }
 
-func TestWhatOtherPackagesSee(t *testing.T) {
+func TestAccountLists(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster()
 	a := w.cloud.account
@@ -1156,6 +1156,6 @@ func TestWhatOtherPackagesSee(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "aws", p.Name)
 	assert.NotNil(t, p.Kinds(typVPC))
-	// A nil *kind in the interface would not be a refusal.
+	// An interface that holds a nil *kind would not be nil.
 	assert.True(t, p.Kinds("aws:s3/bucket:Bucket") == nil)
 }

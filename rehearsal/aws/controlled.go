@@ -6,8 +6,8 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// The kinds that controllers in a cluster make and no program does: no state knows them, and each is in the way
-// of a network that is to go, or outlives it.
+// Kinds of objects that controllers in a cluster create outside of the program. No Pulumi state contains those objects;
+// each blocks the delete of the network, or outlives it.
 const (
 	LoadBalancerKind = "loadbalancer"
 	TargetGroupKind  = "targetGroup"
@@ -16,22 +16,22 @@ const (
 	recordKind       = "record"
 )
 
-// Volume is a disk beside an instance's first.
+// Volume is an EBS volume other than an instance's root disk.
 type Volume struct {
 	ID               string            `json:"id"`
 	Name             string            `json:"_name"`
 	SizeGiB          int               `json:"size"`
 	AvailabilityZone string            `json:"availabilityZone"`
-	InstanceID       string            `json:"instance"` // empty if it is attached to none
+	InstanceID       string            `json:"instance"` // empty if it is not attached
 	Tags             map[string]string `json:"tagsAll"`
-	// ClientToken makes one volume of a request that is sent again.
+	// ClientToken makes a repeated request return the same volume.
 	ClientToken string `json:"_clientToken,omitempty"`
 }
 
-// NewVolumeID is an id that no volume has.
+// NewVolumeID returns a new unique volume ID.
 func NewVolumeID() string { return newID("vol") }
 
-// Volumes lists the volumes that controllers made.
+// Volumes lists the volumes that controllers created.
 func (a *Account) Volumes() (made []Volume, err error) {
 	volumes, err := all[Volume](a, volumeKind)
 	for _, v := range volumes {
@@ -42,17 +42,17 @@ func (a *Account) Volumes() (made []Volume, err error) {
 	return made, err
 }
 
-// PutVolume makes or changes a volume.
+// PutVolume creates or updates a volume.
 func (a *Account) PutVolume(v Volume) error {
 	return a.store.Update(func(t *store.Tx) error { return t.Put(volumeKind, v.ID, v) })
 }
 
-// DeleteVolume removes one; it need not exist.
+// DeleteVolume deletes a volume; it need not exist.
 func (a *Account) DeleteVolume(id string) error {
 	return a.store.Update(func(t *store.Tx) error { return t.Delete(volumeKind, id) })
 }
 
-// detachVolumes leaves an instance's further disks without it.
+// detachVolumes detaches all volumes from an instance.
 func (t tx) detachVolumes(instanceID string) error {
 	attached, err := t.where(volumeKind, "instance", instanceID)
 	for _, v := range attached {
@@ -64,7 +64,7 @@ func (t tx) detachVolumes(instanceID string) error {
 	return err
 }
 
-// Record is a name in a hosted zone.
+// Record is a DNS record set in a hosted zone.
 type Record struct {
 	ID      string   `json:"id"`
 	ZoneID  string   `json:"zoneId"`
@@ -72,21 +72,21 @@ type Record struct {
 	Type    string   `json:"type"`
 	Records []string `json:"records"`
 	TTL     int      `json:"ttl,omitempty"`
-	// Aliases has the target of an alias, which has neither records nor a TTL.
+	// Aliases holds the target of an alias record, which has neither Records nor a TTL.
 	Aliases []Alias `json:"aliases,omitempty"`
 	FQDN    string  `json:"fqdn"`
-	// Owner is who made it, if that was no program.
+	// Owner names the controller that created it; empty for a record of the program.
 	Owner string `json:"_owner"`
 }
 
-// Alias is what a record points at, in a hosted zone of its own.
+// Alias is the target of an alias record. ZoneID is the hosted zone of the target.
 type Alias struct {
 	Name                 string `json:"name"`
 	ZoneID               string `json:"zoneId"`
 	EvaluateTargetHealth bool   `json:"evaluateTargetHealth"`
 }
 
-// Records lists the names that controllers made.
+// Records lists the records that controllers created.
 func (a *Account) Records() (made []Record, err error) {
 	records, err := all[Record](a, recordKind)
 	for _, r := range records {
@@ -97,7 +97,7 @@ func (a *Account) Records() (made []Record, err error) {
 	return made, err
 }
 
-// RecordsOf lists all names in a hosted zone, whoever made them.
+// RecordsOf lists all records of a hosted zone, those of the program and those of controllers.
 func (a *Account) RecordsOf(zone string) (found []Record, err error) {
 	records, err := all[Record](a, recordKind)
 	for _, r := range records {
@@ -108,17 +108,17 @@ func (a *Account) RecordsOf(zone string) (found []Record, err error) {
 	return found, err
 }
 
-// CheckRecord refuses a value that a record of this type cannot have, in Route 53's words.
-func CheckRecord(typ, value string) error { return recordValue(typ, value) }
+// CheckRecord returns Route 53's error if a record of this type cannot have this value.
+func CheckRecord(typ, value string) error { return checkRecordValue(typ, value) }
 
-// PutRecord makes or changes a record.
+// PutRecord creates or updates a record.
 func (a *Account) PutRecord(r Record) error {
 	r.FQDN = r.Name
 	r.ID = r.ZoneID + "_" + r.Name + "_" + r.Type
 	return a.store.Update(func(t *store.Tx) error { return t.Put(recordKind, r.ID, r) })
 }
 
-// DeleteRecord removes one; it need not exist.
+// DeleteRecord deletes a record; it need not exist.
 func (a *Account) DeleteRecord(id string) error {
 	return a.store.Update(func(t *store.Tx) error { return t.Delete(recordKind, id) })
 }

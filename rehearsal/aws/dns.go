@@ -1,7 +1,7 @@
 package aws
 
 import (
-	"crypto/md5" //nolint:gosec // the shape of ACM's names, no protection
+	"crypto/md5" //nolint:gosec // imitates the format of ACM's names, not used for security
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -15,7 +15,7 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// domainName is a host name, or a wildcard for one level.
+// domainName validates a host name, or a wildcard for one level.
 var domainName = matching(`^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$`, "a domain name without a dot at its end")
 
 var certificate = spec{
@@ -34,20 +34,20 @@ var certificate = spec{
 		arn := c.arn("acm", fmt.Sprintf("certificate/%s-%s-%s-%s-%s", randomHex(8), randomHex(4), randomHex(4), randomHex(4), randomHex(12)))
 		c.fill(object{"id": arn, "arn": arn, "status": "PENDING_VALIDATION", "type": "AMAZON_ISSUED", "notAfter": "", "notBefore": "",
 			"pendingRenewal": false, "renewalEligibility": "INELIGIBLE", "renewalSummaries": []any{}, "validationEmails": []any{}})
-		c.it.or("keyAlgorithm", "RSA_2048")
-		c.it.or("options", map[string]any{"certificateTransparencyLoggingPreference": "ENABLED"})
-		c.it["domainValidationOptions"] = validations(c.names())
+		c.obj.setDefault("keyAlgorithm", "RSA_2048")
+		c.obj.setDefault("options", map[string]any{"certificateTransparencyLoggingPreference": "ENABLED"})
+		c.obj["domainValidationOptions"] = validations(c.setNames())
 		return nil
 	},
 	update: func(c *call) error {
-		c.names()
+		c.setNames()
 		return nil
 	},
-	timeout: 20 * time.Minute, constant: true,
+	timeout: 20 * time.Minute, fixedTimeout: true,
 	remove: func(c *call) error {
 		var usedBy []string
 		err := store.Each(c.Tx, LoadBalancerKind, func(_ string, b LoadBalancer) error {
-			if slices.Contains(b.Certificates(), c.it.id()) {
+			if slices.Contains(b.Certificates(), c.obj.id()) {
 				usedBy = append(usedBy, "load balancer "+b.Name)
 			}
 			return nil
@@ -55,19 +55,19 @@ var certificate = spec{
 		if err != nil || len(usedBy) == 0 {
 			return err
 		}
-		return &apiError{code: "ResourceInUseException", message: fmt.Sprintf("Certificate %s in account %s is in use.", c.it.id(), AccountID), usedBy: usedBy, again: true}
+		return &apiError{code: "ResourceInUseException", message: fmt.Sprintf("Certificate %s in account %s is in use.", c.obj.id(), AccountID), usedBy: usedBy, retryable: true}
 	},
 }
 
-// names makes the certificate's own domain one of its alternative names, as ACM does.
-func (c *call) names() []string {
-	names := append([]string{c.it.text("domainName")}, c.in.texts("subjectAlternativeNames")...)
+// setNames adds the certificate's domain to its alternative names, as ACM does.
+func (c *call) setNames() []string {
+	names := append([]string{c.obj.text("domainName")}, c.in.texts("subjectAlternativeNames")...)
 	names = slices.Compact(sorted(names))
-	c.it["subjectAlternativeNames"] = names
+	c.obj["subjectAlternativeNames"] = names
 	return names
 }
 
-// validations are the records that prove each name. A domain and its wildcard have the same.
+// validations returns the DNS records that prove control of each name. A domain and its wildcard have the same record.
 func validations(names []string) (options []any) {
 	for _, name := range names {
 		base := strings.TrimPrefix(name, "*.")
@@ -90,12 +90,12 @@ var certificateValidation = spec{
 	},
 	timeout: 75 * time.Minute,
 	create: func(c *call) error {
-		arn := c.it.text("certificateArn")
-		cert, err := c.must("certificate", arn)
+		arn := c.obj.text("certificateArn")
+		cert, err := c.require("certificate", arn)
 		if err != nil {
 			return err
 		}
-		given, missing := c.it.texts("validationRecordFqdns"), []string{}
+		given, missing := c.obj.texts("validationRecordFqdns"), []string{}
 		for _, option := range cert.objects("domainValidationOptions") {
 			name := strings.TrimSuffix(option.text("resourceRecordName"), ".")
 			if len(given) > 0 && !slices.ContainsFunc(given, func(s string) bool { return strings.TrimSuffix(s, ".") == name }) {
@@ -115,13 +115,13 @@ var certificateValidation = spec{
 		}
 		if len(missing) > 0 {
 			return &apiError{message: "waiting for ACM Certificate (" + arn + ") to be issued: timeout while waiting for state to become 'ISSUED' (last state: 'PENDING_VALIDATION')",
-				usedBy: slices.Compact(missing), again: true}
+				usedBy: slices.Compact(missing), retryable: true}
 		}
 		cert["status"] = "ISSUED"
 		if err := c.put("certificate", cert); err != nil {
 			return err
 		}
-		// The provider's id of a validation is the time of issue.
+		// The provider uses the time of issue as the ID of a validation.
 		c.fill(object{"id": time.Now().UTC().Format("2006-01-02 15:04:05.999 +0000 UTC")})
 		return nil
 	},
@@ -133,7 +133,8 @@ var record = spec{
 	inputs: inputs{
 		"zoneId": text(required, replaces, matching(`^(/hostedzone/)?Z[A-Z0-9]{1,31}$`, `the id of a hosted zone`)),
 		"name":   text(required, replaces),
-		// The provider can change it in place, which changes the id; the engine has no word for that.
+		// The provider can change the type in place, which changes the ID; the engine cannot represent that, so here it
+		// replaces.
 		"type":           text(required, replaces, oneOf("A", "AAAA", "CAA", "CNAME", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SOA", "SPF", "SRV", "SSHFP", "SVCB", "TLSA", "TXT")),
 		"ttl":            number(between(0, 2147483647)),
 		"records":        texts(),
@@ -150,14 +151,14 @@ var record = spec{
 		}
 		return failures
 	},
-	shown: func(in resource.PropertyMap) {
+	normalize: func(in resource.PropertyMap) {
 		if name, ok := textOf(in, "name"); ok {
 			in["name"] = resource.NewStringProperty(strings.ToLower(strings.TrimSuffix(name, ".")))
 		}
 	},
 	create: func(c *call) error {
-		zone := strings.TrimPrefix(c.it.text("zoneId"), "/hostedzone/")
-		name := c.it.text("name")
+		zone := strings.TrimPrefix(c.obj.text("zoneId"), "/hostedzone/")
+		name := c.obj.text("name")
 		domain, ok, err := c.zoneName(zone, name)
 		if err != nil {
 			return err
@@ -166,30 +167,30 @@ var record = spec{
 			return &apiError{code: "NoSuchHostedZone", message: "No hosted zone found with ID: " + zone, operation: "GetHostedZone",
 				during: fmt.Sprintf("reading Route 53 Hosted Zone (%s)", zone)}
 		}
-		id := zone + "_" + name + "_" + c.it.text("type")
+		id := zone + "_" + name + "_" + c.obj.text("type")
 		other, err := c.get("record", id)
 		if err != nil {
 			return err
 		}
-		if other != nil && !c.it.flag("allowOverwrite") {
-			return refuse("InvalidChangeBatch", "[Tried to create resource record set [name='%s.', type='%s'] but it already exists]", name, c.it.text("type"))
+		if other != nil && !c.obj.flag("allowOverwrite") {
+			return refuse("InvalidChangeBatch", "[Tried to create resource record set [name='%s.', type='%s'] but it already exists]", name, c.obj.text("type"))
 		}
 		c.fill(object{"id": id, "fqdn": recordName(name, domain)})
-		return c.recordValues()
+		return c.checkRecordValues()
 	},
-	update: (*call).recordValues,
+	update: (*call).checkRecordValues,
 }
 
-func (c *call) recordValues() error {
-	for _, v := range c.it.texts("records") {
-		if err := recordValue(c.it.text("type"), v); err != nil {
+func (c *call) checkRecordValues() error {
+	for _, v := range c.obj.texts("records") {
+		if err := checkRecordValue(c.obj.text("type"), v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func recordValue(typ, value string) error {
+func checkRecordValue(typ, value string) error {
 	ip, err := netip.ParseAddr(value)
 	switch {
 	case typ == "A" && (err != nil || !ip.Is4()):

@@ -7,9 +7,10 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// throttled is AWS's refusal of too many calls, after the provider has tried as often as it does.
+// throttled returns AWS's RequestLimitExceeded if a test planted that fault for this call. It stands for the provider
+// having used up its retries.
 func (k *kind) throttled(op Op, method string, r *plugin.Request) error {
-	_, hit, err := fault.Meet(k.cloud.stateDir, fault.Throttled, fault.Call{Method: method, Type: k.typ, Name: r.Name})
+	_, hit, err := fault.Trigger(k.cloud.stateDir, fault.Throttled, fault.Call{Method: method, Type: k.typ, Name: r.Name})
 	if err != nil || !hit {
 		return err
 	}
@@ -20,9 +21,10 @@ func (k *kind) throttled(op Op, method string, r *plugin.Request) error {
 	return k.failed(op, name, refuse("RequestLimitExceeded", "Request limit exceeded."))
 }
 
-// unfinished is a thing that AWS has made and does not bring to its end.
+// unfinished returns the timeout of a wait if a test planted that fault for this call: AWS created the object, but it
+// never becomes ready.
 func (k *kind) unfinished(method string, r *plugin.Request) error {
-	_, hit, err := fault.Meet(k.cloud.stateDir, fault.Unfinished, fault.Call{Method: method, Type: k.typ, Name: r.Name})
+	_, hit, err := fault.Trigger(k.cloud.stateDir, fault.Unfinished, fault.Call{Method: method, Type: k.typ, Name: r.Name})
 	if err != nil || !hit {
 		return err
 	}

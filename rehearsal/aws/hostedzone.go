@@ -8,15 +8,16 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// The account's hosted zones in Route 53, by id. HostedZone is that of a stack's domain, and stands for several where
-// stacks have several domains; ForeignZone is somebody else's, beside it.
+// IDs of the account's hosted zones in Route 53. HostedZone is the zone of the stack's domain; where stacks have
+// several domains, this one ID stands for the zones of all. ForeignZone is another zone that does not belong to any
+// stack.
 const (
 	HostedZone  = "Z0REHEARSAL00000000"
 	ForeignZone = "Z0FOREIGN0000000000"
 )
 
-// ZoneName is the domain of one of the account's hosted zones; ok is false for a zone that does not exist. The zones
-// follow from the domain that somebody asks a certificate for: until then there is none.
+// ZoneName returns the domain of a hosted zone; ok is false for a zone that does not exist. The zones are derived from
+// the domains of certificates: before the first certificate is requested there are none.
 func (a *Account) ZoneName(id string) (name string, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		name, ok, err = tx{Tx: t}.zoneName(id, "")
@@ -25,7 +26,7 @@ func (a *Account) ZoneName(id string) (name string, ok bool, err error) {
 	return name, ok, err
 }
 
-// zoneName is ZoneName for a record: where the account has several domains, the zone is that of the record's.
+// zoneName is ZoneName for a record: if the account has several domains, it returns the one that the record belongs to.
 func (t tx) zoneName(id, record string) (name string, ok bool, err error) {
 	err = store.Each(t.Tx, "certificate", func(_ string, c Certificate) error {
 		registered, err := publicsuffix.EffectiveTLDPlusOne(strings.TrimPrefix(c.Domain, "*."))
@@ -46,8 +47,8 @@ func (t tx) zoneName(id, record string) (name string, ok bool, err error) {
 	return "", false, nil
 }
 
-// recordName is what the provider makes of a record's name: one that does not end as the zone does gets the zone's
-// name appended. So a record of another domain is made, under a name that nobody asks for.
+// recordName returns the record name that the provider sends: it appends the zone's name unless the name ends with it.
+// So a record of another domain is created without an error, but under a name that nobody looks up.
 func recordName(name, zone string) string {
 	if strings.HasSuffix(name, zone) {
 		return name

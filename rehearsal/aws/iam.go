@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// IAM's quotas: characters of a role's trust policy and of its inline policies together, white space
-	// left out, and managed policies attached to a role.
+	// IAM's quotas: the characters of a role's trust policy, the characters of its inline policies together, both
+	// without white space, and the number of managed policies attached to a role.
 	trustPolicySize, inlinePolicySize, attachedPolicies = 2048, 10240, 10
 )
 
-// iamName is the shape of IAM names, which have 64 characters for roles and 128 for everything else.
+// iamName validates a name of IAM, which has at most 64 characters for roles and 128 for everything else.
 func iamName(length int) trait {
 	return matching(fmt.Sprintf(`^[\w+=,.@-]{1,%d}$`, length), fmt.Sprintf("a name of 1 to %d letters, digits and _+=,.@-", length))
 }
@@ -35,7 +35,7 @@ var role = spec{
 	outputs:  []string{"arn", "createDate", "inlinePolicies", "managedPolicyArns", "namePrefix", "uniqueId"},
 	autoname: "name",
 	create: func(c *call) error {
-		name := c.it.text("name")
+		name := c.obj.text("name")
 		other, err := c.get("role", name)
 		if err != nil {
 			return err
@@ -43,13 +43,13 @@ var role = spec{
 		if other != nil {
 			return refuse("EntityAlreadyExists", "Role with name %s already exists.", name)
 		}
-		c.fill(object{"id": name, "arn": c.arn("iam", "role"+c.it.text("path")+name), "createDate": now(),
+		c.fill(object{"id": name, "arn": c.arn("iam", "role"+c.obj.text("path")+name), "createDate": now(),
 			"uniqueId": newUniqueID("AROA"), "namePrefix": "", "inlinePolicies": []any{}, "managedPolicyArns": []any{}})
-		return c.trustFits()
+		return c.checkTrustPolicySize()
 	},
-	update: (*call).trustFits,
+	update: (*call).checkTrustPolicySize,
 	remove: func(c *call) error {
-		name := c.it.id()
+		name := c.obj.id()
 		inlined, err := c.where("rolePolicy", "role", name)
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ var role = spec{
 		conflict := func(message string, usedBy []string) error {
 			return &apiError{code: "DeleteConflict", message: message, usedBy: usedBy}
 		}
-		switch force := c.it.flag("forceDetachPolicies"); {
+		switch force := c.obj.flag("forceDetachPolicies"); {
 		case len(profiles) > 0:
 			return conflict("Cannot delete entity, must remove roles from instance profile first.", ids("instance profile", profiles))
 		case len(attached) > 0 && !force:
@@ -91,8 +91,8 @@ func ids(what string, list []object) (out []string) {
 	return out
 }
 
-func (c *call) trustFits() error {
-	if n := len(stripped(c.it.text("assumeRolePolicy"))); n > trustPolicySize {
+func (c *call) checkTrustPolicySize() error {
+	if n := len(stripped(c.obj.text("assumeRolePolicy"))); n > trustPolicySize {
 		return refuse("LimitExceeded", "Cannot exceed quota for ACLSizePerRole: %d", trustPolicySize)
 	}
 	return nil
@@ -108,24 +108,24 @@ var rolePolicy = spec{
 	outputs:  []string{"namePrefix"},
 	autoname: "name",
 	create: func(c *call) error {
-		c.fill(object{"id": c.it.text("role") + ":" + c.it.text("name"), "namePrefix": ""})
-		return c.policiesFit()
+		c.fill(object{"id": c.obj.text("role") + ":" + c.obj.text("name"), "namePrefix": ""})
+		return c.checkInlinePolicySize()
 	},
-	update: (*call).policiesFit,
+	update: (*call).checkInlinePolicySize,
 }
 
-func (c *call) policiesFit() error {
-	name := c.it.text("role")
-	if _, err := c.must("role", name); err != nil {
+func (c *call) checkInlinePolicySize() error {
+	name := c.obj.text("role")
+	if _, err := c.require("role", name); err != nil {
 		return err
 	}
 	policies, err := c.where("rolePolicy", "role", name)
 	if err != nil {
 		return err
 	}
-	size := len(stripped(c.it.text("policy")))
+	size := len(stripped(c.obj.text("policy")))
 	for _, o := range policies {
-		if o.id() != c.it.id() {
+		if o.id() != c.obj.id() {
 			size += len(stripped(o.text("policy")))
 		}
 	}
@@ -142,11 +142,11 @@ var rolePolicyAttachment = spec{
 		"policyArn": text(required, replaces, matching(`^arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/.+$`, "the ARN of a policy")),
 	},
 	create: func(c *call) error {
-		name, arn := c.it.text("role"), c.it.text("policyArn")
-		if _, err := c.must("role", name); err != nil {
+		name, arn := c.obj.text("role"), c.obj.text("policyArn")
+		if _, err := c.require("role", name); err != nil {
 			return err
 		}
-		if !IsManagedPolicy(arn) { // policies of the account are no kind of the model
+		if !IsManagedPolicy(arn) { // the model does not support customer managed policies
 			return refuse("NoSuchEntity", "Policy %s does not exist or is not attachable.", arn)
 		}
 		others, err := c.where("rolePolicyAttachment", "role", name)
@@ -156,7 +156,7 @@ var rolePolicyAttachment = spec{
 		if len(others) >= attachedPolicies {
 			return refuse("LimitExceeded", "Cannot exceed quota for PoliciesPerRole: %d", attachedPolicies)
 		}
-		// The provider's made-up id: the role and 26 digits.
+		// The provider generates this ID: the role and 26 digits.
 		c.fill(object{"id": name + "-" + randomFrom("0123456789", 26)})
 		return nil
 	},
@@ -174,7 +174,7 @@ var instanceProfile = spec{
 	outputs:  []string{"arn", "createDate", "namePrefix", "uniqueId"},
 	autoname: "name",
 	create: func(c *call) error {
-		name := c.it.text("name")
+		name := c.obj.text("name")
 		other, err := c.get("instanceProfile", name)
 		if err != nil {
 			return err
@@ -182,19 +182,19 @@ var instanceProfile = spec{
 		if other != nil {
 			return refuse("EntityAlreadyExists", "Instance Profile %s already exists.", name)
 		}
-		c.fill(object{"id": name, "arn": c.arn("iam", "instance-profile"+c.it.text("path")+name), "createDate": now(),
+		c.fill(object{"id": name, "arn": c.arn("iam", "instance-profile"+c.obj.text("path")+name), "createDate": now(),
 			"uniqueId": newUniqueID("AIPA"), "namePrefix": ""})
-		return c.profileRole()
+		return c.checkProfileRole()
 	},
-	update: (*call).profileRole,
+	update: (*call).checkProfileRole,
 }
 
-func (c *call) profileRole() error {
-	name := c.it.text("role")
+func (c *call) checkProfileRole() error {
+	name := c.obj.text("role")
 	if name == "" {
 		return nil
 	}
-	_, err := c.must("role", name)
+	_, err := c.require("role", name)
 	var refused *apiError
 	if errors.As(err, &refused) {
 		refused.operation = "AddRoleToInstanceProfile"
@@ -204,19 +204,19 @@ func (c *call) profileRole() error {
 
 var iamPath = matching(`^/([!-~]+/)?$`, `a path that begins and ends with a slash`)
 
-// now is IAM's createDate.
+// now returns the time in the format of IAM's createDate.
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
 
 var white = regexp.MustCompile(`\s`)
 
 func stripped(s string) string { return white.ReplaceAllString(s, "") }
 
-// statement is what the model checks of a policy's statement.
+// statement holds the elements of a policy statement that the model checks.
 type statement struct {
 	Effect, Action, NotAction, Resource, NotResource, Principal, NotPrincipal any
 }
 
-// oneOrMore is a JSON value that may be in a list or on its own.
+// oneOrMore is a policy's Statement, which in JSON is a single statement or a list.
 type oneOrMore []statement
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -257,7 +257,7 @@ func statements(doc string) (oneOrMore, string) {
 	return policy.Statement, ""
 }
 
-// identityPolicy checks a policy that belongs to a role.
+// identityPolicy validates a policy that grants permissions to a role.
 func identityPolicy(doc string) string {
 	list, reason := statements(doc)
 	for _, s := range list {
@@ -271,7 +271,7 @@ func identityPolicy(doc string) string {
 	return reason
 }
 
-// trustPolicy checks who may take a role.
+// trustPolicy validates a policy that says who may assume a role.
 func trustPolicy(doc string) string {
 	list, reason := statements(doc)
 	for _, s := range list {

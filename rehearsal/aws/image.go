@@ -17,15 +17,15 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// canonical is the account that publishes Ubuntu's images.
+// canonical is the ID of Canonical's account, which publishes Ubuntu's images.
 const canonical = "099720109477"
 
-// imageKind are the images that were released in a rehearsal; they are nobody's resource.
+// imageKind is the kind of the images that ReleaseImage added; they do not count as resources of the account.
 const imageKind = "index.image"
 
-// Image is a machine image. Every region has it, under an id of its own.
+// Image is a machine image (AMI). It exists in every region, with a different ID in each.
 type Image struct {
-	// ID is the same in all regions if it is set; else each region makes its own from the name.
+	// ID, if it is set, is the image's ID in all regions; otherwise In derives one from region and name.
 	ID string
 	// Name is, for instance, "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20250821".
 	Name    string
@@ -34,11 +34,11 @@ type Image struct {
 	Architecture string
 	// CreationDate is an RFC 3339 time with milliseconds, in UTC.
 	CreationDate string
-	// RootGiB is the size of its snapshot, the least that a root volume can have.
+	// RootGiB is the size of its snapshot, and so the minimum size of a root volume.
 	RootGiB int
 }
 
-// images are some of Canonical's Ubuntu 24.04 images, by their published serials.
+// images are some of Canonical's Ubuntu 24.04 images, with serials that were published.
 var images = func() (list []Image) {
 	for _, serial := range []string{"20240423", "20240927", "20250115", "20250610", "20250821"} {
 		for _, arch := range [][2]string{{"amd64", "x86_64"}, {"arm64", "arm64"}} {
@@ -48,8 +48,8 @@ var images = func() (list []Image) {
 	return list
 }()
 
-// UbuntuImage is the Ubuntu 24.04 image of a serial such as "20250821". Ubuntu and AWS have their own words for an
-// architecture: amd64 is x86_64.
+// UbuntuImage returns the Ubuntu 24.04 image with a serial such as "20250821". The architecture is given in Ubuntu's
+// and in AWS's spelling: amd64 is x86_64.
 func UbuntuImage(serial, ubuntuArch, awsArch string) Image {
 	return Image{
 		Name:    fmt.Sprintf("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-%s-server-%s", ubuntuArch, serial),
@@ -58,7 +58,7 @@ func UbuntuImage(serial, ubuntuArch, awsArch string) Image {
 	}
 }
 
-// In is the image's id in a region.
+// In returns the image's ID in a region.
 func (i Image) In(region string) string {
 	if i.ID != "" {
 		return i.ID
@@ -67,7 +67,7 @@ func (i Image) In(region string) string {
 	return "ami-0" + hex.EncodeToString(sum[:])[:16]
 }
 
-// images lists all images there are.
+// images lists all images, built-in and released ones.
 func (t tx) images() ([]Image, error) {
 	list := slices.Clone(images)
 	err := store.Each(t.Tx, imageKind, func(_ string, i Image) error {
@@ -77,7 +77,7 @@ func (t tx) images() ([]Image, error) {
 	return list, err
 }
 
-// image finds one by its id.
+// image finds an image of the region by its ID.
 func (t tx) image(id string) (Image, error) {
 	if !imageShape.MatchString(id) {
 		return Image{}, refuse("InvalidAMIID.Malformed", "Invalid id: \"%s\" (expecting \"ami-...\")", id)
@@ -96,7 +96,7 @@ func (t tx) image(id string) (Image, error) {
 
 var imageShape = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
 
-// imageFilters answer EC2's filters on an image.
+// imageFilters returns an image's value for each of EC2's filters.
 var imageFilters = map[string]func(i Image, id string) string{
 	"architecture":        func(i Image, _ string) string { return i.Architecture },
 	"hypervisor":          func(Image, string) string { return "xen" },
@@ -112,7 +112,8 @@ var imageFilters = map[string]func(i Image, id string) string{
 	"creation-date":       func(i Image, _ string) string { return i.CreationDate },
 }
 
-// getAmi is the look-up of an image: the newest, or the only one, that all filters match.
+// getAmi implements the function aws.ec2.getAmi: it returns the newest image that matches all filters, or with
+// mostRecent unset the only one.
 func (c *cloud) getAmi(_ context.Context, args resource.PropertyMap) (resource.PropertyMap, []plugin.Failure, error) {
 	in, failures := inputs{
 		"owners":            texts(),
@@ -145,10 +146,10 @@ func (c *cloud) getAmi(_ context.Context, args resource.PropertyMap) (resource.P
 		return nil, nil, fmt.Errorf("reading EC2 AMIs: %w", err)
 	}
 	if len(found) == 0 {
-		return nil, nil, fmt.Errorf("Your query returned no results. Please change your search criteria and try again.") //nolint:staticcheck,revive // the provider's words
+		return nil, nil, fmt.Errorf("Your query returned no results. Please change your search criteria and try again.") //nolint:staticcheck,revive // the provider's message
 	}
 	if len(found) > 1 && !query.flag("mostRecent") {
-		return nil, nil, fmt.Errorf("Your query returned more than one result. Please try a more specific search criteria, or set `most_recent` attribute to true.") //nolint:staticcheck,revive // the provider's words
+		return nil, nil, fmt.Errorf("Your query returned more than one result. Please try a more specific search criteria, or set `most_recent` attribute to true.") //nolint:staticcheck,revive // the provider's message
 	}
 	newest := slices.MaxFunc(found, func(a, b Image) int { return cmp.Compare(a.CreationDate, b.CreationDate) })
 	return newest.result(t, in), nil, nil
@@ -179,14 +180,15 @@ func matches(i Image, id string, query object) (bool, error) {
 	return true, nil
 }
 
-// globMatches: in EC2's filters * and ? match slashes too, and nothing else is special.
+// globMatches reports whether a value matches an EC2 filter. There * and ? match slashes too, and no other character is
+// special.
 func globMatches(glob, s string) bool {
 	hide := strings.NewReplacer("/", "\x00", "[", `\[`, `\`, `\\`)
 	ok, err := path.Match(hide.Replace(glob), strings.ReplaceAll(s, "/", "\x00"))
 	return ok && err == nil
 }
 
-// result is the answer with all the fields that the SDK reads.
+// result returns the outputs of getAmi, with all fields that the SDK reads.
 func (i Image) result(t tx, in resource.PropertyMap) resource.PropertyMap {
 	id := i.In(t.region)
 	out := in.Copy()

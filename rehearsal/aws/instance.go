@@ -1,8 +1,8 @@
 package aws
 
 import (
-	"crypto/md5"  //nolint:gosec // AWS's fingerprint of an RSA key
-	"crypto/sha1" //nolint:gosec // the provider's hash of user data
+	"crypto/md5"  //nolint:gosec // AWS uses it for the fingerprint of an RSA key
+	"crypto/sha1" //nolint:gosec // the provider uses it to hash user data
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -34,7 +34,7 @@ var keyPair = spec{
 	outputs:  []string{"arn", "fingerprint", "keyNamePrefix", "keyPairId", "keyType"},
 	autoname: "keyName",
 	create: func(c *call) error {
-		name := c.it.text("keyName")
+		name := c.obj.text("keyName")
 		other, err := c.get("keyPair", name)
 		if err != nil {
 			return err
@@ -42,7 +42,7 @@ var keyPair = spec{
 		if other != nil {
 			return refuse("InvalidKeyPair.Duplicate", "The keypair already exists")
 		}
-		typ, fingerprint, err := parseKey(c.it.text("publicKey"))
+		typ, fingerprint, err := parseKey(c.obj.text("publicKey"))
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,8 @@ var keyPair = spec{
 	},
 }
 
-// parseKey reads a key as EC2 imports it, RSA or ED25519 in OpenSSH's format, and fingerprints it as EC2 does.
+// parseKey parses a public key in OpenSSH's format and returns the fingerprint that EC2 computes. Like EC2, it accepts
+// RSA and ED25519 keys only.
 func parseKey(s string) (typ, fingerprint string, err error) {
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s))
 	if err != nil {
@@ -77,15 +78,15 @@ func parseKey(s string) (typ, fingerprint string, err error) {
 	return "", "", refuse("InvalidKey.Format", "Key is not in valid OpenSSH public key format: EC2 takes RSA and ED25519 keys, not %s", key.Type())
 }
 
-// rootDevice is where Canonical's images have their root volume.
+// rootDevice is the device name of the root volume in Canonical's images.
 const rootDevice = "/dev/sda1"
 
 var instance = spec{
 	title: "EC2 Instance", service: "EC2", calls: calls{"RunInstances", "ModifyInstanceAttribute", "TerminateInstances"},
-	machines: object.id,
+	affects: object.id,
 	inputs: inputs{
 		"ami": text(required, replaces),
-		// AWS stops, modifies and starts the instance.
+		// A change is an update: the provider stops, modifies and starts the instance.
 		"instanceType": text(required, matching(`^[a-z][a-z0-9]*[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|([0-9]+)?xlarge|metal(-[0-9]+xl)?)$`,
 			`an instance type such as "t3.large"`)),
 		"subnetId":                          text(required, replaces),
@@ -142,12 +143,12 @@ var instance = spec{
 		return nil
 	},
 	diff: func(r *plugin.Request, d plugin.Diff) {
-		// Since v5.43 the provider replaces an instance whose new type has no architecture in common with the old one.
+		// Since v5.43 the provider replaces an instance if its new type has no architecture in common with the old one.
 		if change, ok := d.Changed["instanceType"]; ok {
-			change.Replaces = foreign(r.OldInputs, r.Inputs)
+			change.Replaces = noCommonArchitecture(r.OldInputs, r.Inputs)
 			d.Changed["instanceType"] = change
 		}
-		// The provider replaces an instance for its user data only if it is told to.
+		// The provider replaces an instance for a change of its user data only if userDataReplaceOnChange is set.
 		if v := r.Inputs["userDataReplaceOnChange"]; !v.IsBool() || !v.BoolValue() {
 			return
 		}
@@ -158,8 +159,8 @@ var instance = spec{
 			}
 		}
 	},
-	// The provider keeps a hash of user data in the state, as it may be long and hold secrets.
-	shown: func(in resource.PropertyMap) {
+	// The provider stores only a hash of user data in the state, as user data may be long and contain secrets.
+	normalize: func(in resource.PropertyMap) {
 		if data, ok := textOf(in, "userData"); ok {
 			sum := sha1.Sum([]byte(data)) //nolint:gosec // see the import
 			in["userData"] = resource.NewStringProperty(hex.EncodeToString(sum[:]))
@@ -167,30 +168,30 @@ var instance = spec{
 	},
 	create: runInstance,
 	update: updateInstance,
-	changes: func(c *call) []string {
-		// A stop gives up an address that came with the instance; the start brings another.
+	changedOutputs: func(c *call) []string {
+		// A stop releases a public address that is not an elastic one; the start assigns another.
 		if own, err := c.hasOwnPublic(c.old); err != nil || !own || !c.restarts() {
 			return nil
 		}
 		return []string{"publicDns", "publicIp"}
 	},
 	remove: func(c *call) error {
-		if c.it.flag("disableApiTermination") {
-			return refuse("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", c.it.id())
+		if c.obj.flag("disableApiTermination") {
+			return refuse("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", c.obj.id())
 		}
-		if err := c.dropPublic(c.it); err != nil {
+		if err := c.dropPublic(c.obj); err != nil {
 			return err
 		}
-		if err := c.Delete(privateIndex, c.it.text("_vpcId")+" "+c.it.text("privateIp")); err != nil {
+		if err := c.Delete(privateIndex, c.obj.text("_vpcId")+" "+c.obj.text("privateIp")); err != nil {
 			return err
 		}
-		if err := c.drop(interfaceKind, c.it.text("primaryNetworkInterfaceId")); err != nil {
+		if err := c.drop(interfaceKind, c.obj.text("primaryNetworkInterfaceId")); err != nil {
 			return err
 		}
-		if err := c.detachVolumes(c.it.id()); err != nil {
+		if err := c.detachVolumes(c.obj.id()); err != nil {
 			return err
 		}
-		root := c.it.object("rootBlockDevice")
+		root := c.obj.object("rootBlockDevice")
 		if root.flag("deleteOnTermination") {
 			return c.drop(volumeKind, root.text("volumeId"))
 		}
@@ -199,40 +200,40 @@ var instance = spec{
 }
 
 func runInstance(c *call) error {
-	image, err := c.image(c.it.text("ami"))
+	image, err := c.image(c.obj.text("ami"))
 	if err != nil {
 		return err
 	}
-	sub, err := c.must("subnet", c.it.text("subnetId"))
+	sub, err := c.require("subnet", c.obj.text("subnetId"))
 	if err != nil {
 		return err
 	}
-	network, err := c.must("vpc", sub.text("vpcId"))
+	network, err := c.require("vpc", sub.text("vpcId"))
 	if err != nil {
 		return err
 	}
-	if zone := c.it.text("availabilityZone"); zone != "" && zone != sub.text("availabilityZone") {
+	if zone := c.obj.text("availabilityZone"); zone != "" && zone != sub.text("availabilityZone") {
 		return refuse("InvalidParameterValue", "The availability zone '%s' is not that of subnet '%s', '%s'", zone, sub.id(), sub.text("availabilityZone"))
 	}
 	authorized := ""
-	if name := c.it.text("keyName"); name != "" {
-		pair, err := c.must("keyPair", name)
+	if name := c.obj.text("keyName"); name != "" {
+		pair, err := c.require("keyPair", name)
 		if err != nil {
 			return err
 		}
 		authorized = pair.text("publicKey")
 	}
-	if err := c.placed(); err != nil {
+	if err := c.checkReferences(); err != nil {
 		return err
 	}
-	if err := c.suits(image); err != nil {
+	if err := c.checkArchitecture(image); err != nil {
 		return err
 	}
 	if err := c.withinQuota(); err != nil {
 		return err
 	}
 	id := newID("i")
-	ip, err := c.takePrivate(sub, c.it.text("privateIp"), address{VPC: network.id(), Instance: id})
+	ip, err := c.takePrivate(sub, c.obj.text("privateIp"), address{VPC: network.id(), Instance: id})
 	if err != nil {
 		return err
 	}
@@ -241,7 +242,8 @@ func runInstance(c *call) error {
 		"id": id, "arn": c.arn("ec2", "instance/"+id), "instanceState": "running", "instanceLifecycle": "", "outpostArn": "",
 		"passwordData": "", "ipv6Addresses": []any{}, "secondaryPrivateIps": []any{}, "securityGroups": []any{},
 		"primaryNetworkInterfaceId": eni, "privateIp": ip, "privateDns": c.privateName(ip), "publicIp": "", "publicDns": "",
-		// What cloud-init finds at the first boot: another pair under that name is no other key on the machine.
+		// The key that cloud-init installs at the first boot: replacing the key pair of that name does not change the
+		// key on the machine.
 		"_authorizedKey": authorized,
 		"_vpcId":         network.id(), "_userData": userData(c.in), "availabilityZone": sub.text("availabilityZone"),
 	})
@@ -252,104 +254,104 @@ func runInstance(c *call) error {
 		"instanceInitiatedShutdownBehavior": "stop", "maintenanceOptions": map[string]any{}, "metadataOptions": map[string]any{},
 		"privateDnsNameOptions": map[string]any{}, "rootBlockDevice": map[string]any{"deleteOnTermination": true},
 	} {
-		c.it.or(key, v)
+		c.obj.setDefault(key, v)
 	}
-	c.it.object("maintenanceOptions").or("autoRecovery", "default")
-	// Canonical registers its images since 23.04 with imds-support v2.0, which asks for tokens and two hops.
+	c.obj.object("maintenanceOptions").setDefault("autoRecovery", "default")
+	// Since 23.04 Canonical registers its images with imds-support v2.0: tokens are required, and the hop limit is 2.
 	for key, v := range map[string]any{"httpEndpoint": "enabled", "httpProtocolIpv6": "disabled",
 		"httpPutResponseHopLimit": 2, "httpTokens": "required", "instanceMetadataTags": "disabled"} {
-		c.it.object("metadataOptions").or(key, v)
+		c.obj.object("metadataOptions").setDefault(key, v)
 	}
 	for key, v := range map[string]any{"enableResourceNameDnsARecord": sub.flag("enableResourceNameDnsARecordOnLaunch"),
 		"enableResourceNameDnsAaaaRecord": false, "hostnameType": sub.text("privateDnsHostnameTypeOnLaunch")} {
-		c.it.object("privateDnsNameOptions").or(key, v)
+		c.obj.object("privateDnsNameOptions").setDefault(key, v)
 	}
-	root := c.it.object("rootBlockDevice")
+	root := c.obj.object("rootBlockDevice")
 	root["volumeId"], root["deviceName"] = newID("vol"), rootDevice
-	// What the image's snapshot and gp3 come with.
+	// The defaults of the image's snapshot and of gp3.
 	for key, v := range map[string]any{"volumeType": "gp3", "volumeSize": image.RootGiB, "encrypted": false, "kmsKeyId": "",
 		"iops": 3000, "throughput": 125} {
-		root.or(key, v)
+		root.setDefault(key, v)
 	}
 	if size := int(root.number("volumeSize")); size < image.RootGiB {
 		return refuse("InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", size, image.snapshot(c.tx), image.RootGiB)
 	}
-	if err := c.ownPublic(c.it); err != nil {
+	if err := c.assignPublic(c.obj); err != nil {
 		return err
 	}
 	err = c.put(interfaceKind, object{"id": eni, "vpcId": network.id(), "subnetId": sub.id(), "privateIp": ip,
-		"instance": id, "_name": c.it.title()})
+		"instance": id, "_name": c.obj.title()})
 	if err != nil {
 		return err
 	}
 	return c.keepVolume(root, id)
 }
 
-// keepVolume records a root volume and what it is attached to.
+// keepVolume stores a root volume and the instance that it is attached to.
 func (c *call) keepVolume(root object, attachedTo string) error {
 	return c.put(volumeKind, object{"id": root.text("volumeId"), "size": root.number("volumeSize"), "type": root.text("volumeType"),
-		"encrypted": root.flag("encrypted"), "instance": attachedTo, "availabilityZone": c.it.text("availabilityZone"),
-		"_name": c.it.title()})
+		"encrypted": root.flag("encrypted"), "instance": attachedTo, "availabilityZone": c.obj.text("availabilityZone"),
+		"_name": c.obj.title()})
 }
 
 func updateInstance(c *call) error {
-	if err := c.placed(); err != nil {
+	if err := c.checkReferences(); err != nil {
 		return err
 	}
-	root, before := c.it.object("rootBlockDevice"), c.old.object("rootBlockDevice")
+	root, before := c.obj.object("rootBlockDevice"), c.old.object("rootBlockDevice")
 	if root.number("volumeSize") < before.number("volumeSize") {
 		return &apiError{code: "InvalidParameterValue", message: "New size cannot be smaller than existing size", operation: "ModifyVolume",
-			during: fmt.Sprintf("updating EC2 Instance (%s) volume (%s)", c.it.id(), root.text("volumeId"))}
+			during: fmt.Sprintf("updating EC2 Instance (%s) volume (%s)", c.obj.id(), root.text("volumeId"))}
 	}
-	if err := c.keepVolume(root, c.it.id()); err != nil {
+	if err := c.keepVolume(root, c.obj.id()); err != nil {
 		return err
 	}
 	if !c.restarts() {
 		return nil
 	}
-	if c.it.text("instanceType") != c.old.text("instanceType") {
-		image, err := c.image(c.it.text("ami"))
+	if c.obj.text("instanceType") != c.old.text("instanceType") {
+		image, err := c.image(c.obj.text("ami"))
 		if err != nil {
 			return err
 		}
-		if err := c.suits(image); err != nil {
+		if err := c.checkArchitecture(image); err != nil {
 			return err
 		}
 	}
 	c.restart = true
 	if c.changed("userData", "userDataBase64") {
-		c.it["_userData"] = userData(c.in)
+		c.obj["_userData"] = userData(c.in)
 	}
-	own, err := c.hasOwnPublic(c.it)
+	own, err := c.hasOwnPublic(c.obj)
 	if err != nil || !own {
 		return err
 	}
-	old := c.it.text("publicIp")
-	if err := c.ownPublic(c.it); err != nil { // before the old one is free, as AWS rarely gives it back
+	old := c.obj.text("publicIp")
+	if err := c.assignPublic(c.obj); err != nil { // before the old one is freed, as AWS rarely assigns the same one again
 		return err
 	}
 	return c.Delete(publicIndex, old)
 }
 
-// restarts says whether an update stops and starts the instance.
+// restarts reports whether an update stops and starts the instance.
 func (c *call) restarts() bool {
-	return c.it.text("instanceType") != c.old.text("instanceType") || c.changed("userData", "userDataBase64")
+	return c.obj.text("instanceType") != c.old.text("instanceType") || c.changed("userData", "userDataBase64")
 }
 
-// placed verifies what an instance names besides its subnet.
-func (c *call) placed() error {
-	sub, err := c.must("subnet", c.it.text("subnetId"))
+// checkReferences checks an instance's security groups and instance profile.
+func (c *call) checkReferences() error {
+	sub, err := c.require("subnet", c.obj.text("subnetId"))
 	if err != nil {
 		return err
 	}
 	network := sub.text("vpcId")
-	for _, id := range c.it.texts("vpcSecurityGroupIds") {
+	for _, id := range c.obj.texts("vpcSecurityGroupIds") {
 		group, err := c.get("securityGroup", id)
 		if err != nil {
 			return err
 		}
 		if group == nil {
-			in, err := c.must("vpc", network)
+			in, err := c.require("vpc", network)
 			if err != nil {
 				return err
 			}
@@ -362,7 +364,7 @@ func (c *call) placed() error {
 			return refuse("InvalidParameter", "Security group %s and subnet %s belong to different networks.", id, sub.id())
 		}
 	}
-	name := c.it.text("iamInstanceProfile")
+	name := c.obj.text("iamInstanceProfile")
 	if name == "" {
 		return nil
 	}
@@ -379,8 +381,8 @@ func (c *call) placed() error {
 	return nil
 }
 
-// foreign says whether no image runs on both an instance's old type and its new one.
-func foreign(before, after resource.PropertyMap) bool {
+// noCommonArchitecture reports whether no image can boot on both the old and the new instance type.
+func noCommonArchitecture(before, after resource.PropertyMap) bool {
 	old, _ := textOf(before, "instanceType")
 	now, _ := textOf(after, "instanceType")
 	from, known := instanceTypes[old]
@@ -388,16 +390,16 @@ func foreign(before, after resource.PropertyMap) bool {
 	return known && alsoKnown && !slices.ContainsFunc(to.architectures, func(a string) bool { return slices.Contains(from.architectures, a) })
 }
 
-// suits verifies that a type has the image's architecture.
-func (c *call) suits(image Image) error {
-	typ, err := knownType(c.it.text("instanceType"))
+// checkArchitecture checks that the instance type supports the image's architecture.
+func (c *call) checkArchitecture(image Image) error {
+	typ, err := knownType(c.obj.text("instanceType"))
 	if err != nil || slices.Contains(typ.architectures, image.Architecture) {
 		return err
 	}
 	return refuse("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.", strings.Join(typ.architectures, ","), image.Architecture)
 }
 
-// userData is what the instance finds: userDataBase64 is decoded on the way.
+// userData returns the user data as the instance reads it, with userDataBase64 decoded.
 func userData(in object) string {
 	if encoded := in.text("userDataBase64"); encoded != "" {
 		if data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded)); err == nil {

@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// instanceType is what the model knows of one.
+// instanceType holds the properties of an instance type that the model uses.
 type instanceType struct {
 	vCPUs int
-	// architectures are those of images that start on it, in AWS's words.
+	// architectures are the image architectures that it can boot, in AWS's spelling.
 	architectures []string
 }
 
-// families are the instance types of the general, compute and memory families that people choose for nodes, by what
-// they have in common: an architecture, and the sizes there are. A size says its vCPUs, two for a "large"; one that
-// does not has them behind a "=". The figures are those of EC2's DescribeInstanceTypes, taken over from the list that
-// the Kubernetes cluster autoscaler generates from it. Which zone offers which type is not modelled: AWS publishes
-// it by the same API only.
+// families lists the instance types of the general purpose, compute and memory optimized families that people choose
+// for nodes, grouped by architecture and available sizes. The vCPUs follow from the size (vCPUsOf), two for a "large";
+// where they do not, they are given after a "=". The figures are those of EC2's DescribeInstanceTypes, copied from the
+// list that the Kubernetes cluster autoscaler generates from it. Which zones offer which type is not modelled: AWS
+// publishes that only through the same API.
 var families = []struct{ architecture, names, sizes string }{
 	{"arm64", "a1",
 		"medium large xlarge 2xlarge 4xlarge metal=16"},
@@ -74,7 +74,7 @@ var families = []struct{ architecture, names, sizes string }{
 		"nano=2 micro=2 small=2 medium=2 large xlarge 2xlarge"},
 }
 
-// instanceTypes are all of them by name.
+// instanceTypes maps the name of each known instance type to its properties.
 var instanceTypes = func() map[string]instanceType {
 	types := map[string]instanceType{}
 	for _, family := range families {
@@ -83,7 +83,7 @@ var instanceTypes = func() map[string]instanceType {
 				size, said, odd := strings.Cut(size, "=")
 				vCPUs := vCPUsOf(size)
 				if odd {
-					vCPUs, _ = strconv.Atoi(said) // a number: TestInstanceTypes
+					vCPUs, _ = strconv.Atoi(said) // TestInstanceTypes checks that these are numbers
 				}
 				types[name+"."+size] = instanceType{vCPUs, strings.Split(family.architecture, ",")}
 			}
@@ -92,7 +92,7 @@ var instanceTypes = func() map[string]instanceType {
 	return types
 }()
 
-// vCPUsOf is what a size says of itself: 4 for each "xlarge".
+// vCPUsOf returns the vCPUs that a size usually has: 4 for each "xlarge".
 func vCPUsOf(size string) int {
 	switch size {
 	case "medium":
@@ -107,11 +107,11 @@ func vCPUsOf(size string) int {
 	return 4 * n
 }
 
-// knownType finds a type, or refuses it as RunInstances does.
+// knownType returns an instance type, or the error of RunInstances if the model does not know it.
 func knownType(name string) (instanceType, error) {
 	t, ok := instanceTypes[name]
 	if !ok {
-		return t, refuse("InvalidParameterValue", "Invalid value '%s' for InstanceType. (The types that the rehearsal knows are in rehearsal/aws/instancetypes.go.)", name)
+		return t, refuse("InvalidParameterValue", "Invalid value '%s' for InstanceType. (The rehearsal supports the types in rehearsal/aws/instancetypes.go.)", name)
 	}
 	return t, nil
 }

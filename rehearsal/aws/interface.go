@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Interface is what a load balancer has in one of its subnets: an address, and its groups there.
+// Interface is a load balancer's network interface in one of its subnets.
 type Interface struct {
 	ID               string     `json:"id"`
 	VPCID            string     `json:"vpcId"`
@@ -13,11 +13,11 @@ type Interface struct {
 	SecurityGroupIDs []string   `json:"groups"`
 	PrivateIP        netip.Addr `json:"privateIp"`
 	LoadBalancerARN  string     `json:"loadBalancer"`
-	// Released is when a deleted load balancer's is gone; nil while it is in use.
+	// Released is when AWS removes the interface of a deleted load balancer; nil while it is in use.
 	Released *time.Time `json:"_released"`
 }
 
-// Interfaces lists the interfaces of load balancers that exist.
+// Interfaces lists the interfaces of all existing load balancers.
 func (a *Account) Interfaces() (inUse []Interface, err error) {
 	interfaces, err := all[Interface](a, interfaceKind)
 	for _, i := range interfaces {
@@ -28,7 +28,7 @@ func (a *Account) Interfaces() (inUse []Interface, err error) {
 	return inUse, err
 }
 
-// putInterface gives a load balancer an interface in a subnet, or the one that it has there its groups.
+// putInterface creates a load balancer's interface in a subnet, or updates the security groups of the existing one.
 func (t tx) putInterface(b LoadBalancer, subnetID string) error {
 	id := "eni-" + b.Name + "-" + subnetID
 	eni, err := t.get(interfaceKind, id)
@@ -36,7 +36,7 @@ func (t tx) putInterface(b LoadBalancer, subnetID string) error {
 		return err
 	}
 	if eni == nil {
-		sub, err := t.must("subnet", subnetID)
+		sub, err := t.require("subnet", subnetID)
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func (t tx) putInterface(b LoadBalancer, subnetID string) error {
 	return t.put(interfaceKind, eni)
 }
 
-// dropInterface removes one, and its address is free.
+// dropInterface deletes an interface and frees its address.
 func (t tx) dropInterface(eni object) error {
 	if err := t.Delete(privateIndex, eni.text("vpcId")+" "+eni.text("privateIp")); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (t tx) dropInterface(eni object) error {
 	return t.drop(interfaceKind, eni.id())
 }
 
-// groupsAt are the security groups of who has an address in a VPC.
+// groupsAt returns the security groups of the instance or load balancer that has an address in a VPC.
 func (t tx) groupsAt(vpcID string, ip netip.Addr) ([]string, error) {
 	var owner address
 	if ok, err := t.Get(privateIndex, privateKey(vpcID, ip), &owner); err != nil || !ok {

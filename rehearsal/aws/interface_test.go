@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestALoadBalancerIsAMemberOfItsGroups(t *testing.T) {
+func TestLoadBalancerIsAMemberOfItsSecurityGroups(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster()
 	a := w.cloud.account
@@ -22,9 +22,9 @@ func TestALoadBalancerIsAMemberOfItsGroups(t *testing.T) {
 	require.NoError(t, a.PutLoadBalancer(b))
 	interfaces, err := a.Interfaces()
 	require.NoError(t, err)
-	require.Len(t, interfaces, 1, "those of instances are not among them")
+	require.Len(t, interfaces, 1, "interfaces of instances are not listed")
 	i := interfaces[0]
-	assert.Equal(t, netip.MustParseAddr("10.0.15.254"), i.PrivateIP, "the last of the subnet that is no broadcast")
+	assert.Equal(t, netip.MustParseAddr("10.0.15.254"), i.PrivateIP, "the last address of the subnet before the broadcast address")
 	assert.Equal(t, []string{web.id}, i.SecurityGroupIDs)
 	_, err = w.try(typInstance, "second", c.machine(in{"privateIp": "10.0.15.254"}))
 	require.ErrorContains(t, err, "InvalidIPAddress.InUse")
@@ -34,7 +34,7 @@ func TestALoadBalancerIsAMemberOfItsGroups(t *testing.T) {
 		require.NoError(t, err)
 		return ok
 	}
-	assert.True(t, reaches(30080), "the rule for its group admits it")
+	assert.True(t, reaches(30080), "the rule that references its group allows it")
 	assert.False(t, reaches(10250))
 	node := netip.MustParseAddr(c.node.out("privateIp").(string))
 	for _, s := range []struct {
@@ -59,8 +59,8 @@ func TestALoadBalancerIsAMemberOfItsGroups(t *testing.T) {
 	interfaces, err = a.Interfaces()
 	require.NoError(t, err)
 	require.Len(t, interfaces, 1)
-	assert.Equal(t, i.PrivateIP, interfaces[0].PrivateIP, "it keeps its address")
-	assert.True(t, reaches(10250), "another group, other rules")
+	assert.Equal(t, i.PrivateIP, interfaces[0].PrivateIP, "the interface keeps its address")
+	assert.True(t, reaches(10250), "the rules of its new group apply")
 
 	second := b
 	second.ARN, second.Name = "arn:second", "k8s-y"
@@ -68,7 +68,7 @@ func TestALoadBalancerIsAMemberOfItsGroups(t *testing.T) {
 	require.NoError(t, a.DeleteLoadBalancer(b.ARN, time.Now().Add(time.Hour)))
 	interfaces, err = a.Interfaces()
 	require.NoError(t, err)
-	require.Len(t, interfaces, 1, "what is given up is in no use")
+	require.Len(t, interfaces, 1, "an interface that is to be released is not in use")
 	assert.Equal(t, netip.MustParseAddr("10.0.15.253"), interfaces[0].PrivateIP)
 	third := b
 	third.ARN, third.Name = "arn:third", "k8s-z"
@@ -76,7 +76,7 @@ func TestALoadBalancerIsAMemberOfItsGroups(t *testing.T) {
 	interfaces, err = a.Interfaces()
 	require.NoError(t, err)
 	require.Len(t, interfaces, 2)
-	assert.Equal(t, netip.MustParseAddr("10.0.15.252"), interfaces[1].PrivateIP, "and has its address until AWS releases it")
+	assert.Equal(t, netip.MustParseAddr("10.0.15.252"), interfaces[1].PrivateIP, "but keeps its address until AWS releases it")
 
 	require.NoError(t, a.DeleteLoadBalancer(b.ARN, time.Now()))
 	fourth := b
@@ -87,7 +87,7 @@ func TestALoadBalancerIsAMemberOfItsGroups(t *testing.T) {
 	assert.Equal(t, i.PrivateIP, interfaces[0].PrivateIP, "the address is free again")
 }
 
-func TestALoadBalancerNeedsRoomInItsSubnet(t *testing.T) {
+func TestLoadBalancerNeedsAFreeAddressInItsSubnet(t *testing.T) {
 	w := newWorld(t)
 	net := w.make(typVPC, "v", in{"cidrBlock": "10.0.0.0/28"})
 	subnet := w.make(typSubnet, "s", in{"vpcId": net.id, "cidrBlock": "10.0.0.0/28", "availabilityZone": "eu-central-1a"})
@@ -95,17 +95,17 @@ func TestALoadBalancerNeedsRoomInItsSubnet(t *testing.T) {
 	put := func(name string) error {
 		return a.PutLoadBalancer(LoadBalancer{ARN: "arn:" + name, Name: name, VPCID: net.id, SubnetIDs: []string{subnet.id}})
 	}
-	for _, name := range "abcdefghijk" { // 16 addresses, of which AWS has five
+	for _, name := range "abcdefghijk" { // 16 addresses, of which AWS reserves five
 		require.NoError(t, put(string(name)))
 	}
 	require.ErrorContains(t, put("l"), "api error InvalidSubnet: Not enough IP space available in "+subnet.id)
 	list, err := a.LoadBalancers()
 	require.NoError(t, err)
-	assert.Len(t, list, 11, "what was refused is not there")
+	assert.Len(t, list, 11, "the rejected load balancer does not exist")
 }
 
-// A load balancer that is told to leave a subnet lets go of it: the subnet can be deleted.
-func TestALoadBalancerLeavesASubnet(t *testing.T) {
+// A subnet that a load balancer was removed from can be deleted.
+func TestLoadBalancerIsRemovedFromASubnet(t *testing.T) {
 	w := newWorld(t)
 	net := w.make(typVPC, "v", in{"cidrBlock": "10.0.0.0/16"})
 	var subnets []made

@@ -19,22 +19,22 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// kind drives one entry of the table as the engine asks.
+// kind implements plugin.Kind for one entry of the table.
 type kind struct {
 	*spec
 	typ, name string
 	cloud     *cloud
 }
 
-// defaulted is the key under which the provider's bridge records which inputs it made up itself.
+// defaulted is the key under which Pulumi's Terraform bridge records the inputs that it generated itself.
 const defaulted = "__defaults"
 
 // Check implements plugin.Kind.
 func (k *kind) Check(_ context.Context, r *plugin.Request) (resource.PropertyMap, []plugin.Failure) {
 	in, failures := k.inputs.check(k.typ, "", r.Inputs)
 	if key := resource.PropertyKey(k.autoname); key != "" && !in.HasValue(key) {
-		// A made-up name stays for as long as the resource does; the engine sends no old inputs for its
-		// replacement.
+		// A generated name stays the same for the lifetime of the resource. A replacement gets a new one, as the engine
+		// sends no old inputs for it.
 		if old, ok := r.OldInputs[key]; ok && madeUp(r.OldInputs, k.autoname) {
 			in[key] = old
 		} else {
@@ -52,7 +52,7 @@ func (k *kind) Check(_ context.Context, r *plugin.Request) (resource.PropertyMap
 	return in, failures
 }
 
-// checkOne checks a single input.
+// checkOne validates a single input.
 func checkOne(in input, typ, path string, v resource.PropertyValue) []plugin.Failure {
 	_, failures := in.check(typ, path, v)
 	return failures
@@ -65,8 +65,8 @@ func madeUp(in resource.PropertyMap, name string) bool {
 	})
 }
 
-// checkTags enforces the limits of AWS tags: 50 of them, keys of 1 to 128 and values of up to 256
-// characters, no key that begins with "aws:".
+// checkTags enforces AWS's limits: 50 tags, keys of 1 to 128 and values of up to 256 characters, no key that begins
+// with "aws:".
 func checkTags(tags resource.PropertyValue) (failures []plugin.Failure) {
 	if !tags.IsObject() {
 		return nil
@@ -91,13 +91,13 @@ func checkTags(tags resource.PropertyValue) (failures []plugin.Failure) {
 	return failures
 }
 
-// strictServices have tags of fewer characters than EC2's, which takes any.
+// strictServices restrict the characters of tags; EC2 allows any.
 var strictServices = map[string]bool{"IAM": true, "SSM": true}
 
 var strictTag = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
-// tagsFit refuses tags with characters that the service does not take.
-func (k *kind) tagsFit(o object) error {
+// checkTagCharacters rejects tags with characters that the service does not allow.
+func (k *kind) checkTagCharacters(o object) error {
 	if !strictServices[k.service] {
 		return nil
 	}
@@ -112,11 +112,10 @@ func (k *kind) tagsFit(o object) error {
 	return nil
 }
 
-// Diff implements plugin.Kind. A value that AWS chose is no change when the program stops to set it, nor
-// when the program begins to say what is already so; order means nothing in lists of texts, and layout
-// nothing in JSON documents.
+// Diff implements plugin.Kind. It reports no change when the program stops setting a value that AWS may choose, or
+// begins to set it to its current value. It ignores order in lists of strings, and formatting in JSON documents.
 func (k *kind) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, error) {
-	if err := k.known(r.ID); err != nil {
+	if err := k.markKnown(r.ID); err != nil {
 		return plugin.Diff{}, err
 	}
 	olds, news := k.comparable(r.OldInputs, r.Inputs), k.comparable(r.Inputs, r.OldInputs)
@@ -138,7 +137,7 @@ func (k *kind) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, error) {
 	if k.diff != nil {
 		k.diff(r, diff)
 	}
-	// Two objects cannot have one name at a time, unless the provider may make up another.
+	// Two objects cannot have the same name at the same time, unless the provider generates the name.
 	if k.autoname != "" && !madeUp(r.Inputs, k.autoname) &&
 		r.OldInputs[resource.PropertyKey(k.autoname)].DeepEquals(r.Inputs[resource.PropertyKey(k.autoname)]) {
 		for _, change := range diff.Changed {
@@ -148,7 +147,7 @@ func (k *kind) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, error) {
 	return diff, nil
 }
 
-// comparable spells inputs so that only differences that mean something are left.
+// comparable normalizes inputs so that only significant differences are left.
 func (k *kind) comparable(in, other resource.PropertyMap) resource.PropertyMap {
 	out := resource.PropertyMap{}
 	for key, v := range in {
@@ -165,13 +164,14 @@ func (k *kind) comparable(in, other resource.PropertyMap) resource.PropertyMap {
 		case field.shape == isDocument && v.IsString():
 			var doc any
 			if json.Unmarshal([]byte(v.StringValue()), &doc) == nil {
-				data, _ := json.Marshal(doc) // what was JSON is JSON
+				data, _ := json.Marshal(doc) // cannot fail: doc was decoded from JSON
 				v = resource.NewStringProperty(string(data))
 			}
 		}
 		out[key] = v
 	}
-	// An object that only the other side has is compared field by field, as its fields replace or not.
+	// An object that only the other side has is compared field by field, as only some of its fields cause a
+	// replacement.
 	for key, v := range other {
 		if _, ok := out[key]; !ok && k.inputs[string(key)].shape == isObject && v.IsObject() {
 			out[key] = resource.NewObjectProperty(resource.PropertyMap{})
@@ -190,8 +190,8 @@ func equalAt(path string, a, b resource.PropertyMap) bool {
 	return okLeft && okRight && left.DeepEquals(right)
 }
 
-// Create implements plugin.Kind. AWS makes a thing first and then lets one wait: what a cancelled wait
-// leaves behind is reported, not lost.
+// Create implements plugin.Kind. AWS creates an object at once and the provider then waits for it. If that wait is
+// cancelled, Create returns a partial error with the object, so that the engine keeps it in its state.
 func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.PropertyMap, error) {
 	if r.Preview {
 		return "", k.preview(r), nil
@@ -201,35 +201,35 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 	}
 	var c *call
 	err := k.retry(ctx, r, "waiting for", func(t tx) error {
-		c = &call{tx: t, name: r.Name, in: r.Inputs.Mappable(), it: k.overlay(nil, nil, r.Inputs).Mappable()}
-		c.it["_name"], c.it["_region"], c.it[urnKey] = r.Name, t.region, string(r.URN)
-		if err := k.abandoned(t, r); err != nil {
+		c = &call{tx: t, name: r.Name, in: r.Inputs.Mappable(), obj: k.overlay(nil, nil, r.Inputs).Mappable()}
+		c.obj["_name"], c.obj["_region"], c.obj[urnKey] = r.Name, t.region, string(r.URN)
+		if err := k.removeAbandoned(t, r); err != nil {
 			return err
 		}
-		if err := k.tagsFit(c.it); err != nil {
+		if err := k.checkTagCharacters(c.obj); err != nil {
 			return err
 		}
 		if err := k.create(c); err != nil {
 			return err
 		}
-		return t.put(k.name, c.it)
+		return t.put(k.name, c.obj)
 	})
 	if err != nil {
 		return "", nil, k.failed(Create, r.Name, err)
 	}
 	if err := k.cloud.latency.Wait(ctx, Latency(k.typ, Create)); err != nil {
-		return "", nil, k.partly(Create, r, c.it, fmt.Errorf("waiting for completion: %w", err))
+		return "", nil, k.partialError(Create, r, c.obj, fmt.Errorf("waiting for completion: %w", err))
 	}
-	if err := k.real(ctx, c.it); err != nil {
-		return "", nil, k.partly(Create, r, c.it, err)
+	if err := k.applyToMachines(ctx, c.obj); err != nil {
+		return "", nil, k.partialError(Create, r, c.obj, err)
 	}
 	if err := k.unfinished("Create", r); err != nil {
-		return "", nil, k.partly(Create, r, c.it, err)
+		return "", nil, k.partialError(Create, r, c.obj, err)
 	}
-	return c.it.id(), c.it.outputs(), nil
+	return c.obj.id(), c.obj.outputs(), nil
 }
 
-// preview is what the provider knows before it has asked AWS.
+// preview returns the outputs that the provider can predict without asking AWS; the others are unknown.
 func (k *kind) preview(r *plugin.Request) resource.PropertyMap {
 	out := k.inputs.unknowns(k.overlay(nil, nil, r.Inputs))
 	for _, name := range k.outputs {
@@ -238,12 +238,12 @@ func (k *kind) preview(r *plugin.Request) resource.PropertyMap {
 	return out
 }
 
-// overlay is a state with its inputs replaced. Objects are replaced field by field: their other fields
-// are AWS's.
+// overlay returns a state with new inputs. Nested objects are merged field by field, as their other fields were chosen
+// by AWS.
 func (k *kind) overlay(state, olds, news resource.PropertyMap) resource.PropertyMap {
 	news = news.Copy()
-	if k.shown != nil {
-		k.shown(news)
+	if k.normalize != nil {
+		k.normalize(news)
 	}
 	out := k.inputs.overlay(state, olds, news)
 	if _, tagged := k.inputs["tags"]; tagged {
@@ -291,29 +291,29 @@ func (k *kind) Read(_ context.Context, r *plugin.Request) (id string, out resour
 // Update implements plugin.Kind.
 func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.PropertyMap, error) {
 	newCall := func(t tx) (*call, error) {
-		old, err := t.must(k.name, r.ID)
+		old, err := t.require(k.name, r.ID)
 		if err != nil {
 			return nil, err
 		}
 		kept := resource.NewPropertyMapFromMap(old)
 		return &call{tx: t, name: r.Name, in: plain(r.Inputs), before: plain(r.OldInputs), old: old,
-			it: plain(k.overlay(kept, r.OldInputs, r.Inputs))}, nil
+			obj: plain(k.overlay(kept, r.OldInputs, r.Inputs))}, nil
 	}
 	if r.Preview {
 		out := k.overlay(r.State, r.OldInputs, r.Inputs)
-		if k.changes == nil {
+		if k.changedOutputs == nil {
 			return out, nil
 		}
 		return out, k.view(func(t tx) error {
 			c, err := newCall(t)
 			var refused *apiError
 			if errors.As(err, &refused) {
-				return nil // the update itself will say so
+				return nil // the update itself will return this error
 			}
 			if err != nil {
 				return err
 			}
-			for _, name := range k.changes(c) {
+			for _, name := range k.changedOutputs(c) {
 				out[resource.PropertyKey(name)] = resource.MakeComputed(resource.NewStringProperty(""))
 			}
 			return nil
@@ -322,7 +322,7 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 	if err := k.throttled(Update, "Update", r); err != nil {
 		return nil, err
 	}
-	if err := k.known(r.ID); err != nil { // one that was made in part is updated without a diff
+	if err := k.markKnown(r.ID); err != nil { // the engine updates a partly created object without a diff
 		return nil, err
 	}
 	var c *call
@@ -331,7 +331,7 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 		if c, err = newCall(t); err != nil {
 			return err
 		}
-		if err := k.tagsFit(c.it); err != nil {
+		if err := k.checkTagCharacters(c.obj); err != nil {
 			return err
 		}
 		if k.update != nil {
@@ -345,21 +345,21 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 		case c.onlyTags():
 			op = Retag
 		}
-		return t.put(k.name, c.it)
+		return t.put(k.name, c.obj)
 	})
 	if err != nil {
 		return nil, k.failed(Update, r.ID, err)
 	}
 	if err := k.cloud.latency.Wait(ctx, Latency(k.typ, op)); err != nil {
-		return nil, k.partly(Update, r, c.it, fmt.Errorf("waiting for completion: %w", err))
+		return nil, k.partialError(Update, r, c.obj, fmt.Errorf("waiting for completion: %w", err))
 	}
-	if err := k.real(ctx, c.it); err != nil {
-		return nil, k.partly(Update, r, c.it, err)
+	if err := k.applyToMachines(ctx, c.obj); err != nil {
+		return nil, k.partialError(Update, r, c.obj, err)
 	}
-	return c.it.outputs(), nil
+	return c.obj.outputs(), nil
 }
 
-// plain turns inputs into an object; what a preview does not know is null in it.
+// plain turns inputs into an object; unknown values become null.
 func plain(in resource.PropertyMap) object {
 	return in.MapRepl(nil, func(v resource.PropertyValue) (any, bool) {
 		if unknown(v) {
@@ -369,7 +369,7 @@ func plain(in resource.PropertyMap) object {
 	})
 }
 
-// Delete implements plugin.Kind. What is gone already is fine.
+// Delete implements plugin.Kind. It succeeds if the object does not exist.
 func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
 	if err := k.throttled(Delete, "Delete", r); err != nil {
 		return err
@@ -380,7 +380,7 @@ func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
 			return err
 		}
 		if k.remove != nil {
-			if err := k.remove(&call{tx: t, name: r.Name, it: old, old: old}); err != nil {
+			if err := k.remove(&call{tx: t, name: r.Name, obj: old, old: old}); err != nil {
 				return err
 			}
 		}
@@ -390,32 +390,32 @@ func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
 		return k.failed(Delete, r.ID, err)
 	}
 	if old == nil {
-		old = remembered(r) // an earlier delete may have ended before it was real
+		old = fromState(r) // an earlier delete may have been interrupted before the machines followed
 	} else if err := k.cloud.latency.Wait(ctx, Latency(k.typ, Delete)); err != nil {
 		return k.failed(Delete, r.ID, fmt.Errorf("waiting for completion: %w", err))
 	}
-	if err := k.real(ctx, old); err != nil {
+	if err := k.applyToMachines(ctx, old); err != nil {
 		return k.failed(Delete, r.ID, err)
 	}
 	return nil
 }
 
-// pollEvery is how often the model asks again for what AWS refuses for now. The provider's own back-off
-// grows to 10 s.
+// pollEvery is the interval at which the model retries a request that AWS temporarily rejects. The provider's own
+// back-off grows to 10 s.
 const pollEvery = time.Second
 
-// bound is the resource's timeout: the program's, where the provider lets it say one.
-func (k *kind) bound(r *plugin.Request) time.Duration {
-	if r.Timeout > 0 && !k.constant {
+// timeoutOf returns the resource's timeout: the program's, where the provider lets the program set one.
+func (k *kind) timeoutOf(r *plugin.Request) time.Duration {
+	if r.Timeout > 0 && !k.fixedTimeout {
 		return r.Timeout
 	}
 	return k.timeout
 }
 
-// retry does something in a transaction, again and again while AWS refuses it for now, until the
-// resource's timeout. Both times pass at the rehearsal's factor; at factor 0 there is one second try.
+// retry runs do in a transaction until it succeeds, fails with an error that is not retryable, or the resource's
+// timeout passes. Interval and timeout are scaled by the latency factor; at factor 0 there is exactly one retry.
 func (k *kind) retry(ctx context.Context, r *plugin.Request, what string, do func(tx) error) error {
-	deadline := time.Now().Add(k.cloud.latency.Of(k.bound(r)))
+	deadline := time.Now().Add(k.cloud.latency.Of(k.timeoutOf(r)))
 	said := ""
 	for round := 0; ; round++ {
 		if err := ctx.Err(); err != nil {
@@ -423,7 +423,7 @@ func (k *kind) retry(ctx context.Context, r *plugin.Request, what string, do fun
 		}
 		err := k.change(do)
 		var refused *apiError
-		if !errors.As(err, &refused) || !refused.again || round > 0 && !time.Now().Before(deadline) {
+		if !errors.As(err, &refused) || !refused.retryable || round > 0 && !time.Now().Before(deadline) {
 			return err
 		}
 		if line := what + " " + refused.blockers(); line != said {
@@ -444,7 +444,7 @@ func (k *kind) view(fn func(tx) error) error {
 	return k.cloud.account.store.View(func(t *store.Tx) error { return fn(tx{t, k.cloud.settings.Load().region}) })
 }
 
-// failed spells an error as the provider does.
+// failed words an error as the provider does.
 func (k *kind) failed(op Op, name string, err error) error {
 	doing := map[Op]string{Create: "creating", Update: "updating", Delete: "deleting"}[op]
 	operation := map[Op]string{Create: k.calls.create, Update: k.calls.update, Delete: k.calls.delete}[op]
@@ -465,23 +465,23 @@ func (k *kind) failed(op Op, name string, err error) error {
 	return fmt.Errorf("%s: operation error %s: %s, %w", prefix, k.service, operation, err)
 }
 
-// changed says whether an update sets any of these inputs to another value.
+// changed reports whether an update changes any of these inputs.
 func (c *call) changed(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
 		return !reflect.DeepEqual(c.in[name], c.before[name])
 	})
 }
 
-// onlyTags says whether an update changes nothing but tags.
+// onlyTags reports whether an update changes nothing but tags.
 func (c *call) onlyTags() bool {
 	names := slices.Collect(maps.Keys(c.in))
 	names = slices.DeleteFunc(slices.AppendSeq(names, maps.Keys(c.before)), func(name string) bool { return name == "tags" })
 	return !c.changed(names...)
 }
 
-// matching is a validation by pattern; want says what would pass.
+// matching validates by a regular expression; want describes valid values for the error message.
 func matching(pattern, want string) trait {
-	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) }) // most processes ask few
+	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) }) // most processes use few of them
 	return valid(func(s string) string {
 		if compiled().MatchString(s) {
 			return ""

@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// Op is an operation that takes time.
+// Op is an operation on a resource, as far as its duration is concerned.
 type Op string
 
-// The operations. Restart is the update of an instance that must be stopped for it, Retag the update of
-// nothing but tags.
+// The operations. Restart is an update that stops and starts an instance, Retag an update of nothing but tags.
 const (
 	Create  Op = "create"
 	Update  Op = "update"
@@ -18,10 +17,10 @@ const (
 	Retag   Op = "retag"
 )
 
-// latencies are what the provider usually takes in a quiet region, its own polling included. They are
-// magnitudes, for planning and for finding the critical path, not measurements of one account.
+// latencies are the provider's typical durations in a quiet region, including its own polling. They are orders of
+// magnitude, for planning and for finding the critical path, not measurements of one account.
 var latencies = map[string]map[Op]time.Duration{
-	// A create waits for "available", and sets DNS host names by a second call that it polls for.
+	// A create waits for "available", and enables DNS host names with a second call whose effect it polls for.
 	"vpc": {Create: 12 * time.Second, Update: 11 * time.Second, Delete: time.Second},
 	// Attaching and detaching are polled; a detach comes before each delete.
 	"internetGateway": {Create: time.Second, Update: 2 * time.Second, Delete: 1500 * time.Millisecond},
@@ -35,7 +34,7 @@ var latencies = map[string]map[Op]time.Duration{
 	"securityGroupIngressRule": {Create: time.Second, Update: time.Second, Delete: time.Second},
 	"securityGroupEgressRule":  {Create: time.Second, Update: time.Second, Delete: time.Second},
 	"keyPair":                  {Create: 500 * time.Millisecond, Update: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
-	// IAM is one global service: each call is short, and what it made is eventually visible.
+	// IAM is a global service: each call is short, and its effect is eventually visible.
 	"role":                 {Create: time.Second, Update: time.Second, Delete: time.Second},
 	"rolePolicy":           {Create: 500 * time.Millisecond, Update: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
 	"rolePolicyAttachment": {Create: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
@@ -47,19 +46,20 @@ var latencies = map[string]map[Op]time.Duration{
 	"eip":            {Create: time.Second, Update: time.Second, Delete: time.Second},
 	"eipAssociation": {Create: time.Second, Delete: time.Second},
 	"parameter":      {Create: 500 * time.Millisecond, Update: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
-	// A request is quick, its validation records appear a few seconds later.
+	// The request is quick; the certificate's validation records appear a few seconds later.
 	"certificate": {Create: 3 * time.Second, Update: time.Second, Delete: time.Second},
-	// ACM looks for the records every so often; half a minute to several minutes.
+	// ACM checks for the records periodically, which takes half a minute to several minutes.
 	"certificateValidation": {Create: 45 * time.Second},
 	// Route 53 reports INSYNC when all its name servers have the change; the provider waits for that.
 	"record": {Create: 35 * time.Second, Update: 35 * time.Second, Delete: 35 * time.Second},
 }
 
-// retag is a call for the tags and one to read them back, for any type.
+// retag is the duration of Retag for any type: one call that sets the tags and one that reads them back.
 const retag = time.Second
 
-// Latency is the time at factor 1 that an operation on a resource type takes; the type is a token such as
-// "aws:ec2/vpc:Vpc" or its short name, "vpc". What takes no time, or is no type of the model, is 0.
+// Latency returns how long an operation on a resource type takes at factor 1. The type is a token such as
+// "aws:ec2/vpc:Vpc" or its short name, "vpc". It is 0 for an operation that takes no time and for a type that the model
+// does not know.
 func Latency(typ string, op Op) time.Duration {
 	if op == Retag {
 		return retag
@@ -67,7 +67,7 @@ func Latency(typ string, op Op) time.Duration {
 	return latencies[kindName(typ)][op]
 }
 
-// kindName shortens a type token to the name that the model keeps its objects under.
+// kindName shortens a type token to the kind under which its objects are stored.
 func kindName(typ string) string {
 	if _, rest, ok := strings.Cut(typ, "/"); ok {
 		typ = rest

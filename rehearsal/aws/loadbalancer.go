@@ -10,8 +10,8 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// LoadBalancer is an Application Load Balancer with its listeners. Target groups exist beside it: they are there
-// before it, and stay when it goes.
+// LoadBalancer is an Application Load Balancer with its listeners. Target groups are separate objects: they are created
+// before it, and are not deleted with it.
 type LoadBalancer struct {
 	ARN              string     `json:"id"`
 	Name             string     `json:"name"`
@@ -21,30 +21,31 @@ type LoadBalancer struct {
 	SubnetIDs        []string   `json:"subnetIds"`
 	SecurityGroupIDs []string   `json:"securityGroupIds"`
 	Listeners        []Listener `json:"listeners"`
-	// Attributes are those that differ from AWS's defaults.
+	// Attributes holds only those that differ from AWS's defaults.
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Tags       map[string]string `json:"tagsAll,omitempty"`
 	CreatedAt  time.Time         `json:"createdAt"`
-	// ActiveAt is when AWS has it ready.
+	// ActiveAt is when its state changes from provisioning to active.
 	ActiveAt time.Time `json:"activeAt"`
 }
 
-// Listener is a port of a load balancer.
+// Listener is a listener of a load balancer: one port and its rules.
 type Listener struct {
 	ARN      string
 	Port     int
 	Protocol string // HTTP or HTTPS
-	// SSLPolicy names the versions of TLS that HTTPS speaks.
+	// SSLPolicy is the security policy of an HTTPS listener, see MinimumTLS.
 	SSLPolicy string `json:",omitempty"`
-	// CertificateARNs are what it ends TLS with, the default first.
+	// CertificateARNs are the certificates that it terminates TLS with, the default one first.
 	CertificateARNs []string `json:",omitempty"`
-	// Default are the actions for a request that matches no rule.
+	// Default is the actions for a request that matches no rule.
 	Default []elb.Action
 	Rules   []ListenerRule    `json:",omitempty"`
 	Tags    map[string]string `json:",omitempty"`
 }
 
-// ListenerRule says what happens to requests that meet all its conditions. A lower priority comes first.
+// ListenerRule holds the actions for requests that match all its conditions. Rules with lower priorities are evaluated
+// first.
 type ListenerRule struct {
 	ARN        string
 	Priority   int
@@ -53,7 +54,7 @@ type ListenerRule struct {
 	Tags       map[string]string `json:",omitempty"`
 }
 
-// Certificates are the ARNs of all that its listeners end TLS with, in their order.
+// Certificates returns the ARNs of all its listeners' certificates, in the listeners' order and without duplicates.
 func (b LoadBalancer) Certificates() (arns []string) {
 	for _, l := range b.Listeners {
 		for _, arn := range l.CertificateARNs {
@@ -65,7 +66,7 @@ func (b LoadBalancer) Certificates() (arns []string) {
 	return arns
 }
 
-// Forwards lists the target groups that its listeners send requests to.
+// Forwards returns the ARNs of the target groups that its listeners forward to.
 func (b LoadBalancer) Forwards() (arns []string) {
 	add := func(actions []elb.Action) {
 		for _, action := range actions {
@@ -89,8 +90,8 @@ func (a *Account) LoadBalancers() ([]LoadBalancer, error) {
 	return all[LoadBalancer](a, LoadBalancerKind)
 }
 
-// PutLoadBalancer makes or changes a load balancer, with an interface in each of its subnets. Of a subnet that it
-// leaves, the interface is released.
+// PutLoadBalancer creates or updates a load balancer, with an interface in each of its subnets. Interfaces in subnets
+// that it no longer has are released.
 func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 	return a.store.Update(func(t *store.Tx) error {
 		interfaces, err := (tx{Tx: t}).where(interfaceKind, "loadBalancer", b.ARN)
@@ -115,8 +116,8 @@ func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 	})
 }
 
-// DeleteLoadBalancer removes one and its listeners; it need not exist. Its interfaces are AWS's own, which nobody
-// else can delete, and are released later than it.
+// DeleteLoadBalancer deletes a load balancer and its listeners; it need not exist. Its interfaces belong to AWS, so
+// nobody else can delete them; they remain until the time released.
 func (a *Account) DeleteLoadBalancer(arn string, released time.Time) error {
 	return a.store.Update(func(t *store.Tx) error {
 		all := tx{Tx: t}
@@ -134,14 +135,15 @@ func (a *Account) DeleteLoadBalancer(arn string, released time.Time) error {
 	})
 }
 
-// released says whether an interface that was given up is gone by now.
+// released reports whether an interface is past the time of its release, and so no longer exists.
 func (o object) released() bool {
 	at, err := time.Parse(time.RFC3339Nano, o.text("_released"))
 	return err == nil && !time.Now().Before(at)
 }
 
-// leftInterfaces describes the interfaces that a deleted load balancer still has.
-func (t tx) leftInterfaces(matches func(object) bool) (left []string, err error) {
+// remainingInterfaces describes the interfaces of deleted load balancers that still exist and match. It deletes those
+// past the time of their release.
+func (t tx) remainingInterfaces(matches func(object) bool) (left []string, err error) {
 	var gone []object
 	err = store.Each(t.Tx, interfaceKind, func(id string, o object) error {
 		switch {

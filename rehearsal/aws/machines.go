@@ -8,49 +8,50 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// Machines makes what runs follow what the account says. Without them, machines exist in the account alone.
+// Machines makes real machines follow the account. Without it, instances exist in the account only.
 type Machines interface {
-	// Apply returns when everything that was in the account before the call is so in reality. It is called
-	// after each change, by many goroutines at once. The id, of a VPC, an instance or a security group, says
-	// what the caller answers for: the errors of others are left to those.
+	// Apply returns when reality matches everything that was in the account before the call. It is called after each
+	// change, by many goroutines at once. The ID is that of the VPC, instance or security group that the caller
+	// changed: Apply returns only errors about that one, as those about others are returned to their own callers.
 	Apply(ctx context.Context, id string) error
 }
 
-// real makes an object's change real, if anything real hangs on objects of its kind.
-func (k *kind) real(ctx context.Context, o object) error {
-	if k.cloud.machines == nil || k.machines == nil {
+// applyToMachines calls Machines.Apply after a change of an object, if its type affects machines.
+func (k *kind) applyToMachines(ctx context.Context, o object) error {
+	if k.cloud.machines == nil || k.affects == nil {
 		return nil
 	}
-	id := k.machines(o)
-	if id == "" { // an address that is nobody's
+	id := k.affects(o)
+	if id == "" { // an elastic address without an instance
 		return nil
 	}
 	return k.cloud.machines.Apply(ctx, id)
 }
 
-// partly reports an object that exists in the account, and is not yet what it should be.
-func (k *kind) partly(op Op, r *plugin.Request, o object, err error) error {
+// partialError reports an object that exists in the account but is not ready.
+func (k *kind) partialError(op Op, r *plugin.Request, o object, err error) error {
 	return &plugin.PartialError{ID: o.id(), Inputs: r.Inputs, Outputs: o.outputs(), Reason: k.failed(op, o.id(), err).Error()}
 }
 
-// remembered is an object as the engine remembers it, when the account has it no more.
-func remembered(r *plugin.Request) object {
+// fromState returns an object as it is in the engine's state, when it is no longer in the account.
+func fromState(r *plugin.Request) object {
 	o := object(r.State.MapRepl(nil, func(v resource.PropertyValue) (any, bool) { return nil, unknown(v) }))
 	o["id"] = r.ID
 	return o
 }
 
-// A create that boots a machine takes long enough to be killed, and what the engine never heard of it makes again.
-// So an object is kept under its URN until the engine names it by its id: whoever makes another one under that URN
-// takes the place of what a killed run left, as a call with the same client token does at AWS.
+// A create that boots a machine takes long enough for the engine to be killed meanwhile. The next run then creates the
+// object again, as it is in no state. So each object records its URN, and whether the engine has referred to it by its
+// ID. Creating another object with the same URN first deletes the one that the engine never referred to; on AWS, a
+// client token has a similar effect.
 const (
 	urnKey   = "_urn"
 	knownKey = "_known"
 )
 
-// abandoned removes what a killed run left under the URN of an object that is made again.
-func (k *kind) abandoned(t tx, r *plugin.Request) error {
-	if k.cloud.machines == nil || k.machines == nil {
+// removeAbandoned deletes what a killed run left for the URN of an object that is being created again.
+func (k *kind) removeAbandoned(t tx, r *plugin.Request) error {
+	if k.cloud.machines == nil || k.affects == nil {
 		return nil
 	}
 	found, err := t.where(k.name, urnKey, string(r.URN))
@@ -62,7 +63,7 @@ func (k *kind) abandoned(t tx, r *plugin.Request) error {
 			continue
 		}
 		if k.remove != nil {
-			if err := k.remove(&call{tx: t, name: r.Name, it: o, old: o}); err != nil {
+			if err := k.remove(&call{tx: t, name: r.Name, obj: o, old: o}); err != nil {
 				return err
 			}
 		}
@@ -73,9 +74,9 @@ func (k *kind) abandoned(t tx, r *plugin.Request) error {
 	return nil
 }
 
-// known notes that the engine has an object in its state.
-func (k *kind) known(id string) error {
-	if k.cloud.machines == nil || k.machines == nil {
+// markKnown records that the engine has an object in its state.
+func (k *kind) markKnown(id string) error {
+	if k.cloud.machines == nil || k.affects == nil {
 		return nil
 	}
 	noted := false

@@ -13,38 +13,38 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// told are machines that keep what they were told, and what of the account they saw.
-type told struct {
+// recordingMachines records the calls of Apply, and how many instances the account had at the last one.
+type recordingMachines struct {
 	account   *Account
 	ids       []string
 	instances int
 	err       error
 }
 
-func (m *told) Apply(_ context.Context, id string) error {
+func (m *recordingMachines) Apply(_ context.Context, id string) error {
 	m.ids = append(m.ids, id)
 	list, err := m.account.Instances()
 	m.instances = len(list)
 	return errors.Join(err, m.err)
 }
 
-func newRealWorld(t *testing.T) (*world, *told) {
+func newWorldWithMachines(t *testing.T) (*world, *recordingMachines) {
 	w := newWorld(t)
-	machines := &told{account: w.cloud.account}
+	machines := &recordingMachines{account: w.cloud.account}
 	w.cloud.machines = machines
 	return w, machines
 }
 
-func TestMachinesAreToldOfWhatMattersToThem(t *testing.T) {
-	w, machines := newRealWorld(t)
+func TestMachinesAreAppliedAfterRelevantChanges(t *testing.T) {
+	w, machines := newWorldWithMachines(t)
 	c := w.cluster()
 	for _, m := range []made{c.vpc, c.group, c.node} {
 		assert.Contains(t, machines.ids, m.id)
 	}
 	assert.NotContains(t, machines.ids, c.subnet.id)
-	assert.NotContains(t, machines.ids, "", "an address that is nobody's is nobody's business")
-	assert.Equal(t, 3, count(machines.ids, c.group.id)-1, "each rule concerns its group")
-	assert.Equal(t, 2, count(machines.ids, c.node.id), "its address concerns the instance")
+	assert.NotContains(t, machines.ids, "", "an elastic address without an instance does not affect machines")
+	assert.Equal(t, 3, count(machines.ids, c.group.id)-1, "each rule affects its group")
+	assert.Equal(t, 2, count(machines.ids, c.node.id), "the elastic address affects its instance")
 
 	machines.ids = nil
 	_, err := w.update(c.node, in{"instanceType": "t3.small"})
@@ -52,18 +52,18 @@ func TestMachinesAreToldOfWhatMattersToThem(t *testing.T) {
 	assert.Equal(t, []string{c.node.id}, machines.ids)
 	require.NoError(t, w.delete(c.link))
 	require.NoError(t, w.delete(c.node))
-	assert.Zero(t, machines.instances, "they are told when the account has changed, not before")
+	assert.Zero(t, machines.instances, "Apply is called after the account has changed, not before")
 	machines.ids = nil
 	require.NoError(t, w.delete(c.node))
-	assert.Equal(t, []string{c.node.id}, machines.ids, "of what is gone, too: the last delete may have been cut short")
+	assert.Equal(t, []string{c.node.id}, machines.ids, "also for an instance that no longer exists, as its last delete may have been interrupted")
 }
 
 func count(list []string, s string) int {
 	return len(slices.DeleteFunc(slices.Clone(list), func(other string) bool { return other != s }))
 }
 
-func TestWhatTheMachinesCannotDoIsTheResourcesError(t *testing.T) {
-	w, machines := newRealWorld(t)
+func TestErrorsOfMachinesAreReturnedForTheResource(t *testing.T) {
+	w, machines := newWorldWithMachines(t)
 	c := w.cluster()
 	machines.err = errors.New("no room on this host")
 
@@ -78,12 +78,12 @@ func TestWhatTheMachinesCannotDoIsTheResourcesError(t *testing.T) {
 	assert.Equal(t, second.id, partial.ID)
 	require.ErrorContains(t, w.delete(second), "no room on this host")
 	machines.err = nil
-	require.NoError(t, w.delete(second), "the next delete finds nothing in the account, and ends the machine")
+	require.NoError(t, w.delete(second), "the next delete finds nothing in the account, and still removes the machine")
 }
 
-// The engine forgets what it was making when it is killed.
-func TestWhatAKilledRunLeftIsReplaced(t *testing.T) {
-	w, _ := newRealWorld(t)
+// When the engine is killed, its state does not contain the objects that it was creating.
+func TestObjectsAbandonedByAKilledRunAreReplaced(t *testing.T) {
+	w, _ := newWorldWithMachines(t)
 	c := w.cluster()
 	create := func(urn string) string {
 		inputs, _ := w.check(typInstance, "redis", c.machine(nil))
@@ -102,11 +102,11 @@ func TestWhatAKilledRunLeftIsReplaced(t *testing.T) {
 	}
 	left, another := create("urn:a"), create("urn:b")
 	again := create("urn:a")
-	assert.ElementsMatch(t, []string{c.node.id, another, again}, ids(), "only %s is what nobody knows of", left)
+	assert.ElementsMatch(t, []string{c.node.id, another, again}, ids(), "only %s is in no state", left)
 
 	inputs, _ := w.check(typInstance, "redis", c.machine(nil))
 	_, err := w.cloud.kind(typInstance).Diff(t.Context(), &plugin.Request{ID: again, Inputs: inputs, OldInputs: inputs})
 	require.NoError(t, err)
 	replacement := create("urn:a")
-	assert.ElementsMatch(t, []string{c.node.id, another, again, replacement}, ids(), "what the engine knows, it deletes itself")
+	assert.ElementsMatch(t, []string{c.node.id, another, again, replacement}, ids(), "an object in the engine's state is left to the engine to delete")
 }

@@ -1,11 +1,12 @@
 package aws
 
-// EBSClusterScopedPolicy is the one of the EBS CSI driver that is limited to one cluster's volumes and machines.
+// EBSClusterScopedPolicy is the ARN of the EBS CSI driver's managed policy that is limited to the volumes and instances
+// of one cluster.
 const EBSClusterScopedPolicy = "arn:aws:iam::aws:policy/AmazonEBSCSIDriverEKSClusterScopedPolicy"
 
-// managedPolicies are AWS's own policies that people attach to the role of EC2 nodes. Each ARN is from its page in
-// AWS's managed policy reference, docs.aws.amazon.com/aws-managed-policy/latest/reference: the path differs, and a
-// wrong one is a policy that does not exist.
+// managedPolicies are the AWS managed policies that people attach to the role of EC2 nodes. Each ARN is copied from its
+// page in AWS's managed policy reference, docs.aws.amazon.com/aws-managed-policy/latest/reference: their paths differ,
+// and with a wrong path the policy does not exist.
 var managedPolicies = map[string]bool{
 	EBSClusterScopedPolicy:                                             true,
 	"arn:aws:iam::aws:policy/AmazonEBSCSIDriverPolicyV2":               true,
@@ -20,5 +21,5 @@ var managedPolicies = map[string]bool{
 	"arn:aws:iam::aws:policy/service-role/AmazonEFSCSIDriverPolicy":    true,
 }
 
-// IsManagedPolicy says whether an ARN is that of one of AWS's own policies that the model knows.
+// IsManagedPolicy reports whether an ARN is that of an AWS managed policy that the model knows.
 func IsManagedPolicy(arn string) bool { return managedPolicies[arn] }

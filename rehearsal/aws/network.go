@@ -11,12 +11,12 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// ownTags are a resource's tags; the provider's default tags join them in tagsAll.
+// ownTags is the input "tags". The output tagsAll has the provider's default tags as well.
 var ownTags = textMap()
 
 var vpc = spec{
 	title: "EC2 VPC", service: "EC2", calls: calls{"CreateVpc", "ModifyVpcAttribute", "DeleteVpc"},
-	machines: object.id,
+	affects: object.id,
 	inputs: inputs{
 		"cidrBlock":                        text(required, replaces, valid(networkOfSize(16, 28))),
 		"enableDnsHostnames":               flag(computed),
@@ -33,20 +33,21 @@ var vpc = spec{
 			return err
 		}
 		id := newID("vpc")
-		// Every VPC is born with a route table, a group and an ACL; they go with it and count for nothing.
+		// AWS creates each VPC with a route table, a security group and an ACL. They are deleted with it and do not
+		// block its delete.
 		main := newID("rtb")
 		c.fill(object{"id": id, "arn": c.arn("ec2", "vpc/"+id), "ownerId": AccountID,
 			"defaultNetworkAclId": newID("acl"), "defaultSecurityGroupId": newID("sg"), "dhcpOptionsId": newID("dopt"),
 			"defaultRouteTableId": main, "mainRouteTableId": main})
-		c.it.or("enableDnsHostnames", false)
-		c.it.or("enableNetworkAddressUsageMetrics", false)
+		c.obj.setDefault("enableDnsHostnames", false)
+		c.obj.setDefault("enableNetworkAddressUsageMetrics", false)
 		return nil
 	},
 	remove: func(c *call) error {
 		var usedBy []string
 		for _, kind := range [][2]string{{"subnet", "subnet"}, {"internetGateway", "internet gateway"},
 			{"securityGroup", "security group"}, {"routeTable", "route table"}, {LoadBalancerKind, "load balancer"}} {
-			found, err := c.where(kind[0], "vpcId", c.it.id())
+			found, err := c.where(kind[0], "vpcId", c.obj.id())
 			if err != nil {
 				return err
 			}
@@ -54,7 +55,7 @@ var vpc = spec{
 				usedBy = append(usedBy, blocker(kind[0], kind[1], o))
 			}
 		}
-		return blocked(usedBy, "The vpc '%s' has dependencies and cannot be deleted.", c.it.id())
+		return blocked(usedBy, "The vpc '%s' has dependencies and cannot be deleted.", c.obj.id())
 	},
 }
 
@@ -75,7 +76,7 @@ var internetGateway = spec{
 		return c.attachGateway()
 	},
 	update: func(c *call) error {
-		if c.old.text("vpcId") == c.it.text("vpcId") {
+		if c.old.text("vpcId") == c.obj.text("vpcId") {
 			return nil
 		}
 		if err := c.detachGateway(); err != nil {
@@ -87,13 +88,13 @@ var internetGateway = spec{
 }
 
 func (c *call) attachGateway() error {
-	network := c.it.text("vpcId")
+	network := c.obj.text("vpcId")
 	if network == "" {
 		return nil
 	}
 	attaching := func(code, message string) error {
 		return &apiError{code: code, message: message, operation: "AttachInternetGateway",
-			during: fmt.Sprintf("attaching EC2 Internet Gateway (%s) to EC2 VPC (%s)", c.it.id(), network)}
+			during: fmt.Sprintf("attaching EC2 Internet Gateway (%s) to EC2 VPC (%s)", c.obj.id(), network)}
 	}
 	if found, err := c.get("vpc", network); err != nil {
 		return err
@@ -105,14 +106,14 @@ func (c *call) attachGateway() error {
 		return err
 	}
 	for _, other := range others {
-		if other.id() != c.it.id() {
+		if other.id() != c.obj.id() {
 			return attaching("Resource.AlreadyAssociated", fmt.Sprintf("Network %s already has an internet gateway attached", network))
 		}
 	}
 	return nil
 }
 
-// detachGateway refuses while the old VPC has addresses that are reached through the gateway.
+// detachGateway fails while the old VPC has public addresses, which are reached through the gateway.
 func (c *call) detachGateway() error {
 	network := c.old.text("vpcId")
 	if network == "" {
@@ -135,7 +136,7 @@ func (c *call) detachGateway() error {
 	for _, o := range balancers {
 		usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))
 	}
-	left, err := c.leftInterfaces(func(o object) bool { return o.text("vpcId") == network })
+	left, err := c.remainingInterfaces(func(o object) bool { return o.text("vpcId") == network })
 	if err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ func (c *call) detachGateway() error {
 	if len(usedBy) == 0 {
 		return nil
 	}
-	return &apiError{code: "DependencyViolation", operation: "DetachInternetGateway", usedBy: usedBy, again: true,
+	return &apiError{code: "DependencyViolation", operation: "DetachInternetGateway", usedBy: usedBy, retryable: true,
 		during:  fmt.Sprintf("detaching EC2 Internet Gateway (%s) from EC2 VPC (%s)", c.old.id(), network),
 		message: fmt.Sprintf("Network %s has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.", network)}
 }
@@ -165,11 +166,11 @@ var subnet = spec{
 	outputs: []string{"arn", "availabilityZoneId", "ownerId"},
 	timeout: 20 * time.Minute,
 	create: func(c *call) error {
-		network, err := c.must("vpc", c.it.text("vpcId"))
+		network, err := c.require("vpc", c.obj.text("vpcId"))
 		if err != nil {
 			return err
 		}
-		cidr := netip.MustParsePrefix(c.it.text("cidrBlock"))
+		cidr := netip.MustParsePrefix(c.obj.text("cidrBlock"))
 		if outer := netip.MustParsePrefix(network.text("cidrBlock")); !outer.Overlaps(cidr) || outer.Bits() > cidr.Bits() {
 			return refuse("InvalidSubnet.Range", "The CIDR '%s' is invalid.", cidr)
 		}
@@ -183,21 +184,21 @@ var subnet = spec{
 			}
 		}
 		zones := zonesOf(c.region)
-		c.it.or("availabilityZone", zones[0])
-		at := slices.Index(zones, c.it.text("availabilityZone"))
+		c.obj.setDefault("availabilityZone", zones[0])
+		at := slices.Index(zones, c.obj.text("availabilityZone"))
 		if at < 0 {
 			return refuse("InvalidParameterValue", "Value (%s) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: %s.",
-				c.it.text("availabilityZone"), strings.Join(zones, ", "))
+				c.obj.text("availabilityZone"), strings.Join(zones, ", "))
 		}
 		id := newID("subnet")
 		c.fill(object{"id": id, "arn": c.arn("ec2", "subnet/"+id), "ownerId": AccountID,
 			"availabilityZoneId": fmt.Sprintf("%s-az%d", zonePrefix(c.region), at+1)})
-		c.it.or("privateDnsHostnameTypeOnLaunch", "ip-name")
+		c.obj.setDefault("privateDnsHostnameTypeOnLaunch", "ip-name")
 		return nil
 	},
 	remove: func(c *call) error {
 		var usedBy []string
-		interfaces, err := c.where(interfaceKind, "subnetId", c.it.id())
+		interfaces, err := c.where(interfaceKind, "subnetId", c.obj.id())
 		if err != nil {
 			return err
 		}
@@ -206,13 +207,13 @@ var subnet = spec{
 				usedBy = append(usedBy, fmt.Sprintf("instance %s (%s)", instance, o.text("_name")))
 			}
 		}
-		left, err := c.leftInterfaces(func(o object) bool { return o.text("subnetId") == c.it.id() })
+		left, err := c.remainingInterfaces(func(o object) bool { return o.text("subnetId") == c.obj.id() })
 		if err != nil {
 			return err
 		}
 		usedBy = append(usedBy, left...)
 		err = store.Each(c.Tx, LoadBalancerKind, func(_ string, o object) error {
-			if slices.Contains(o.texts("subnetIds"), c.it.id()) {
+			if slices.Contains(o.texts("subnetIds"), c.obj.id()) {
 				usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))
 			}
 			return nil
@@ -220,10 +221,10 @@ var subnet = spec{
 		if err != nil {
 			return err
 		}
-		if err := blocked(usedBy, "The subnet '%s' has dependencies and cannot be deleted.", c.it.id()); err != nil {
+		if err := blocked(usedBy, "The subnet '%s' has dependencies and cannot be deleted.", c.obj.id()); err != nil {
 			return err
 		}
-		return c.dropWhere("routeTableAssociation", "subnetId", c.it.id())
+		return c.dropWhere("routeTableAssociation", "subnetId", c.obj.id())
 	},
 }
 
@@ -240,17 +241,17 @@ var routeTable = spec{
 	outputs: []string{"arn", "ownerId", "propagatingVgws"},
 	timeout: 5 * time.Minute,
 	create: func(c *call) error {
-		if _, err := c.must("vpc", c.it.text("vpcId")); err != nil {
+		if _, err := c.require("vpc", c.obj.text("vpcId")); err != nil {
 			return err
 		}
 		id := newID("rtb")
 		c.fill(object{"id": id, "arn": c.arn("ec2", "route-table/"+id), "ownerId": AccountID, "propagatingVgws": []string{}})
-		c.it.or("routes", []any{})
-		return c.inlineRoutes()
+		c.obj.setDefault("routes", []any{})
+		return c.checkInlineRoutes()
 	},
-	update: (*call).inlineRoutes,
+	update: (*call).checkInlineRoutes,
 	remove: func(c *call) error {
-		associations, err := c.where("routeTableAssociation", "routeTableId", c.it.id())
+		associations, err := c.where("routeTableAssociation", "routeTableId", c.obj.id())
 		if err != nil {
 			return err
 		}
@@ -258,24 +259,24 @@ var routeTable = spec{
 		for _, o := range associations {
 			usedBy = append(usedBy, "subnet "+o.text("subnetId"))
 		}
-		if err := blocked(usedBy, "The routeTable '%s' has dependencies and cannot be deleted.", c.it.id()); err != nil {
+		if err := blocked(usedBy, "The routeTable '%s' has dependencies and cannot be deleted.", c.obj.id()); err != nil {
 			return err
 		}
-		return c.dropWhere("route", "routeTableId", c.it.id())
+		return c.dropWhere("route", "routeTableId", c.obj.id())
 	},
 }
 
-func (c *call) inlineRoutes() error {
-	for _, r := range c.it.objects("routes") {
-		if err := c.reaches(c.it, r.text("gatewayId")); err != nil {
+func (c *call) checkInlineRoutes() error {
+	for _, r := range c.obj.objects("routes") {
+		if err := c.checkGateway(c.obj, r.text("gatewayId")); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// reaches verifies that a gateway is attached to a route table's VPC.
-func (c *call) reaches(table object, gatewayID string) error {
+// checkGateway checks that a gateway is attached to a route table's VPC.
+func (c *call) checkGateway(table object, gatewayID string) error {
 	gateway, err := c.get("internetGateway", gatewayID)
 	if err != nil {
 		return err
@@ -298,15 +299,15 @@ var route = spec{
 	},
 	outputs: []string{"instanceId", "instanceOwnerId", "networkInterfaceId", "origin", "state"},
 	create: func(c *call) error {
-		table, err := c.must("routeTable", c.it.text("routeTableId"))
+		table, err := c.require("routeTable", c.obj.text("routeTableId"))
 		if err != nil {
 			return err
 		}
-		if err := c.reaches(table, c.it.text("gatewayId")); err != nil {
+		if err := c.checkGateway(table, c.obj.text("gatewayId")); err != nil {
 			return err
 		}
-		destination := c.it.text("destinationCidrBlock")
-		// The provider's own id of a route: its table and a hash of where it goes.
+		destination := c.obj.text("destinationCidrBlock")
+		// The provider builds a route's ID from its table and a hash of its destination.
 		id := fmt.Sprintf("r-%s%d", table.id(), crc32.ChecksumIEEE([]byte(destination)))
 		other, err := c.get("route", id)
 		if err != nil {
@@ -320,11 +321,11 @@ var route = spec{
 		return nil
 	},
 	update: func(c *call) error {
-		table, err := c.must("routeTable", c.it.text("routeTableId"))
+		table, err := c.require("routeTable", c.obj.text("routeTableId"))
 		if err != nil {
 			return err
 		}
-		return c.reaches(table, c.it.text("gatewayId"))
+		return c.checkGateway(table, c.obj.text("gatewayId"))
 	},
 }
 
@@ -336,28 +337,28 @@ var routeTableAssociation = spec{
 		"subnetId":     text(required, replaces),
 	},
 	create: func(c *call) error {
-		if err := c.sameNetwork(); err != nil {
+		if err := c.checkSameVPC(); err != nil {
 			return err
 		}
-		others, err := c.where("routeTableAssociation", "subnetId", c.it.text("subnetId"))
+		others, err := c.where("routeTableAssociation", "subnetId", c.obj.text("subnetId"))
 		if err != nil {
 			return err
 		}
 		if len(others) > 0 {
-			return refuse("Resource.AlreadyAssociated", "the specified association for route table %s conflicts with an existing association", c.it.text("routeTableId"))
+			return refuse("Resource.AlreadyAssociated", "the specified association for route table %s conflicts with an existing association", c.obj.text("routeTableId"))
 		}
 		c.fill(object{"id": newID("rtbassoc")})
 		return nil
 	},
-	update: (*call).sameNetwork,
+	update: (*call).checkSameVPC,
 }
 
-func (c *call) sameNetwork() error {
-	table, err := c.must("routeTable", c.it.text("routeTableId"))
+func (c *call) checkSameVPC() error {
+	table, err := c.require("routeTable", c.obj.text("routeTableId"))
 	if err != nil {
 		return err
 	}
-	sub, err := c.must("subnet", c.it.text("subnetId"))
+	sub, err := c.require("subnet", c.obj.text("subnetId"))
 	if err != nil {
 		return err
 	}
@@ -367,14 +368,14 @@ func (c *call) sameNetwork() error {
 	return nil
 }
 
-// fill sets outputs.
+// fill sets properties of the object.
 func (c *call) fill(o object) {
 	for key, v := range o {
-		c.it[key] = v
+		c.obj[key] = v
 	}
 }
 
-// blocker names something in the way: load balancers go by their names, everything else by its id.
+// blocker describes an object that blocks a delete: a load balancer by its name, everything else by its ID.
 func blocker(kind, words string, o object) string {
 	if kind == LoadBalancerKind {
 		return words + " " + o.text("name")
@@ -382,7 +383,7 @@ func blocker(kind, words string, o object) string {
 	return o.described(words)
 }
 
-// isNetwork refuses what is no IPv4 CIDR in canonical form.
+// isNetwork validates an IPv4 CIDR in canonical form.
 func isNetwork(s string) string {
 	p, err := netip.ParsePrefix(s)
 	switch {
@@ -405,7 +406,7 @@ func isNetwork6(s string) string {
 	return ""
 }
 
-// networkOfSize also bounds the prefix length.
+// networkOfSize validates an IPv4 CIDR with a prefix length between low and high.
 func networkOfSize(low, high int) func(string) string {
 	return func(s string) string {
 		if reason := isNetwork(s); reason != "" {
@@ -418,8 +419,8 @@ func networkOfSize(low, high int) func(string) string {
 	}
 }
 
-// zoneLetters are the availability zones of each commercial region, as a new account sees them: "AWS regions and
-// availability zones" in AWS's documentation names them, and says that older accounts may see others.
+// zoneLetters are the availability zones of each commercial region, as a new account sees them. They are listed in "AWS
+// regions and availability zones" in AWS's documentation, which says that older accounts may see others.
 var zoneLetters = map[string]string{
 	"af-south-1": "abc", "ap-east-1": "abc", "ap-east-2": "abc", "ap-northeast-1": "acd", "ap-northeast-2": "abcd",
 	"ap-northeast-3": "abc", "ap-south-1": "abc", "ap-south-2": "abc", "ap-southeast-1": "abc", "ap-southeast-2": "abc",
@@ -438,7 +439,7 @@ func zonesOf(region string) (zones []string) {
 	return zones
 }
 
-// Zone is an availability zone: its name in the account, and its id, which is the same in all.
+// Zone is an availability zone: its name in this account, and its ID, which is the same in all accounts.
 type Zone struct{ Name, ID string }
 
 // Zones lists the availability zones of a region.
@@ -449,7 +450,7 @@ func Zones(region string) (zones []Zone) {
 	return zones
 }
 
-// zonePrefix abbreviates a region as zone ids do: eu-central-1 is euc1, ap-southeast-2 is apse2.
+// zonePrefix abbreviates a region as zone IDs do: eu-central-1 is euc1, ap-southeast-2 is apse2.
 func zonePrefix(region string) string {
 	parts := strings.Split(region, "-")
 	if len(parts) != 3 {

@@ -15,8 +15,8 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// object is one resource as the model keeps it: its outputs by their Pulumi names, "id", and what only the
-// model needs under names with an underscore. The typed structs of account.go are views of the same JSON.
+// object is a resource as the model stores it: its outputs by their Pulumi names, "id", and the model's own data under
+// names with a leading underscore. The typed structs of account.go are views of the same JSON.
 type object map[string]any
 
 func (o object) id() string { return o.text("id") }
@@ -25,7 +25,7 @@ func (o object) text(key string) string { s, _ := o[key].(string); return s }
 
 func (o object) flag(key string) bool { b, _ := o[key].(bool); return b }
 
-// number is 0 where there is none: JSON keeps every number as a float.
+// number returns 0 for a missing number. Numbers that were stored come back as float64 from JSON.
 func (o object) number(key string) float64 {
 	switch n := o[key].(type) {
 	case float64:
@@ -70,14 +70,14 @@ func (o object) objects(key string) (out []object) {
 	return out
 }
 
-// or sets what is not set.
-func (o object) or(key string, v any) {
+// setDefault sets a property that is not set yet.
+func (o object) setDefault(key string, v any) {
 	if _, ok := o[key]; !ok {
 		o[key] = v
 	}
 }
 
-// title names an object for people: its Name tag, its name, or what the program calls it.
+// title returns a name for people to read: the Name tag, the name, the name of the Pulumi resource, or the ID.
 func (o object) title() string {
 	for _, name := range []string{o.object("tagsAll").text("Name"), o.text("name"), o.text("keyName"), o.text("_name")} {
 		if name != "" {
@@ -87,7 +87,7 @@ func (o object) title() string {
 	return o.id()
 }
 
-// described is an object in the list of what blocks another: "subnet subnet-0… (public-a)".
+// described describes an object in the list of those that block a delete: "subnet subnet-0… (public-a)".
 func (o object) described(kind string) string {
 	if title := o.title(); title != o.id() {
 		return fmt.Sprintf("%s %s (%s)", kind, o.id(), title)
@@ -95,7 +95,7 @@ func (o object) described(kind string) string {
 	return kind + " " + o.id()
 }
 
-// outputs are what the provider answers of an object.
+// outputs returns the properties that the provider reports, without the model's own.
 func (o object) outputs() resource.PropertyMap {
 	plain := map[string]any{}
 	for key, v := range o {
@@ -106,20 +106,20 @@ func (o object) outputs() resource.PropertyMap {
 	return resource.NewPropertyMapFromMap(plain)
 }
 
-// apiError is a refusal by AWS.
+// apiError is an error response of AWS.
 type apiError struct {
-	// code is empty for what the provider refuses or gives up by itself.
+	// code is empty for an error of the provider's own.
 	code, message string
-	// during replaces what the provider says it was doing, and operation AWS's name of it, where a
-	// resource takes more than one call.
+	// during and operation replace the provider's prefix ("creating EC2 VPC (...)") and the name of the AWS operation
+	// in the message, where a resource takes more than one call.
 	during, operation string
-	// usedBy lists what stands in the way, or is missing, which AWS does not say and the rehearsal does.
+	// usedBy lists the objects that block a delete, or that are missing. AWS does not report these.
 	usedBy []string
-	// again: the provider tries again until its timeout.
-	again bool
+	// retryable makes the provider retry until its timeout.
+	retryable bool
 }
 
-// shownBlockers bounds the list of what is in the way, which can be every node of a cluster.
+// shownBlockers limits the list of blocking objects in a message; it could be every node of a cluster.
 const shownBlockers = 5
 
 func (e *apiError) Error() string {
@@ -140,7 +140,7 @@ func (e *apiError) blockers() string {
 	return strings.Join(e.usedBy, ", ")
 }
 
-// Refused takes AWS's code and message out of an error of the account's; ok is false if it is no refusal.
+// Refused returns the code and message of an error response of AWS; ok is false for any other error.
 func Refused(err error) (code, message string, ok bool) {
 	var refused *apiError
 	if !errors.As(err, &refused) {
@@ -153,15 +153,15 @@ func refuse(code, format string, args ...any) error {
 	return &apiError{code: code, message: fmt.Sprintf(format, args...)}
 }
 
-// blocked is AWS's DependencyViolation; nil if nothing is in the way.
+// blocked returns AWS's DependencyViolation, or nil if usedBy is empty.
 func blocked(usedBy []string, format string, args ...any) error {
 	if len(usedBy) == 0 {
 		return nil
 	}
-	return &apiError{code: "DependencyViolation", message: fmt.Sprintf(format, args...), usedBy: usedBy, again: true}
+	return &apiError{code: "DependencyViolation", message: fmt.Sprintf(format, args...), usedBy: usedBy, retryable: true}
 }
 
-// absent are AWS's words for an object that does not exist; %s is its id.
+// absent holds AWS's error code and message for an object that does not exist, by kind; %s is its ID.
 var absent = map[string][2]string{
 	"certificate":              {"ResourceNotFoundException", "Could not find certificate %s."},
 	"eip":                      {"InvalidAllocationID.NotFound", "The allocation ID '%s' does not exist"},
@@ -184,13 +184,13 @@ var absent = map[string][2]string{
 	"vpc":                      {"InvalidVpcID.NotFound", "The vpc ID '%s' does not exist"},
 }
 
-// tx is a transaction on the account as one region sees it.
+// tx is a transaction on the account in one region.
 type tx struct {
 	*store.Tx
 	region string
 }
 
-// key is what an object is kept under. Names of key pairs and parameters are unique in a region only.
+// key returns the key of an object in the store. Names of key pairs and parameters are unique only within a region.
 func (t tx) key(kind, id string) string {
 	if kind == "keyPair" || kind == "parameter" {
 		return t.region + " " + id
@@ -198,7 +198,7 @@ func (t tx) key(kind, id string) string {
 	return id
 }
 
-// get returns the object of this kind and id, nil if there is none.
+// get returns the object with this kind and ID, or nil if there is none.
 func (t tx) get(kind, id string) (object, error) {
 	var o object
 	if id == "" { // bbolt has no empty keys
@@ -210,8 +210,8 @@ func (t tx) get(kind, id string) (object, error) {
 	return o, nil
 }
 
-// must is get with AWS's refusal for what does not exist.
-func (t tx) must(kind, id string) (object, error) {
+// require is get with AWS's error for an object that does not exist.
+func (t tx) require(kind, id string) (object, error) {
 	o, err := t.get(kind, id)
 	if err == nil && o == nil {
 		err = refuse(absent[kind][0], absent[kind][1], id)
@@ -223,8 +223,8 @@ func (t tx) put(kind string, o object) error { return t.Put(kind, t.key(kind, o.
 
 func (t tx) drop(kind, id string) error { return t.Delete(kind, t.key(kind, id)) }
 
-// where lists the objects of a kind whose property has this value. It reads all of the kind: for deletes
-// and for kinds with few objects.
+// where lists the objects of a kind whose property has this value. It reads all objects of the kind, so use it for
+// deletes and for kinds with few objects.
 func (t tx) where(kind, property, value string) (found []object, err error) {
 	err = store.Each(t.Tx, kind, func(_ string, o object) error {
 		if o.text(property) == value {
@@ -235,7 +235,7 @@ func (t tx) where(kind, property, value string) (found []object, err error) {
 	return found, err
 }
 
-// dropWhere removes them.
+// dropWhere deletes the objects that where would list.
 func (t tx) dropWhere(kind, property, value string) error {
 	found, err := t.where(kind, property, value)
 	for _, o := range found {
@@ -244,7 +244,7 @@ func (t tx) dropWhere(kind, property, value string) error {
 	return err
 }
 
-// arn names something of this account. IAM knows no regions.
+// arn returns the ARN of something in this account. IAM's ARNs have no region.
 func (t tx) arn(service, what string) string {
 	region := t.region
 	if service == "iam" {
@@ -253,12 +253,12 @@ func (t tx) arn(service, what string) string {
 	return fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, region, AccountID, what)
 }
 
-// newID is an EC2 id: a prefix, a dash and 17 hex digits of which the first is 0.
+// newID returns a new EC2 ID: a prefix, a dash and 17 hex digits of which the first is 0.
 func newID(prefix string) string { return prefix + "-0" + randomHex(16) }
 
 func randomHex(digits int) string {
 	b := make([]byte, (digits+1)/2)
-	_, _ = rand.Read(b) // never fails: it ends the program instead
+	_, _ = rand.Read(b) // never returns an error: it crashes the program instead
 	return hex.EncodeToString(b)[:digits]
 }
 
@@ -274,12 +274,12 @@ func randomFrom(alphabet string, n int) string {
 	return string(out)
 }
 
-// newUniqueID is IAM's id of an entity: what it is in four letters, and 17 letters and digits.
+// newUniqueID returns a new unique ID of IAM: four letters for the type of entity, and 17 letters and digits.
 func newUniqueID(prefix string) string {
 	return prefix + randomFrom("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 17)
 }
 
-// merged is the provider's default tags with a resource's own over them.
+// merged returns the provider's default tags, overridden by a resource's own tags.
 func merged(defaults map[string]string, own resource.PropertyValue) resource.PropertyValue {
 	if unknown(own) {
 		return resource.MakeComputed(resource.NewStringProperty(""))

@@ -2,18 +2,18 @@ package aws
 
 import "eco2/rehearsal/store"
 
-// RouteTable says where a VPC's packets go.
+// RouteTable is a route table of a VPC.
 type RouteTable struct {
 	ID, VPCID string
-	// Main is the one of subnets that have no table of their own.
+	// Main is true for the table of all subnets that are not associated with another.
 	Main bool
-	// Gateways are the internet gateways that it leads to, by destination.
+	// Gateways maps each destination to its internet gateway.
 	Gateways  map[string]string
 	SubnetIDs []string
 	Tags      map[string]string
 }
 
-// RouteTables lists the route tables of all VPCs, with those that VPCs are born with.
+// RouteTables lists the route tables of all VPCs, including the main ones that AWS creates with each VPC.
 func (a *Account) RouteTables() (tables []RouteTable, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		all := tx{Tx: t}

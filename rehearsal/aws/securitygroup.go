@@ -14,11 +14,11 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// groupText is what names and descriptions of groups and rules may hold.
+// groupText validates the characters and length of the names and descriptions of groups and rules.
 var groupText = []trait{matching(`^[0-9A-Za-z_ .:/()#,@\[\]+=&;{}!$*-]{0,255}$`,
 	"a text of up to 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*")}
 
-// inlineRule is a rule that is part of its group.
+// inlineRule is a rule that is set in the ingress or egress input of its group.
 var inlineRule = inputs{
 	"protocol":       text(required, matching(protocolShape, protocolWords)),
 	"fromPort":       number(required, between(-1, 65535)),
@@ -33,7 +33,7 @@ var inlineRule = inputs{
 
 var securityGroup = spec{
 	title: "Security Group", service: "EC2", calls: calls{"CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "DeleteSecurityGroup"},
-	machines: object.id,
+	affects: object.id,
 	inputs: inputs{
 		"name":                text(append([]trait{replaces}, groupText...)...),
 		"description":         text(append([]trait{replaces, fallback("Managed by Pulumi")}, groupText...)...),
@@ -53,11 +53,11 @@ var securityGroup = spec{
 		return nil
 	},
 	create: func(c *call) error {
-		network := c.it.text("vpcId")
+		network := c.obj.text("vpcId")
 		if network == "" {
 			return refuse("VPCIdNotSpecified", "No default VPC for this user")
 		}
-		if _, err := c.must("vpc", network); err != nil {
+		if _, err := c.require("vpc", network); err != nil {
 			return err
 		}
 		others, err := c.where("securityGroup", "vpcId", network)
@@ -65,22 +65,22 @@ var securityGroup = spec{
 			return err
 		}
 		for _, other := range others {
-			if other.text("name") == c.it.text("name") {
-				return refuse("InvalidGroup.Duplicate", "The security group '%s' already exists for VPC '%s'", c.it.text("name"), network)
+			if other.text("name") == c.obj.text("name") {
+				return refuse("InvalidGroup.Duplicate", "The security group '%s' already exists for VPC '%s'", c.obj.text("name"), network)
 			}
 		}
 		id := newID("sg")
 		c.fill(object{"id": id, "arn": c.arn("ec2", "security-group/"+id), "ownerId": AccountID, "namePrefix": ""})
-		// The provider takes away the egress rule that AWS puts into every new group.
-		c.it.or("ingress", []any{})
-		c.it.or("egress", []any{})
-		return c.inlineRules()
+		// The provider removes the egress rule that AWS adds to every new group.
+		c.obj.setDefault("ingress", []any{})
+		c.obj.setDefault("egress", []any{})
+		return c.checkInlineRules()
 	},
-	update: (*call).inlineRules,
+	update: (*call).checkInlineRules,
 	remove: func(c *call) error {
 		var usedBy []string
 		err := store.Each(c.Tx, "instance", func(_ string, o object) error {
-			if slices.Contains(o.texts("vpcSecurityGroupIds"), c.it.id()) {
+			if slices.Contains(o.texts("vpcSecurityGroupIds"), c.obj.id()) {
 				usedBy = append(usedBy, o.described("instance"))
 			}
 			return nil
@@ -89,7 +89,7 @@ var securityGroup = spec{
 			return err
 		}
 		err = store.Each(c.Tx, LoadBalancerKind, func(_ string, o object) error {
-			if slices.Contains(o.texts("securityGroupIds"), c.it.id()) {
+			if slices.Contains(o.texts("securityGroupIds"), c.obj.id()) {
 				usedBy = append(usedBy, blocker(LoadBalancerKind, "load balancer", o))
 			}
 			return nil
@@ -97,7 +97,7 @@ var securityGroup = spec{
 		if err != nil {
 			return err
 		}
-		left, err := c.leftInterfaces(func(o object) bool { return slices.Contains(o.texts("groups"), c.it.id()) })
+		left, err := c.remainingInterfaces(func(o object) bool { return slices.Contains(o.texts("groups"), c.obj.id()) })
 		if err != nil {
 			return err
 		}
@@ -109,8 +109,8 @@ var securityGroup = spec{
 			}
 			for _, r := range rules {
 				switch {
-				case r.GroupID == c.it.id() || r.ReferencedGroupID != c.it.id():
-				case c.it.flag("revokeRulesOnDelete") && r.ID != "":
+				case r.GroupID == c.obj.id() || r.ReferencedGroupID != c.obj.id():
+				case c.obj.flag("revokeRulesOnDelete") && r.ID != "":
 					if err := c.drop(d.kind(), r.ID); err != nil {
 						return err
 					}
@@ -123,24 +123,24 @@ var securityGroup = spec{
 				}
 			}
 		}
-		if err := blocked(slices.Compact(usedBy), "resource %s has a dependent object", c.it.id()); err != nil {
+		if err := blocked(slices.Compact(usedBy), "resource %s has a dependent object", c.obj.id()); err != nil {
 			return err
 		}
-		// A group takes its rules with it.
-		if err := c.dropWhere(Ingress.kind(), "securityGroupId", c.it.id()); err != nil {
+		// A group's rules are deleted with it.
+		if err := c.dropWhere(Ingress.kind(), "securityGroupId", c.obj.id()); err != nil {
 			return err
 		}
-		return c.dropWhere(Egress.kind(), "securityGroupId", c.it.id())
+		return c.dropWhere(Egress.kind(), "securityGroupId", c.obj.id())
 	},
 }
 
-// inlineRules verifies the groups that a group's own rules name.
-func (c *call) inlineRules() error {
-	for _, r := range append(inline(c.it, Ingress), inline(c.it, Egress)...) {
-		if r.ReferencedGroupID == "" || r.ReferencedGroupID == c.it.id() {
+// checkInlineRules checks that the groups that a group's inline rules reference exist.
+func (c *call) checkInlineRules() error {
+	for _, r := range append(inline(c.obj, Ingress), inline(c.obj, Egress)...) {
+		if r.ReferencedGroupID == "" || r.ReferencedGroupID == c.obj.id() {
 			continue
 		}
-		if _, err := c.must("securityGroup", r.ReferencedGroupID); err != nil {
+		if _, err := c.require("securityGroup", r.ReferencedGroupID); err != nil {
 			return err
 		}
 	}
@@ -157,11 +157,11 @@ const (
 	protocolWords = `a protocol: tcp, udp, icmp, icmpv6, a number from 0 to 255, or -1 for all`
 )
 
-// rule is the model of rules in one direction.
+// rule returns the entry for the rules of one direction.
 func rule(d Direction, title, authorize, revoke string) spec {
 	return spec{
 		title: title, service: "EC2", calls: calls{authorize, "ModifySecurityGroupRules", revoke},
-		machines: func(o object) string { return o.text("securityGroupId") },
+		affects: func(o object) string { return o.text("securityGroupId") },
 		inputs: inputs{
 			"securityGroupId":           text(required, replaces),
 			"ipProtocol":                text(required, matching(protocolShape, protocolWords)),
@@ -176,7 +176,7 @@ func rule(d Direction, title, authorize, revoke string) spec {
 		},
 		outputs: []string{"arn", "securityGroupRuleId"},
 		check:   checkRule,
-		shown: func(in resource.PropertyMap) {
+		normalize: func(in resource.PropertyMap) {
 			if p, _ := textOf(in, "ipProtocol"); p == "all" {
 				in["ipProtocol"] = resource.NewStringProperty("-1")
 			}
@@ -184,9 +184,9 @@ func rule(d Direction, title, authorize, revoke string) spec {
 		create: func(c *call) error {
 			id := newID("sgr")
 			c.fill(object{"id": id, "arn": c.arn("ec2", "security-group-rule/"+id), "securityGroupRuleId": id})
-			return c.unique(d)
+			return c.checkNewRule(d)
 		},
-		update: func(c *call) error { return c.unique(d) },
+		update: func(c *call) error { return c.checkNewRule(d) },
 	}
 }
 
@@ -202,7 +202,7 @@ func checkRule(in resource.PropertyMap) []plugin.Failure {
 			}
 		}
 	case protocol == "icmp" || protocol == "icmpv6" || protocol == "1" || protocol == "58":
-		// Type and code: -1 is any, and neither has to be less than the other.
+		// The ports are ICMP type and code: -1 means any, and neither has to be less than the other.
 	case protocol == "tcp" || protocol == "udp" || protocol == "6" || protocol == "17":
 		for _, port := range []string{"fromPort", "toPort"} {
 			if v := in[resource.PropertyKey(port)]; !has(in, port) || v.IsNumber() && v.NumberValue() < 0 {
@@ -218,15 +218,15 @@ func checkRule(in resource.PropertyMap) []plugin.Failure {
 	return failures
 }
 
-// unique verifies that a rule's groups exist and that its group has no such rule yet and room for it.
-func (c *call) unique(d Direction) error {
-	group, err := c.must("securityGroup", c.it.text("securityGroupId"))
+// checkNewRule checks that a rule's groups exist, that its group has no equal rule, and that the quota allows another.
+func (c *call) checkNewRule(d Direction) error {
+	group, err := c.require("securityGroup", c.obj.text("securityGroupId"))
 	if err != nil {
 		return err
 	}
-	wanted := ruleOf(c.it, d)
+	wanted := ruleOf(c.obj, d)
 	if wanted.ReferencedGroupID != "" {
-		other, err := c.must("securityGroup", wanted.ReferencedGroupID)
+		other, err := c.require("securityGroup", wanted.ReferencedGroupID)
 		if err != nil {
 			return err
 		}
@@ -254,7 +254,7 @@ func (c *call) unique(d Direction) error {
 	return nil
 }
 
-// Direction is that of a rule's traffic, as seen from the instance.
+// Direction is the direction of a rule's traffic, as seen from the instance.
 type Direction string
 
 // The directions.
@@ -270,15 +270,15 @@ func (d Direction) kind() string {
 	return "securityGroupEgressRule"
 }
 
-// Rule allows traffic to or from one peer. Of the last four fields exactly one is set.
+// Rule allows traffic to or from one peer. Exactly one of CIDR, ReferencedGroupID and PrefixListID is set.
 type Rule struct {
-	// ID is empty for a rule that is part of its group.
+	// ID is empty for an inline rule.
 	ID        string
 	GroupID   string
 	Direction Direction
 	// Protocol is "tcp", "udp", "icmp", "icmpv6", a number, or "-1" for all.
 	Protocol string
-	// FromPort and ToPort are the first and last port; of ICMP, type and code. All protocols: 0 and 65535.
+	// FromPort and ToPort are the first and last port; for ICMP, type and code; for all protocols, 0 and 65535.
 	FromPort, ToPort  int
 	Description       string
 	CIDR              netip.Prefix
@@ -286,8 +286,8 @@ type Rule struct {
 	PrefixListID      string
 }
 
-// Allows says whether a rule for addresses admits TCP traffic on a port with a peer. A rule that refers to
-// a group is for the account to answer, as it depends on who has the address.
+// Allows reports whether a rule with a CIDR allows TCP traffic on a port with a peer. It is false for a rule that
+// references a group: use Account.AllowsInbound, as that depends on which instance has the address.
 func (r Rule) Allows(port int, peer netip.Addr) bool {
 	return r.allowsTCP(port) && r.CIDR.IsValid() && r.CIDR.Contains(peer.Unmap())
 }
@@ -296,7 +296,7 @@ func (r Rule) allowsTCP(port int) bool {
 	return r.Protocol == "-1" || (r.Protocol == "tcp" || r.Protocol == "6") && r.FromPort <= port && port <= r.ToPort
 }
 
-// same: AWS tells rules apart by what they match, not by how they are described.
+// same reports whether two rules are duplicates for AWS, which ignores their descriptions.
 func (r Rule) same(other Rule) bool {
 	r.ID, r.Description = other.ID, other.Description
 	return r == other
@@ -319,7 +319,7 @@ func (r Rule) ports() string {
 	return fmt.Sprintf("%s, from port: %d, to port: %d", strings.ToUpper(r.Protocol), r.FromPort, r.ToPort)
 }
 
-// rules are all rules of all groups in one direction.
+// rules lists all rules of all groups in one direction.
 func (t tx) rules(d Direction) (rules []Rule, err error) {
 	err = store.Each(t.Tx, d.kind(), func(_ string, o object) error {
 		rules = append(rules, ruleOf(o, d))
@@ -351,13 +351,13 @@ func ruleOf(o object, d Direction) Rule {
 	return r.matching(o.text("ipProtocol"), o)
 }
 
-// inline spells a group's own rules as AWS keeps them: one for each peer.
+// inline converts a group's inline rules to the form in which AWS stores them: one rule for each peer.
 func inline(group object, d Direction) (rules []Rule) {
 	for _, o := range group.objects(string(d)) {
 		r := Rule{GroupID: group.id(), Direction: d, Description: o.text("description")}.matching(o.text("protocol"), o)
 		for _, cidr := range append(o.texts("cidrBlocks"), o.texts("ipv6CidrBlocks")...) {
 			one := r
-			one.CIDR, _ = netip.ParsePrefix(cidr) // checked with the inputs
+			one.CIDR, _ = netip.ParsePrefix(cidr) // validated with the inputs
 			rules = append(rules, one)
 		}
 		for _, id := range o.texts("prefixListIds") {

@@ -9,23 +9,23 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// Session is an instance that uses its role, with the credentials that the metadata service hands out. AWS itself
-// would refuse them. They follow from the instance's id, so they are the same for as long as it exists.
+// Session is the assumed role of an instance, with the credentials that the metadata service returns. They are not
+// valid on AWS itself. They are derived from the instance's ID, so they never change while it exists.
 type Session struct {
 	Role     string
 	Instance Instance
-	// Tags are the role's, by which policies tell who calls.
+	// Tags are the role's tags, which policies can refer to as principal tags.
 	Tags map[string]string
 
 	AccessKeyID, SecretAccessKey, Token string
 }
 
-// ARN is how AWS names who calls.
+// ARN returns the ARN of the assumed role.
 func (s Session) ARN() string {
 	return fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", AccountID, s.Role, s.Instance.ID)
 }
 
-// SessionOf is the session of an instance; ok is false if it has no role.
+// SessionOf returns the session of an instance; ok is false if it has no role.
 func (a *Account) SessionOf(i Instance) (s Session, ok bool, err error) {
 	role, err := a.RoleOf(i.Profile)
 	if err != nil || role == "" {
@@ -45,7 +45,7 @@ func (a *Account) SessionOf(i Instance) (s Session, ok bool, err error) {
 	}, true, nil
 }
 
-// tagsOf are a role's tags.
+// tagsOf returns a role's tags.
 func (a *Account) tagsOf(role string) (map[string]string, error) {
 	var tagged struct {
 		Tags map[string]string `json:"tagsAll"`
@@ -57,15 +57,15 @@ func (a *Account) tagsOf(role string) (map[string]string, error) {
 	return tagged.Tags, err
 }
 
-// Policy is what a role may do.
+// Policy is a policy of a role.
 type Policy struct {
-	// Name is an inline policy's, or the ARN of an attached one, whose document is AWS's.
+	// Name is the name of an inline policy, or the ARN of an attached managed policy.
 	Name string
-	// Document is an inline policy's JSON.
+	// Document is the JSON of an inline policy; empty for a managed one.
 	Document string
 }
 
-// PoliciesOf lists the policies of a role, those that are attached without their documents.
+// PoliciesOf lists the policies of a role, attached ones without their documents.
 func (a *Account) PoliciesOf(role string) (policies []Policy, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		inline, err := tx{Tx: t}.where("rolePolicy", "role", role)

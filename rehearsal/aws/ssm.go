@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// A parameter's value has 4 KiB in the standard tier and 8 in the advanced one; its path 15 levels.
+	// A parameter's value has at most 4 KiB in the standard tier and 8 KiB in the advanced one; its path at most 15
+	// levels.
 	standardValue, advancedValue, parameterLevels = 4096, 8192, 15
 	secureString                                  = "SecureString"
 )
@@ -20,7 +21,7 @@ var parameter = spec{
 	title: "SSM Parameter", service: "SSM", calls: calls{"PutParameter", "PutParameter", "DeleteParameter"},
 	inputs: inputs{
 		"name": text(required, replaces, valid(parameterName)),
-		// In place: the provider overwrites the value with its new type.
+		// A change of type is an update: the provider overwrites the parameter with the new type.
 		"type":           text(required, oneOf("String", "StringList", secureString)),
 		"value":          text(computed, valid(notEmpty)),
 		"insecureValue":  text(computed, valid(notEmpty)),
@@ -44,18 +45,18 @@ var parameter = spec{
 		if change, ok := d.Changed["tier"]; ok {
 			old, _ := textOf(r.OldInputs, "tier")
 			now, _ := textOf(r.Inputs, "tier")
-			// AWS has no way back from the advanced tier.
+			// AWS cannot move a parameter back from the advanced tier.
 			change.Replaces = old == "Advanced" && now == "Standard"
 			d.Changed["tier"] = change
 		}
 	},
 	create: func(c *call) error {
-		name := c.it.text("name")
+		name := c.obj.text("name")
 		other, err := c.get("parameter", name)
 		if err != nil {
 			return err
 		}
-		if other != nil && !c.it.flag("overwrite") {
+		if other != nil && !c.obj.flag("overwrite") {
 			return refuse("ParameterAlreadyExists", "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.")
 		}
 		version := 1.0
@@ -63,49 +64,50 @@ var parameter = spec{
 			version += other.number("version")
 		}
 		c.fill(object{"id": name, "arn": c.arn("ssm", "parameter/"+strings.TrimPrefix(name, "/")), "version": version})
-		return c.fitsTier()
+		return c.applyTier()
 	},
 	update: func(c *call) error {
-		if len(c.changes()) > 0 {
-			c.it["version"] = c.old.number("version") + 1
+		if len(c.changedOutputs()) > 0 {
+			c.obj["version"] = c.old.number("version") + 1
 		}
-		return c.fitsTier()
+		return c.applyTier()
 	},
-	changes: (*call).changes,
+	changedOutputs: (*call).changedOutputs,
 }
 
-// changes: every PutParameter makes another version; tags are set by another call.
-func (c *call) changes() []string {
+// changedOutputs: every PutParameter increments the version; tags are set by a different call.
+func (c *call) changedOutputs() []string {
 	if c.changed("value", "insecureValue", "type", "description", "tier", "allowedPattern", "keyId") {
 		return []string{"version"}
 	}
 	return nil
 }
 
-// fitsTier verifies the value. No message repeats it: it may be a secret.
-func (c *call) fitsTier() error {
+// applyTier fills in the defaults, chooses the tier, and checks the value against the tier's limit and the allowed
+// pattern. No message contains the value, as it may be a secret.
+func (c *call) applyTier() error {
 	value := c.in.text("value") + c.in.text("insecureValue")
 	key := ""
-	if c.it.text("type") == secureString {
+	if c.obj.text("type") == secureString {
 		key = "alias/aws/ssm"
 	}
 	for name, v := range map[string]any{"tier": "Standard", "dataType": "text", "keyId": key} {
-		c.it.or(name, v)
+		c.obj.setDefault(name, v)
 	}
-	c.it["value"], c.it["insecureValue"] = c.in.text("value"), c.in.text("insecureValue")
-	if c.it.text("tier") == "Intelligent-Tiering" {
-		c.it["tier"] = "Standard"
+	c.obj["value"], c.obj["insecureValue"] = c.in.text("value"), c.in.text("insecureValue")
+	if c.obj.text("tier") == "Intelligent-Tiering" {
+		c.obj["tier"] = "Standard"
 		if len(value) > standardValue {
-			c.it["tier"] = "Advanced"
+			c.obj["tier"] = "Advanced"
 		}
 	}
-	if len(value) > standardValue && c.it.text("tier") == "Standard" {
+	if len(value) > standardValue && c.obj.text("tier") == "Standard" {
 		return refuse("ValidationException", "Standard tier parameters support a maximum parameter value of %d characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier. For more information, see https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html", standardValue)
 	}
 	if len(value) > advancedValue {
 		return refuse("ValidationException", "Advanced tier parameters support a maximum parameter value of %d characters.", advancedValue)
 	}
-	if p := c.it.text("allowedPattern"); p != "" && !regexp.MustCompile(p).MatchString(value) {
+	if p := c.obj.text("allowedPattern"); p != "" && !regexp.MustCompile(p).MatchString(value) {
 		return refuse("ParameterPatternMismatchException", "Parameter value, cannot be validated against allowedPattern: %s", p)
 	}
 	return nil
@@ -113,7 +115,7 @@ func (c *call) fitsTier() error {
 
 var parameterChars = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]+$`)
 
-// parameterName checks a name or a path of names.
+// parameterName validates a parameter's name, which may be a path.
 func parameterName(s string) string {
 	trimmed := strings.ToLower(strings.TrimPrefix(s, "/"))
 	switch {

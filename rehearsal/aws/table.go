@@ -13,54 +13,56 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// spec is the model of one resource type: what it accepts, what it answers, and what it refuses.
+// spec models one resource type: its inputs and outputs, and the checks and effects of each operation.
 type spec struct {
-	// title is how the provider names the type in its errors, service and calls how AWS names the
-	// operations: "EC2 Subnet", "EC2", CreateSubnet.
+	// title is the provider's name of the type in error messages, for instance "EC2 Subnet"; service and calls are
+	// AWS's names of the service and the operations, "EC2" and CreateSubnet.
 	title, service string
 	calls          calls
-	// inputs are the properties a program may set; any other is refused.
+	// inputs are the properties that a program may set; any other is rejected.
 	inputs inputs
-	// outputs are the properties that only AWS can tell, so that a preview leaves them unknown. An input
-	// that is computed is one of them while the program does not set it.
+	// outputs are the properties that only AWS determines, so that they are unknown in a preview. So is a computed
+	// input that the program does not set.
 	outputs []string
-	// autoname is the input that is made up, `<name>-<7 hex digits>`, where the program leaves it out.
+	// autoname is the input that is generated, as `<name>-<7 hex digits>`, if the program does not set it.
 	autoname string
-	// timeout bounds how long the provider tries again what AWS refuses for now, if the program does not say.
+	// timeout limits how long the provider retries what AWS temporarily rejects, if the program sets no timeout.
 	timeout time.Duration
-	// constant: what the program says of a timeout changes nothing, as the provider has none to set.
+	// fixedTimeout ignores the program's timeout, as the provider does not let it be set.
 	constant bool
-	// check looks at the inputs as a whole, after each of them was fine.
+	// check validates the inputs as a whole, after each of them passed its own validation.
 	check func(in resource.PropertyMap) []plugin.Failure
-	// diff corrects what the inputs' own replaces says.
+	// diff corrects a diff where the inputs' replaces is not the whole rule.
 	diff func(r *plugin.Request, d plugin.Diff)
-	// shown spells inputs as the outputs repeat them.
-	shown func(in resource.PropertyMap)
-	// create verifies what the object refers to and fills in the rest of it, the id included.
+	// normalize changes inputs into the form in which the outputs repeat them.
+	normalize func(in resource.PropertyMap)
+	// create checks that the objects it references exist and fills in the remaining properties, including the ID.
 	create func(c *call) error
-	// update does the same for an object whose inputs have been replaced. Optional.
+	// update does the same for an object with changed inputs. Optional.
 	update func(c *call) error
-	// changes names the outputs that an update changes. Optional.
-	changes func(c *call) []string
-	// remove refuses what is in use, and removes what goes with the object. Optional.
+	// changedOutputs names the outputs that an update changes. Optional.
+	changedOutputs func(c *call) []string
+	// remove rejects the delete of an object that is in use, and removes the objects that are deleted with it.
+	// Optional.
 	remove func(c *call) error
-	// machines names what a change of the object means to the account's Machines; nil where it means nothing.
-	machines func(o object) string
+	// affects returns the ID to call Machines.Apply with after a change of the object; nil for a type that does not
+	// affect machines.
+	affects func(o object) string
 }
 
-// calls are AWS's names of the operations.
+// calls holds AWS's names of the operations.
 type calls struct{ create, update, delete string }
 
 // call is one operation on one object.
 type call struct {
 	tx
-	// name is the Pulumi resource's.
+	// name is the name of the Pulumi resource.
 	name string
-	// in are the inputs as the program wrote them, before those of the last time (empty in a create).
+	// in are the inputs as the program set them, before the previous ones (empty in a create).
 	in, before object
-	// it is the object as it will be kept; old as it was kept.
-	it, old object
-	// restart asks for the time of a stop and a start.
+	// obj is the object as it will be stored; old is the object as it was stored.
+	obj, old object
+	// restart makes the operation take as long as stopping and starting an instance.
 	restart bool
 }
 
@@ -75,28 +77,29 @@ const (
 	isMap
 	isObject
 	isList
-	isDocument // a JSON text, which a program may also give as an object
+	isDocument // JSON in a string; a program may also set it as an object
 )
 
-// inputs are properties by name.
+// inputs maps property names to their definitions.
 type inputs map[string]input
 
 type input struct {
 	shape shape
-	// required: the provider refuses a resource without it.
+	// required: the provider rejects a resource without it.
 	required bool
-	// replaces: AWS cannot change it on an existing object.
+	// replaces: AWS cannot change it on an existing object, so a change replaces the resource.
 	replaces bool
-	// computed: AWS chooses it where the program does not, and keeps it when the program stops to say.
+	// computed: AWS chooses a value if the program does not, and keeps the value if the program stops setting it.
 	computed bool
-	// fallback is what the provider fills in.
+	// fallback is the provider's default value.
 	fallback any
-	// valid returns why it refuses a value, or "". Of a list of texts it sees each.
+	// valid returns why a value is invalid, or "". It is called for each element of a list of strings.
 	valid func(any) string
-	// fields are those of an object, or of each object in a list.
+	// fields are the properties of an object, or of each object in a list.
 	fields inputs
 }
 
+// trait sets one attribute of an input.
 type trait func(*input)
 
 func text(traits ...trait) input     { return newInput(isText, nil, traits) }
@@ -163,18 +166,18 @@ func lengthBetween(low, high int) trait {
 	})
 }
 
-// check returns the inputs with their defaults, and what is wrong with them.
+// check returns the inputs with defaults filled in, and what is invalid.
 func (f inputs) check(typ, prefix string, in resource.PropertyMap) (resource.PropertyMap, []plugin.Failure) {
 	out, failures := resource.PropertyMap{}, []plugin.Failure{}
 	for _, key := range in.StableKeys() {
 		v, path := in[key], prefix+string(key)
 		if v.IsNull() || strings.HasPrefix(string(key), "__") {
-			continue // what the engine and SDKs add is theirs
+			continue // added by the engine or an SDK
 		}
 		field, ok := f[string(key)]
 		if !ok {
 			failures = append(failures, plugin.Failure{Property: path,
-				Reason: fmt.Sprintf("the rehearsal's model of %s does not know the property %q", typ, path)})
+				Reason: fmt.Sprintf("the rehearsal's model of %s does not support the property %q", typ, path)})
 			continue
 		}
 		checked, fs := field.check(typ, path, v)
@@ -287,8 +290,8 @@ func (in input) check(typ, path string, v resource.PropertyValue) (resource.Prop
 	return v, append(failures, refuse(validate(v))...)
 }
 
-// at finds the input that a diff's path lies in; what is in a computed object is computed. A path is
-// "rootBlockDevice.encrypted", "records[0]" or `tags["a.b"]`.
+// at returns the input that a path of a diff belongs to. Fields of a computed object are computed. Examples of paths:
+// "rootBlockDevice.encrypted", "records[0]", `tags["a.b"]`.
 func (f inputs) at(path string) input {
 	end := strings.IndexAny(path, ".[")
 	if end < 0 {
@@ -306,7 +309,7 @@ func (f inputs) at(path string) input {
 	return leaf
 }
 
-// unknowns adds what a preview cannot know: the computed inputs that are not set.
+// unknowns marks the computed inputs that are not set as unknown, for a preview.
 func (f inputs) unknowns(in resource.PropertyMap) resource.PropertyMap {
 	out := in.Copy()
 	for name, field := range f {
@@ -329,7 +332,7 @@ func has(in resource.PropertyMap, name string) bool {
 
 func unknown(v resource.PropertyValue) bool { return v.IsComputed() || v.IsOutput() }
 
-// textOf reads a text input; ok is false where it is not set or unknown.
+// textOf returns a string input; ok is false if it is not set or unknown.
 func textOf(in resource.PropertyMap, name string) (s string, ok bool) {
 	v := in[resource.PropertyKey(name)]
 	if !v.IsString() {
@@ -338,7 +341,7 @@ func textOf(in resource.PropertyMap, name string) (s string, ok bool) {
 	return v.StringValue(), true
 }
 
-// exactlyOne refuses inputs that do not set one of several.
+// exactlyOne fails unless exactly one of these inputs is set.
 func exactlyOne(in resource.PropertyMap, names ...string) []plugin.Failure {
 	var set []string
 	for _, name := range names {

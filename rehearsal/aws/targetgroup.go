@@ -2,12 +2,12 @@ package aws
 
 import "eco2/rehearsal/store"
 
-// TargetGroup is where load balancers send requests: ports of instances.
+// TargetGroup is a group of targets that load balancers forward requests to: ports of instances.
 type TargetGroup struct {
 	ARN             string            `json:"id"`
 	Name            string            `json:"name"`
 	VPCID           string            `json:"vpcId"`
-	Protocol        string            `json:"protocol"` // what the instances speak, HTTP or HTTPS
+	Protocol        string            `json:"protocol"` // of the targets, HTTP or HTTPS
 	ProtocolVersion string            `json:"protocolVersion"`
 	Port            int               `json:"port"`
 	HealthCheck     HealthCheck       `json:"healthCheck"`
@@ -22,11 +22,11 @@ type Target struct {
 	Port       int
 }
 
-// HealthCheck says how it shows that a target works.
+// HealthCheck configures how a load balancer checks that a target works.
 type HealthCheck struct {
 	Protocol string
 	Port     string // a number, or "traffic-port" for the target's own
-	// Path is what a healthy target answers with one of Codes: "200", "200,204", "200-399".
+	// Path is requested from the target; it is healthy if it responds with one of Codes: "200", "200,204", "200-399".
 	Path, Codes                          string
 	Interval, Timeout                    int // in seconds
 	HealthyThreshold, UnhealthyThreshold int
@@ -37,12 +37,12 @@ func (a *Account) TargetGroups() ([]TargetGroup, error) {
 	return all[TargetGroup](a, TargetGroupKind)
 }
 
-// PutTargetGroup makes or changes a target group.
+// PutTargetGroup creates or updates a target group.
 func (a *Account) PutTargetGroup(g TargetGroup) error {
 	return a.store.Update(func(t *store.Tx) error { return t.Put(TargetGroupKind, g.ARN, g) })
 }
 
-// DeleteTargetGroup removes one; it need not exist.
+// DeleteTargetGroup deletes a target group; it need not exist.
 func (a *Account) DeleteTargetGroup(arn string) error {
 	return a.store.Update(func(t *store.Tx) error { return t.Delete(TargetGroupKind, arn) })
 }

@@ -2,8 +2,8 @@ package aws
 
 import "crypto/tls"
 
-// MinimumTLS is the oldest version of TLS that each policy speaks, of those that somebody may name here: AWS's
-// default, and two that AWS recommends (its guide "Security policies for your Application Load Balancer").
+// MinimumTLS maps each supported security policy to its oldest version of TLS. Supported are AWS's default and two that
+// AWS recommends (its guide "Security policies for your Application Load Balancer").
 var MinimumTLS = map[string]uint16{
 	"ELBSecurityPolicy-2016-08":                  tls.VersionTLS10,
 	"ELBSecurityPolicy-TLS13-1-2-2021-06":        tls.VersionTLS12,

@@ -1,9 +1,9 @@
-// Package awsapi is the model of AWS as its API: what the controllers in a cluster call. A caller is known by the
-// signature of his request, which leads to the role of his node, and may do what the role's policies say.
+// Package awsapi serves the model of AWS over AWS's API, for the controllers in a cluster. It identifies a caller by
+// the signature of the request, which leads to the role of the caller's node, and allows what the role's policies
+// allow.
 //
-// It speaks AWS's own protocols, for clients that are the real ones, and refuses what it does not know: operations,
-// parameters, filters, and settings that nothing would act on. Only EC2's volumes have operations of the rehearsal's,
-// in package ebs.
+// It speaks AWS's own protocols, so that AWS's SDKs can call it. It rejects unsupported operations, parameters and
+// filters, and settings that would have no effect. Only for EC2's volumes are the operations custom, in package ebs.
 package awsapi
 
 import (
@@ -25,7 +25,7 @@ import (
 	"eco2/rehearsal/awsapi/ebs"
 )
 
-// maxBody bounds a request.
+// maxBody is the maximum size of a request's body.
 const maxBody = 1 << 20
 
 // The services that speak JSON and REST.
@@ -35,39 +35,40 @@ const (
 	dnsService = "route53"
 )
 
-// New answers the instances of a VPC, whichever service they call: a signature names it.
+// New returns an API for the instances of a VPC. It serves all services, as the signature of a request names the
+// service.
 func New(account *aws.Account, vpc string) *API {
 	return &API{account: account, vpc: vpc, usage: usage{}}
 }
 
-// API implements http.Handler.
+// API is an http.Handler that serves the API of an account.
 type API struct {
 	account *aws.Account
 	vpc     string
-	// How long load balancers take: see Caller.
+	// See Caller.Provision and Caller.Release.
 	provision, release time.Duration
 
-	// What one call looks at is as another left it.
+	// mu serializes calls, so that no call sees another one's changes half done.
 	mu       sync.Mutex
 	usage    usage
 	denied   []string
-	refusals map[string]refusals
+	injected map[string]injectedFailure
 }
 
-// call is a request whose caller is known.
+// call is an authenticated request.
 type call struct {
 	*API
 	service string
-	// action is the operation's name in the Query protocol.
+	// action is the name of the operation, for the Query protocol only.
 	action  string
 	region  string
 	session aws.Session
 	grants  grants
-	// tried are the actions that it asked to be allowed, for the log.
+	// tried lists the actions that were checked against the policies, for the log.
 	tried []string
 }
 
-// refusal is an error in a service's own words.
+// refusal is an error response of a service.
 type refusal struct{ code, message string }
 
 func (r *refusal) Error() string { return r.code + ": " + r.message }
@@ -85,12 +86,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c, err := a.known(r, body)
+	c, err := a.authenticate(r, body)
 	var answer any
 	if err == nil {
-		answer, err = c.answer(r, body)
+		answer, err = c.handle(r, body)
 	}
-	a.say(r, c, err)
+	a.logCall(r, c, err)
 	switch {
 	case strings.HasPrefix(r.URL.Path, dnsVersion):
 		writeXML(w, answer, err)
@@ -103,13 +104,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isForm says whether a request is in the Query protocol.
+// isForm reports whether a request uses the Query protocol.
 func isForm(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
 }
 
-// known finds out who calls.
-func (a *API) known(r *http.Request, body []byte) (*call, error) {
+// authenticate identifies the caller by the signature.
+func (a *API) authenticate(r *http.Request, body []byte) (*call, error) {
 	signed, ok := parseSignature(r)
 	if !ok {
 		return nil, refuse("MissingAuthenticationTokenException", "Missing Authentication Token")
@@ -139,13 +140,13 @@ func (a *API) known(r *http.Request, body []byte) (*call, error) {
 		if err := signed.verify(r, body, session); err != nil {
 			return nil, err
 		}
-		granted, err := a.granted(session.Role)
+		granted, err := a.policiesOf(session.Role)
 		return &call{API: a, service: signed.service, region: signed.region, session: session, grants: granted}, err
 	}
 	return nil, refuse("UnrecognizedClientException", "The security token included in the request is invalid.")
 }
 
-func (a *API) granted(role string) (granted grants, err error) {
+func (a *API) policiesOf(role string) (granted grants, err error) {
 	policies, err := a.account.PoliciesOf(role)
 	if err != nil {
 		return nil, err
@@ -153,8 +154,8 @@ func (a *API) granted(role string) (granted grants, err error) {
 	for _, p := range policies {
 		text := p.Document
 		if text == "" {
-			if text = managed[p.Name]; text == "" {
-				return nil, fmt.Errorf("reading policy %s: the rehearsal does not know what AWS has in it", p.Name)
+			if text = managedPolicies[p.Name]; text == "" {
+				return nil, fmt.Errorf("reading policy %s: the rehearsal does not have AWS's document of it", p.Name)
 			}
 		}
 		document, err := parsePolicy(p.Name, text)
@@ -166,8 +167,8 @@ func (a *API) granted(role string) (granted grants, err error) {
 	return granted, nil
 }
 
-// answer does what is asked.
-func (c *call) answer(r *http.Request, body []byte) (any, error) {
+// handle runs the operation that a request names.
+func (c *call) handle(r *http.Request, body []byte) (any, error) {
 	if c.service == dnsService {
 		return c.route53(r, body)
 	}
@@ -179,33 +180,33 @@ func (c *call) answer(r *http.Request, body []byte) (any, error) {
 	}
 	operation, ok := operations[r.Header.Get("X-Amz-Target")]
 	if !ok || operation.service != c.service {
-		return nil, refuse("UnknownOperationException", "%s is nothing that the rehearsal's %s can do", r.Header.Get("X-Amz-Target"), c.service)
+		return nil, refuse("UnknownOperationException", "%s is not an operation that the rehearsal's %s supports", r.Header.Get("X-Amz-Target"), c.service)
 	}
 	return operation.run(c, body)
 }
 
-// operation is one of a service that speaks JSON.
+// operation is an operation of a service that speaks JSON.
 type operation struct {
 	service string
 	run     func(c *call, body []byte) (any, error)
 }
 
 var operations = map[string]operation{
-	"AmazonSSM.GetParameter":        {ssmService, in((*call).getParameter)},
-	"AmazonSSM.GetParametersByPath": {ssmService, in((*call).getParametersByPath)},
+	"AmazonSSM.GetParameter":        {ssmService, jsonOperation((*call).getParameter)},
+	"AmazonSSM.GetParametersByPath": {ssmService, jsonOperation((*call).getParametersByPath)},
 
-	"CertificateManager.DescribeCertificate": {acmService, in((*call).describeCertificate)},
-	"CertificateManager.ListCertificates":    {acmService, in((*call).listCertificates)},
+	"CertificateManager.DescribeCertificate": {acmService, jsonOperation((*call).describeCertificate)},
+	"CertificateManager.ListCertificates":    {acmService, jsonOperation((*call).listCertificates)},
 
-	ebs.DescribeVolumes: {ebs.Service, in((*call).describeVolumes)},
-	ebs.CreateVolume:    {ebs.Service, in((*call).createVolume)},
-	ebs.DeleteVolume:    {ebs.Service, in((*call).deleteVolume)},
-	ebs.AttachVolume:    {ebs.Service, in((*call).attachVolume)},
-	ebs.DetachVolume:    {ebs.Service, in((*call).detachVolume)},
+	ebs.DescribeVolumes: {ebs.Service, jsonOperation((*call).describeVolumes)},
+	ebs.CreateVolume:    {ebs.Service, jsonOperation((*call).createVolume)},
+	ebs.DeleteVolume:    {ebs.Service, jsonOperation((*call).deleteVolume)},
+	ebs.AttachVolume:    {ebs.Service, jsonOperation((*call).attachVolume)},
+	ebs.DetachVolume:    {ebs.Service, jsonOperation((*call).detachVolume)},
 }
 
-// in reads an operation's input. A field that is not known would be left undone.
-func in[In, Out any](run func(*call, In) (Out, error)) func(*call, []byte) (any, error) {
+// jsonOperation decodes an operation's input and runs it. It rejects unknown fields, as ignoring them could be wrong.
+func jsonOperation[In, Out any](run func(*call, In) (Out, error)) func(*call, []byte) (any, error) {
 	return func(c *call, body []byte) (any, error) {
 		var input In
 		decoder := json.NewDecoder(strings.NewReader(string(body)))
@@ -217,8 +218,8 @@ func in[In, Out any](run func(*call, In) (Out, error)) func(*call, []byte) (any,
 	}
 }
 
-// tags are a condition's keys for the tags of a request, of what it is about, or of who calls: "aws:RequestTag",
-// "aws:ResourceTag", "aws:PrincipalTag".
+// tags returns the condition keys for the tags of a request, a resource or a caller. The key is "aws:RequestTag",
+// "aws:ResourceTag" or "aws:PrincipalTag".
 func tags(key string, values map[string]string) map[string][]string {
 	context := map[string][]string{}
 	for name, value := range values {
@@ -227,21 +228,22 @@ func tags(key string, values map[string]string) map[string][]string {
 	return context
 }
 
-// denials are what a service says of a right that is missing; the others say AccessDenied, and nothing before.
+// denials holds the error code of each service for a denied action, and the text before the message; the default is
+// AccessDenied and no text.
 var denials = map[string]struct{ code, before string }{
 	ssmService: {code: "AccessDeniedException"},
 	acmService: {code: "AccessDeniedException"},
 	ec2Service: {code: "UnauthorizedOperation", before: "You are not authorized to perform this operation. "},
 }
 
-// may refuses what the caller's role is not allowed to do.
-func (c *call) may(action, resource string, context map[string][]string) error {
+// authorize returns the service's error if the caller's role does not allow an action.
+func (c *call) authorize(action, resource string, context map[string][]string) error {
 	c.tried = append(c.tried, action)
 	known := tags("aws:PrincipalTag", c.session.Tags)
 	maps.Copy(known, context)
-	reason, by := c.grants.judge(request{action, resource, known})
+	reason, by := c.grants.evaluate(request{action, resource, known})
 	if reason == "" {
-		c.usage.note(by, action)
+		c.usage.record(by, action)
 		return nil
 	}
 	if said := fmt.Sprintf("%s on %s %s", action, resource, reason); !slices.Contains(c.denied, said) {
@@ -253,13 +255,14 @@ func (c *call) may(action, resource string, context map[string][]string) error {
 		denial.before, c.session.ARN(), action, resource, reason)
 }
 
-// arn names something of the account in the call's region.
+// arn returns the ARN of a resource in the call's region.
 func (c *call) arn(service, resource string) string {
 	return fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, c.region, aws.AccountID, resource)
 }
 
-// say logs a call: what was tried, by whom, and what became of it. What was sent and answered may be a secret.
-func (a *API) say(r *http.Request, c *call, err error) {
+// logCall logs a call: the actions, the caller and the outcome. It does not log input and output, which may contain
+// secrets.
+func (a *API) logCall(r *http.Request, c *call, err error) {
 	what, who, outcome := r.Header.Get("X-Amz-Target"), r.RemoteAddr, "ok"
 	if c != nil && c.action != "" {
 		what = c.action
@@ -279,8 +282,9 @@ func (a *API) say(r *http.Request, c *call, err error) {
 	log.Printf("%s: %s: %s", who, what, outcome)
 }
 
-// refused is what a caller is told of an error. What went wrong in the model is a failure of the service's.
-func refused(err error) (status int, r refusal) {
+// errorResponse returns the status and the error that a caller gets. An error of the model itself is an internal
+// failure of the service.
+func errorResponse(err error) (status int, r refusal) {
 	var own *refusal
 	if errors.As(err, &own) {
 		return http.StatusBadRequest, *own
@@ -294,9 +298,9 @@ func refused(err error) (status int, r refusal) {
 func writeJSON(w http.ResponseWriter, answer any, err error) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	if err != nil {
-		status, r := refused(err)
+		status, r := errorResponse(err)
 		w.WriteHeader(status)
 		answer = map[string]string{"__type": r.code, "message": r.message}
 	}
-	_ = json.NewEncoder(w).Encode(answer) // a caller that left needs none
+	_ = json.NewEncoder(w).Encode(answer) // fails only if the caller has disconnected
 }

@@ -38,7 +38,7 @@ func (w *world) call(service, target string, in, out any) error {
 	return w.Call(w.Context(), service, target, in, out)
 }
 
-// code is AWS's for an error.
+// code returns AWS's code of an error.
 func code(t *testing.T, err error) string {
 	t.Helper()
 	var refused *client.Error
@@ -62,7 +62,7 @@ func TestCallers(t *testing.T) {
 		assert.Equal(t, http.StatusBadRequest, response.StatusCode)
 		assert.Equal(t, "MissingAuthenticationTokenException", body["__type"])
 	})
-	t.Run("with a request that was changed on its way", func(t *testing.T) {
+	t.Run("with a request that was changed after it was signed", func(t *testing.T) {
 		handler := awsapi.New(w.Account, w.VPC)
 		changed := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 			r.Header.Set("X-Amz-Target", ebs.DeleteVolume)
@@ -72,7 +72,7 @@ func TestCallers(t *testing.T) {
 		t.Setenv("AWS_ENDPOINT_URL", changed.URL)
 		assert.Equal(t, "SignatureDoesNotMatch", code(t, w.call(ebs.Service, ebs.DescribeVolumes, ebs.VolumeIDs{}, nil)))
 	})
-	t.Run("of another network", func(t *testing.T) {
+	t.Run("from another VPC", func(t *testing.T) {
 		other := httptest.NewServer(awsapi.New(w.Account, "vpc-other"))
 		t.Cleanup(other.Close)
 		t.Setenv("AWS_ENDPOINT_URL", other.URL)
@@ -80,7 +80,7 @@ func TestCallers(t *testing.T) {
 	})
 }
 
-// parameter is one as a client gets it.
+// parameter is a parameter as a client gets it.
 type parameter struct {
 	ARN, DataType, Name, Type, Value string
 	Version                          int
@@ -166,7 +166,7 @@ func TestVolumes(t *testing.T) {
 	stranger := w.Create("aws:ec2/instance:Instance", "stranger", map[string]any{"instanceType": "t3.small", "subnetId": w.Subnets[0],
 		"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In(region)})
 	refusal := w.call(ebs.Service, ebs.AttachVolume, ebs.Attachment{VolumeID: v.VolumeID, InstanceID: stranger}, nil)
-	assert.Equal(t, "UnauthorizedOperation", code(t, refusal), "a machine without the cluster's tag")
+	assert.Equal(t, "UnauthorizedOperation", code(t, refusal), "an instance without the cluster's tag")
 	require.NoError(t, w.call(ebs.Service, ebs.DeleteVolume, ebs.VolumeID{VolumeID: v.VolumeID}, nil))
 	assert.Equal(t, "InvalidVolume.NotFound", code(t, w.call(ebs.Service, ebs.DeleteVolume, ebs.VolumeID{VolumeID: v.VolumeID}, nil)))
 }

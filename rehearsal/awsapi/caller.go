@@ -9,17 +9,17 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// Caller calls the API as an instance does, without a network between: for the models of controllers, which may do
-// what real ones may, and are refused what real ones are.
+// Caller calls the API in the role of an instance, without a network. The models of controllers use it, so they have
+// the same permissions, and get the same errors, as the real controllers.
 type Caller struct {
 	Account  *aws.Account
 	Instance aws.Instance
-	// Provision is how long AWS takes until a new load balancer serves, Release how long it keeps the interfaces of a
+	// Provision is how long AWS takes to activate a new load balancer, Release how long it keeps the interfaces of a
 	// deleted one.
 	Provision, Release time.Duration
 }
 
-// Call does what is asked of a service that speaks JSON.
+// Call calls an operation of a service that speaks JSON.
 func (c Caller) Call(_ context.Context, service, target string, in, out any) error {
 	made, err := c.call(service)
 	if err != nil {
@@ -27,11 +27,11 @@ func (c Caller) Call(_ context.Context, service, target string, in, out any) err
 	}
 	body, err := json.Marshal(in)
 	if err != nil {
-		return fmt.Errorf("writing what %s asks: %w", target, err)
+		return fmt.Errorf("encoding the input of %s: %w", target, err)
 	}
 	operation, ok := operations[target]
 	if !ok || operation.service != service {
-		return refuse("UnknownOperationException", "%s is nothing that the rehearsal's %s can do", target, service)
+		return refuse("UnknownOperationException", "%s is not an operation that the rehearsal's %s supports", target, service)
 	}
 	answer, err := operation.run(made, body)
 	if err != nil || out == nil {
@@ -43,15 +43,15 @@ func (c Caller) Call(_ context.Context, service, target string, in, out any) err
 	return err
 }
 
-// Ask does what is asked of a service that speaks the Query protocol, with the SDK's own input and output.
-func Ask[Out any](c Caller, service, action string, in any) (*Out, error) {
+// CallQuery calls an operation of a service that speaks the Query protocol, with the SDK's input and output types.
+func CallQuery[Out any](c Caller, service, action string, in any) (*Out, error) {
 	made, err := c.call(service)
 	if err != nil {
 		return nil, err
 	}
 	operation, ok := queryServices[service].operations[action]
 	if !ok {
-		return nil, refuse("InvalidAction", "%s is nothing that the rehearsal's %s can do", action, service)
+		return nil, refuse("InvalidAction", "%s is not an operation that the rehearsal's %s supports", action, service)
 	}
 	answer, err := operation.run(made, in)
 	if err != nil {
@@ -60,7 +60,7 @@ func Ask[Out any](c Caller, service, action string, in any) (*Out, error) {
 	return answer.(*Out), nil
 }
 
-// call is one of the instance's.
+// call prepares a call in the instance's role.
 func (c Caller) call(service string) (*call, error) {
 	session, ok, err := c.Account.SessionOf(c.Instance)
 	if err != nil {
@@ -71,6 +71,6 @@ func (c Caller) call(service string) (*call, error) {
 	}
 	a := New(c.Account, c.Instance.VPCID)
 	a.provision, a.release = c.Provision, c.Release
-	granted, err := a.granted(session.Role)
+	granted, err := a.policiesOf(session.Role)
 	return &call{API: a, service: service, region: c.Instance.Region, session: session, grants: granted}, err
 }

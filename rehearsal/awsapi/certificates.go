@@ -6,7 +6,7 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// What ACM answers about certificates, to those who look for one that is good for a name.
+// ACM's responses about certificates, which callers use to find a certificate that is valid for a name.
 type (
 	certificateSummary struct {
 		CertificateArn, DomainName, Status, Type string
@@ -25,11 +25,11 @@ func (c *call) listCertificates(in struct {
 	CertificateStatuses []string
 	Includes            struct {
 		KeyTypes []string `json:"keyTypes"`
-	} // the rehearsal's have keys of the first kind
-	MaxItems int // there is one page
+	} // ignored: all certificates of the rehearsal have keys of the first type
+	MaxItems int // ignored: there is only one page
 },
 ) (out struct{ CertificateSummaryList []certificateSummary }, err error) {
-	if err := c.may("acm:ListCertificates", "*", nil); err != nil {
+	if err := c.authorize("acm:ListCertificates", "*", nil); err != nil {
 		return out, err
 	}
 	out.CertificateSummaryList = []certificateSummary{}
@@ -43,7 +43,7 @@ func (c *call) listCertificates(in struct {
 }
 
 func (c *call) describeCertificate(in struct{ CertificateArn string }) (out struct{ Certificate certificateDetail }, err error) {
-	if err := c.may("acm:DescribeCertificate", in.CertificateArn, nil); err != nil {
+	if err := c.authorize("acm:DescribeCertificate", in.CertificateArn, nil); err != nil {
 		return out, err
 	}
 	certificates, err := c.account.Certificates()

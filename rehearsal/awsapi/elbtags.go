@@ -7,7 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 )
 
-// elbTagMap is a list of tags by key.
+// elbTagMap converts a list of tags to a map.
 func elbTagMap(list []types.Tag) map[string]string {
 	tags := map[string]string{}
 	for _, tag := range list {
@@ -23,19 +23,19 @@ func elbTags(tags map[string]string) (list []types.Tag) {
 	return list
 }
 
-// described is the limit of resources in one DescribeTags.
+// describedAtOnce is the maximum number of resources in one DescribeTags.
 const describedAtOnce = 20
 
 func (c *call) describeTags(in *elasticloadbalancingv2.DescribeTagsInput) (*elasticloadbalancingv2.DescribeTagsOutput, error) {
-	if err := c.may(elbService+":DescribeTags", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeTags", "*", nil); err != nil {
 		return nil, err
 	}
 	if len(in.ResourceArns) == 0 || len(in.ResourceArns) > describedAtOnce {
-		return nil, refuse("ValidationError", "DescribeTags takes 1 to %d resources, and not %d", describedAtOnce, len(in.ResourceArns))
+		return nil, refuse("ValidationError", "DescribeTags takes 1 to %d resources, not %d", describedAtOnce, len(in.ResourceArns))
 	}
 	out := &elasticloadbalancingv2.DescribeTagsOutput{}
 	for _, arn := range in.ResourceArns {
-		tags, _, err := c.tagged(arn)
+		tags, _, err := c.findTags(arn)
 		if err != nil {
 			return nil, err
 		}
@@ -59,16 +59,16 @@ func (c *call) removeTags(in *elasticloadbalancingv2.RemoveTagsInput) (*elasticl
 	})
 }
 
-// retag changes the tags of what the caller may change.
+// retag changes the tags of resources, if the caller's role allows it.
 func (c *call) retag(action string, arns []string, context map[string][]string, change func(map[string]string)) error {
 	for _, arn := range arns {
-		is, put, err := c.tagged(arn)
+		is, put, err := c.findTags(arn)
 		if err != nil {
 			return err
 		}
 		all := tags(resourceTag, is)
 		maps.Copy(all, context)
-		if err := c.may(elbService+":"+action, arn, all); err != nil {
+		if err := c.authorize(elbService+":"+action, arn, all); err != nil {
 			return err
 		}
 		now := map[string]string{}
@@ -81,8 +81,9 @@ func (c *call) retag(action string, arns []string, context map[string][]string, 
 	return nil
 }
 
-// tagged finds the tags of a load balancer, a listener, a rule or a target group, and how to give it others.
-func (c *call) tagged(arn string) (is map[string]string, put func(map[string]string) error, err error) {
+// findTags returns the tags of a load balancer, a listener, a rule or a target group, and a function that replaces
+// them.
+func (c *call) findTags(arn string) (is map[string]string, put func(map[string]string) error, err error) {
 	balancers, err := c.account.LoadBalancers()
 	if err != nil {
 		return nil, nil, err
@@ -106,7 +107,7 @@ func (c *call) tagged(arn string) (is map[string]string, put func(map[string]str
 			}
 			if defaultRule(*l) == arn {
 				return nil, func(map[string]string) error {
-					return refuse("OperationNotPermitted", "The rehearsal gives default rules no tags: '%s'", arn)
+					return refuse("OperationNotPermitted", "The rehearsal does not support tags on default rules: '%s'", arn)
 				}, nil
 			}
 		}

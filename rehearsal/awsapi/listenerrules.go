@@ -11,10 +11,10 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// defaultRule is the ARN of the rule that a listener is born with.
-func defaultRule(l aws.Listener) string { return within(l.ARN, "listener-rule", "default") }
+// defaultRule returns the ARN of a listener's default rule.
+func defaultRule(l aws.Listener) string { return childARN(l.ARN, "listener-rule", "default") }
 
-// rule finds one, its listener, and the load balancer of that.
+// rule finds a rule, with its listener and load balancer.
 func (c *call) rule(arn *string) (b aws.LoadBalancer, l *aws.Listener, r *aws.ListenerRule, err error) {
 	balancers, err := c.account.LoadBalancers()
 	if err != nil {
@@ -32,13 +32,13 @@ func (c *call) rule(arn *string) (b aws.LoadBalancer, l *aws.Listener, r *aws.Li
 	return b, nil, nil, refuse("RuleNotFound", "One or more rules not found: '%s'", value(arn))
 }
 
-// ownRule is a rule that the caller may do something with.
-func (c *call) ownRule(arn *string, action string) (aws.LoadBalancer, *aws.Listener, *aws.ListenerRule, error) {
+// authorizedRule finds a rule, if the caller's role allows the action on it.
+func (c *call) authorizedRule(arn *string, action string) (aws.LoadBalancer, *aws.Listener, *aws.ListenerRule, error) {
 	b, l, r, err := c.rule(arn)
 	if err != nil {
 		return b, nil, nil, err
 	}
-	return b, l, r, c.may(elbService+":"+action, r.ARN, tags(resourceTag, r.Tags))
+	return b, l, r, c.authorize(elbService+":"+action, r.ARN, tags(resourceTag, r.Tags))
 }
 
 func (c *call) createRule(in *elasticloadbalancingv2.CreateRuleInput) (*elasticloadbalancingv2.CreateRuleOutput, error) {
@@ -47,22 +47,22 @@ func (c *call) createRule(in *elasticloadbalancingv2.CreateRuleInput) (*elasticl
 		return nil, err
 	}
 	given := elbTagMap(in.Tags)
-	if err := c.mayCreate("CreateRule", l.ARN, l.Tags, within(l.ARN, "listener-rule", "*"), given); err != nil {
+	if err := c.authorizeCreate("CreateRule", l.ARN, l.Tags, childARN(l.ARN, "listener-rule", "*"), given); err != nil {
 		return nil, err
 	}
-	r := aws.ListenerRule{ARN: within(l.ARN, "listener-rule", randomHex()), Tags: given, Priority: int(value(in.Priority)), Conditions: in.Conditions}
-	if r.Actions, err = c.actions(in.Actions); err != nil {
+	r := aws.ListenerRule{ARN: childARN(l.ARN, "listener-rule", randomHex()), Tags: given, Priority: int(value(in.Priority)), Conditions: in.Conditions}
+	if r.Actions, err = c.completeActions(in.Actions); err != nil {
 		return nil, err
 	}
 	l.Rules = append(l.Rules, r)
-	if err := possible(*l); err != nil {
+	if err := checkRules(*l); err != nil {
 		return nil, err
 	}
 	return &elasticloadbalancingv2.CreateRuleOutput{Rules: []types.Rule{describedRule(r)}}, c.account.PutLoadBalancer(b)
 }
 
 func (c *call) modifyRule(in *elasticloadbalancingv2.ModifyRuleInput) (*elasticloadbalancingv2.ModifyRuleOutput, error) {
-	b, l, r, err := c.ownRule(in.RuleArn, "ModifyRule")
+	b, l, r, err := c.authorizedRule(in.RuleArn, "ModifyRule")
 	if err != nil {
 		return nil, err
 	}
@@ -70,33 +70,33 @@ func (c *call) modifyRule(in *elasticloadbalancingv2.ModifyRuleInput) (*elasticl
 		r.Conditions = in.Conditions
 	}
 	if in.Actions != nil {
-		if r.Actions, err = c.actions(in.Actions); err != nil {
+		if r.Actions, err = c.completeActions(in.Actions); err != nil {
 			return nil, err
 		}
 	}
-	if err := possible(*l); err != nil {
+	if err := checkRules(*l); err != nil {
 		return nil, err
 	}
 	return &elasticloadbalancingv2.ModifyRuleOutput{Rules: []types.Rule{describedRule(*r)}}, c.account.PutLoadBalancer(b)
 }
 
 func (c *call) deleteRule(in *elasticloadbalancingv2.DeleteRuleInput) (*elasticloadbalancingv2.DeleteRuleOutput, error) {
-	b, l, r, err := c.ownRule(in.RuleArn, "DeleteRule")
+	b, l, r, err := c.authorizedRule(in.RuleArn, "DeleteRule")
 	if err != nil {
 		return nil, err
 	}
-	arn := r.ARN // which is about to be another's place
+	arn := r.ARN // DeleteFunc moves another rule to where r points
 	l.Rules = slices.DeleteFunc(l.Rules, func(is aws.ListenerRule) bool { return is.ARN == arn })
 	return &elasticloadbalancingv2.DeleteRuleOutput{}, c.account.PutLoadBalancer(b)
 }
 
-// setRulePriorities changes all of a list at once: rules may change places. They are of one listener.
+// setRulePriorities changes the priorities of several rules of one listener at once, so that rules can swap priorities.
 func (c *call) setRulePriorities(in *elasticloadbalancingv2.SetRulePrioritiesInput) (*elasticloadbalancingv2.SetRulePrioritiesOutput, error) {
 	out := &elasticloadbalancingv2.SetRulePrioritiesOutput{}
 	var b aws.LoadBalancer
 	var l *aws.Listener
 	for i, pair := range in.RulePriorities {
-		of, on, r, err := c.ownRule(pair.RuleArn, "SetRulePriorities")
+		of, on, r, err := c.authorizedRule(pair.RuleArn, "SetRulePriorities")
 		if err != nil {
 			return nil, err
 		}
@@ -113,14 +113,14 @@ func (c *call) setRulePriorities(in *elasticloadbalancingv2.SetRulePrioritiesInp
 	if l == nil {
 		return nil, refuse("ValidationError", "At least one rule must be specified")
 	}
-	if err := possible(*l); err != nil {
+	if err := checkRules(*l); err != nil {
 		return nil, err
 	}
 	return out, c.account.PutLoadBalancer(b)
 }
 
 func (c *call) describeRules(in *elasticloadbalancingv2.DescribeRulesInput) (*elasticloadbalancingv2.DescribeRulesOutput, error) {
-	if err := c.may(elbService+":DescribeRules", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeRules", "*", nil); err != nil {
 		return nil, err
 	}
 	_, l, err := c.listener(in.ListenerArn)
@@ -137,7 +137,7 @@ func (c *call) describeRules(in *elasticloadbalancingv2.DescribeRulesInput) (*el
 
 func describedRule(r aws.ListenerRule) types.Rule {
 	conditions := slices.Clone(r.Conditions)
-	for i := range conditions { // AWS answers the values in the way of old, too
+	for i := range conditions { // AWS returns the values in the deprecated field, too
 		switch config := conditions[i]; {
 		case config.HostHeaderConfig != nil:
 			conditions[i].Values = config.HostHeaderConfig.Values
@@ -148,11 +148,11 @@ func describedRule(r aws.ListenerRule) types.Rule {
 	return types.Rule{RuleArn: &r.ARN, Priority: pointer(strconv.Itoa(r.Priority)), IsDefault: pointer(false), Conditions: conditions, Actions: r.Actions}
 }
 
-// lowestPriority is the last that a rule may have.
+// lowestPriority is the highest number that a rule's priority may have.
 const lowestPriority = 50000
 
-// possible refuses rules that AWS would, or that the rehearsal's load balancers do not know.
-func possible(l aws.Listener) error {
+// checkRules rejects rules that AWS would reject, or that the rehearsal's load balancers do not support.
+func checkRules(l aws.Listener) error {
 	taken := map[int]bool{}
 	for _, r := range l.Rules {
 		switch {
@@ -170,17 +170,18 @@ func possible(l aws.Listener) error {
 			case field == "host-header" && hosts != nil && len(hosts.Values) > 0 && hosts.RegexValues == nil:
 			case field == "path-pattern" && paths != nil && len(paths.Values) > 0 && paths.RegexValues == nil:
 			default:
-				return refuse("ValidationError", "Condition field '%s': the rehearsal's load balancers compare hosts and paths only, with HostHeaderConfig and PathPatternConfig", field)
+				return refuse("ValidationError", "Condition field '%s': the rehearsal's load balancers support only conditions on hosts and paths, with HostHeaderConfig and PathPatternConfig", field)
 			}
 		}
 	}
 	return nil
 }
 
-// actions refuses what the rehearsal's load balancers do not do, and completes the rest as AWS answers it.
-func (c *call) actions(list []types.Action) ([]types.Action, error) {
+// completeActions rejects actions that the rehearsal's load balancers do not support, and fills in the defaults that
+// AWS returns.
+func (c *call) completeActions(list []types.Action) ([]types.Action, error) {
 	if len(list) != 1 {
-		return nil, refuse("ValidationError", "The rehearsal's load balancers do one thing with a request, and not %d", len(list))
+		return nil, refuse("ValidationError", "The rehearsal's load balancers support one action for a request, not %d", len(list))
 	}
 	action := list[0]
 	forward := action.ForwardConfig
@@ -202,7 +203,7 @@ func (c *call) actions(list []types.Action) ([]types.Action, error) {
 		action.RedirectConfig = &r
 	case action.Type == types.ActionTypeEnumFixedResponse && action.FixedResponseConfig != nil:
 	default:
-		return nil, refuse("ValidationError", "Action type '%s' must be one of 'forward,redirect,fixed-response', which the rehearsal's load balancers do, with its settings", action.Type)
+		return nil, refuse("ValidationError", "Action type '%s' must be one of 'forward,redirect,fixed-response', which the rehearsal's load balancers support, with its settings", action.Type)
 	}
 	if action.Type == types.ActionTypeEnumForward {
 		if _, err := c.group(action.TargetGroupArn); err != nil {

@@ -10,17 +10,16 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// defaultPolicy is the TLS policy of a listener that is not told one.
+// defaultPolicy is the security policy of an HTTPS listener that sets none.
 const defaultPolicy = "ELBSecurityPolicy-2016-08"
 
-// within is the ARN of a part, below that of what it is a part of: a listener's of a load balancer, or a rule's of a
-// listener.
-func within(arn, kind, part string) string {
+// childARN returns the ARN of a part of a resource: of a listener of a load balancer, or of a rule of a listener.
+func childARN(arn, kind, part string) string {
 	before, path, _ := strings.Cut(arn, "/")
 	return before[:strings.LastIndex(before, ":")+1] + kind + "/" + path + "/" + part
 }
 
-// listener finds one, and the load balancer that it is part of.
+// listener finds a listener and its load balancer.
 func (c *call) listener(arn *string) (b aws.LoadBalancer, l *aws.Listener, err error) {
 	balancers, err := c.account.LoadBalancers()
 	if err != nil {
@@ -36,13 +35,13 @@ func (c *call) listener(arn *string) (b aws.LoadBalancer, l *aws.Listener, err e
 	return b, nil, refuse("ListenerNotFound", "One or more listeners not found: '%s'", value(arn))
 }
 
-// ownListener is a listener that the caller may do something with.
-func (c *call) ownListener(arn *string, action string) (aws.LoadBalancer, *aws.Listener, error) {
+// authorizedListener finds a listener, if the caller's role allows the action on it.
+func (c *call) authorizedListener(arn *string, action string) (aws.LoadBalancer, *aws.Listener, error) {
 	b, l, err := c.listener(arn)
 	if err != nil {
 		return b, nil, err
 	}
-	return b, l, c.may(elbService+":"+action, l.ARN, tags(resourceTag, l.Tags))
+	return b, l, c.authorize(elbService+":"+action, l.ARN, tags(resourceTag, l.Tags))
 }
 
 func (c *call) createListener(in *elasticloadbalancingv2.CreateListenerInput) (*elasticloadbalancingv2.CreateListenerOutput, error) {
@@ -51,11 +50,11 @@ func (c *call) createListener(in *elasticloadbalancingv2.CreateListenerInput) (*
 		return nil, err
 	}
 	given := elbTagMap(in.Tags)
-	if err := c.mayCreate("CreateListener", b.ARN, b.Tags, within(b.ARN, "listener", "*"), given); err != nil {
+	if err := c.authorizeCreate("CreateListener", b.ARN, b.Tags, childARN(b.ARN, "listener", "*"), given); err != nil {
 		return nil, err
 	}
-	l := aws.Listener{ARN: within(b.ARN, "listener", randomHex()), Tags: given}
-	if err := c.listen(b, &l, listenerInput{in.Port, in.Protocol, in.SslPolicy, in.Certificates, in.DefaultActions}); err != nil {
+	l := aws.Listener{ARN: childARN(b.ARN, "listener", randomHex()), Tags: given}
+	if err := c.updateListener(b, &l, listenerInput{in.Port, in.Protocol, in.SslPolicy, in.Certificates, in.DefaultActions}); err != nil {
 		return nil, err
 	}
 	b.Listeners = append(b.Listeners, l)
@@ -63,17 +62,18 @@ func (c *call) createListener(in *elasticloadbalancingv2.CreateListenerInput) (*
 }
 
 func (c *call) modifyListener(in *elasticloadbalancingv2.ModifyListenerInput) (*elasticloadbalancingv2.ModifyListenerOutput, error) {
-	b, l, err := c.ownListener(in.ListenerArn, "ModifyListener")
+	b, l, err := c.authorizedListener(in.ListenerArn, "ModifyListener")
 	if err != nil {
 		return nil, err
 	}
-	if err := c.listen(b, l, listenerInput{in.Port, in.Protocol, in.SslPolicy, in.Certificates, in.DefaultActions}); err != nil {
+	if err := c.updateListener(b, l, listenerInput{in.Port, in.Protocol, in.SslPolicy, in.Certificates, in.DefaultActions}); err != nil {
 		return nil, err
 	}
 	return &elasticloadbalancingv2.ModifyListenerOutput{Listeners: []types.Listener{describedListener(b, *l)}}, c.account.PutLoadBalancer(b)
 }
 
-// listenerInput is what two operations say of a listener. What is nil stays as it is.
+// listenerInput holds the settings that CreateListener and ModifyListener have in common. A nil field leaves the
+// setting unchanged.
 type listenerInput struct {
 	port         *int32
 	protocol     types.ProtocolEnum
@@ -82,8 +82,8 @@ type listenerInput struct {
 	actions      []types.Action
 }
 
-// listen changes what a listener does. A default certificate takes the place of the one before.
-func (c *call) listen(b aws.LoadBalancer, l *aws.Listener, in listenerInput) error {
+// updateListener applies and validates settings of a listener. A certificate replaces the previous default certificate.
+func (c *call) updateListener(b aws.LoadBalancer, l *aws.Listener, in listenerInput) error {
 	if in.port != nil {
 		l.Port = int(*in.port)
 	}
@@ -98,14 +98,14 @@ func (c *call) listen(b aws.LoadBalancer, l *aws.Listener, in listenerInput) err
 	}
 	for _, certificate := range in.certificates {
 		arn := value(certificate.CertificateArn)
-		if err := c.usable(arn); err != nil {
+		if err := c.checkCertificate(arn); err != nil {
 			return err
 		}
 		further := slices.DeleteFunc(slices.Clone(l.CertificateARNs[min(1, len(l.CertificateARNs)):]), func(other string) bool { return other == arn })
 		l.CertificateARNs = append([]string{arn}, further...)
 	}
 	if in.actions != nil {
-		actions, err := c.actions(in.actions)
+		actions, err := c.completeActions(in.actions)
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (c *call) listen(b aws.LoadBalancer, l *aws.Listener, in listenerInput) err
 	case slices.ContainsFunc(b.Listeners, func(is aws.Listener) bool { return is.Port == l.Port && is.ARN != l.ARN }):
 		return refuse("DuplicateListener", "A listener already exists on this port for this load balancer '%s'", b.ARN)
 	case l.Protocol != "HTTP" && !secure:
-		return refuse("ValidationError", "'%s' is no protocol of an application load balancer: HTTP, HTTPS", l.Protocol)
+		return refuse("ValidationError", "'%s' is not a protocol of an application load balancer: HTTP, HTTPS", l.Protocol)
 	case secure && len(l.CertificateARNs) == 0:
 		return refuse("ValidationError", "A certificate must be specified for HTTPS listeners")
 	case !secure && (len(l.CertificateARNs) > 0 || l.SSLPolicy != ""):
@@ -135,8 +135,8 @@ func (c *call) listen(b aws.LoadBalancer, l *aws.Listener, in listenerInput) err
 	return nil
 }
 
-// usable refuses a certificate that AWS would end no TLS with.
-func (c *call) usable(arn string) error {
+// checkCertificate rejects a certificate that does not exist or is not issued.
+func (c *call) checkCertificate(arn string) error {
 	certificates, err := c.account.Certificates()
 	at := slices.IndexFunc(certificates, func(c aws.Certificate) bool { return c.ARN == arn })
 	switch {
@@ -164,7 +164,7 @@ func describedListener(b aws.LoadBalancer, l aws.Listener) types.Listener {
 }
 
 func (c *call) describeListeners(in *elasticloadbalancingv2.DescribeListenersInput) (*elasticloadbalancingv2.DescribeListenersOutput, error) {
-	if err := c.may(elbService+":DescribeListeners", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeListeners", "*", nil); err != nil {
 		return nil, err
 	}
 	out := &elasticloadbalancingv2.DescribeListenersOutput{Listeners: []types.Listener{}}
@@ -186,17 +186,17 @@ func (c *call) describeListeners(in *elasticloadbalancingv2.DescribeListenersInp
 }
 
 func (c *call) deleteListener(in *elasticloadbalancingv2.DeleteListenerInput) (*elasticloadbalancingv2.DeleteListenerOutput, error) {
-	b, l, err := c.ownListener(in.ListenerArn, "DeleteListener")
+	b, l, err := c.authorizedListener(in.ListenerArn, "DeleteListener")
 	if err != nil {
 		return nil, err
 	}
-	arn := l.ARN // which is about to be another's place
+	arn := l.ARN // DeleteFunc moves another listener to where l points
 	b.Listeners = slices.DeleteFunc(b.Listeners, func(is aws.Listener) bool { return is.ARN == arn })
 	return &elasticloadbalancingv2.DeleteListenerOutput{}, c.account.PutLoadBalancer(b)
 }
 
 func (c *call) describeListenerAttributes(in *elasticloadbalancingv2.DescribeListenerAttributesInput) (*elasticloadbalancingv2.DescribeListenerAttributesOutput, error) {
-	if err := c.may(elbService+":DescribeListenerAttributes", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeListenerAttributes", "*", nil); err != nil {
 		return nil, err
 	}
 	_, _, err := c.listener(in.ListenerArn)
@@ -206,7 +206,7 @@ func (c *call) describeListenerAttributes(in *elasticloadbalancingv2.DescribeLis
 }
 
 func (c *call) describeListenerCertificates(in *elasticloadbalancingv2.DescribeListenerCertificatesInput) (*elasticloadbalancingv2.DescribeListenerCertificatesOutput, error) {
-	if err := c.may(elbService+":DescribeListenerCertificates", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeListenerCertificates", "*", nil); err != nil {
 		return nil, err
 	}
 	_, l, err := c.listener(in.ListenerArn)
@@ -221,13 +221,13 @@ func (c *call) describeListenerCertificates(in *elasticloadbalancingv2.DescribeL
 }
 
 func (c *call) addListenerCertificates(in *elasticloadbalancingv2.AddListenerCertificatesInput) (*elasticloadbalancingv2.AddListenerCertificatesOutput, error) {
-	b, l, err := c.ownListener(in.ListenerArn, "AddListenerCertificates")
+	b, l, err := c.authorizedListener(in.ListenerArn, "AddListenerCertificates")
 	if err != nil {
 		return nil, err
 	}
 	for _, certificate := range in.Certificates {
 		arn := value(certificate.CertificateArn)
-		if err := c.usable(arn); err != nil {
+		if err := c.checkCertificate(arn); err != nil {
 			return nil, err
 		}
 		if !slices.Contains(l.CertificateARNs, arn) {
@@ -238,7 +238,7 @@ func (c *call) addListenerCertificates(in *elasticloadbalancingv2.AddListenerCer
 }
 
 func (c *call) removeListenerCertificates(in *elasticloadbalancingv2.RemoveListenerCertificatesInput) (*elasticloadbalancingv2.RemoveListenerCertificatesOutput, error) {
-	b, l, err := c.ownListener(in.ListenerArn, "RemoveListenerCertificates")
+	b, l, err := c.authorizedListener(in.ListenerArn, "RemoveListenerCertificates")
 	if err != nil {
 		return nil, err
 	}

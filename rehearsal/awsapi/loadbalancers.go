@@ -22,13 +22,13 @@ const (
 	resourceTag = "aws:ResourceTag"
 )
 
-// balancerName is the shape of the names of load balancers and target groups.
+// balancerName matches valid names of load balancers and target groups.
 var balancerName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,30}[a-zA-Z0-9])?$`)
 
-// balancerAttributes are what a load balancer does if nobody says otherwise. The rehearsal's can do nothing else, but
-// for the protection from deletion.
+// balancerAttributes are AWS's default attributes of a load balancer. In the rehearsal only the deletion protection can
+// be changed.
 var balancerAttributes = map[string]string{
-	protection:                                                 "false",
+	deletionProtection:                                         "false",
 	"access_logs.s3.enabled":                                   "false",
 	"access_logs.s3.bucket":                                    "",
 	"access_logs.s3.prefix":                                    "",
@@ -49,39 +49,40 @@ var balancerAttributes = map[string]string{
 	"zonal_shift.config.enabled":                               "false",
 }
 
-const protection = "deletion_protection.enabled"
+const deletionProtection = "deletion_protection.enabled"
 
-// during is the context of the tags that something gets while it is made.
-func during(action string, requested map[string][]string) map[string][]string {
+// createContext returns the condition keys for adding tags as part of a create.
+func createContext(action string, requested map[string][]string) map[string][]string {
 	context := maps.Clone(requested)
 	context["elasticloadbalancing:CreateAction"] = []string{action}
 	return context
 }
 
-// mayCreate is may for what makes something: on what the action is about, and for the tags on what will be there.
-func (c *call) mayCreate(action, on string, owned map[string]string, made string, given map[string]string) error {
+// authorizeCreate is authorize for an action that creates a resource. It checks the action on the resource on, and if
+// there are tags, AddTags on the resource made, which does not exist yet.
+func (c *call) authorizeCreate(action, on string, owned map[string]string, made string, given map[string]string) error {
 	context := tags(requestTag, given)
 	maps.Copy(context, tags(resourceTag, owned))
-	if err := c.may(elbService+":"+action, on, context); err != nil || len(given) == 0 {
+	if err := c.authorize(elbService+":"+action, on, context); err != nil || len(given) == 0 {
 		return err
 	}
-	return c.may(elbService+":AddTags", made, during(action, tags(requestTag, given)))
+	return c.authorize(elbService+":AddTags", made, createContext(action, tags(requestTag, given)))
 }
 
-// randomARN is that of a new thing: AWS ends each with digits that nobody knows before.
+// randomARN returns the ARN of a new resource; AWS ends each with random digits.
 func (c *call) randomARN(resource string) string {
 	return c.arn(elbService, resource+"/"+randomHex())
 }
 
 func randomHex() string {
 	b := make([]byte, 8)
-	_, _ = rand.Read(b) // never fails
+	_, _ = rand.Read(b) // never returns an error
 	return hex.EncodeToString(b)
 }
 
 func (c *call) createLoadBalancer(in *elasticloadbalancingv2.CreateLoadBalancerInput) (*elasticloadbalancingv2.CreateLoadBalancerOutput, error) {
 	given, resource := elbTagMap(in.Tags), "loadbalancer/app/"+value(in.Name)
-	if err := c.mayCreate("CreateLoadBalancer", c.arn(elbService, resource+"/*"), nil, c.arn(elbService, resource+"/*"), given); err != nil {
+	if err := c.authorizeCreate("CreateLoadBalancer", c.arn(elbService, resource+"/*"), nil, c.arn(elbService, resource+"/*"), given); err != nil {
 		return nil, err
 	}
 	existing, err := c.account.LoadBalancers()
@@ -89,7 +90,7 @@ func (c *call) createLoadBalancer(in *elasticloadbalancingv2.CreateLoadBalancerI
 		return nil, err
 	}
 	if len(existing) == 0 {
-		if err := c.mayLink(); err != nil {
+		if err := c.authorizeServiceLinkedRole(); err != nil {
 			return nil, err
 		}
 	}
@@ -102,9 +103,9 @@ func (c *call) createLoadBalancer(in *elasticloadbalancingv2.CreateLoadBalancerI
 	}
 	switch {
 	case in.Type != "" && in.Type != types.LoadBalancerTypeEnumApplication:
-		return nil, refuse("ValidationError", "The rehearsal has no load balancers of type '%s'", in.Type)
+		return nil, refuse("ValidationError", "The rehearsal does not support load balancers of type '%s'", in.Type)
 	case in.IpAddressType != "" && in.IpAddressType != types.IpAddressTypeIpv4:
-		return nil, refuse("ValidationError", "The rehearsal has no load balancers with addresses of type '%s'", in.IpAddressType)
+		return nil, refuse("ValidationError", "The rehearsal does not support load balancers with addresses of type '%s'", in.IpAddressType)
 	case !balancerName.MatchString(b.Name) || strings.HasPrefix(b.Name, "internal-"):
 		return nil, refuse("ValidationError", "The load balancer name '%s' must have 1 to 32 letters, digits and hyphens, and not begin with 'internal-'", b.Name)
 	}
@@ -118,7 +119,7 @@ func (c *call) createLoadBalancer(in *elasticloadbalancingv2.CreateLoadBalancerI
 	if b.Scheme == string(types.LoadBalancerSchemeEnumInternal) {
 		b.DNSName = "internal-" + b.DNSName
 	}
-	if err := c.placed(&b); err != nil {
+	if err := c.checkPlacement(&b); err != nil {
 		return nil, err
 	}
 	if err := c.account.PutLoadBalancer(b); err != nil {
@@ -128,11 +129,12 @@ func (c *call) createLoadBalancer(in *elasticloadbalancingv2.CreateLoadBalancerI
 	return &elasticloadbalancingv2.CreateLoadBalancerOutput{LoadBalancers: []types.LoadBalancer{described}}, err
 }
 
-// mayLink is for the account's first load balancer, for which AWS makes a role of its own in the caller's name.
-func (c *call) mayLink() error {
+// authorizeServiceLinkedRole checks the permission that the account's first load balancer needs: AWS creates a
+// service-linked role for it in the caller's name.
+func (c *call) authorizeServiceLinkedRole() error {
 	const principal = "elasticloadbalancing.amazonaws.com"
 	role := fmt.Sprintf("arn:aws:iam::%s:role/aws-service-role/%s/AWSServiceRoleForElasticLoadBalancing", aws.AccountID, principal)
-	return c.may("iam:CreateServiceLinkedRole", role, map[string][]string{"iam:AWSServiceName": {principal}})
+	return c.authorize("iam:CreateServiceLinkedRole", role, map[string][]string{"iam:AWSServiceName": {principal}})
 }
 
 func subnetsOf(ids []string, mappings []types.SubnetMapping) []string {
@@ -142,8 +144,8 @@ func subnetsOf(ids []string, mappings []types.SubnetMapping) []string {
 	return ids
 }
 
-// placed refuses subnets and security groups that AWS would, and finds the network.
-func (c *call) placed(b *aws.LoadBalancer) error {
+// checkPlacement rejects subnets and security groups that AWS would reject, and sets the VPC.
+func (c *call) checkPlacement(b *aws.LoadBalancer) error {
 	subnets, err := c.account.Subnets()
 	if err != nil {
 		return err
@@ -174,7 +176,7 @@ func (c *call) placed(b *aws.LoadBalancer) error {
 		}
 	}
 	if len(b.SecurityGroupIDs) == 0 {
-		return refuse("InvalidSecurityGroup", "A load balancer without a security group would carry the VPC's own, which the rehearsal does not have")
+		return refuse("InvalidSecurityGroup", "A load balancer without a security group would get the VPC's default group, which the rehearsal does not support")
 	}
 	return nil
 }
@@ -199,15 +201,15 @@ func (c *call) describedBalancer(b aws.LoadBalancer) (types.LoadBalancer, error)
 }
 
 func (c *call) describeLoadBalancers(in *elasticloadbalancingv2.DescribeLoadBalancersInput) (*elasticloadbalancingv2.DescribeLoadBalancersOutput, error) {
-	if err := c.may(elbService+":DescribeLoadBalancers", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeLoadBalancers", "*", nil); err != nil {
 		return nil, err
 	}
 	balancers, err := c.account.LoadBalancers()
 	if err == nil {
-		balancers, err = chosen(balancers, in.LoadBalancerArns, func(b aws.LoadBalancer) string { return b.ARN }, "LoadBalancerNotFound")
+		balancers, err = selectByID(balancers, in.LoadBalancerArns, func(b aws.LoadBalancer) string { return b.ARN }, "LoadBalancerNotFound")
 	}
 	if err == nil {
-		balancers, err = chosen(balancers, in.Names, func(b aws.LoadBalancer) string { return b.Name }, "LoadBalancerNotFound")
+		balancers, err = selectByID(balancers, in.Names, func(b aws.LoadBalancer) string { return b.Name }, "LoadBalancerNotFound")
 	}
 	out := &elasticloadbalancingv2.DescribeLoadBalancersOutput{LoadBalancers: []types.LoadBalancer{}}
 	for _, b := range balancers {
@@ -233,13 +235,13 @@ func (c *call) balancer(arn *string) (aws.LoadBalancer, error) {
 	return balancers[at], nil
 }
 
-// ownBalancer is a load balancer that the caller may do something with.
-func (c *call) ownBalancer(arn *string, action string) (aws.LoadBalancer, error) {
+// authorizedBalancer finds a load balancer, if the caller's role allows the action on it.
+func (c *call) authorizedBalancer(arn *string, action string) (aws.LoadBalancer, error) {
 	b, err := c.balancer(arn)
 	if err != nil {
 		return b, err
 	}
-	return b, c.may(elbService+":"+action, b.ARN, tags(resourceTag, b.Tags))
+	return b, c.authorize(elbService+":"+action, b.ARN, tags(resourceTag, b.Tags))
 }
 
 func (c *call) deleteLoadBalancer(in *elasticloadbalancingv2.DeleteLoadBalancerInput) (*elasticloadbalancingv2.DeleteLoadBalancerOutput, error) {
@@ -248,39 +250,39 @@ func (c *call) deleteLoadBalancer(in *elasticloadbalancingv2.DeleteLoadBalancerI
 	if err != nil {
 		return nil, err
 	}
-	// One that is not there counts as deleted, to those who may delete.
+	// Deleting a load balancer that does not exist succeeds, if the caller's role allows the action.
 	if !slices.ContainsFunc(balancers, func(b aws.LoadBalancer) bool { return b.ARN == value(in.LoadBalancerArn) }) {
-		return out, c.may(elbService+":DeleteLoadBalancer", value(in.LoadBalancerArn), nil)
+		return out, c.authorize(elbService+":DeleteLoadBalancer", value(in.LoadBalancerArn), nil)
 	}
-	b, err := c.ownBalancer(in.LoadBalancerArn, "DeleteLoadBalancer")
+	b, err := c.authorizedBalancer(in.LoadBalancerArn, "DeleteLoadBalancer")
 	switch {
 	case err != nil:
 		return nil, err
-	case b.Attributes[protection] == "true":
+	case b.Attributes[deletionProtection] == "true":
 		return nil, refuse("OperationNotPermitted", "Load balancer '%s' cannot be deleted because deletion protection is enabled", b.ARN)
 	}
 	return out, c.account.DeleteLoadBalancer(b.ARN, time.Now().Add(c.release))
 }
 
 func (c *call) setSecurityGroups(in *elasticloadbalancingv2.SetSecurityGroupsInput) (*elasticloadbalancingv2.SetSecurityGroupsOutput, error) {
-	b, err := c.ownBalancer(in.LoadBalancerArn, "SetSecurityGroups")
+	b, err := c.authorizedBalancer(in.LoadBalancerArn, "SetSecurityGroups")
 	if err != nil {
 		return nil, err
 	}
 	b.SecurityGroupIDs = in.SecurityGroups
-	if err := c.placed(&b); err != nil {
+	if err := c.checkPlacement(&b); err != nil {
 		return nil, err
 	}
 	return &elasticloadbalancingv2.SetSecurityGroupsOutput{SecurityGroupIds: b.SecurityGroupIDs}, c.account.PutLoadBalancer(b)
 }
 
 func (c *call) setSubnets(in *elasticloadbalancingv2.SetSubnetsInput) (*elasticloadbalancingv2.SetSubnetsOutput, error) {
-	b, err := c.ownBalancer(in.LoadBalancerArn, "SetSubnets")
+	b, err := c.authorizedBalancer(in.LoadBalancerArn, "SetSubnets")
 	if err != nil {
 		return nil, err
 	}
 	b.SubnetIDs = subnetsOf(in.Subnets, in.SubnetMappings)
-	if err := c.placed(&b); err != nil {
+	if err := c.checkPlacement(&b); err != nil {
 		return nil, err
 	}
 	described, err := c.describedBalancer(b)
@@ -291,7 +293,7 @@ func (c *call) setSubnets(in *elasticloadbalancingv2.SetSubnetsInput) (*elasticl
 }
 
 func (c *call) describeLoadBalancerAttributes(in *elasticloadbalancingv2.DescribeLoadBalancerAttributesInput) (*elasticloadbalancingv2.DescribeLoadBalancerAttributesOutput, error) {
-	if err := c.may(elbService+":DescribeLoadBalancerAttributes", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeLoadBalancerAttributes", "*", nil); err != nil {
 		return nil, err
 	}
 	b, err := c.balancer(in.LoadBalancerArn)
@@ -304,7 +306,7 @@ func (c *call) describeLoadBalancerAttributes(in *elasticloadbalancingv2.Describ
 }
 
 func (c *call) modifyLoadBalancerAttributes(in *elasticloadbalancingv2.ModifyLoadBalancerAttributesInput) (*elasticloadbalancingv2.ModifyLoadBalancerAttributesOutput, error) {
-	b, err := c.ownBalancer(in.LoadBalancerArn, "ModifyLoadBalancerAttributes")
+	b, err := c.authorizedBalancer(in.LoadBalancerArn, "ModifyLoadBalancerAttributes")
 	if err != nil {
 		return nil, err
 	}
@@ -312,28 +314,29 @@ func (c *call) modifyLoadBalancerAttributes(in *elasticloadbalancingv2.ModifyLoa
 		b.Attributes = map[string]string{}
 	}
 	for _, a := range in.Attributes {
-		if err := setAttribute(b.Attributes, balancerAttributes, value(a.Key), value(a.Value), protection); err != nil {
+		if err := setAttribute(b.Attributes, balancerAttributes, value(a.Key), value(a.Value), deletionProtection); err != nil {
 			return nil, err
 		}
 	}
 	return &elasticloadbalancingv2.ModifyLoadBalancerAttributesOutput{Attributes: in.Attributes}, c.account.PutLoadBalancer(b)
 }
 
-// attributes are the defaults with what differs.
+// attributes returns the default attributes, overridden by own.
 func attributes(defaults, own map[string]string) map[string]string {
 	all := maps.Clone(defaults)
 	maps.Copy(all, own)
 	return all
 }
 
-// setAttribute sets one. Those that the rehearsal does not act on must stay what they are.
+// setAttribute sets an attribute. Only those in free may have another value than the default, as the rehearsal does not
+// support the others.
 func setAttribute(own, defaults map[string]string, key, to string, free ...string) error {
 	is, known := defaults[key]
 	switch {
 	case !known:
 		return refuse("ValidationError", "Load balancer attribute key '%s' is not recognized", key)
 	case is != to && !slices.Contains(free, key):
-		return refuse("ValidationError", "The attribute %s is %q in the rehearsal, and cannot become %q", key, is, to)
+		return refuse("ValidationError", "The attribute %s is always %q in the rehearsal, and cannot be set to %q", key, is, to)
 	}
 	own[key] = to
 	return nil

@@ -2,11 +2,12 @@ package awsapi
 
 import "eco2/rehearsal/aws"
 
-// managed are AWS's own policies that the program attaches, by ARN, as far as they are about what the model has. Their
-// meaning is that of the documents in AWS's managed policy reference.
+// managedPolicies maps the ARN of each AWS managed policy that the program attaches to a document. The documents have
+// the meaning of those in AWS's managed policy reference, limited to what the model supports.
 //
-// The driver's: volumes that carry the name of the caller's cluster, on machines that carry it too.
-var managed = map[string]string{
+// The policy of the EBS CSI driver allows operations on volumes that have the caller's cluster name as a tag, on
+// instances that have it too.
+var managedPolicies = map[string]string{
 	aws.EBSClusterScopedPolicy: `{"Version": "2012-10-17", "Statement": [
 		{"Effect": "Allow", "Resource": "*", "Action": [
 			"ec2:DescribeAvailabilityZones", "ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeSnapshots",

@@ -10,8 +10,9 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// filtered says whether EC2's filters let a thing through: by its tags, or by what else they may ask of it.
-func filtered(filters []types.Filter, tags, known map[string]string) (bool, error) {
+// matchesFilters reports whether a resource matches all of EC2's filters, given its tags and the values of the other
+// supported filters.
+func matchesFilters(filters []types.Filter, tags, known map[string]string) (bool, error) {
 	for _, f := range filters {
 		is, ok := known[value(f.Name)]
 		if key, tag := strings.CutPrefix(value(f.Name), "tag:"); tag {
@@ -21,7 +22,7 @@ func filtered(filters []types.Filter, tags, known map[string]string) (bool, erro
 		}
 		switch {
 		case !ok:
-			return false, refuse("InvalidParameterValue", "The filter '%s' is invalid: the rehearsal does not know it", value(f.Name))
+			return false, refuse("InvalidParameterValue", "The filter '%s' is invalid: the rehearsal does not support it", value(f.Name))
 		case !slices.ContainsFunc(f.Values, func(pattern string) bool { return matches(pattern, is) }):
 			return false, nil
 		}
@@ -29,8 +30,9 @@ func filtered(filters []types.Filter, tags, known map[string]string) (bool, erro
 	return true, nil
 }
 
-// chosen are the things with the ids that were asked for, or all of them; one that is missing is refused with code.
-func chosen[T any](all []T, ids []string, id func(T) string, code string) (found []T, err error) {
+// selectByID returns the resources with these IDs, or all of them without any ID. It fails with code if an ID does not
+// exist.
+func selectByID[T any](all []T, ids []string, id func(T) string, code string) (found []T, err error) {
 	for _, thing := range all {
 		if len(ids) == 0 || slices.Contains(ids, id(thing)) {
 			found = append(found, thing)
@@ -52,20 +54,20 @@ func ec2Tags(tags map[string]string) (list []types.Tag) {
 }
 
 func (c *call) describeSubnets(in *ec2.DescribeSubnetsInput) (*ec2.DescribeSubnetsOutput, error) {
-	if err := c.may("ec2:DescribeSubnets", "*", nil); err != nil {
+	if err := c.authorize("ec2:DescribeSubnets", "*", nil); err != nil {
 		return nil, err
 	}
 	subnets, err := c.account.Subnets()
 	if err != nil {
 		return nil, err
 	}
-	subnets, err = chosen(subnets, in.SubnetIds, func(s aws.Subnet) string { return s.ID }, "InvalidSubnetID.NotFound")
+	subnets, err = selectByID(subnets, in.SubnetIds, func(s aws.Subnet) string { return s.ID }, "InvalidSubnetID.NotFound")
 	if err != nil {
 		return nil, err
 	}
 	out := &ec2.DescribeSubnetsOutput{Subnets: []types.Subnet{}}
 	for _, s := range subnets {
-		fits, err := filtered(in.Filters, s.Tags, map[string]string{"vpc-id": s.VPCID})
+		fits, err := matchesFilters(in.Filters, s.Tags, map[string]string{"vpc-id": s.VPCID})
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +75,7 @@ func (c *call) describeSubnets(in *ec2.DescribeSubnetsInput) (*ec2.DescribeSubne
 			out.Subnets = append(out.Subnets, types.Subnet{
 				SubnetId: &s.ID, VpcId: &s.VPCID, CidrBlock: &s.CIDR, State: types.SubnetStateAvailable, OwnerId: pointer(aws.AccountID),
 				AvailabilityZone: &s.AvailabilityZone, AvailabilityZoneId: pointer(c.zoneID(s.AvailabilityZone)),
-				// More than a load balancer needs. How many are taken is for the account to say when it takes one.
+				// More than a load balancer needs. The account checks for free addresses when it assigns one.
 				AvailableIpAddressCount: pointer(int32(1000)), Tags: ec2Tags(s.Tags),
 			})
 		}
@@ -81,7 +83,7 @@ func (c *call) describeSubnets(in *ec2.DescribeSubnetsInput) (*ec2.DescribeSubne
 	return out, nil
 }
 
-// zoneID is that of a zone of the call's region.
+// zoneID returns the ID of an availability zone in the call's region.
 func (c *call) zoneID(name string) string {
 	for _, zone := range aws.Zones(c.region) {
 		if zone.Name == name {
@@ -92,12 +94,12 @@ func (c *call) zoneID(name string) string {
 }
 
 func (c *call) describeAvailabilityZones(in *ec2.DescribeAvailabilityZonesInput) (*ec2.DescribeAvailabilityZonesOutput, error) {
-	if err := c.may("ec2:DescribeAvailabilityZones", "*", nil); err != nil {
+	if err := c.authorize("ec2:DescribeAvailabilityZones", "*", nil); err != nil {
 		return nil, err
 	}
-	zones, err := chosen(aws.Zones(c.region), in.ZoneNames, func(z aws.Zone) string { return z.Name }, "InvalidParameterValue")
+	zones, err := selectByID(aws.Zones(c.region), in.ZoneNames, func(z aws.Zone) string { return z.Name }, "InvalidParameterValue")
 	if err == nil {
-		zones, err = chosen(zones, in.ZoneIds, func(z aws.Zone) string { return z.ID }, "InvalidParameterValue")
+		zones, err = selectByID(zones, in.ZoneIds, func(z aws.Zone) string { return z.ID }, "InvalidParameterValue")
 	}
 	if err != nil {
 		return nil, err
@@ -113,19 +115,19 @@ func (c *call) describeAvailabilityZones(in *ec2.DescribeAvailabilityZonesInput)
 }
 
 func (c *call) describeVPCs(in *ec2.DescribeVpcsInput) (*ec2.DescribeVpcsOutput, error) {
-	if err := c.may("ec2:DescribeVpcs", "*", nil); err != nil {
+	if err := c.authorize("ec2:DescribeVpcs", "*", nil); err != nil {
 		return nil, err
 	}
 	vpcs, err := c.account.VPCs()
 	if err == nil {
-		vpcs, err = chosen(vpcs, in.VpcIds, func(v aws.VPC) string { return v.ID }, "InvalidVpcID.NotFound")
+		vpcs, err = selectByID(vpcs, in.VpcIds, func(v aws.VPC) string { return v.ID }, "InvalidVpcID.NotFound")
 	}
 	if err != nil {
 		return nil, err
 	}
 	out := &ec2.DescribeVpcsOutput{Vpcs: []types.Vpc{}}
 	for _, v := range vpcs {
-		fits, err := filtered(in.Filters, v.Tags, map[string]string{"vpc-id": v.ID})
+		fits, err := matchesFilters(in.Filters, v.Tags, map[string]string{"vpc-id": v.ID})
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +144,7 @@ func (c *call) describeVPCs(in *ec2.DescribeVpcsInput) (*ec2.DescribeVpcsOutput,
 }
 
 func (c *call) describeRouteTables(in *ec2.DescribeRouteTablesInput) (*ec2.DescribeRouteTablesOutput, error) {
-	if err := c.may("ec2:DescribeRouteTables", "*", nil); err != nil {
+	if err := c.authorize("ec2:DescribeRouteTables", "*", nil); err != nil {
 		return nil, err
 	}
 	tables, err := c.account.RouteTables()
@@ -151,7 +153,7 @@ func (c *call) describeRouteTables(in *ec2.DescribeRouteTablesInput) (*ec2.Descr
 	}
 	out := &ec2.DescribeRouteTablesOutput{RouteTables: []types.RouteTable{}}
 	for _, t := range tables {
-		fits, err := filtered(in.Filters, t.Tags, map[string]string{"vpc-id": t.VPCID})
+		fits, err := matchesFilters(in.Filters, t.Tags, map[string]string{"vpc-id": t.VPCID})
 		if err != nil {
 			return nil, err
 		}
@@ -174,19 +176,19 @@ func (c *call) describeRouteTables(in *ec2.DescribeRouteTablesInput) (*ec2.Descr
 }
 
 func (c *call) describeSecurityGroups(in *ec2.DescribeSecurityGroupsInput) (*ec2.DescribeSecurityGroupsOutput, error) {
-	if err := c.may("ec2:DescribeSecurityGroups", "*", nil); err != nil {
+	if err := c.authorize("ec2:DescribeSecurityGroups", "*", nil); err != nil {
 		return nil, err
 	}
 	groups, err := c.account.Groups()
 	if err == nil {
-		groups, err = chosen(groups, in.GroupIds, func(g aws.Group) string { return g.ID }, "InvalidGroup.NotFound")
+		groups, err = selectByID(groups, in.GroupIds, func(g aws.Group) string { return g.ID }, "InvalidGroup.NotFound")
 	}
 	if err != nil {
 		return nil, err
 	}
 	out := &ec2.DescribeSecurityGroupsOutput{SecurityGroups: []types.SecurityGroup{}}
 	for _, g := range groups {
-		fits, err := filtered(in.Filters, g.Tags, map[string]string{"vpc-id": g.VPCID, "group-name": g.Name})
+		fits, err := matchesFilters(in.Filters, g.Tags, map[string]string{"vpc-id": g.VPCID, "group-name": g.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -199,8 +201,8 @@ func (c *call) describeSecurityGroups(in *ec2.DescribeSecurityGroupsInput) (*ec2
 	return out, nil
 }
 
-// createSecurityGroup is here so that its denial can be seen. No role of the program's may make one, and its groups
-// come from the program.
+// createSecurityGroup exists so that it can be denied. No role of the program is allowed to create security groups, and
+// all groups come from the program.
 func (c *call) createSecurityGroup(in *ec2.CreateSecurityGroupInput) (*ec2.CreateSecurityGroupOutput, error) {
 	requested := map[string]string{}
 	for _, specification := range in.TagSpecifications {
@@ -209,20 +211,20 @@ func (c *call) createSecurityGroup(in *ec2.CreateSecurityGroupInput) (*ec2.Creat
 		}
 	}
 	for _, resource := range []string{"vpc/" + value(in.VpcId), "security-group/*"} {
-		if err := c.may("ec2:CreateSecurityGroup", c.arn("ec2", resource), tags(requestTag, requested)); err != nil {
+		if err := c.authorize("ec2:CreateSecurityGroup", c.arn("ec2", resource), tags(requestTag, requested)); err != nil {
 			return nil, err
 		}
 	}
-	return nil, refuse("UnsupportedOperation", "The rehearsal has no security groups but the program's.")
+	return nil, refuse("UnsupportedOperation", "In the rehearsal only the program creates security groups.")
 }
 
 func (c *call) describeInstances(in *ec2.DescribeInstancesInput) (*ec2.DescribeInstancesOutput, error) {
-	if err := c.may("ec2:DescribeInstances", "*", nil); err != nil {
+	if err := c.authorize("ec2:DescribeInstances", "*", nil); err != nil {
 		return nil, err
 	}
 	instances, err := c.account.Instances()
 	if err == nil {
-		instances, err = chosen(instances, in.InstanceIds, func(i aws.Instance) string { return i.ID }, "InvalidInstanceID.NotFound")
+		instances, err = selectByID(instances, in.InstanceIds, func(i aws.Instance) string { return i.ID }, "InvalidInstanceID.NotFound")
 	}
 	out := &ec2.DescribeInstancesOutput{Reservations: []types.Reservation{}}
 	for _, i := range instances {

@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// request is what a policy judges: an action on something, with what is known of the call. A key that a condition
-// asks for may have several values, as the tags of a request have.
+// request is what policies are evaluated against: an action, a resource, and the values of condition keys. A key may
+// have several values.
 type request struct {
 	action, resource string
 	context          map[string][]string
 }
 
-// grants is all that a role may do.
+// grants holds all policies of a role.
 type grants []policyDocument
 
-// policyDocument is an identity-based policy: who may is the role that has it.
+// policyDocument is an identity-based policy; its principal is the role that has it.
 type policyDocument struct {
 	name       string
 	statements []policyStatement
@@ -27,11 +27,11 @@ type policyDocument struct {
 type policyStatement struct {
 	Effect                                   string
 	Action, NotAction, Resource, NotResource oneOrMore
-	// Condition has the values of a key by operator and key.
+	// Condition maps operators to condition keys to values.
 	Condition map[string]map[string]oneOrMore
 }
 
-// oneOrMore is a JSON value that may be in a list or on its own.
+// oneOrMore is a single JSON value or a list.
 type oneOrMore []string
 
 // UnmarshalJSON implements json.Unmarshaler. Conditions may have true for "true".
@@ -49,7 +49,7 @@ func (o *oneOrMore) UnmarshalJSON(data []byte) error {
 		case string, bool:
 			*o = append(*o, fmt.Sprint(v))
 		default:
-			return fmt.Errorf("%v is neither text nor a truth value", v)
+			return fmt.Errorf("%v is neither a string nor a boolean", v)
 		}
 	}
 	return nil
@@ -70,26 +70,27 @@ func parsePolicy(name, text string) (policyDocument, error) {
 	return p, nil
 }
 
-// place is where a statement is.
-type place struct {
+// statementRef identifies a statement of a policy.
+type statementRef struct {
 	policy string
-	// at counts the policy's statements from 0.
+	// at is the statement's index in the policy, from 0.
 	at int
 }
 
-// judge says why a request is denied; empty is allowed, by the statements in some places. A statement that says more
-// than is understood here denies what it is about, and says so: to allow it might be wrong.
-func (g grants) judge(r request) (denial string, by []place) {
+// evaluate returns why a request is denied, or "" and the statements that allow it. A statement with an element that is
+// not supported here denies the requests that it might apply to, with a reason that says so, as allowing them could be
+// wrong.
+func (g grants) evaluate(r request) (denial string, by []statementRef) {
 	for _, p := range g {
 		for i, s := range p.statements {
 			applies, err := s.applies(r)
 			switch {
 			case err != nil:
-				return fmt.Sprintf("because the rehearsal does not understand policy %s: %v", p.name, err), nil
+				return fmt.Sprintf("because the rehearsal does not support all of policy %s: %v", p.name, err), nil
 			case applies && s.Effect == "Deny":
 				return "with an explicit deny in an identity-based policy", nil
 			case applies:
-				by = append(by, place{p.name, i})
+				by = append(by, statementRef{p.name, i})
 			}
 		}
 	}
@@ -100,7 +101,7 @@ func (g grants) judge(r request) (denial string, by []place) {
 }
 
 func (s policyStatement) applies(r request) (bool, error) {
-	// Actions are compared without regard to case.
+	// Actions are case-insensitive.
 	action := func(pattern string) bool { return matches(strings.ToLower(pattern), strings.ToLower(r.action)) }
 	resource := func(pattern string) bool { return matches(pattern, r.resource) }
 	switch {
@@ -120,7 +121,7 @@ func (s policyStatement) applies(r request) (bool, error) {
 	}
 	for operator, keys := range s.Condition {
 		for key, wanted := range keys {
-			holds, err := condition(operator, principal(wanted, r.context), r.context[key])
+			holds, err := condition(operator, substitutePrincipalTags(wanted, r.context), r.context[key])
 			if err != nil || !holds {
 				return false, err
 			}
@@ -129,12 +130,12 @@ func (s policyStatement) applies(r request) (bool, error) {
 	return true, nil
 }
 
-// principalTag is a variable that stands for a tag of who calls.
+// principalTag matches a policy variable for a tag of the caller.
 var principalTag = regexp.MustCompile(`^\$\{(aws:PrincipalTag/[^}]+)\}$`)
 
-// principal puts the caller's tags in the place of their variables. A value whose tag is missing fits nothing, and is
-// left out.
-func principal(wanted []string, context map[string][]string) (values []string) {
+// substitutePrincipalTags replaces policy variables with the caller's tags. A value whose tag does not exist matches
+// nothing, so it is left out.
+func substitutePrincipalTags(wanted []string, context map[string][]string) (values []string) {
 	for _, w := range wanted {
 		if tag := principalTag.FindStringSubmatch(w); tag != nil {
 			values = append(values, context[tag[1]]...)
@@ -145,7 +146,7 @@ func principal(wanted []string, context map[string][]string) (values []string) {
 	return values
 }
 
-// condition compares the values of a key with those that a policy wants.
+// condition reports whether the values of a condition key satisfy one operator of a policy.
 func condition(operator string, wanted, values []string) (bool, error) {
 	for _, w := range wanted {
 		if strings.Contains(w, "${") {
@@ -162,7 +163,7 @@ func condition(operator string, wanted, values []string) (bool, error) {
 		compare = func(wanted, value string) bool { return wanted == value }
 	case "StringLike":
 		compare = matches
-	case "ArnEquals", "ArnLike": // which AWS compares alike
+	case "ArnEquals", "ArnLike": // AWS treats these two the same
 		compare = arnMatches
 	case "Bool":
 		compare = strings.EqualFold
@@ -178,7 +179,7 @@ func condition(operator string, wanted, values []string) (bool, error) {
 	return slices.ContainsFunc(values, fits), nil
 }
 
-// matches knows "*" for any text and "?" for any one character.
+// matches compares with a pattern in which "*" matches any text and "?" any one character.
 func matches(pattern, text string) bool {
 	if !strings.ContainsAny(pattern, "*?") {
 		return pattern == text
@@ -188,7 +189,7 @@ func matches(pattern, text string) bool {
 	return regexp.MustCompile("(?s)^" + expression + "$").MatchString(text)
 }
 
-// arnMatches compares each of an ARN's six parts by itself: no "*" reaches into the next.
+// arnMatches compares the six parts of an ARN one by one, so that a "*" does not match beyond its part.
 func arnMatches(pattern, arn string) bool {
 	patterns, parts := strings.SplitN(pattern, ":", 6), strings.SplitN(arn, ":", 6)
 	return slices.EqualFunc(patterns, parts, matches)

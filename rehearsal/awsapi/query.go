@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// The services that speak AWS's Query protocol: a form comes in, XML goes out.
+// The services that speak AWS's Query protocol: requests are forms, responses are XML.
 const (
 	ec2Service = "ec2"
 	elbService = "elasticloadbalancing"
@@ -21,14 +21,14 @@ const (
 type queryService struct {
 	version, namespace string
 	wire               wire
-	// throttled is its error code for callers that are too fast.
+	// throttled is its error code for too many requests.
 	throttled  string
 	operations map[string]queryOperation
 }
 
 var queryServices map[string]queryService
 
-func init() { // not in the variable's own initializer, which the operations would refer to
+func init() { // an initializer of the variable would be an initialization cycle, as the operations refer to it
 	queryServices = map[string]queryService{
 		ec2Service: {
 			version: "2016-11-15", namespace: "http://ec2.amazonaws.com/doc/2016-11-15/", wire: ec2Wire,
@@ -41,16 +41,16 @@ func init() { // not in the variable's own initializer, which the operations wou
 	}
 }
 
-// queryOperation is an operation with the SDK's own input and output.
+// queryOperation is an operation with the SDK's input and output types.
 type queryOperation struct {
-	// known are the parameters that the model acts on, with dots between members: "Filters.Name". Those below one are
-	// known with it. Any other is refused, since to ignore it might be wrong.
+	// known lists the parameters that the model supports, with dots between members: "Filters.Name". A parameter
+	// includes all its members. Any other is rejected, as ignoring it could be wrong.
 	known []string
 	input func() any
 	run   func(c *call, input any) (any, error)
 }
 
-// query is an operation that knows some parameters, in words.
+// query returns an operation that supports the parameters in known, which are separated by spaces.
 func query[In, Out any](run func(*call, *In) (*Out, error), known string) queryOperation {
 	return queryOperation{
 		known: strings.Fields(known),
@@ -58,7 +58,7 @@ func query[In, Out any](run func(*call, *In) (*Out, error), known string) queryO
 		run: func(c *call, input any) (any, error) {
 			out, err := run(c, input.(*In))
 			if err != nil {
-				return nil, err // and no nil pointer in an interface
+				return nil, err // not out, which would be a nil pointer in a non-nil interface
 			}
 			return out, nil
 		},
@@ -116,7 +116,7 @@ const (
 		"HealthCheckTimeoutSeconds HealthyThresholdCount UnhealthyThresholdCount Matcher.HttpCode"
 )
 
-// query does what a form asks.
+// query handles a request of the Query protocol.
 func (c *call) query(body []byte) (any, error) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
@@ -127,10 +127,10 @@ func (c *call) query(body []byte) (any, error) {
 	c.action = action
 	operation, known := service.operations[action]
 	if !known || form.Get("Version") != service.version {
-		return nil, refuse("InvalidAction", "The action %s is not valid for this web service: the rehearsal's %s %s does not have it.", action, c.service, form.Get("Version"))
+		return nil, refuse("InvalidAction", "The action %s is not valid for this web service: the rehearsal's %s %s does not support it.", action, c.service, form.Get("Version"))
 	}
-	if r, hit := c.met(action); hit {
-		return nil, refuse(cmp.Or(r.code, service.throttled), "The rehearsal refuses %s", action)
+	if f, hit := c.nextFailure(action); hit {
+		return nil, refuse(cmp.Or(f.code, service.throttled), "A test makes %s fail", action)
 	}
 	input := operation.input()
 	if err := service.wire.decode(form, input, operation.known); err != nil {
@@ -139,15 +139,16 @@ func (c *call) query(body []byte) (any, error) {
 	return operation.run(c, input)
 }
 
-// forbidden are the codes that EC2 and Elastic Load Balancing answer with 403.
+// forbidden lists the error codes that EC2 and Elastic Load Balancing return with status 403.
 var forbidden = []string{"AccessDenied", "UnauthorizedOperation", "SignatureDoesNotMatch", "UnrecognizedClientException", "MissingAuthenticationTokenException"}
 
-// writeQuery answers a form. Who asks for an operation by a service that is not known is told in the words of most.
+// writeQuery writes the response to a request of the Query protocol. Errors have the format of most services, except
+// EC2's.
 func writeQuery(w http.ResponseWriter, service, action string, answer any, err error) {
 	w.Header().Set("Content-Type", "text/xml")
 	const id = "00000000-0000-0000-0000-000000000000"
 	if err != nil {
-		status, r := refused(err)
+		status, r := errorResponse(err)
 		if slices.Contains(forbidden, r.code) {
 			status = http.StatusForbidden
 		}
@@ -168,7 +169,7 @@ func writeQuery(w http.ResponseWriter, service, action string, answer any, err e
 				RequestID string   `xml:"RequestId"`
 			}{Type: "Sender", Code: r.code, Message: r.message, RequestID: id}
 		}
-		_ = xml.NewEncoder(w).Encode(answer) // a caller that left needs none
+		_ = xml.NewEncoder(w).Encode(answer) // fails only if the caller has disconnected
 		return
 	}
 	s := queryServices[service]
@@ -178,10 +179,10 @@ func writeQuery(w http.ResponseWriter, service, action string, answer any, err e
 	} else {
 		text = fmt.Sprintf("<%sResult>%s</%[1]sResult><ResponseMetadata><RequestId>%s</RequestId></ResponseMetadata>", action, text, id)
 	}
-	_, _ = fmt.Fprintf(w, `<%sResponse xmlns=%q>%s</%[1]sResponse>`, action, s.namespace, text) // see above
+	_, _ = fmt.Fprintf(w, `<%sResponse xmlns=%q>%s</%[1]sResponse>`, action, s.namespace, text) // as above
 }
 
-// value is what a pointer of the SDK's leads to, or nothing.
+// value returns what a pointer of the SDK points at, or the zero value for nil.
 func value[T any](p *T) (v T) {
 	if p != nil {
 		v = *p
@@ -191,5 +192,5 @@ func value[T any](p *T) (v T) {
 
 func pointer[T any](v T) *T { return &v }
 
-// keys are a map's in their order.
+// keys returns a map's keys, sorted.
 func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -19,7 +19,7 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// sdkConfig is that of AWS's own clients on the first machine. They try each call once.
+// sdkConfig returns a configuration for AWS's SDK on the first instance, without retries.
 func (w *world) sdkConfig() sdk.Config {
 	w.Helper()
 	instances, err := w.Account.Instances()
@@ -34,7 +34,7 @@ func (w *world) sdkConfig() sdk.Config {
 	}
 }
 
-// refused is the code of a refusal to one of AWS's own clients.
+// refused returns the code of an API error of AWS's SDK.
 func refused(t *testing.T, err error) string {
 	t.Helper()
 	var refusal smithy.APIError
@@ -49,7 +49,7 @@ func elbTags(pairs ...string) (tags []types.Tag) {
 	return tags
 }
 
-// balancing is a client, with what a load balancer needs.
+// balancing is a client for load balancers, with a world and a certificate.
 type balancing struct {
 	*world
 	*elb.Client
@@ -76,7 +76,7 @@ func (b balancing) group(name string) *elb.CreateTargetGroupInput {
 	}
 }
 
-// AWS's own client reads of a load balancer what it wrote, part by part.
+// AWS's SDK creates a load balancer part by part, reads it back, and deletes it.
 func TestLoadBalancers(t *testing.T) {
 	b := newBalancing(t)
 	ctx := t.Context()
@@ -109,13 +109,13 @@ func TestLoadBalancers(t *testing.T) {
 
 	listener, err := b.CreateListener(ctx, &elb.CreateListenerInput{
 		LoadBalancerArn: balancer.LoadBalancerArn, Port: sdk.Int32(443), Protocol: types.ProtocolEnumHttps,
-		Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.NotFound(), Tags: elbTags("a", "b"),
+		Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.RespondNotFound(), Tags: elbTags("a", "b"),
 	})
 	require.NoError(t, err)
 	on := listener.Listeners[0].ListenerArn
 	rule := func(priority int32, path string) (*elb.CreateRuleOutput, error) {
 		return b.CreateRule(ctx, &elb.CreateRuleInput{ListenerArn: on, Priority: &priority, Actions: aws.ForwardTo(*target), Tags: elbTags("c", "d"),
-			Conditions: []types.RuleCondition{aws.ForHost("argocd." + domain), aws.ForPath(path)}})
+			Conditions: []types.RuleCondition{aws.HostCondition("argocd." + domain), aws.PathCondition(path)}})
 	}
 	second, err := rule(2, "/*")
 	require.NoError(t, err)
@@ -163,8 +163,8 @@ func TestLoadBalancers(t *testing.T) {
 	_, err = b.DescribeListeners(ctx, &elb.DescribeListenersInput{LoadBalancerArn: balancer.LoadBalancerArn})
 	assert.Equal(t, "LoadBalancerNotFound", refused(t, err))
 	_, err = b.DescribeRules(ctx, &elb.DescribeRulesInput{ListenerArn: on})
-	assert.Equal(t, "ListenerNotFound", refused(t, err), "they go with it")
-	assert.Len(t, health(), 2, "its target groups do not")
+	assert.Equal(t, "ListenerNotFound", refused(t, err), "listeners are deleted with the load balancer")
+	assert.Len(t, health(), 2, "target groups are not")
 	_, err = b.DeleteTargetGroup(ctx, &elb.DeleteTargetGroupInput{TargetGroupArn: target})
 	require.NoError(t, err)
 	inventory, err = b.Account.Inventory()
@@ -174,7 +174,7 @@ func TestLoadBalancers(t *testing.T) {
 	assert.Empty(t, b.API.Denied())
 }
 
-func TestWhatLoadBalancersCannotBe(t *testing.T) {
+func TestInvalidLoadBalancersAreRejected(t *testing.T) {
 	b := newBalancing(t)
 	foreign := b.Create("aws:ec2/securityGroup:SecurityGroup", "foreign", props{"name": "foreign", "vpcId": b.Create("aws:ec2/vpc:Vpc", "other", props{"cidrBlock": "10.1.0.0/16"})})
 	pending := b.Create("aws:acm/certificate:Certificate", "certificate", props{"domainName": domain, "validationMethod": "DNS"})
@@ -182,18 +182,18 @@ func TestWhatLoadBalancersCannotBe(t *testing.T) {
 		change func(*elb.CreateLoadBalancerInput)
 		code   string
 	}{
-		"of another cluster":          {func(in *elb.CreateLoadBalancerInput) { in.Tags = elbTags("elbv2.k8s.aws/cluster", "other") }, "AccessDenied"},
-		"of no cluster":               {func(in *elb.CreateLoadBalancerInput) { in.Tags = nil }, "AccessDenied"},
-		"in one zone":                 {func(in *elb.CreateLoadBalancerInput) { in.Subnets = b.Subnets[:1] }, "ValidationError"},
-		"twice in one zone":           {func(in *elb.CreateLoadBalancerInput) { in.Subnets = b.Subnets }, "InvalidConfigurationRequest"},
-		"in no subnet of the account": {func(in *elb.CreateLoadBalancerInput) { in.Subnets = []string{b.Subnets[0], "subnet-0"} }, "SubnetNotFound"},
-		"with no group":               {func(in *elb.CreateLoadBalancerInput) { in.SecurityGroups = nil }, "InvalidSecurityGroup"},
-		"with a made-up group":        {func(in *elb.CreateLoadBalancerInput) { in.SecurityGroups = []string{"sg-0"} }, "InvalidSecurityGroup"},
-		"with another network's":      {func(in *elb.CreateLoadBalancerInput) { in.SecurityGroups = []string{foreign} }, "InvalidSecurityGroup"},
-		"with a long name":            {func(in *elb.CreateLoadBalancerInput) { in.Name = sdk.String(*in.Name + "01234567890123456789") }, "ValidationError"},
-		"for packets":                 {func(in *elb.CreateLoadBalancerInput) { in.Type = types.LoadBalancerTypeEnumNetwork }, "ValidationError"},
-		"with a setting not known":    {func(in *elb.CreateLoadBalancerInput) { in.CustomerOwnedIpv4Pool = sdk.String("x") }, "ValidationError"},
-		"at an address of one's own": {func(in *elb.CreateLoadBalancerInput) {
+		"of another cluster":               {func(in *elb.CreateLoadBalancerInput) { in.Tags = elbTags("elbv2.k8s.aws/cluster", "other") }, "AccessDenied"},
+		"of no cluster":                    {func(in *elb.CreateLoadBalancerInput) { in.Tags = nil }, "AccessDenied"},
+		"in one zone":                      {func(in *elb.CreateLoadBalancerInput) { in.Subnets = b.Subnets[:1] }, "ValidationError"},
+		"twice in one zone":                {func(in *elb.CreateLoadBalancerInput) { in.Subnets = b.Subnets }, "InvalidConfigurationRequest"},
+		"in a subnet that does not exist":  {func(in *elb.CreateLoadBalancerInput) { in.Subnets = []string{b.Subnets[0], "subnet-0"} }, "SubnetNotFound"},
+		"with no group":                    {func(in *elb.CreateLoadBalancerInput) { in.SecurityGroups = nil }, "InvalidSecurityGroup"},
+		"with a group that does not exist": {func(in *elb.CreateLoadBalancerInput) { in.SecurityGroups = []string{"sg-0"} }, "InvalidSecurityGroup"},
+		"with a group of another VPC":      {func(in *elb.CreateLoadBalancerInput) { in.SecurityGroups = []string{foreign} }, "InvalidSecurityGroup"},
+		"with a long name":                 {func(in *elb.CreateLoadBalancerInput) { in.Name = sdk.String(*in.Name + "01234567890123456789") }, "ValidationError"},
+		"of type network":                  {func(in *elb.CreateLoadBalancerInput) { in.Type = types.LoadBalancerTypeEnumNetwork }, "ValidationError"},
+		"with an unsupported setting":      {func(in *elb.CreateLoadBalancerInput) { in.CustomerOwnedIpv4Pool = sdk.String("x") }, "ValidationError"},
+		"with an elastic address": {func(in *elb.CreateLoadBalancerInput) {
 			in.Subnets, in.SubnetMappings = nil, []types.SubnetMapping{{SubnetId: &b.Subnets[0], AllocationId: sdk.String("x")}}
 		}, "ValidationError"},
 	} {
@@ -214,20 +214,20 @@ func TestWhatLoadBalancersCannotBe(t *testing.T) {
 		change func(*elb.CreateListenerInput)
 		code   string
 	}{
-		"without a certificate":      {func(in *elb.CreateListenerInput) { in.Certificates = nil }, "ValidationError"},
-		"with a made-up certificate": {func(in *elb.CreateListenerInput) { in.Certificates[0].CertificateArn = sdk.String("arn:x") }, "CertificateNotFound"},
-		"with a pending certificate": {func(in *elb.CreateListenerInput) { in.Certificates[0].CertificateArn = &pending }, "UnsupportedCertificate"},
-		"with a made-up policy":      {func(in *elb.CreateListenerInput) { in.SslPolicy = sdk.String("x") }, "SSLPolicyNotFound"},
-		"leading nowhere":            {func(in *elb.CreateListenerInput) { in.DefaultActions = aws.ForwardTo("arn:x") }, "TargetGroupNotFound"},
-		"with a sign-in": {func(in *elb.CreateListenerInput) {
+		"without a certificate":                  {func(in *elb.CreateListenerInput) { in.Certificates = nil }, "ValidationError"},
+		"with a certificate that does not exist": {func(in *elb.CreateListenerInput) { in.Certificates[0].CertificateArn = sdk.String("arn:x") }, "CertificateNotFound"},
+		"with a pending certificate":             {func(in *elb.CreateListenerInput) { in.Certificates[0].CertificateArn = &pending }, "UnsupportedCertificate"},
+		"with a policy that does not exist":      {func(in *elb.CreateListenerInput) { in.SslPolicy = sdk.String("x") }, "SSLPolicyNotFound"},
+		"to a target group that does not exist":  {func(in *elb.CreateListenerInput) { in.DefaultActions = aws.ForwardTo("arn:x") }, "TargetGroupNotFound"},
+		"with authentication": {func(in *elb.CreateListenerInput) {
 			in.DefaultActions[0].Type = types.ActionTypeEnumAuthenticateOidc
 		}, "ValidationError"},
-		"of nothing": {func(in *elb.CreateListenerInput) { in.LoadBalancerArn = sdk.String("arn:x") }, "LoadBalancerNotFound"},
+		"of a load balancer that does not exist": {func(in *elb.CreateListenerInput) { in.LoadBalancerArn = sdk.String("arn:x") }, "LoadBalancerNotFound"},
 	} {
 		t.Run("a listener "+name, func(t *testing.T) {
 			in := &elb.CreateListenerInput{
 				LoadBalancerArn: made.LoadBalancers[0].LoadBalancerArn, Port: sdk.Int32(443), Protocol: types.ProtocolEnumHttps,
-				Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.NotFound(),
+				Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.RespondNotFound(),
 			}
 			test.change(in)
 			_, err := b.CreateListener(t.Context(), in)
@@ -238,11 +238,11 @@ func TestWhatLoadBalancersCannotBe(t *testing.T) {
 		change func(*elb.CreateTargetGroupInput)
 		code   string
 	}{
-		"of another cluster": {func(in *elb.CreateTargetGroupInput) { in.Tags = elbTags("elbv2.k8s.aws/cluster", "other") }, "AccessDenied"},
-		"without a port":     {func(in *elb.CreateTargetGroupInput) { in.Port = nil }, "ValidationError"},
-		"of addresses":       {func(in *elb.CreateTargetGroupInput) { in.TargetType = types.TargetTypeEnumIp }, "ValidationError"},
-		"in no network":      {func(in *elb.CreateTargetGroupInput) { in.VpcId = sdk.String("vpc-0") }, "ValidationError"},
-		"with a hasty check": {func(in *elb.CreateTargetGroupInput) { in.HealthCheckIntervalSeconds = sdk.Int32(1) }, "ValidationError"},
+		"of another cluster":                 {func(in *elb.CreateTargetGroupInput) { in.Tags = elbTags("elbv2.k8s.aws/cluster", "other") }, "AccessDenied"},
+		"without a port":                     {func(in *elb.CreateTargetGroupInput) { in.Port = nil }, "ValidationError"},
+		"of type ip":                         {func(in *elb.CreateTargetGroupInput) { in.TargetType = types.TargetTypeEnumIp }, "ValidationError"},
+		"in a VPC that does not exist":       {func(in *elb.CreateTargetGroupInput) { in.VpcId = sdk.String("vpc-0") }, "ValidationError"},
+		"with a short health check interval": {func(in *elb.CreateTargetGroupInput) { in.HealthCheckIntervalSeconds = sdk.Int32(1) }, "ValidationError"},
 	} {
 		t.Run("a target group "+name, func(t *testing.T) {
 			in := b.group("k8s-argocd-1")
@@ -258,8 +258,8 @@ func TestWhatLoadBalancersCannotBe(t *testing.T) {
 	assert.Equal(t, "InvalidAction", refused(t, err))
 }
 
-// A role owns what carries its cluster's tag, and cannot give that tag to what is another's.
-func TestAnothersLoadBalancer(t *testing.T) {
+// A role may change only load balancers that have its cluster's tag, and it may not add that tag to others.
+func TestLoadBalancerOfAnotherCluster(t *testing.T) {
 	b := newBalancing(t)
 	others := aws.LoadBalancer{ARN: "arn:aws:elasticloadbalancing:" + region + ":" + aws.AccountID + ":loadbalancer/app/others/0a", Name: "others", VPCID: b.VPC,
 		SubnetIDs: b.Subnets[:2], SecurityGroupIDs: []string{b.Group}, Tags: map[string]string{"elbv2.k8s.aws/cluster": "eco2-prod"}}
@@ -269,14 +269,14 @@ func TestAnothersLoadBalancer(t *testing.T) {
 	_, err = b.SetSubnets(t.Context(), &elb.SetSubnetsInput{LoadBalancerArn: &others.ARN, Subnets: b.Subnets[1:]})
 	assert.Equal(t, "AccessDenied", refused(t, err))
 	_, err = b.AddTags(t.Context(), &elb.AddTagsInput{ResourceArns: []string{others.ARN}, Tags: elbTags("elbv2.k8s.aws/cluster", cluster)})
-	assert.Equal(t, "AccessDenied", refused(t, err), "what has this cluster's tag would be this cluster's")
+	assert.Equal(t, "AccessDenied", refused(t, err), "the role could change the load balancer if it could add the tag")
 	is, err := b.Account.LoadBalancers()
 	require.NoError(t, err)
 	assert.Equal(t, []aws.LoadBalancer{others}, is)
 	assert.Len(t, b.API.Denied(), 3)
 }
 
-// What AWS's own client of EC2 reads of the network.
+// AWS's SDK reads the network from EC2.
 func TestNetwork(t *testing.T) {
 	w := newWorld(t)
 	client := ec2.NewFromConfig(w.sdkConfig())
@@ -329,41 +329,41 @@ func TestNetwork(t *testing.T) {
 	assert.Len(t, w.API.Denied(), 1)
 }
 
-func TestRefusals(t *testing.T) {
+func TestInjectedFailures(t *testing.T) {
 	b := newBalancing(t)
 	describe := func() error {
 		_, err := b.DescribeLoadBalancers(t.Context(), &elb.DescribeLoadBalancersInput{})
 		return err
 	}
-	b.API.Refuse("DescribeLoadBalancers", "", 2)
+	b.API.FailNext("DescribeLoadBalancers", "", 2)
 	for range 2 {
 		assert.Equal(t, "Throttling", refused(t, describe()))
 	}
 	assert.NoError(t, describe())
-	b.API.Refuse("DescribeSubnets", "", 1)
+	b.API.FailNext("DescribeSubnets", "", 1)
 	_, err := ec2.NewFromConfig(b.sdkConfig()).DescribeSubnets(t.Context(), &ec2.DescribeSubnetsInput{})
 	assert.Equal(t, "RequestLimitExceeded", refused(t, err))
 }
 
-// The API says what of a policy nobody has needed.
-func TestUnneeded(t *testing.T) {
+// The API lists the actions of a policy that nobody has called.
+func TestUnusedActions(t *testing.T) {
 	b := newBalancing(t)
-	unneeded := func() []string {
-		list, err := b.API.Unneeded(b.Role, "load-balancers")
+	unused := func() []string {
+		list, err := b.API.UnusedActions(b.Role, "load-balancers")
 		require.NoError(t, err)
 		return list
 	}
-	before := unneeded()
+	before := unused()
 	const describe = "load-balancers, statement 2: elasticloadbalancing:DescribeLoadBalancers"
 	assert.Contains(t, before, describe)
 	_, err := b.DescribeLoadBalancers(t.Context(), &elb.DescribeLoadBalancersInput{})
 	require.NoError(t, err)
-	assert.Equal(t, slices.DeleteFunc(before, func(s string) bool { return s == describe }), unneeded())
-	_, err = b.API.Unneeded(b.Role, "none")
+	assert.Equal(t, slices.DeleteFunc(before, func(s string) bool { return s == describe }), unused())
+	_, err = b.API.UnusedActions(b.Role, "none")
 	assert.ErrorContains(t, err, "has no policy none")
 }
 
-// ACM says which certificates there are, and for which names.
+// ACM lists certificates and describes their names.
 func TestCertificates(t *testing.T) {
 	w := newWorld(t)
 	arn := w.Certificate("argocd." + domain)

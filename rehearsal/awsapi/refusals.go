@@ -1,34 +1,34 @@
 package awsapi
 
-// Refuse has the API refuse an operation of the Query protocol the next times, whoever asks. Without a code it is the
-// service's for callers that are too fast.
-func (a *API) Refuse(action, code string, times int) {
+// FailNext makes the API fail the next calls of an operation of the Query protocol, for all callers. An empty code
+// stands for the service's throttling error.
+func (a *API) FailNext(action, code string, times int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.refusals == nil {
-		a.refusals = map[string]refusals{}
+	if a.injected == nil {
+		a.injected = map[string]injectedFailure{}
 	}
-	a.refusals[action] = refusals{code, times}
+	a.injected[action] = injectedFailure{code, times}
 }
 
-// Refusals is how many refusals of an operation are still to come.
-func (a *API) Refusals(action string) int {
+// FailuresLeft returns how many more calls of an operation will fail.
+func (a *API) FailuresLeft(action string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.refusals[action].left
+	return a.injected[action].left
 }
 
-// refusals are those of an operation that are still to come.
-type refusals struct {
+// injectedFailure is how many more calls of an operation fail, and with which code.
+type injectedFailure struct {
 	code string
 	left int
 }
 
-// met says whether this time is one of those.
-func (a *API) met(action string) (r refusals, hit bool) {
-	if r = a.refusals[action]; r.left == 0 {
-		return r, false
+// nextFailure reports whether this call fails, and counts it.
+func (a *API) nextFailure(action string) (f injectedFailure, hit bool) {
+	if f = a.injected[action]; f.left == 0 {
+		return f, false
 	}
-	a.refusals[action] = refusals{r.code, r.left - 1}
-	return r, true
+	a.injected[action] = injectedFailure{f.code, f.left - 1}
+	return f, true
 }

@@ -13,7 +13,7 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// dnsVersion is the API's, with which its paths begin.
+// dnsVersion is the version of Route 53's API, with which its paths begin.
 const dnsVersion = "/2013-04-01/"
 
 // recordSet is a ResourceRecordSet.
@@ -41,7 +41,7 @@ type aliasTarget struct {
 	EvaluateTargetHealth bool
 }
 
-// changeRequest is what ChangeResourceRecordSets takes.
+// changeRequest is the input of ChangeResourceRecordSets.
 type changeRequest struct {
 	XMLName xml.Name `xml:"ChangeResourceRecordSetsRequest"`
 	Changes []change `xml:"ChangeBatch>Changes>Change"`
@@ -87,19 +87,19 @@ type tagList struct {
 	Sets    []tagSet `xml:"ResourceTagSets>ResourceTagSet"`
 }
 
-// tagSet has the tags of one resource: a hosted zone of the model has none.
+// tagSet holds the tags of one resource. Hosted zones of the model have no tags.
 type tagSet struct {
 	ResourceID, ResourceType string `xml:",omitempty"`
 	Tags                     struct{}
 }
 
-// zone is the name of the zone that is answered for; empty where there is none.
+// zone returns the name of the only zone whose records can be listed and changed; empty if there is none.
 func (c *call) zone() (name string, err error) {
 	name, _, err = c.account.ZoneName(aws.HostedZone)
 	return name, err
 }
 
-// route53 finds the operation of a request, which is in its method and path.
+// route53 runs the operation that a request's method and path identify.
 func (c *call) route53(r *http.Request, body []byte) (any, error) {
 	path, known := strings.CutPrefix(r.URL.Path, dnsVersion)
 	id, isZone := strings.CutPrefix(path, "hostedzone/")
@@ -115,7 +115,7 @@ func (c *call) route53(r *http.Request, body []byte) (any, error) {
 	case r.Method == http.MethodPost && path == "tags/hostedzone":
 		return c.listTags(body)
 	}
-	return nil, refuse("UnknownOperationException", "%s %s is nothing that the rehearsal's Route 53 can do", r.Method, r.URL.Path)
+	return nil, refuse("UnknownOperationException", "%s %s is not an operation that the rehearsal's Route 53 supports", r.Method, r.URL.Path)
 }
 
 func zoneARN(id string) string { return "arn:aws:route53:::hostedzone/" + id }
@@ -125,7 +125,7 @@ func noZone(id string) error {
 }
 
 func (c *call) listHostedZones() (any, error) {
-	if err := c.may("route53:ListHostedZones", "*", nil); err != nil {
+	if err := c.authorize("route53:ListHostedZones", "*", nil); err != nil {
 		return nil, err
 	}
 	out := zoneList{MaxItems: 100}
@@ -142,7 +142,7 @@ func (c *call) listHostedZones() (any, error) {
 }
 
 func (c *call) listRecords(id string) (any, error) {
-	if err := c.may("route53:ListResourceRecordSets", zoneARN(id), nil); err != nil {
+	if err := c.authorize("route53:ListResourceRecordSets", zoneARN(id), nil); err != nil {
 		return nil, err
 	}
 	name, err := c.zone()
@@ -156,7 +156,8 @@ func (c *call) listRecords(id string) (any, error) {
 	return recordList{Sets: sets, MaxItems: max(100, len(sets))}, err
 }
 
-// records are all of a zone, with those that every zone has, in Route 53's order: by the labels from the last on.
+// records lists all records of a zone, including the NS and SOA records that every zone has, in Route 53's order: by
+// the labels, the last label first.
 func (c *call) records(id, name string) ([]recordSet, error) {
 	records, err := c.account.RecordsOf(id)
 	if err != nil {
@@ -183,7 +184,7 @@ func labels(name string) []string {
 	return list
 }
 
-// escaped is a name as Route 53 lists it, plain as the model has it.
+// escaped converts a name of the model to the form in which Route 53 lists it; plain does the reverse.
 func escaped(name string) string { return strings.ReplaceAll(name, "*", `\052`) + "." }
 func plain(name string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.ReplaceAll(name, `\052`, "*"), "."))
@@ -200,7 +201,7 @@ func listed(r aws.Record) recordSet {
 	return set
 }
 
-// changeRecords does all of a batch, or nothing.
+// changeRecords applies all changes of a batch, or none.
 func (c *call) changeRecords(id string, body []byte) (any, error) {
 	var in changeRequest
 	if err := xml.Unmarshal(body, &in); err != nil {
@@ -213,7 +214,7 @@ func (c *call) changeRecords(id string, body []byte) (any, error) {
 		context[key+"RecordTypes"] = append(context[key+"RecordTypes"], change.RecordSet.Type)
 		context[key+"Actions"] = append(context[key+"Actions"], change.Action)
 	}
-	if err := c.may(key, zoneARN(id), context); err != nil {
+	if err := c.authorize(key, zoneARN(id), context); err != nil {
 		return nil, err
 	}
 	zone, err := c.zone()
@@ -235,7 +236,7 @@ func (c *call) changeRecords(id string, body []byte) (any, error) {
 	var deleted, wrong []string
 	for _, change := range in.Changes {
 		r := c.record(id, change.RecordSet)
-		if reason := c.impossible(zone, change, r, after); reason != "" {
+		if reason := c.rejectionReason(zone, change, r, after); reason != "" {
 			wrong = append(wrong, reason)
 			continue
 		}
@@ -264,7 +265,7 @@ func (c *call) changeRecords(id string, body []byte) (any, error) {
 	return changed{ID: "/change/C" + strings.ToUpper(randomHex()), Status: "INSYNC", SubmittedAt: now}, nil
 }
 
-// record is one that the caller owns.
+// record converts a record set to a record of the model that is owned by the caller's role.
 func (c *call) record(zone string, set recordSet) aws.Record {
 	r := aws.Record{
 		ZoneID: zone, Name: plain(set.Name), Type: set.Type, Owner: c.session.Role,
@@ -281,14 +282,14 @@ func (c *call) record(zone string, set recordSet) aws.Record {
 	return r
 }
 
-// impossible says why Route 53 would refuse a change; empty is possible.
-func (c *call) impossible(zone string, change change, r aws.Record, existing map[string]aws.Record) string {
+// rejectionReason returns why Route 53 would reject a change, or "".
+func (c *call) rejectionReason(zone string, change change, r aws.Record, existing map[string]aws.Record) string {
 	is, exists := existing[r.Name+" "+r.Type]
 	name := escaped(r.Name)
 	isAlias := len(r.Aliases) > 0
 	switch {
 	case change.RecordSet.SetIdentifier != "":
-		return "The rehearsal knows no routing policies"
+		return "The rehearsal does not support routing policies"
 	case r.Name != zone && !strings.HasSuffix(r.Name, "."+zone):
 		return fmt.Sprintf("RRSet with DNS name %s is not permitted in zone %s.", name, zone)
 	case isAlias == (len(r.Records) > 0) || isAlias == (change.RecordSet.TTL != nil):
@@ -300,7 +301,7 @@ func (c *call) impossible(zone string, change change, r aws.Record, existing map
 	case change.Action == "DELETE":
 		return ""
 	case change.Action != "CREATE" && change.Action != "UPSERT":
-		return fmt.Sprintf("'%s' is no action: CREATE, DELETE, UPSERT", change.Action)
+		return fmt.Sprintf("'%s' is not an action: CREATE, DELETE, UPSERT", change.Action)
 	case change.Action == "CREATE" && exists:
 		return fmt.Sprintf("Tried to create resource record set [name='%s', type='%s'] but it already exists", name, r.Type)
 	}
@@ -314,14 +315,15 @@ func (c *call) impossible(zone string, change change, r aws.Record, existing map
 			return strings.Trim(message, "[]")
 		}
 	}
-	if isAlias && !c.balances(r.Aliases[0].Name) {
+	if isAlias && !c.isLoadBalancerName(r.Aliases[0].Name) {
 		return fmt.Sprintf("Tried to create an alias that targets %s., type %s in zone %s, but that target was not found", r.Aliases[0].Name, r.Type, r.Aliases[0].ZoneID)
 	}
 	return ""
 }
 
-// balances says whether a name is that of a load balancer, which is all that an alias of the model may point at.
-func (c *call) balances(name string) bool {
+// isLoadBalancerName reports whether a name is the DNS name of a load balancer. The model supports no other targets of
+// aliases.
+func (c *call) isLoadBalancerName(name string) bool {
 	balancers, err := c.account.LoadBalancers()
 	return err == nil && slices.ContainsFunc(balancers, func(b aws.LoadBalancer) bool {
 		return strings.EqualFold(b.DNSName, strings.TrimPrefix(name, "dualstack."))
@@ -343,7 +345,7 @@ func (c *call) listTags(body []byte) (any, error) {
 	}
 	var out tagList
 	for _, id := range in.IDs {
-		if err := c.may("route53:ListTagsForResources", zoneARN(id), nil); err != nil {
+		if err := c.authorize("route53:ListTagsForResources", zoneARN(id), nil); err != nil {
 			return nil, err
 		}
 		if id != aws.HostedZone {
@@ -357,7 +359,7 @@ func (c *call) listTags(body []byte) (any, error) {
 func writeXML(w http.ResponseWriter, answer any, err error) {
 	w.Header().Set("Content-Type", "text/xml")
 	if err != nil {
-		status, r := refused(err)
+		status, r := errorResponse(err)
 		switch r.code {
 		case "AccessDenied", "SignatureDoesNotMatch", "UnrecognizedClientException":
 			status = http.StatusForbidden
@@ -372,5 +374,5 @@ func writeXML(w http.ResponseWriter, answer any, err error) {
 			Message string   `xml:"Error>Message"`
 		}{Type: "Sender", Code: r.code, Message: r.message}
 	}
-	_ = xml.NewEncoder(w).Encode(answer) // a caller that left needs none
+	_ = xml.NewEncoder(w).Encode(answer) // fails only if the caller has disconnected
 }

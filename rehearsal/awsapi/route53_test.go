@@ -15,7 +15,7 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// names is AWS's own client of Route 53, which external-dns uses, in a zone with a load balancer.
+// names returns a client of AWS's SDK for Route 53, as in external-dns, and a world with a zone and a load balancer.
 func names(t *testing.T) (*world, *route53.Client) {
 	w := newWorld(t)
 	w.Create("aws:acm/certificate:Certificate", "certificate", props{"domainName": domain, "validationMethod": "DNS"})
@@ -87,28 +87,28 @@ func TestRecords(t *testing.T) {
 	assert.Len(t, sets[`\052.`+domain+". TXT"].ResourceRecords, 2)
 	made, err := w.Account.Records()
 	require.NoError(t, err)
-	require.Len(t, made, 3, "the program's is none of the controllers'")
+	require.Len(t, made, 3, "records of the program are not listed")
 	assert.Equal(t, "eco2-dev-node", made[0].Owner)
 
 	for name, test := range map[string]struct {
 		message string
 		changes []types.Change
 	}{
-		"create what is there": {"[Tried to create resource record set [name='argocd." + domain + ".', type='A'] but it already exists]", created[:1]},
-		"create what is in another zone": {"[RRSet with DNS name argocd.example.org. is not permitted in zone " + zone + ".]",
+		"create an existing record": {"[Tried to create resource record set [name='argocd." + domain + ".', type='A'] but it already exists]", created[:1]},
+		"create a record of another zone": {"[RRSet with DNS name argocd.example.org. is not permitted in zone " + zone + ".]",
 			[]types.Change{{Action: types.ChangeActionCreate, ResourceRecordSet: alias("argocd.example.org", balancer)}}},
-		"delete what is not there": {"[Tried to delete resource record set [name='x." + domain + ".', type='TXT'] but it was not found]",
+		"delete a missing record": {"[Tried to delete resource record set [name='x." + domain + ".', type='TXT'] but it was not found]",
 			[]types.Change{{Action: types.ChangeActionDelete, ResourceRecordSet: text("x."+domain, `"x"`)}}},
-		"delete something else": {"[Tried to delete resource record set [name='\\052." + domain + ".', type='TXT'] but the values provided do not match the current values]",
+		"delete with other values": {"[Tried to delete resource record set [name='\\052." + domain + ".', type='TXT'] but the values provided do not match the current values]",
 			[]types.Change{{Action: types.ChangeActionDelete, ResourceRecordSet: text("*."+domain, `"one"`)}}},
-		"point at nothing": {"[Tried to create an alias that targets gone." + region + ".elb.amazonaws.com., type A in zone ZWKZPGTI48KDX, but that target was not found]",
+		"an alias of a missing target": {"[Tried to create an alias that targets gone." + region + ".elb.amazonaws.com., type A in zone ZWKZPGTI48KDX, but that target was not found]",
 			[]types.Change{{Action: types.ChangeActionUpsert, ResourceRecordSet: alias("argocd."+domain, "gone."+region+".elb.amazonaws.com")}}},
-		"a name beside an alias of it": {"[RRSet of type CNAME with DNS name argocd." + domain + ". is not permitted as it conflicts with other records with the same DNS name in zone " + zone + ".]",
+		"a CNAME beside an alias": {"[RRSet of type CNAME with DNS name argocd." + domain + ". is not permitted as it conflicts with other records with the same DNS name in zone " + zone + ".]",
 			[]types.Change{{Action: types.ChangeActionCreate, ResourceRecordSet: &types.ResourceRecordSet{Name: sdk.String("argocd." + domain), Type: types.RRTypeCname,
 				TTL: sdk.Int64(1), ResourceRecords: []types.ResourceRecord{{Value: sdk.String("x.")}}}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// What is possible in the same batch is not done either.
+			// A valid change in the same batch is not applied either.
 			good := types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: text("good."+domain, `"good"`)}
 			err := change(aws.HostedZone, append([]types.Change{good}, test.changes...)...)
 			var refused smithy.APIError
@@ -139,5 +139,5 @@ func TestRecords(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, made)
 	found, _ = list()
-	assert.Len(t, found, 3, "the zone's own and the program's stay")
+	assert.Len(t, found, 3, "the zone's own records and the program's stay")
 }

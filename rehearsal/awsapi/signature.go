@@ -15,18 +15,18 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// maxSkew is how far a signature's time may be from the service's.
+// maxSkew is the maximum difference between a signature's time and the service's.
 const maxSkew = 5 * time.Minute
 
 const dateFormat = "20060102T150405Z"
 
-// signature is a request's, as its Authorization header has it.
+// signature holds the fields of a request's Authorization header.
 type signature struct {
 	accessKeyID, region, service string
 	headers                      []string
 }
 
-// authorization is AWS4-HMAC-SHA256 with the scope DATE/REGION/SERVICE.
+// authorization matches an Authorization header with AWS4-HMAC-SHA256 and the scope DATE/REGION/SERVICE.
 var authorization = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/,]+)/(\d{8})/([^/,]+)/([^/,]+)/aws4_request, ?SignedHeaders=([a-z0-9;-]+), ?Signature=[0-9a-f]{64}$`)
 
 func parseSignature(r *http.Request) (signature, bool) {
@@ -37,7 +37,7 @@ func parseSignature(r *http.Request) (signature, bool) {
 	return signature{accessKeyID: m[1], region: m[3], service: m[4], headers: strings.Split(m[5], ";")}, true
 }
 
-// verify signs the request again, as the session does, and compares.
+// verify signs the request again with the session's credentials and compares the signatures.
 func (s signature) verify(r *http.Request, body []byte, session aws.Session) error {
 	date, err := time.Parse(dateFormat, r.Header.Get("X-Amz-Date"))
 	switch skew := time.Since(date).Abs(); {

@@ -8,7 +8,7 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// parameter is one as SSM answers it.
+// parameter is a parameter in a response of SSM.
 type parameter struct {
 	ARN      string
 	DataType string
@@ -23,9 +23,9 @@ func (c *call) getParameter(in struct {
 	WithDecryption bool
 },
 ) (out struct{ Parameter parameter }, err error) {
-	// A version may follow the name. The model keeps the newest one only.
+	// The name may end with a version. The model stores only the newest one.
 	name, selected, _ := strings.Cut(in.Name, ":")
-	if err := c.may("ssm:GetParameter", c.parameterARN(name), nil); err != nil {
+	if err := c.authorize("ssm:GetParameter", c.parameterARN(name), nil); err != nil {
 		return out, err
 	}
 	list, err := c.account.ParametersIn(c.region)
@@ -49,11 +49,11 @@ func (c *call) getParameter(in struct {
 func (c *call) getParametersByPath(in struct {
 	Path                      string
 	Recursive, WithDecryption bool
-	MaxResults                int // there is one page
+	MaxResults                int // ignored: there is only one page
 },
 ) (out struct{ Parameters []parameter }, err error) {
 	path := strings.TrimSuffix(in.Path, "/") + "/"
-	if err := c.may("ssm:GetParametersByPath", c.parameterARN(path), nil); err != nil {
+	if err := c.authorize("ssm:GetParametersByPath", c.parameterARN(path), nil); err != nil {
 		return out, err
 	}
 	list, err := c.account.ParametersIn(c.region)
@@ -71,7 +71,8 @@ func (c *call) parameterARN(name string) string {
 	return c.arn("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
 }
 
-// parameter is what a caller sees. Without decryption, a secret is something that KMS could decrypt.
+// parameter returns a parameter as the caller gets it. Without decryption, the value of a secret is a placeholder for
+// the ciphertext.
 func (c *call) parameter(p aws.Parameter, decrypted bool) parameter {
 	value := p.Value + p.InsecureValue
 	if p.Type == "SecureString" && !decrypted {

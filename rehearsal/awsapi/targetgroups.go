@@ -10,11 +10,11 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// groupAttributes are AWS's default attributes of a target group. A target that is taken out of one is gone at
-// once in the rehearsal, whatever its delay is.
+// groupAttributes are AWS's default attributes of a target group. In the rehearsal a deregistered target is removed at
+// once, regardless of its deregistration delay.
 var groupAttributes = map[string]string{
-	delay:                           "300",
-	"load_balancing.algorithm.type": "round_robin",
+	deregistrationDelay:                                                              "300",
+	"load_balancing.algorithm.type":                                                  "round_robin",
 	"load_balancing.algorithm.anomaly_mitigation":                                    "off",
 	"load_balancing.cross_zone.enabled":                                              "use_load_balancer_configuration",
 	"slow_start.duration_seconds":                                                    "0",
@@ -29,11 +29,11 @@ var groupAttributes = map[string]string{
 	"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "off",
 }
 
-const delay = "deregistration_delay.timeout_seconds"
+const deregistrationDelay = "deregistration_delay.timeout_seconds"
 
 func (c *call) createTargetGroup(in *elasticloadbalancingv2.CreateTargetGroupInput) (*elasticloadbalancingv2.CreateTargetGroupOutput, error) {
 	given, resource := elbTagMap(in.Tags), "targetgroup/"+value(in.Name)
-	if err := c.mayCreate("CreateTargetGroup", c.arn(elbService, resource+"/*"), nil, c.arn(elbService, resource+"/*"), given); err != nil {
+	if err := c.authorizeCreate("CreateTargetGroup", c.arn(elbService, resource+"/*"), nil, c.arn(elbService, resource+"/*"), given); err != nil {
 		return nil, err
 	}
 	g := aws.TargetGroup{
@@ -54,15 +54,15 @@ func (c *call) createTargetGroup(in *elasticloadbalancingv2.CreateTargetGroupInp
 	}
 	switch {
 	case in.TargetType != "" && in.TargetType != types.TargetTypeEnumInstance:
-		return nil, refuse("ValidationError", "The rehearsal has no target groups of type '%s'", in.TargetType)
+		return nil, refuse("ValidationError", "The rehearsal does not support target groups of type '%s'", in.TargetType)
 	case in.IpAddressType != "" && in.IpAddressType != types.TargetGroupIpAddressTypeEnumIpv4:
-		return nil, refuse("ValidationError", "The rehearsal has no target groups with addresses of type '%s'", in.IpAddressType)
+		return nil, refuse("ValidationError", "The rehearsal does not support target groups with addresses of type '%s'", in.IpAddressType)
 	case !balancerName.MatchString(g.Name):
 		return nil, refuse("ValidationError", "The target group name '%s' must have 1 to 32 letters, digits and hyphens", g.Name)
 	case g.Protocol != "HTTP" && g.Protocol != "HTTPS":
-		return nil, refuse("ValidationError", "'%s' is no protocol of the rehearsal's target groups: HTTP, HTTPS", g.Protocol)
+		return nil, refuse("ValidationError", "'%s' is not a protocol of the rehearsal's target groups: HTTP, HTTPS", g.Protocol)
 	case g.ProtocolVersion != "HTTP1":
-		return nil, refuse("ValidationError", "The rehearsal's load balancers speak HTTP1 to their targets, and not %s", g.ProtocolVersion)
+		return nil, refuse("ValidationError", "The rehearsal's load balancers speak HTTP1 to their targets, not %s", g.ProtocolVersion)
 	case g.Port < 1 || g.Port > 65535:
 		return nil, refuse("ValidationError", "Port %d of target group '%s' is not within 1-65535", g.Port, g.Name)
 	case !slices.ContainsFunc(vpcs, func(v aws.VPC) bool { return v.ID == g.VPCID }):
@@ -70,7 +70,7 @@ func (c *call) createTargetGroup(in *elasticloadbalancingv2.CreateTargetGroupInp
 	case slices.ContainsFunc(groups, func(is aws.TargetGroup) bool { return is.Name == g.Name }):
 		return nil, refuse("DuplicateTargetGroupName", "A target group with the same name '%s' exists, but with different settings", g.Name)
 	}
-	err = check(&g.HealthCheck, healthInput{
+	err = updateHealthCheck(&g.HealthCheck, healthInput{
 		in.HealthCheckEnabled, in.HealthCheckProtocol, in.HealthCheckPort, in.HealthCheckPath, in.Matcher,
 		in.HealthCheckIntervalSeconds, in.HealthCheckTimeoutSeconds, in.HealthyThresholdCount, in.UnhealthyThresholdCount,
 	})
@@ -80,7 +80,8 @@ func (c *call) createTargetGroup(in *elasticloadbalancingv2.CreateTargetGroupInp
 	return &elasticloadbalancingv2.CreateTargetGroupOutput{TargetGroups: []types.TargetGroup{describedGroup(g, nil)}}, c.account.PutTargetGroup(g)
 }
 
-// healthInput is what two operations say of health checks. What is nil stays as it is.
+// healthInput holds the settings of health checks that CreateTargetGroup and ModifyTargetGroup have in common. A nil
+// field leaves the setting unchanged.
 type healthInput struct {
 	enabled                               *bool
 	protocol                              types.ProtocolEnum
@@ -89,8 +90,8 @@ type healthInput struct {
 	interval, timeout, healthy, unhealthy *int32
 }
 
-// check changes how health is checked.
-func check(h *aws.HealthCheck, in healthInput) error {
+// updateHealthCheck applies and validates settings of health checks.
+func updateHealthCheck(h *aws.HealthCheck, in healthInput) error {
 	for to, number := range map[*int]*int32{&h.Interval: in.interval, &h.Timeout: in.timeout, &h.HealthyThreshold: in.healthy, &h.UnhealthyThreshold: in.unhealthy} {
 		if number != nil {
 			*to = int(*number)
@@ -112,7 +113,7 @@ func check(h *aws.HealthCheck, in healthInput) error {
 	case in.enabled != nil && !*in.enabled:
 		return refuse("ValidationError", "Health checks cannot be disabled for target groups with target type 'instance'")
 	case h.Protocol != "HTTP" && h.Protocol != "HTTPS":
-		return refuse("ValidationError", "'%s' is no protocol of the rehearsal's health checks: HTTP, HTTPS", h.Protocol)
+		return refuse("ValidationError", "'%s' is not a protocol of the rehearsal's health checks: HTTP, HTTPS", h.Protocol)
 	case h.Port != "traffic-port" && (err != nil || number < 1 || number > 65535):
 		return refuse("ValidationError", "Health check port '%s' must be 'traffic-port' or a number from 1 to 65535", h.Port)
 	case h.Interval < 5 || h.Interval > 300 || h.Timeout < 2 || h.Timeout > 120 || h.Timeout >= h.Interval:
@@ -140,10 +141,10 @@ func describedGroup(g aws.TargetGroup, balancers []aws.LoadBalancer) types.Targe
 	return described
 }
 
-func number(n int) *int32 { return pointer(int32(n)) } //nolint:gosec // ports and seconds are that small
+func number(n int) *int32 { return pointer(int32(n)) } //nolint:gosec // ports and seconds fit into 32 bits
 
 func (c *call) describeTargetGroups(in *elasticloadbalancingv2.DescribeTargetGroupsInput) (*elasticloadbalancingv2.DescribeTargetGroupsOutput, error) {
-	if err := c.may(elbService+":DescribeTargetGroups", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeTargetGroups", "*", nil); err != nil {
 		return nil, err
 	}
 	balancers, err := c.account.LoadBalancers()
@@ -152,10 +153,10 @@ func (c *call) describeTargetGroups(in *elasticloadbalancingv2.DescribeTargetGro
 	}
 	groups, err := c.account.TargetGroups()
 	if err == nil {
-		groups, err = chosen(groups, in.TargetGroupArns, func(g aws.TargetGroup) string { return g.ARN }, "TargetGroupNotFound")
+		groups, err = selectByID(groups, in.TargetGroupArns, func(g aws.TargetGroup) string { return g.ARN }, "TargetGroupNotFound")
 	}
 	if err == nil {
-		groups, err = chosen(groups, in.Names, func(g aws.TargetGroup) string { return g.Name }, "TargetGroupNotFound")
+		groups, err = selectByID(groups, in.Names, func(g aws.TargetGroup) string { return g.Name }, "TargetGroupNotFound")
 	}
 	out := &elasticloadbalancingv2.DescribeTargetGroupsOutput{TargetGroups: []types.TargetGroup{}}
 	for _, g := range groups {
@@ -180,21 +181,21 @@ func (c *call) group(arn *string) (aws.TargetGroup, error) {
 	return groups[at], nil
 }
 
-// ownGroup is a target group that the caller may do something with.
-func (c *call) ownGroup(arn *string, action string) (aws.TargetGroup, error) {
+// authorizedGroup finds a target group, if the caller's role allows the action on it.
+func (c *call) authorizedGroup(arn *string, action string) (aws.TargetGroup, error) {
 	g, err := c.group(arn)
 	if err != nil {
 		return g, err
 	}
-	return g, c.may(elbService+":"+action, g.ARN, tags(resourceTag, g.Tags))
+	return g, c.authorize(elbService+":"+action, g.ARN, tags(resourceTag, g.Tags))
 }
 
 func (c *call) modifyTargetGroup(in *elasticloadbalancingv2.ModifyTargetGroupInput) (*elasticloadbalancingv2.ModifyTargetGroupOutput, error) {
-	g, err := c.ownGroup(in.TargetGroupArn, "ModifyTargetGroup")
+	g, err := c.authorizedGroup(in.TargetGroupArn, "ModifyTargetGroup")
 	if err != nil {
 		return nil, err
 	}
-	err = check(&g.HealthCheck, healthInput{
+	err = updateHealthCheck(&g.HealthCheck, healthInput{
 		in.HealthCheckEnabled, in.HealthCheckProtocol, in.HealthCheckPort, in.HealthCheckPath, in.Matcher,
 		in.HealthCheckIntervalSeconds, in.HealthCheckTimeoutSeconds, in.HealthyThresholdCount, in.UnhealthyThresholdCount,
 	})
@@ -205,7 +206,7 @@ func (c *call) modifyTargetGroup(in *elasticloadbalancingv2.ModifyTargetGroupInp
 }
 
 func (c *call) deleteTargetGroup(in *elasticloadbalancingv2.DeleteTargetGroupInput) (*elasticloadbalancingv2.DeleteTargetGroupOutput, error) {
-	g, err := c.ownGroup(in.TargetGroupArn, "DeleteTargetGroup")
+	g, err := c.authorizedGroup(in.TargetGroupArn, "DeleteTargetGroup")
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +223,7 @@ func (c *call) deleteTargetGroup(in *elasticloadbalancingv2.DeleteTargetGroupInp
 }
 
 func (c *call) describeTargetGroupAttributes(in *elasticloadbalancingv2.DescribeTargetGroupAttributesInput) (*elasticloadbalancingv2.DescribeTargetGroupAttributesOutput, error) {
-	if err := c.may(elbService+":DescribeTargetGroupAttributes", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeTargetGroupAttributes", "*", nil); err != nil {
 		return nil, err
 	}
 	g, err := c.group(in.TargetGroupArn)
@@ -235,7 +236,7 @@ func (c *call) describeTargetGroupAttributes(in *elasticloadbalancingv2.Describe
 }
 
 func (c *call) modifyTargetGroupAttributes(in *elasticloadbalancingv2.ModifyTargetGroupAttributesInput) (*elasticloadbalancingv2.ModifyTargetGroupAttributesOutput, error) {
-	g, err := c.ownGroup(in.TargetGroupArn, "ModifyTargetGroupAttributes")
+	g, err := c.authorizedGroup(in.TargetGroupArn, "ModifyTargetGroupAttributes")
 	if err != nil {
 		return nil, err
 	}
@@ -243,14 +244,14 @@ func (c *call) modifyTargetGroupAttributes(in *elasticloadbalancingv2.ModifyTarg
 		g.Attributes = map[string]string{}
 	}
 	for _, a := range in.Attributes {
-		if err := setAttribute(g.Attributes, groupAttributes, value(a.Key), value(a.Value), delay); err != nil {
+		if err := setAttribute(g.Attributes, groupAttributes, value(a.Key), value(a.Value), deregistrationDelay); err != nil {
 			return nil, err
 		}
 	}
 	return &elasticloadbalancingv2.ModifyTargetGroupAttributesOutput{Attributes: in.Attributes}, c.account.PutTargetGroup(g)
 }
 
-// targets are those of a request. A port that is not named is the group's.
+// targets converts the targets of a request. The default port is the group's.
 func targets(g aws.TargetGroup, list []types.TargetDescription) (all []aws.Target) {
 	for _, t := range list {
 		target := aws.Target{InstanceID: value(t.Id), Port: g.Port}
@@ -263,7 +264,7 @@ func targets(g aws.TargetGroup, list []types.TargetDescription) (all []aws.Targe
 }
 
 func (c *call) registerTargets(in *elasticloadbalancingv2.RegisterTargetsInput) (*elasticloadbalancingv2.RegisterTargetsOutput, error) {
-	g, err := c.ownGroup(in.TargetGroupArn, "RegisterTargets")
+	g, err := c.authorizedGroup(in.TargetGroupArn, "RegisterTargets")
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +284,7 @@ func (c *call) registerTargets(in *elasticloadbalancingv2.RegisterTargetsInput) 
 }
 
 func (c *call) deregisterTargets(in *elasticloadbalancingv2.DeregisterTargetsInput) (*elasticloadbalancingv2.DeregisterTargetsOutput, error) {
-	g, err := c.ownGroup(in.TargetGroupArn, "DeregisterTargets")
+	g, err := c.authorizedGroup(in.TargetGroupArn, "DeregisterTargets")
 	if err != nil {
 		return nil, err
 	}
@@ -292,10 +293,10 @@ func (c *call) deregisterTargets(in *elasticloadbalancingv2.DeregisterTargetsInp
 	return &elasticloadbalancingv2.DeregisterTargetsOutput{}, c.account.PutTargetGroup(g)
 }
 
-// describeTargetHealth answers whether targets are in use. Whether they work only the load balancers know that run, in
-// package balancer.
+// describeTargetHealth returns whether targets are in use: it reports every target that is in use as healthy. The
+// results of health checks are known only to the running load balancers, in package balancer.
 func (c *call) describeTargetHealth(in *elasticloadbalancingv2.DescribeTargetHealthInput) (*elasticloadbalancingv2.DescribeTargetHealthOutput, error) {
-	if err := c.may(elbService+":DescribeTargetHealth", "*", nil); err != nil {
+	if err := c.authorize(elbService+":DescribeTargetHealth", "*", nil); err != nil {
 		return nil, err
 	}
 	g, err := c.group(in.TargetGroupArn)

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// usage is what statements allowed so far: the actions, by statement.
-type usage map[place]map[string]bool
+// usage records which actions each statement has allowed so far.
+type usage map[statementRef]map[string]bool
 
-func (u usage) note(by []place, action string) {
+func (u usage) record(by []statementRef, action string) {
 	for _, p := range by {
 		if u[p] == nil {
 			u[p] = map[string]bool{}
@@ -18,28 +18,28 @@ func (u usage) note(by []place, action string) {
 	}
 }
 
-// Denied lists what was asked of the API and not allowed, each once, in the order of time.
+// Denied lists the denied requests in the order in which they first occurred, each once.
 func (a *API) Denied() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.denied)
 }
 
-// Unneeded lists what one of a role's policies allows and nobody has asked of the API, by statement. Statements count
-// from 1.
-func (a *API) Unneeded(role, policy string) (list []string, err error) {
+// UnusedActions lists the actions that one of a role's policies allows and that nobody has called, by statement.
+// Statements are numbered from 1.
+func (a *API) UnusedActions(role, policy string) (list []string, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	granted, err := a.granted(role)
+	granted, err := a.policiesOf(role)
 	if err != nil {
 		return nil, err
 	}
 	at := slices.IndexFunc(granted, func(p policyDocument) bool { return p.name == policy })
 	if at < 0 {
-		return nil, fmt.Errorf("looking for what nobody needs: role %s has no policy %s", role, policy)
+		return nil, fmt.Errorf("listing unused actions: role %s has no policy %s", role, policy)
 	}
 	for i, s := range granted[at].statements {
-		used := a.usage[place{policy, i}]
+		used := a.usage[statementRef{policy, i}]
 		for _, pattern := range s.Action {
 			needed := false
 			for action := range used {

@@ -12,7 +12,7 @@ type nothing struct{}
 
 func (c *call) describeVolumes(in ebs.VolumeIDs) (ebs.Volumes, error) {
 	out := ebs.Volumes{Volumes: []ebs.Volume{}}
-	if err := c.may("ec2:DescribeVolumes", "*", nil); err != nil {
+	if err := c.authorize("ec2:DescribeVolumes", "*", nil); err != nil {
 		return out, err
 	}
 	volumes, err := c.account.Volumes()
@@ -42,12 +42,12 @@ func noVolume(id string) error {
 
 func (c *call) createVolume(in ebs.NewVolume) (ebs.Volume, error) {
 	everyVolume, requested := c.arn("ec2", "volume/*"), tags("aws:RequestTag", in.Tags)
-	if err := c.may("ec2:CreateVolume", everyVolume, requested); err != nil {
+	if err := c.authorize("ec2:CreateVolume", everyVolume, requested); err != nil {
 		return ebs.Volume{}, err
 	}
 	if len(in.Tags) > 0 {
 		requested["ec2:CreateAction"] = []string{"CreateVolume"}
-		if err := c.may("ec2:CreateTags", everyVolume, requested); err != nil {
+		if err := c.authorize("ec2:CreateTags", everyVolume, requested); err != nil {
 			return ebs.Volume{}, err
 		}
 	}
@@ -84,7 +84,7 @@ func (c *call) createVolume(in ebs.NewVolume) (ebs.Volume, error) {
 	return described(v), c.account.PutVolume(v)
 }
 
-// volume finds one that the caller may do something with.
+// volume returns a volume, if the caller's role allows the action on it.
 func (c *call) volume(action, id string) (aws.Volume, error) {
 	volumes, err := c.account.Volumes()
 	if err != nil {
@@ -94,10 +94,11 @@ func (c *call) volume(action, id string) (aws.Volume, error) {
 	if at < 0 {
 		return aws.Volume{}, noVolume(id)
 	}
-	return volumes[at], c.may(action, c.arn("ec2", "volume/"+id), ec2Context(volumes[at].Tags))
+	return volumes[at], c.authorize(action, c.arn("ec2", "volume/"+id), ec2Context(volumes[at].Tags))
 }
 
-// ec2Context is the context of the tags of what a call is about, which EC2 has under a key of its own as well.
+// ec2Context returns the condition keys for the tags of the resource of a call. EC2 has its own key for them besides
+// the general one.
 func ec2Context(values map[string]string) map[string][]string {
 	context := tags(resourceTag, values)
 	maps.Copy(context, tags("ec2:ResourceTag", values))
@@ -115,7 +116,8 @@ func (c *call) deleteVolume(in ebs.VolumeID) (nothing, error) {
 	return nothing{}, c.account.DeleteVolume(v.ID)
 }
 
-// attachment is what attaching and detaching have in common: both parts exist, and the caller may.
+// attachment returns the volume and the instance of an attach or detach, if both exist and the caller's role allows the
+// action on both.
 func (c *call) attachment(action string, in ebs.Attachment) (aws.Volume, aws.Instance, error) {
 	v, err := c.volume(action, in.VolumeID)
 	if err != nil {
@@ -130,7 +132,7 @@ func (c *call) attachment(action string, in ebs.Attachment) (aws.Volume, aws.Ins
 		return v, aws.Instance{}, refuse("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", in.InstanceID)
 	}
 	i := instances[at]
-	return v, i, c.may(action, c.arn("ec2", "instance/"+i.ID), ec2Context(i.Tags))
+	return v, i, c.authorize(action, c.arn("ec2", "instance/"+i.ID), ec2Context(i.Tags))
 }
 
 func (c *call) attachVolume(in ebs.Attachment) (nothing, error) {

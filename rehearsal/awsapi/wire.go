@@ -11,20 +11,21 @@ import (
 	"time"
 )
 
-// wire is how a service writes the fields of the SDK's structs. The SDK keeps no tags that say it.
+// wire defines how a service spells the fields of the SDK's structs on the wire. The structs have no tags for that.
 type wire struct {
-	// parameter names a field in a form, and element one in XML, where list says whether it holds several.
+	// parameter returns the name of a field in a form, and element its name in XML; list is true for a slice.
 	parameter, element func(owner, field string, list bool) string
-	// entry comes between a list's name and the number of an entry in a form, item is an entry's element.
+	// entry comes between a list's name and the number of an entry in a form; item is the XML element of an entry.
 	entry, item string
 }
 
-// Elastic Load Balancing writes every name as it is.
-var elbWire = wire{parameter: asItIs, element: asItIs, entry: "member.", item: "member"}
+// elbWire spells every name as in the SDK.
+var elbWire = wire{parameter: verbatim, element: verbatim, entry: "member.", item: "member"}
 
-func asItIs(_, field string, _ bool) string { return field }
+func verbatim(_, field string, _ bool) string { return field }
 
-// EC2 has lists in the singular in forms and as sets in XML, where names begin with a small letter; but for some.
+// ec2Wire names lists in the singular in forms and as "...Set" in XML, where names begin with a lower-case letter. The
+// exceptions are listed here and in ec2Elements.
 var ec2Wire = wire{
 	parameter: func(owner, field string, list bool) string {
 		switch {
@@ -48,7 +49,7 @@ var ec2Wire = wire{
 	item: "item",
 }
 
-// ec2Elements are the names in XML that do not follow from the fields'.
+// ec2Elements are the names in XML that do not follow from the field names.
 var ec2Elements = map[string]string{
 	"AvailabilityZone.State":                            "zoneState",
 	"DescribeAvailabilityZonesOutput.AvailabilityZones": "availabilityZoneInfo",
@@ -59,14 +60,15 @@ var ec2Elements = map[string]string{
 	"SecurityGroup.Description":                         "groupDescription",
 }
 
-// form is what is read of one, by parameter.
+// form decodes the parameters of a form, and records in read which ones it has decoded.
 type form struct {
 	wire
 	values url.Values
 	read   map[string]bool
 }
 
-// decode reads a form into one of the SDK's inputs. What the input does not have, or nobody acts on, is refused.
+// decode decodes a form into one of the SDK's inputs. It rejects parameters that the input does not have or that are
+// not in known.
 func (w wire) decode(values url.Values, input any, known []string) error {
 	f := form{w, values, map[string]bool{"Action": true, "Version": true}}
 	if err := f.fill(reflect.ValueOf(input).Elem(), "", "", known); err != nil {
@@ -74,13 +76,13 @@ func (w wire) decode(values url.Values, input any, known []string) error {
 	}
 	for key := range values {
 		if !f.read[key] {
-			return refuse("ValidationError", "The rehearsal does not know the parameter %s of %s", key, values.Get("Action"))
+			return refuse("ValidationError", "The rehearsal does not support the parameter %s of %s", key, values.Get("Action"))
 		}
 	}
 	return nil
 }
 
-// fill reads what begins with prefix into a struct, of whose members those below path are known.
+// fill decodes the parameters that begin with prefix into a struct. path is the struct's own path in known.
 func (f form) fill(target reflect.Value, prefix, path string, known []string) error {
 	for i := range target.NumField() {
 		field := target.Type().Field(i)
@@ -96,7 +98,7 @@ func (f form) fill(target reflect.Value, prefix, path string, known []string) er
 	return nil
 }
 
-// isKnown says whether a member is among those that are known, or above or below one of them.
+// isKnown reports whether a member is in known, or above or below one that is.
 func isKnown(name string, known []string) bool {
 	return slices.ContainsFunc(known, func(k string) bool {
 		return k == name || strings.HasPrefix(name, k+".") || strings.HasPrefix(k, name+".")
@@ -141,7 +143,7 @@ func (f form) set(target reflect.Value, key, path string, known []string) error 
 		number, err = strconv.ParseInt(text, 10, 32)
 		target.SetInt(number)
 	default:
-		err = fmt.Errorf("the rehearsal reads no %s", target.Type())
+		err = fmt.Errorf("the rehearsal cannot decode a %s", target.Type())
 	}
 	if err != nil {
 		return refuse("ValidationError", "The parameter %s has the value %q: %v", key, text, err)
@@ -149,7 +151,7 @@ func (f form) set(target reflect.Value, key, path string, known []string) error 
 	return nil
 }
 
-// has says whether there is a parameter of this name, or below it.
+// has reports whether there is a parameter with this name, or one below it.
 func (f form) has(key string) bool {
 	if f.values.Has(key) {
 		return true
@@ -162,20 +164,20 @@ func (f form) has(key string) bool {
 	return false
 }
 
-// encode writes the fields of one of the SDK's outputs. What is nil is left out.
+// encode returns one of the SDK's outputs as XML, without nil fields.
 func (w wire) encode(output any) string {
 	var b strings.Builder
 	w.write(&b, reflect.Indirect(reflect.ValueOf(output)))
 	return b.String()
 }
 
-var moment = reflect.TypeFor[time.Time]()
+var timeType = reflect.TypeFor[time.Time]()
 
 func (w wire) write(b *strings.Builder, v reflect.Value) {
 	switch {
 	case v.Kind() == reflect.Pointer:
 		w.write(b, v.Elem())
-	case v.Type() == moment:
+	case v.Type() == timeType:
 		b.WriteString(v.Interface().(time.Time).UTC().Format("2006-01-02T15:04:05.000Z"))
 	case v.Kind() == reflect.Slice:
 		for i := range v.Len() {
@@ -190,7 +192,7 @@ func (w wire) write(b *strings.Builder, v reflect.Value) {
 			w.wrap(b, w.element(v.Type().Name(), field.Name, field.Type.Kind() == reflect.Slice), v.Field(i))
 		}
 	default:
-		_ = xml.EscapeText(b, []byte(fmt.Sprint(v.Interface()))) // a builder takes all
+		_ = xml.EscapeText(b, []byte(fmt.Sprint(v.Interface()))) // a strings.Builder never returns an error
 	}
 }
 

@@ -10,29 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Card is a network card that is given addresses besides its own.
-type Card string
+// NetworkInterface is the name of a network interface of this host, to which addresses can be added.
+type NetworkInterface string
 
-// Take gives it one, which it may have already.
-func (c Card) Take(address netip.Addr) error {
-	err := c.with(address, netlink.AddrReplace)
+// AddAddress adds an address. It succeeds if the interface already has it.
+func (n NetworkInterface) AddAddress(address netip.Addr) error {
+	err := n.with(address, netlink.AddrReplace)
 	if err != nil {
-		return fmt.Errorf("taking the address %s: %w", address, err)
+		return fmt.Errorf("adding the address %s: %w", address, err)
 	}
 	return nil
 }
 
-// Release takes one away, which it need not have.
-func (c Card) Release(address netip.Addr) error {
-	err := c.with(address, netlink.AddrDel)
+// RemoveAddress removes an address. It succeeds if the interface does not have it.
+func (n NetworkInterface) RemoveAddress(address netip.Addr) error {
+	err := n.with(address, netlink.AddrDel)
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-		return fmt.Errorf("releasing the address %s: %w", address, err)
+		return fmt.Errorf("removing the address %s: %w", address, err)
 	}
 	return nil
 }
 
-func (c Card) with(address netip.Addr, change func(netlink.Link, *netlink.Addr) error) error {
-	link, err := netlink.LinkByName(string(c))
+func (n NetworkInterface) with(address netip.Addr, change func(netlink.Link, *netlink.Addr) error) error {
+	link, err := netlink.LinkByName(string(n))
 	if err != nil {
 		return err
 	}

@@ -13,16 +13,16 @@ import (
 	"eco2/rehearsal/needs"
 )
 
-func TestACardTakesAddressesAndReleasesThem(t *testing.T) {
+func TestNetworkInterfaceAddsAndRemovesAddresses(t *testing.T) {
 	needs.Root(t, "make a network namespace")
-	runtime.LockOSThread() // the thread ends with the test, and with it the namespace
+	runtime.LockOSThread() // the thread and its namespace are destroyed when the test ends
 	space, err := netns.New()
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, space.Close()) })
 	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "peer"}
 	require.NoError(t, netlink.LinkAdd(link))
 	require.NoError(t, netlink.LinkSetUp(link))
-	card, address := Card("eth0"), netip.MustParseAddr("10.0.15.254")
+	card, address := NetworkInterface("eth0"), netip.MustParseAddr("10.0.15.254")
 	addresses := func() (texts []string) {
 		list, err := netlink.AddrList(link, netlink.FAMILY_V4)
 		require.NoError(t, err)
@@ -31,11 +31,11 @@ func TestACardTakesAddressesAndReleasesThem(t *testing.T) {
 		}
 		return texts
 	}
-	require.NoError(t, card.Take(address))
-	require.NoError(t, card.Take(address), "it may have it already")
+	require.NoError(t, card.AddAddress(address))
+	require.NoError(t, card.AddAddress(address), "adding an address twice succeeds")
 	assert.Equal(t, []string{"10.0.15.254/32"}, addresses())
-	require.NoError(t, card.Release(address))
-	require.NoError(t, card.Release(address), "it need not have it")
+	require.NoError(t, card.RemoveAddress(address))
+	require.NoError(t, card.RemoveAddress(address), "removing an address twice succeeds")
 	assert.Empty(t, addresses())
-	assert.ErrorContains(t, Card("eth9").Take(address), "taking the address 10.0.15.254: Link not found")
+	assert.ErrorContains(t, NetworkInterface("eth9").AddAddress(address), "adding the address 10.0.15.254: Link not found")
 }

@@ -13,44 +13,44 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// balancer is a load balancer that runs.
+// balancer is a running load balancer.
 type balancer struct {
 	vpc *VPC
-	// now is what holds for the next request and health check.
-	now    atomic.Pointer[settings]
-	health health
-	// issued are the certificates that were made for it, by the names in them.
-	issued map[string]tls.Certificate
-	taken  map[netip.Addr]bool
-	doors  map[doorKey]*door
-	stop   context.CancelFunc
+	// current is the state of the account that the next request and health check use.
+	current atomic.Pointer[settings]
+	health  health
+	// issued caches the certificates that were issued for it, by the names in them.
+	issued    map[string]tls.Certificate
+	taken     map[netip.Addr]bool
+	endpoints map[endpointKey]*endpoint
+	stop      context.CancelFunc
 }
 
-// doorKey tells listening sockets apart.
-type doorKey struct {
+// endpointKey identifies a listening socket.
+type endpointKey struct {
 	netip.AddrPort
 	protocol string
 }
 
 func newBalancer(ctx context.Context, v *VPC) *balancer {
-	b := &balancer{vpc: v, issued: map[string]tls.Certificate{}, taken: map[netip.Addr]bool{}, doors: map[doorKey]*door{}}
-	b.now.Store(&settings{})
+	b := &balancer{vpc: v, issued: map[string]tls.Certificate{}, taken: map[netip.Addr]bool{}, endpoints: map[endpointKey]*endpoint{}}
+	b.current.Store(&settings{})
 	ctx, b.stop = context.WithCancel(ctx)
 	b.health.changed = make(chan struct{}, 1)
 	go b.watch(ctx)
 	return b
 }
 
-// follow takes over what the account says.
-func (b *balancer) follow(s *settings) error {
-	err := b.certify(s)
-	b.now.Store(s)
-	b.health.hurry(s)
+// reconcile makes addresses, certificates and listening sockets match the account.
+func (b *balancer) reconcile(s *settings) error {
+	err := b.resolveCertificates(s)
+	b.current.Store(s)
+	b.health.setTargets(s)
 	errs := []error{err}
-	wanted := map[doorKey]bool{}
+	desired := map[endpointKey]bool{}
 	for address := range s.interfaces {
 		if !b.taken[address] {
-			if err := b.vpc.Take(address); err != nil {
+			if err := b.vpc.AddAddress(address); err != nil {
 				errs = append(errs, err)
 				continue
 			}
@@ -58,20 +58,20 @@ func (b *balancer) follow(s *settings) error {
 		}
 		for _, l := range s.Listeners {
 			if l.Protocol == "HTTPS" && len(s.issued) == 0 {
-				continue // said by certify
+				continue // resolveCertificates has returned an error
 			}
-			key := doorKey{netip.AddrPortFrom(address, uint16(l.Port)), l.Protocol} //nolint:gosec // ports are that small
-			wanted[key] = true
+			key := endpointKey{netip.AddrPortFrom(address, uint16(l.Port)), l.Protocol} //nolint:gosec // ports fit into 16 bits
+			desired[key] = true
 		}
 	}
-	for key, d := range b.doors {
-		if !wanted[key] {
+	for key, d := range b.endpoints {
+		if !desired[key] {
 			errs = append(errs, d.close())
-			delete(b.doors, key)
+			delete(b.endpoints, key)
 		}
 	}
-	for key := range wanted {
-		if b.doors[key] != nil {
+	for key := range desired {
+		if b.endpoints[key] != nil {
 			continue
 		}
 		d, err := b.open(key)
@@ -79,7 +79,7 @@ func (b *balancer) follow(s *settings) error {
 			errs = append(errs, err)
 			continue
 		}
-		b.doors[key] = d
+		b.endpoints[key] = d
 	}
 	for address := range b.taken {
 		if _, ok := s.interfaces[address]; !ok {
@@ -89,18 +89,18 @@ func (b *balancer) follow(s *settings) error {
 	return errors.Join(errs...)
 }
 
-// certify fills in the certificates that the load balancer can answer with, in its own order.
-func (b *balancer) certify(s *settings) error {
+// resolveCertificates sets s.issued to a certificate for each issued one of the account, in the load balancer's order.
+func (b *balancer) resolveCertificates(s *settings) error {
 	var errs []error
 	for _, arn := range s.Certificates() {
 		at := slices.IndexFunc(s.certificates, func(c aws.Certificate) bool { return c.ARN == arn })
 		if at < 0 {
-			errs = append(errs, fmt.Errorf("ending TLS with %s: there is no such certificate", arn))
+			errs = append(errs, fmt.Errorf("terminating TLS with %s: there is no such certificate", arn))
 			continue
 		}
 		c := s.certificates[at]
 		if c.Status != "ISSUED" {
-			errs = append(errs, fmt.Errorf("ending TLS with %s for %s: it is %s, not ISSUED", arn, c.Domain, c.Status))
+			errs = append(errs, fmt.Errorf("terminating TLS with %s for %s: it is %s, not ISSUED", arn, c.Domain, c.Status))
 			continue
 		}
 		names := strings.Join(c.Names, " ")
@@ -120,14 +120,14 @@ func (b *balancer) certify(s *settings) error {
 
 func (b *balancer) release(address netip.Addr) error {
 	delete(b.taken, address)
-	return b.vpc.Release(address)
+	return b.vpc.RemoveAddress(address)
 }
 
-// close hangs up on everybody and gives the addresses back.
+// close closes all connections and removes the addresses.
 func (b *balancer) close() error {
 	b.stop()
 	var errs []error
-	for _, d := range b.doors {
+	for _, d := range b.endpoints {
 		errs = append(errs, d.close())
 	}
 	for address := range b.taken {

@@ -28,7 +28,8 @@ import (
 	"eco2/rehearsal/stacktest/printed"
 )
 
-// The VPC of these tests is in this host's loopback network, so that its addresses are there without root.
+// The VPC of these tests is in the loopback network 127.0.0.0/8, so that its addresses exist without being added as
+// root.
 const (
 	cidr     = "127.77.0.0/16"
 	operator = "127.0.0.9"
@@ -40,7 +41,7 @@ const (
 
 type props = map[string]any
 
-// world is an account with a VPC, two machines and a load balancer in front of them.
+// world is an account with a VPC, two instances and a load balancer in front of them.
 type world struct {
 	*testing.T
 	provider                       plugin.Provider
@@ -90,8 +91,8 @@ func newWorld(t *testing.T) *world {
 		DNSName: "k8s-eco2.ap-northeast-2.elb.amazonaws.com", VPCID: vpc, SubnetIDs: subnets, SecurityGroupIDs: []string{w.securityGroup},
 		Listeners: []aws.Listener{
 			{ARN: "arn:80", Port: 8080, Protocol: "HTTP", Default: aws.RedirectTo(8443)},
-			{ARN: "arn:443", Port: 8443, Protocol: "HTTPS", Default: aws.NotFound(), Rules: []aws.ListenerRule{
-				rule(1, "arn:argocd", aws.ForHost(host), aws.ForPath("/*")),
+			{ARN: "arn:443", Port: 8443, Protocol: "HTTPS", Default: aws.RespondNotFound(), Rules: []aws.ListenerRule{
+				rule(1, "arn:argocd", aws.HostCondition(host), aws.PathCondition("/*")),
 			}},
 		},
 	}
@@ -104,16 +105,16 @@ func newWorld(t *testing.T) *world {
 		Aliases: []aws.Alias{{Name: "dualstack." + w.balancer.DNSName + "."}}}))
 	w.vpc = &VPC{
 		Account: w.account, ID: vpc, Issue: w.authority.Issue,
-		Take:    func(a netip.Addr) error { w.held[a] = true; return nil },
-		Release: func(a netip.Addr) error { delete(w.held, a); return nil },
-		Joined:  func(context.Context) error { w.joined++; return nil },
-		Log:     log.New(&w.log, "", 0),
+		AddAddress:     func(a netip.Addr) error { w.held[a] = true; return nil },
+		RemoveAddress:  func(a netip.Addr) error { delete(w.held, a); return nil },
+		MembersChanged: func(context.Context) error { w.joined++; return nil },
+		Log:            log.New(&w.log, "", 0),
 	}
 	t.Cleanup(w.vpc.close)
 	return w
 }
 
-// rule sends what meets the conditions to a target group.
+// rule returns a rule that forwards requests that meet the conditions to a target group.
 func rule(priority int, group string, conditions ...types.RuleCondition) aws.ListenerRule {
 	return aws.ListenerRule{Priority: priority, Conditions: conditions, Actions: aws.ForwardTo(group)}
 }
@@ -144,7 +145,7 @@ func (w *world) request() (validation resource.PropertyMap) {
 	return out["domainValidationOptions"].ArrayValue()[0].ObjectValue()
 }
 
-// validate proves to ACM that the domain is one's own.
+// validate creates the DNS record that makes ACM issue the certificate.
 func (w *world) validate(validation resource.PropertyMap) {
 	w.Helper()
 	w.create("aws:route53/record:Record", props{"zoneId": aws.HostedZone, "name": validation["resourceRecordName"].StringValue(),
@@ -152,7 +153,7 @@ func (w *world) validate(validation resource.PropertyMap) {
 	w.create("aws:acm/certificateValidation:CertificateValidation", props{"certificateArn": w.balancer.Listeners[1].CertificateARNs[0]})
 }
 
-// open puts the load balancer into the account, with a certificate, and has it followed.
+// open creates the load balancer in the account, with an issued certificate, and runs it.
 func (w *world) open() {
 	w.Helper()
 	w.validate(w.request())
@@ -163,11 +164,11 @@ func (w *world) put() {
 	w.Helper()
 	require.NoError(w, w.account.PutTargetGroup(w.group))
 	require.NoError(w, w.account.PutLoadBalancer(w.balancer))
-	require.NoError(w, w.vpc.follow(w.Context()))
-	w.examine()
+	require.NoError(w, w.vpc.reconcile(w.Context()))
+	w.checkAll()
 }
 
-func (w *world) examine() { w.vpc.running[w.balancer.ARN].examine(w.Context()) }
+func (w *world) checkAll() { w.vpc.running[w.balancer.ARN].checkAll(w.Context()) }
 
 func (w *world) client(from string) *http.Client {
 	w.Helper()
@@ -176,20 +177,20 @@ func (w *world) client(from string) *http.Client {
 	return client
 }
 
-// ask asks as somebody, and follows redirects.
+// ask sends a request with a client, which follows redirects.
 func (w *world) ask(client *http.Client, url string) (status int, body string, err error) {
 	w.Helper()
 	response, err := client.Get(url)
 	if err != nil {
 		return 0, "", err
 	}
-	defer func() { _ = response.Body.Close() }() // it is read
+	defer func() { _ = response.Body.Close() }() // the body has been read
 	text, err := io.ReadAll(response.Body)
 	require.NoError(w, err)
 	return response.StatusCode, string(text), nil
 }
 
-// status is the answer to the operator.
+// status returns the status of a request from the operator's address.
 func (w *world) status(url string) int {
 	w.Helper()
 	status, _, err := w.ask(w.client(operator), url)
@@ -197,7 +198,7 @@ func (w *world) status(url string) int {
 	return status
 }
 
-// serve answers at the NodePort of a machine.
+// serve starts a server at the NodePort of an instance.
 func (w *world) serve(machine int, handler http.HandlerFunc) {
 	w.Helper()
 	list, err := w.account.Instances()
@@ -214,7 +215,7 @@ func (w *world) serve(machine int, handler http.HandlerFunc) {
 	}
 }
 
-// seen is what a target is told of a request.
+// seen is the request as a target receives it.
 type seen struct {
 	Method, Host, URI, From string
 	Header                  http.Header
@@ -224,7 +225,7 @@ func tell(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(seen{r.Method, r.Host, r.RequestURI, r.RemoteAddr, r.Header})
 }
 
-func TestItEndsTLSAndSaysSo(t *testing.T) {
+func TestLoadBalancerTerminatesTLS(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
 	w.open()
@@ -235,29 +236,29 @@ func TestItEndsTLSAndSaysSo(t *testing.T) {
 	response, err := w.client(operator).Do(request)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }() // the test is over
-	assert.Equal(t, 2, response.ProtoMajor, "it speaks HTTP/2 to clients")
+	assert.Equal(t, 2, response.ProtoMajor, "clients use HTTP/2")
 	var got seen
 	require.NoError(t, json.NewDecoder(response.Body).Decode(&got))
 	assert.Equal(t, []string{http.MethodPost, host + ":8443", "/api/v1/x%2Fy?a=b;c"}, []string{got.Method, got.Host, got.URI})
-	assert.Equal(t, "192.0.2.1, "+operator, got.Header.Get("X-Forwarded-For"), "whoever claims to be someone else is named after him")
+	assert.Equal(t, "192.0.2.1, "+operator, got.Header.Get("X-Forwarded-For"), "the client's address is appended to the header that it sent")
 	assert.Equal(t, "https", got.Header.Get("X-Forwarded-Proto"))
 	assert.Equal(t, "8443", got.Header.Get("X-Forwarded-Port"))
-	assert.Regexp(t, `^127\.77\.(15|31)\.254:`, got.From, "it comes from an address of its own")
+	assert.Regexp(t, `^127\.77\.(15|31)\.254:`, got.From, "the load balancer connects from one of its own addresses")
 	assert.ElementsMatch(t, []string{domain, "*." + domain}, response.TLS.PeerCertificates[0].DNSNames)
 }
 
-// A listener speaks the versions of TLS of its policy, also when that changes under an open door.
-func TestAPolicySaysWhichTLS(t *testing.T) {
+// A listener accepts the TLS versions of its security policy, also after the policy changes while it is open.
+func TestSecurityPolicyLimitsTLSVersions(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
 	w.open()
 	old := w.client(operator)
 	transport := old.Transport.(*http.Transport)
 	transport.TLSClientConfig.MinVersion, transport.TLSClientConfig.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-	transport.ForceAttemptHTTP2 = false // which needs TLS 1.2
+	transport.ForceAttemptHTTP2 = false // HTTP/2 needs TLS 1.2
 	transport.DisableKeepAlives = true
 	status, _, err := w.ask(old, web+"/")
-	require.NoError(t, err, "AWS's default takes old clients")
+	require.NoError(t, err, "AWS's default policy accepts old clients")
 	assert.Equal(t, http.StatusOK, status)
 
 	w.balancer.Listeners[1].SSLPolicy = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
@@ -267,7 +268,7 @@ func TestAPolicySaysWhichTLS(t *testing.T) {
 	assert.Equal(t, http.StatusOK, w.status(web+"/"))
 }
 
-func TestHTTPIsSentToHTTPS(t *testing.T) {
+func TestHTTPIsRedirectedToHTTPS(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
 	w.open()
@@ -278,11 +279,11 @@ func TestHTTPIsSentToHTTPS(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 	assert.Equal(t, http.StatusMovedPermanently, response.StatusCode)
 	assert.Equal(t, web+"/applications?view=tree", response.Header.Get("Location"))
-	assert.Equal(t, http.StatusOK, w.status("http://"+host+":8080/applications"), "and is answered there")
+	assert.Equal(t, http.StatusOK, w.status("http://"+host+":8080/applications"), "a client that follows the redirect gets a response")
 }
 
-// A server that does not know that TLS ends before it sends everybody to HTTPS, who is there already.
-func TestAServerThatInsistsOnTLSIsALoop(t *testing.T) {
+// A server that does not know that TLS is terminated in front of it redirects clients to HTTPS, which they already use.
+func TestServerThatRedirectsToHTTPSLoops(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://"+r.Host+r.RequestURI, http.StatusTemporaryRedirect)
@@ -293,14 +294,14 @@ func TestAServerThatInsistsOnTLSIsALoop(t *testing.T) {
 	require.ErrorContains(t, err, "stopped after 10 redirects")
 }
 
-func TestRulesSendRequests(t *testing.T) {
+func TestRulesForwardRequests(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
 	w.balancer.Listeners[1].Rules = []aws.ListenerRule{
-		rule(9, "arn:empty", aws.ForHost(host), aws.ForPath("/api/late")), // another comes before it
-		rule(1, "arn:empty", aws.ForHost(host), aws.ForPath("/empty")),
-		rule(2, "arn:argocd", aws.ForHost(host), aws.ForPath("/api", "/api/*")),
-		rule(3, "arn:argocd", aws.ForHost("*."+domain), aws.ForPath("/any?hing")),
+		rule(9, "arn:empty", aws.HostCondition(host), aws.PathCondition("/api/late")), // rule 2 has precedence
+		rule(1, "arn:empty", aws.HostCondition(host), aws.PathCondition("/empty")),
+		rule(2, "arn:argocd", aws.HostCondition(host), aws.PathCondition("/api", "/api/*")),
+		rule(3, "arn:argocd", aws.HostCondition("*."+domain), aws.PathCondition("/any?hing")),
 	}
 	require.NoError(t, w.account.PutTargetGroup(aws.TargetGroup{ARN: "arn:empty", Name: "empty", Protocol: "HTTP", Port: nodePort}))
 	w.open()
@@ -309,13 +310,13 @@ func TestRulesSendRequests(t *testing.T) {
 	}
 	assert.Equal(t, http.StatusOK, w.status(web+"/api/v1"))
 	assert.Equal(t, http.StatusOK, w.status(web+"/api/late"))
-	assert.Equal(t, http.StatusNotFound, w.status(web+"/"), "no rule is for that path")
-	assert.Equal(t, http.StatusNotFound, w.status("https://other."+domain+":8443/api/v1"), "no rule is for that host")
-	assert.Equal(t, http.StatusServiceUnavailable, w.status(web+"/empty"), "nobody is in that group")
+	assert.Equal(t, http.StatusNotFound, w.status(web+"/"), "no rule matches that path")
+	assert.Equal(t, http.StatusNotFound, w.status("https://other."+domain+":8443/api/v1"), "no rule matches that host")
+	assert.Equal(t, http.StatusServiceUnavailable, w.status(web+"/empty"), "that group has no targets")
 	assert.Equal(t, http.StatusOK, w.status("https://a."+domain+":8443/anything"))
 }
 
-func TestUnhealthyTargetsGetNothing(t *testing.T) {
+func TestUnhealthyTargetsGetNoRequests(t *testing.T) {
 	w := newWorld(t)
 	var sick [2]atomic.Bool
 	for i := range sick {
@@ -338,31 +339,31 @@ func TestUnhealthyTargetsGetNothing(t *testing.T) {
 	}
 	assert.Equal(t, map[string]int{"0": 3, "1": 3}, ask(), "healthy targets take turns")
 	sick[0].Store(true)
-	w.examine()
-	w.examine()
+	w.checkAll()
+	w.checkAll()
 	assert.Equal(t, map[string]int{"1": 6}, ask())
 	sick[1].Store(true)
-	w.examine()
-	w.examine()
-	assert.Equal(t, map[string]int{"0": 3, "1": 3}, ask(), "where none is healthy, all get requests")
+	w.checkAll()
+	w.checkAll()
+	assert.Equal(t, map[string]int{"0": 3, "1": 3}, ask(), "if no target is healthy, all get requests")
 	sick[0].Store(false)
-	w.examine()
-	assert.Equal(t, map[string]int{"0": 6}, ask(), "one check is enough to come back")
+	w.checkAll()
+	assert.Equal(t, map[string]int{"0": 6}, ask(), "one passed check makes a target healthy")
 }
 
-func TestATargetThatDoesNotAnswerIsABadGateway(t *testing.T) {
+func TestTargetThatRefusesConnectionsIsABadGateway(t *testing.T) {
 	w := newWorld(t)
 	w.open() // nothing listens at the NodePort
 	assert.Equal(t, http.StatusBadGateway, w.status(web+"/healthz"))
 	assert.Contains(t, w.log.String(), "connection refused")
 }
 
-func TestOnlyAnIssuedCertificateEndsTLS(t *testing.T) {
+func TestOnlyIssuedCertificatesTerminateTLS(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
 	validation := w.request()
 	require.NoError(t, w.account.PutLoadBalancer(w.balancer))
-	require.EqualError(t, w.vpc.follow(t.Context()), "running load balancer k8s-eco2: ending TLS with "+w.balancer.Listeners[1].CertificateARNs[0]+" for eco2.example: it is PENDING_VALIDATION, not ISSUED")
+	require.EqualError(t, w.vpc.reconcile(t.Context()), "running load balancer k8s-eco2: terminating TLS with "+w.balancer.Listeners[1].CertificateARNs[0]+" for eco2.example: it is PENDING_VALIDATION, not ISSUED")
 	_, _, err := w.ask(w.client(operator), web+"/healthz")
 	require.ErrorContains(t, err, "connection refused")
 	w.validate(validation)
@@ -379,37 +380,37 @@ func TestOnlyAnIssuedCertificateEndsTLS(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = w.ask(client, web+"/healthz")
 	var unknown *tls.CertificateVerificationError
-	require.ErrorAs(t, err, &unknown, "only that authority's clients trust it")
+	require.ErrorAs(t, err, &unknown, "a client that trusts another authority does not trust it")
 }
 
-func TestItsSecurityGroupsJudgeBothSides(t *testing.T) {
+func TestSecurityGroupsApplyToClientsAndTargets(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
 	w.open()
 	assert.Equal(t, http.StatusOK, w.status(web+"/healthz"))
 	_, _, err := w.ask(w.client("127.0.0.8"), web+"/healthz")
-	require.Error(t, err, "only the operator's address is let in")
-	assert.Contains(t, w.log.String(), "load balancer k8s-eco2: hanging up on 127.0.0.8: its security groups have no ingress rule for port 8443 and 127.0.0.8")
+	require.Error(t, err, "only the operator's address is allowed")
+	assert.Contains(t, w.log.String(), "load balancer k8s-eco2: closing the connection from 127.0.0.8: its security groups do not allow ingress traffic on port 8443 with 127.0.0.8")
 
 	w.delete("aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule", w.egress)
-	assert.Equal(t, http.StatusGatewayTimeout, w.status(web+"/healthz"), "it is let out to nobody")
+	assert.Equal(t, http.StatusGatewayTimeout, w.status(web+"/healthz"), "no egress traffic is allowed")
 	w.delete("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", w.ingress)
 	_, _, err = w.ask(w.client(operator), web+"/healthz")
 	require.Error(t, err)
 }
 
-func TestADeletedLoadBalancerIsGone(t *testing.T) {
+func TestLoadBalancerFollowsTheAccount(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)
 	w.balancer.ActiveAt = time.Now().Add(time.Hour)
 	w.validate(w.request())
 	require.NoError(t, w.account.PutLoadBalancer(w.balancer))
-	require.NoError(t, w.vpc.follow(t.Context()))
-	assert.Empty(t, w.held, "AWS has not made it yet")
-	assert.Equal(t, 1, w.joined, "but its interfaces")
+	require.NoError(t, w.vpc.reconcile(t.Context()))
+	assert.Empty(t, w.held, "the load balancer is not active yet")
+	assert.Equal(t, 1, w.joined, "but its interfaces exist")
 	w.balancer.ActiveAt = time.Now()
 	w.put()
-	require.NoError(t, w.vpc.follow(t.Context()))
+	require.NoError(t, w.vpc.reconcile(t.Context()))
 	assert.Equal(t, 1, w.joined)
 	addresses, ok, err := Resolve(w.account, w.balancer.DNSName)
 	require.NoError(t, err)
@@ -423,28 +424,28 @@ func TestADeletedLoadBalancerIsGone(t *testing.T) {
 	w.balancer.Listeners = w.balancer.Listeners[1:]
 	w.put()
 	_, err = net.Dial("tcp", net.JoinHostPort(addresses[0].String(), "8080"))
-	require.ErrorContains(t, err, "connection refused", "a listener was taken away")
-	assert.Equal(t, http.StatusOK, w.status(web+"/healthz"), "and the other is what it was")
+	require.ErrorContains(t, err, "connection refused", "the listener was deleted")
+	assert.Equal(t, http.StatusOK, w.status(web+"/healthz"), "the other listener is unchanged")
 
 	require.NoError(t, w.account.DeleteLoadBalancer(w.balancer.ARN, time.Now()))
-	require.NoError(t, w.vpc.follow(t.Context()))
+	require.NoError(t, w.vpc.reconcile(t.Context()))
 	assert.Empty(t, w.held)
 	assert.Equal(t, 2, w.joined)
 	_, err = net.Dial("tcp", net.JoinHostPort(addresses[0].String(), "8443"))
 	require.ErrorContains(t, err, "connection refused")
 	_, _, err = w.ask(w.client(operator), web+"/healthz")
-	require.ErrorContains(t, err, "nobody answers for "+host+": it has 0 addresses")
+	require.ErrorContains(t, err, "cannot connect to "+host+", which has 0 addresses")
 }
 
-func TestWhatTheMachinesWereNotToldIsToldAgain(t *testing.T) {
+func TestMembersChangedIsRetried(t *testing.T) {
 	w := newWorld(t)
 	w.validate(w.request())
 	require.NoError(t, w.account.PutLoadBalancer(w.balancer))
-	told := w.vpc.Joined
-	w.vpc.Joined = func(context.Context) error { return errors.New("no room on this host") }
-	require.ErrorContains(t, w.vpc.follow(t.Context()), "no room on this host")
-	w.vpc.Joined = told
-	require.NoError(t, w.vpc.follow(t.Context()))
+	told := w.vpc.MembersChanged
+	w.vpc.MembersChanged = func(context.Context) error { return errors.New("no room on this host") }
+	require.ErrorContains(t, w.vpc.reconcile(t.Context()), "no room on this host")
+	w.vpc.MembersChanged = told
+	require.NoError(t, w.vpc.reconcile(t.Context()))
 	assert.Equal(t, 1, w.joined)
 }
 
@@ -479,6 +480,6 @@ func TestSuccessCodes(t *testing.T) {
 	for codes, want := range map[string][2]bool{
 		"": {true, false}, "200": {true, false}, "302": {false, true}, "200,302": {true, true}, "200-399": {true, true}, "nonsense": {false, false},
 	} {
-		assert.Equal(t, want, [2]bool{within(codes, 200), within(codes, 302)}, codes)
+		assert.Equal(t, want, [2]bool{codeMatches(codes, 200), codeMatches(codes, 302)}, codes)
 	}
 }

@@ -14,12 +14,13 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// Client asks as somebody outside the VPC would: by the names in the hosted zone, and trusting only an authority,
-// whose certificate is given as PEM. It comes from an address of this host's, or from any if that is not valid.
+// Client returns an HTTP client that behaves like one outside the VPC: it resolves names in the hosted zone, and trusts
+// only the authority whose certificate is given as PEM. It connects from the given address of this host, or from any if
+// that is not valid.
 func Client(account *aws.Account, authority string, from netip.Addr) (*http.Client, error) {
 	trusted := x509.NewCertPool()
 	if !trusted.AppendCertsFromPEM([]byte(authority)) {
-		return nil, errors.New("asking load balancers: the authority is no certificate in PEM")
+		return nil, errors.New("making a client for load balancers: the authority is not a PEM certificate")
 	}
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	if from.IsValid() {
@@ -34,7 +35,7 @@ func Client(account *aws.Account, authority string, from netip.Addr) (*http.Clie
 		if err != nil {
 			return nil, err
 		}
-		errs := []error{fmt.Errorf("nobody answers for %s: it has %d addresses", name, len(addresses))}
+		errs := []error{fmt.Errorf("cannot connect to %s, which has %d addresses", name, len(addresses))}
 		for _, address := range addresses {
 			conn, err := dialer.DialContext(ctx, network, net.JoinHostPort(address.String(), port))
 			if err == nil {

@@ -18,25 +18,26 @@ import (
 )
 
 const (
-	// interval is the time between two checks of a target, and checkTimeout what it has to answer one. AWS's are 15
-	// and 5 seconds.
+	// interval is the time between two checks of a target, and checkTimeout the timeout of one. AWS's are 15 and 5
+	// seconds.
 	interval     = 3 * time.Second
 	checkTimeout = 2 * time.Second
-	// unhealthyAfter is how many checks in a row a healthy target may fail. One that it passes makes it healthy.
+	// unhealthyAfter is the number of failed checks in a row after which a target is unhealthy. A single passed check
+	// makes it healthy.
 	unhealthyAfter = 2
 )
 
-// target is a port of a machine, and how its health shows.
+// target is a port of an instance, with the settings of its health checks.
 type target struct {
 	scheme  string
 	address netip.AddrPort
-	// Its health is asked by this protocol, at this address.
+	// probe is the protocol and probed the address of health checks.
 	probe       string
 	probed      netip.AddrPort
 	path, codes string
 }
 
-// targetsOf are those of a group whose instances run.
+// targetsOf returns the targets of a group whose instances are running.
 func targetsOf(g aws.TargetGroup, instances []aws.Instance) (targets []target) {
 	for _, t := range g.Targets {
 		at := slices.IndexFunc(instances, func(i aws.Instance) bool { return i.ID == t.InstanceID })
@@ -60,14 +61,14 @@ func targetsOf(g aws.TargetGroup, instances []aws.Instance) (targets []target) {
 }
 
 func addressOf(ip netip.Addr, port int) netip.AddrPort {
-	return netip.AddrPortFrom(ip, uint16(port)) //nolint:gosec // ports are that small
+	return netip.AddrPortFrom(ip, uint16(port)) //nolint:gosec // ports fit into 16 bits
 }
 
-// health is what a load balancer knows of its targets.
+// health holds the health of a load balancer's targets.
 type health struct {
-	// changed says that there are others to check, and examining that they are being checked.
-	changed   chan struct{}
-	examining sync.Mutex
+	// changed signals that the targets have changed; checking is locked while they are being checked.
+	changed  chan struct{}
+	checking sync.Mutex
 
 	mu      sync.Mutex
 	all     []target
@@ -75,14 +76,14 @@ type health struct {
 	turn    int
 }
 
-// checks are how those of a target ended.
+// checks is the result of a target's health checks so far.
 type checks struct {
 	healthy bool
 	failed  int // in a row
 }
 
-// hurry has targets checked at once that were not there before.
-func (h *health) hurry(s *settings) {
+// setTargets sets the targets, and triggers a check if they have changed.
+func (h *health) setTargets(s *settings) {
 	var all []target
 	for _, arn := range slices.Sorted(maps.Keys(s.targets)) {
 		all = append(all, s.targets[arn]...)
@@ -99,7 +100,7 @@ func (h *health) hurry(s *settings) {
 	}
 }
 
-// choose takes turns among the healthy targets, or among all where none is. There may be none.
+// choose returns the healthy targets in turn, or all in turn if none is healthy. ok is false if there are no targets.
 func (h *health) choose(among []target) (t target, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -114,8 +115,8 @@ func (h *health) choose(among []target) (t target, ok bool) {
 	return among[h.turn%len(among)], true
 }
 
-// note keeps how a round of checks ended, and forgets the targets that were not in it.
-func (h *health) note(passed map[target]bool) {
+// record stores the results of a round of checks, and forgets targets that were not checked.
+func (h *health) record(passed map[target]bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	checked := map[target]*checks{}
@@ -136,7 +137,7 @@ func (h *health) note(passed map[target]bool) {
 	h.checked = checked
 }
 
-// watch checks the targets from time to time.
+// watch checks the targets periodically, and when they change.
 func (b *balancer) watch(ctx context.Context) {
 	for {
 		select {
@@ -145,18 +146,18 @@ func (b *balancer) watch(ctx context.Context) {
 		case <-b.health.changed:
 		case <-time.After(interval):
 		}
-		b.examine(ctx)
+		b.checkAll(ctx)
 	}
 }
 
-// examine checks each target once.
-func (b *balancer) examine(ctx context.Context) {
-	b.health.examining.Lock()
-	defer b.health.examining.Unlock()
-	now := b.now.Load()
-	client, err := b.examiner(now)
+// checkAll checks each target once.
+func (b *balancer) checkAll(ctx context.Context) {
+	b.health.checking.Lock()
+	defer b.health.checking.Unlock()
+	now := b.current.Load()
+	client, err := b.checkClient(now)
 	if err != nil {
-		return // it has no address yet to ask from
+		return // it has no address yet to connect from
 	}
 	passed := map[target]bool{}
 	var mu sync.Mutex
@@ -172,11 +173,12 @@ func (b *balancer) examine(ctx context.Context) {
 		}
 	}
 	group.Wait()
-	b.health.note(passed)
+	b.health.record(passed)
 }
 
-// examiner asks from the lowest of the load balancer's addresses, and follows no redirect.
-func (b *balancer) examiner(now *settings) (*http.Client, error) {
+// checkClient returns a client that connects from the lowest of the load balancer's addresses, and does not follow
+// redirects.
+func (b *balancer) checkClient(now *settings) (*http.Client, error) {
 	var from netip.Addr
 	for address := range now.interfaces {
 		if !from.IsValid() || address.Less(from) {
@@ -192,7 +194,7 @@ func (b *balancer) examiner(now *settings) (*http.Client, error) {
 	}, nil
 }
 
-// check asks a target how it is.
+// check checks a target's health once.
 func check(ctx context.Context, client *http.Client, t target) bool {
 	path := t.path
 	if path == "" {
@@ -207,13 +209,13 @@ func check(ctx context.Context, client *http.Client, t target) bool {
 	if err != nil {
 		return false
 	}
-	_, _ = io.Copy(io.Discard, response.Body) // its status was enough
+	_, _ = io.Copy(io.Discard, response.Body) // only the status matters
 	_ = response.Body.Close()
-	return within(t.codes, response.StatusCode)
+	return codeMatches(t.codes, response.StatusCode)
 }
 
-// within says whether a status is among codes as AWS writes them: "200", "200,302", "200-299".
-func within(codes string, status int) bool {
+// codeMatches reports whether a status is in codes, which are in AWS's format: "200", "200,302", "200-299".
+func codeMatches(codes string, status int) bool {
 	if codes == "" {
 		return status == http.StatusOK
 	}

@@ -9,11 +9,11 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// aliasLimit ends aliases of aliases that go in a circle.
+// aliasLimit is the maximum depth of aliases of aliases, as they may form a cycle.
 const aliasLimit = 8
 
-// Resolve finds the addresses of a load balancer's own name, or of a name in the hosted zone, of which an alias may
-// lead to a load balancer. A name that exists may have none; ok is false for a name that does not exist.
+// Resolve returns the addresses of a load balancer's DNS name, or of a name in the hosted zone, which may be an alias
+// of a load balancer. ok is false for a name that does not exist; a name that exists may have no addresses.
 func Resolve(account *aws.Account, name string) (addresses []netip.Addr, ok bool, err error) {
 	balancers, err := account.LoadBalancers()
 	if err != nil {
@@ -65,7 +65,7 @@ func Resolve(account *aws.Account, name string) (addresses []netip.Addr, ok bool
 	return slices.Compact(addresses), ok, nil
 }
 
-// values are what a record says, and what it is an alias of.
+// values returns a record's values and the targets of its aliases.
 func values(r aws.Record) []string {
 	all := slices.Clone(r.Records)
 	for _, alias := range r.Aliases {
@@ -74,5 +74,5 @@ func values(r aws.Record) []string {
 	return all
 }
 
-// plain is how names are compared.
+// plain normalizes a name for comparisons.
 func plain(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

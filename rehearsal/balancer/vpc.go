@@ -1,16 +1,17 @@
-// Package balancer makes the load balancers of the AWS model carry traffic: each has its addresses in its VPC, ends
-// TLS there, and sends requests on to the NodePorts of healthy machines.
+// Package balancer runs the load balancers of the AWS model: each has its addresses in its VPC, terminates TLS there,
+// and proxies requests to the NodePorts of healthy instances.
 //
-// As at AWS: listeners, redirects and rules; which certificate answers for which name, and that one which is not
-// issued answers for none; what a target is told of a request (X-Forwarded-For, -Proto and -Port, and the Host as it
-// came); health checks; a group with targets that are all unhealthy has requests sent to all of them; and statuses:
-// 404 where no rule is for a request, 503 where a group has no target, 502 and 504 where a target fails or is silent.
-// Security groups judge both sides: who comes in, and where it goes. On the machines they are packets: a load
-// balancer comes from an address of its own, and their firewalls know it as a member of its groups.
+// As on AWS: listeners, redirects and rules; certificates are selected by the requested name, and only issued ones are
+// used; targets get the headers X-Forwarded-For, -Proto and -Port, and the original Host; health checks; if all targets
+// of a group are unhealthy, requests go to all of them; and the statuses are 404 if no rule matches a request, 503 if a
+// group has no target, 502 and 504 if a target fails or does not respond. Security groups apply to both sides: to
+// connections from clients and to connections to targets. The machines enforce their own groups in packets: a load
+// balancer connects from its own address, and the machines' firewalls know that address as a member of its groups.
 //
-// Not as at AWS: its only addresses are private ones, which the rehearsal's host reaches too; who is not let in is hung
-// up on, where AWS lets him wait; health is checked more often and by one of its addresses; and each request has a
-// connection of its own to its target, so that a changed rule or policy shows in the next request.
+// Unlike on AWS: a load balancer has private addresses only, which the rehearsal's host can reach too; a connection
+// that is not allowed is closed, where AWS lets the client wait for a timeout; health checks are more frequent and come
+// from only one of its addresses; and each request opens a new connection to its target, so that a changed rule or
+// policy takes effect with the next request.
 package balancer
 
 import (
@@ -28,33 +29,34 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// look is how often the account is asked for what changed.
-const look = time.Second
+// pollInterval is the interval at which the account is checked for changes.
+const pollInterval = time.Second
 
-// VPC is a VPC whose load balancers run.
+// VPC runs the load balancers of a VPC.
 type VPC struct {
 	Account *aws.Account
 	ID      string
-	// Issue makes a server's certificate for names, as an authority does.
+	// Issue issues a server certificate for names, as an authority does.
 	Issue func(names ...string) (tls.Certificate, error)
-	// Take makes this host answer at an address, and Release ends that.
-	Take, Release func(netip.Addr) error
-	// Joined hears that other addresses than before are members of security groups. It hears it again if it fails.
-	Joined func(ctx context.Context) error
-	Log    *log.Logger
+	// AddAddress adds an address to this host, and RemoveAddress removes it.
+	AddAddress, RemoveAddress func(netip.Addr) error
+	// MembersChanged is called when load balancers' addresses have joined or left security groups. It is called again
+	// if it fails.
+	MembersChanged func(ctx context.Context) error
+	Log            *log.Logger
 
-	// members are the interfaces that Joined last heard of, running the load balancers, by ARN.
+	// members are the interfaces at the last successful call of MembersChanged, running the load balancers by ARN.
 	members []aws.Interface
 	running map[string]*balancer
 }
 
-// Run follows the account until the context ends.
+// Run makes the load balancers follow the account until the context is done.
 func (v *VPC) Run(ctx context.Context) error {
 	defer v.close()
 	said := ""
 	for {
 		now := ""
-		if err := v.follow(ctx); err != nil && ctx.Err() == nil {
+		if err := v.reconcile(ctx); err != nil && ctx.Err() == nil {
 			now = err.Error()
 		}
 		if now != "" && now != said {
@@ -64,20 +66,20 @@ func (v *VPC) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(look):
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
 func (v *VPC) close() {
 	for _, b := range v.running {
-		_ = b.close() // the addresses go with this process's network
+		_ = b.close() // the addresses are removed with this process's network namespace anyway
 	}
 }
 
-// follow makes what runs what the account says. What fails for one load balancer stops no other.
-func (v *VPC) follow(ctx context.Context) error {
-	w, err := v.read()
+// reconcile makes the running load balancers match the account. An error of one load balancer does not stop the others.
+func (v *VPC) reconcile(ctx context.Context) error {
+	w, err := v.desired()
 	if err != nil {
 		return err
 	}
@@ -89,8 +91,8 @@ func (v *VPC) follow(ctx context.Context) error {
 		}
 	}
 	if !slices.EqualFunc(w.members, v.members, func(a, b aws.Interface) bool { return reflect.DeepEqual(a, b) }) {
-		if err := v.Joined(ctx); err != nil {
-			return errors.Join(append(errs, fmt.Errorf("telling the machines of load balancers that came or went: %w", err))...)
+		if err := v.MembersChanged(ctx); err != nil {
+			return errors.Join(append(errs, fmt.Errorf("updating the machines for added or removed load balancers: %w", err))...)
 		}
 		v.members = w.members
 	}
@@ -103,20 +105,20 @@ func (v *VPC) follow(ctx context.Context) error {
 			b = newBalancer(ctx, v)
 			v.running[arn] = b
 		}
-		if err := b.follow(now); err != nil {
+		if err := b.reconcile(now); err != nil {
 			errs = append(errs, fmt.Errorf("running load balancer %s: %w", now.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// wanted is what the account says there should be.
-type wanted struct {
+// desiredState is what should run, according to the account.
+type desiredState struct {
 	members   []aws.Interface
 	balancers map[string]*settings
 }
 
-func (v *VPC) read() (w wanted, err error) {
+func (v *VPC) desired() (w desiredState, err error) {
 	balancers, err := v.Account.LoadBalancers()
 	if err != nil {
 		return w, fmt.Errorf("listing load balancers: %w", err)
@@ -165,13 +167,14 @@ func (v *VPC) read() (w wanted, err error) {
 	return w, nil
 }
 
-// settings are what the account says of a load balancer.
+// settings is the state of a load balancer in the account.
 type settings struct {
 	aws.LoadBalancer
-	// interfaces are its own, by address; targets those of each group that run, by the group's ARN.
+	// interfaces are the load balancer's, by address; targets are the running ones of each target group, by the group's
+	// ARN.
 	interfaces   map[netip.Addr]aws.Interface
 	targets      map[string][]target
 	certificates []aws.Certificate
-	// issued are the certificates that it can answer with, the first for clients that name no other's.
+	// issued are the certificates that it can serve; the first one is the default.
 	issued []tls.Certificate
 }

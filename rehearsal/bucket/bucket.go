@@ -1,5 +1,5 @@
-// Package bucket serves an S3 bucket from this machine, as far away as one of AWS, and counts what it is asked: it is
-// how the bench measures what a state in a bucket costs.
+// Package bucket serves an S3 bucket from this machine, with the latency of one on AWS, and counts its traffic. The
+// bench uses it to measure the cost of a state in a bucket.
 package bucket
 
 import (
@@ -18,7 +18,7 @@ import (
 
 const name = "state"
 
-// Bucket is a bucket in this process' memory. It asks for no credentials: only this machine reaches it.
+// Bucket is a bucket in this process's memory. It needs no credentials, as only this machine can reach it.
 type Bucket struct {
 	address  string
 	delay    time.Duration
@@ -27,11 +27,12 @@ type Bucket struct {
 	bytes    atomic.Int64
 }
 
-// Serve makes an empty bucket that answers each request after delay, besides the time that it works. Close ends it.
+// Serve starts an empty bucket, which delays each request by delay in addition to the time to process it. Stop it with
+// Close.
 func Serve(ctx context.Context, delay time.Duration) (*Bucket, error) {
 	memory := s3mem.New()
 	if err := memory.CreateBucket(name); err != nil {
-		return nil, fmt.Errorf("making the bucket: %w", err)
+		return nil, fmt.Errorf("creating the bucket: %w", err)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,22 +48,22 @@ func Serve(ctx context.Context, delay time.Duration) (*Bucket, error) {
 	return b, nil
 }
 
-// Close ends the bucket, and what was in it is gone.
+// Close stops serving the bucket. Its contents are lost.
 func (b *Bucket) Close() error { return b.server.Close() }
 
-// Environ is what the pulumi command needs to keep its state here.
+// Environ returns the environment variables that make the pulumi command store its state in the bucket.
 func (b *Bucket) Environ() []string {
 	return []string{
 		"PULUMI_BACKEND_URL=s3://" + name + "?endpoint=http://" + b.address + "&s3ForcePathStyle=true&region=ap-northeast-2",
-		// The SDK signs with something, and nothing here checks it.
+		// The SDK needs credentials to sign requests; the bucket does not check them.
 		"AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "AWS_EC2_METADATA_DISABLED=true",
 	}
 }
 
-// Traffic counts requests, and the bytes in their bodies.
+// Traffic is a number of requests, and of the bytes in their bodies.
 type Traffic struct{ Requests, Sent int64 }
 
-// Take is the traffic since the last call.
+// Take returns the traffic since the last call.
 func (b *Bucket) Take() Traffic { return Traffic{Requests: b.requests.Swap(0), Sent: b.bytes.Swap(0)} }
 
 func (b *Bucket) counted(next http.Handler) http.Handler {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTrafficIsCountedAndLate(t *testing.T) {
+func TestTrafficIsCountedAndDelayed(t *testing.T) {
 	const delay = 30 * time.Millisecond
 	b, err := Serve(t.Context(), delay)
 	require.NoError(t, err)

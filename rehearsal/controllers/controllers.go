@@ -1,11 +1,11 @@
-// Package controllers models what works inside a cluster, for as long as the models need it to: Argo CD brings
-// back what is in Git, Deployments and StatefulSets have pods and claims, an Ingress becomes a load balancer and
-// a DNS record in AWS, a claim a volume, and each goes when its object does. Slowly, as the real ones: what a
-// controller does takes the time that AWS takes for it, at the rehearsal's factor.
+// Package controllers models the controllers inside a cluster, as far as the rehearsal's models need them: Argo CD
+// restores what is in Git, Deployments and StatefulSets get pods and claims, an Ingress gets a load balancer and DNS
+// records on AWS, a claim gets a volume, and each of these is deleted with its object. A controller's work takes as
+// long as AWS takes for it, scaled by the latency factor.
 //
-// Nothing runs in between. The state of the models follows from their objects and the clock, so Settle does what
-// is due by now, and is called before anybody looks. A controller is dead where its workload has no replicas, and
-// all are where the machine of the control plane, on which they run, is gone.
+// Nothing runs in the background. The state of the models follows from their objects and the clock, so Settle does all
+// work that is due by now, and is called before each access. A controller does not run if its workload has no replicas,
+// and none runs if the instance of the control plane, on which they all run, does not exist.
 package controllers
 
 import (
@@ -25,19 +25,19 @@ import (
 	"eco2/rehearsal/latency"
 )
 
-// What AWS takes for what controllers ask of it: magnitudes, as in package aws.
+// How long AWS takes for the operations of controllers. These are orders of magnitude, as in package aws.
 const (
-	// A new Application Load Balancer has its name at once and serves after some two minutes.
+	// A new Application Load Balancer has a DNS name at once and is active after about two minutes.
 	balancerProvision = 2 * time.Minute
 	// The controller deletes listeners, target groups and the load balancer itself one after the other.
 	balancerDelete = 15 * time.Second
-	// The load balancer's network interfaces are AWS's, which releases them in its own time.
+	// The load balancer's network interfaces belong to AWS, which releases them later.
 	interfaceRelease = 40 * time.Second
-	// A volume that is deleted is detached from its machine first.
+	// A volume is detached from its instance before it is deleted.
 	volumeDelete = 20 * time.Second
 )
 
-// Controllers are those of one cluster.
+// Controllers models the controllers of one cluster.
 type Controllers struct {
 	cluster  *model.Cluster
 	account  *aws.Account
@@ -45,57 +45,57 @@ type Controllers struct {
 	stateDir string
 }
 
-// New are the controllers of a cluster whose account is in the state directory.
+// New returns the controllers of a cluster whose AWS account is in the state directory.
 func New(cluster *model.Cluster, stateDir string, factor latency.Factor) *Controllers {
 	return &Controllers{cluster: cluster, account: aws.Open(stateDir), latency: factor, stateDir: stateDir}
 }
 
-// rounds bounds how often one controller's work is another's cause.
-const rounds = 20
+// maxRounds limits the rounds of work in one Settle, in each of which one controller may react to another.
+const maxRounds = 20
 
-// Settle does what is due by now. One at a time does: whoever asks the models calls it, in several processes, and a
-// controller that acts on what another has changed meanwhile makes things twice.
+// Settle does all work that is due by now. Callers in several processes take turns by a file lock: two controllers that
+// act on the same state at the same time would create things twice.
 func (c *Controllers) Settle() error {
 	unlock, err := filelock.Lock(filepath.Join(c.stateDir, "controllers.lock"))
 	if err != nil {
-		return fmt.Errorf("waiting for the controllers' turn: %w", err)
+		return fmt.Errorf("waiting for the lock of the controllers: %w", err)
 	}
 	defer unlock()
-	for range rounds {
-		s, err := c.look()
+	for range maxRounds {
+		s, err := c.observe()
 		if err != nil {
-			return fmt.Errorf("looking at the cluster for its controllers: %w", err)
+			return fmt.Errorf("reading the state of the cluster for its controllers: %w", err)
 		}
 		if !s.alive {
 			return nil
 		}
-		for _, work := range []func(*scene) error{argoCD, collect, prometheus, pods, claims, volumes, loadBalancers, records} {
+		for _, work := range []func(*snapshot) error{argoCD, garbageCollect, prometheus, pods, claims, volumes, loadBalancers, records} {
 			if err := work(s); err != nil {
-				return fmt.Errorf("doing the controllers' work: %w", err)
+				return fmt.Errorf("running the controllers: %w", err)
 			}
 		}
 		if !s.changed {
 			return nil
 		}
 	}
-	return fmt.Errorf("the controllers of the modelled cluster undo each other's work: no rest after %d rounds", rounds)
+	return fmt.Errorf("the controllers of the modelled cluster undo each other's work: they have not settled after %d rounds", maxRounds)
 }
 
-// scene is the cluster at one moment, and what controllers do about it.
-type scene struct {
+// snapshot is the state of the cluster at one moment, on which controllers work.
+type snapshot struct {
 	*Controllers
 	objects []model.Object
-	// alive is whether the machine of the control plane runs.
+	// alive is true if the instance of the control plane is running.
 	alive bool
-	// name is the cluster's, machine the instance of the control plane.
+	// name is the cluster's name, machine the instance of the control plane.
 	name    string
 	machine aws.Instance
-	// changed is whether anything was done that may be somebody's cause.
+	// changed is true if something was changed that another controller may react to.
 	changed bool
 }
 
-func (c *Controllers) look() (*scene, error) {
-	s := &scene{Controllers: c}
+func (c *Controllers) observe() (*snapshot, error) {
+	s := &snapshot{Controllers: c}
 	nodes, err := c.cluster.Nodes()
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (c *Controllers) look() (*scene, error) {
 }
 
 // of lists the objects of a kind.
-func (s *scene) of(group, kind string) (found []model.Object) {
+func (s *snapshot) of(group, kind string) (found []model.Object) {
 	for _, o := range s.objects {
 		if o.Ref.Kind == kind && o.Ref.Group() == group {
 			found = append(found, o)
@@ -127,7 +127,7 @@ func (s *scene) of(group, kind string) (found []model.Object) {
 	return found
 }
 
-func (s *scene) find(ref kubernetes.Ref) (model.Object, bool) {
+func (s *snapshot) find(ref kubernetes.Ref) (model.Object, bool) {
 	at := slices.IndexFunc(s.objects, func(o model.Object) bool {
 		return o.Ref.Kind == ref.Kind && o.Ref.Group() == ref.Group() && o.Ref.Namespace == ref.Namespace && o.Ref.Name == ref.Name
 	})
@@ -137,46 +137,46 @@ func (s *scene) find(ref kubernetes.Ref) (model.Object, bool) {
 	return s.objects[at], true
 }
 
-// runs says whether there is a workload of this name that has replicas, in any namespace.
-func (s *scene) runs(kind, name string) bool {
+// runs reports whether a workload of this name has replicas, in any namespace.
+func (s *snapshot) runs(kind, name string) bool {
 	return slices.ContainsFunc(s.of("apps", kind), func(o model.Object) bool { return o.Ref.Name == name && replicas(o) > 0 })
 }
 
-// due says whether something that began at a time is over by now.
-func (s *scene) due(since time.Time, takes time.Duration) bool {
+// elapsed reports whether an operation that began at a time and takes a certain time at factor 1 is over by now.
+func (s *snapshot) elapsed(since time.Time, takes time.Duration) bool {
 	return !time.Now().Before(since.Add(s.latency.Of(takes)))
 }
 
-func (s *scene) apply(manager string, m kubernetes.Manifest) error {
+func (s *snapshot) apply(manager string, m kubernetes.Manifest) error {
 	s.changed = true
 	_, err := s.cluster.Apply(context.Background(), m, kubernetes.ApplyOptions{Manager: manager, Force: true})
 	return err
 }
 
-func (s *scene) remove(ref kubernetes.Ref) error {
+func (s *snapshot) remove(ref kubernetes.Ref) error {
 	s.changed = true
 	return s.cluster.Delete(context.Background(), ref)
 }
 
-func (s *scene) hold(o model.Object, finalizer string) error {
+func (s *snapshot) addFinalizer(o model.Object, finalizer string) error {
 	if !o.Deleted.IsZero() || o.Holds(finalizer) {
 		return nil
 	}
 	return s.cluster.Hold(o.Ref, finalizer)
 }
 
-func (s *scene) letGo(o model.Object, finalizer string) error {
+func (s *snapshot) removeFinalizer(o model.Object, finalizer string) error {
 	s.changed = true
 	return s.cluster.LetGo(o.Ref, finalizer)
 }
 
-// caller calls AWS as the pods on the control plane's machine do.
-func (s *scene) caller() awsapi.Caller {
+// caller returns a caller of AWS's API with the role of the control plane's instance.
+func (s *snapshot) caller() awsapi.Caller {
 	return awsapi.Caller{Account: s.account, Instance: s.machine, Provision: s.latency.Of(balancerProvision)}
 }
 
-// refused says in an event of a controller's why objects have not what they ask for.
-func (s *scene) refused(controller, what string, about []model.Object, reason error) error {
+// recordFailure records an event for each object, with the reason why a controller could not do its work.
+func (s *snapshot) recordFailure(controller, what string, about []model.Object, reason error) error {
 	for _, o := range about {
 		event := named("Event", cmp.Or(o.Ref.Namespace, "default"), o.Ref.Name+"."+controller)
 		event["reason"], event["message"] = what, reason.Error()
@@ -190,8 +190,8 @@ func (s *scene) refused(controller, what string, about []model.Object, reason er
 	return nil
 }
 
-// argoCD brings back what is in Git and not in the cluster. What has no namespace yet it tries again later.
-func argoCD(s *scene) error {
+// argoCD restores objects that are in Git and not in the cluster. It skips those whose namespace does not exist yet.
+func argoCD(s *snapshot) error {
 	if !s.runs("StatefulSet", "argocd-application-controller") {
 		return nil
 	}
@@ -211,7 +211,7 @@ func argoCD(s *scene) error {
 	return nil
 }
 
-// at follows keys through objects; nil where there is nothing.
+// at returns the value at a path of keys in nested objects, or nil.
 func at(m map[string]any, keys ...string) any {
 	var v any = m
 	for _, key := range keys {

@@ -19,11 +19,11 @@ import (
 
 const (
 	balancing    = "elasticloadbalancing"
-	groupMissing = "no Ingress of the group has the annotation " + describe.Annotation + "security-groups, so it needs a security group of its own: %w"
+	groupMissing = "no Ingress in the group has the annotation " + describe.Annotation + "security-groups, so the load balancer needs its own security group: %w"
 )
 
-// existing finds what there is of an Ingress group's: target groups by their tags, a load balancer by its name.
-func (s *scene) existing(name, group string) (is describe.Stack, found bool, err error) {
+// existing finds the existing target groups of an Ingress group by their tags, and its load balancer by name.
+func (s *snapshot) existing(name, group string) (is describe.Stack, found bool, err error) {
 	balancers, err := s.account.LoadBalancers()
 	if err != nil {
 		return is, false, err
@@ -45,28 +45,29 @@ func (s *scene) existing(name, group string) (is describe.Stack, found bool, err
 	return is, found, nil
 }
 
-// realize makes a load balancer what it should be, and says what it is. Listeners that are to change are made anew.
-func (s *scene) realize(group string, wanted describe.Stack) (is aws.LoadBalancer, err error) {
+// applyStack creates or updates a load balancer and its target groups, and returns the load balancer. Changed listeners
+// are deleted and created again.
+func (s *snapshot) applyStack(group string, wanted describe.Stack) (is aws.LoadBalancer, err error) {
 	caller := s.caller()
 	if len(wanted.SecurityGroupIDs) == 0 {
-		_, err := awsapi.Ask[ec2.CreateSecurityGroupOutput](caller, "ec2", "CreateSecurityGroup", &ec2.CreateSecurityGroupInput{VpcId: &s.machine.VPCID, GroupName: &wanted.Name})
-		return is, fmt.Errorf(groupMissing, cmp.Or(err, errors.New("the model of the controller cannot use one")))
+		_, err := awsapi.CallQuery[ec2.CreateSecurityGroupOutput](caller, "ec2", "CreateSecurityGroup", &ec2.CreateSecurityGroupInput{VpcId: &s.machine.VPCID, GroupName: &wanted.Name})
+		return is, fmt.Errorf(groupMissing, cmp.Or(err, errors.New("the model of the controller does not support that")))
 	}
 	now, found, err := s.existing(wanted.Name, group)
 	if err != nil {
 		return is, err
 	}
 	if owner := now.Tags[describe.ClusterTag]; found && owner != s.name {
-		return is, fmt.Errorf("load balancer %s is not this cluster's: its tag %s is %q", now.Name, describe.ClusterTag, owner)
+		return is, fmt.Errorf("load balancer %s does not belong to this cluster: its tag %s is %q", now.Name, describe.ClusterTag, owner)
 	}
 	arns, err := s.targetGroups(caller, now.TargetGroups, wanted.TargetGroups)
 	if err != nil {
 		return is, err
 	}
-	resolve(wanted.Listeners, arns)
+	resolveARNs(wanted.Listeners, arns)
 	if !found {
-		_, err := awsapi.Ask[elb.CreateLoadBalancerOutput](caller, balancing, "CreateLoadBalancer", &elb.CreateLoadBalancerInput{
-			Name: &wanted.Name, Scheme: types.LoadBalancerSchemeEnum(wanted.Scheme), Subnets: wanted.SubnetIDs, SecurityGroups: wanted.SecurityGroupIDs, Tags: tagged(wanted.Tags),
+		_, err := awsapi.CallQuery[elb.CreateLoadBalancerOutput](caller, balancing, "CreateLoadBalancer", &elb.CreateLoadBalancerInput{
+			Name: &wanted.Name, Scheme: types.LoadBalancerSchemeEnum(wanted.Scheme), Subnets: wanted.SubnetIDs, SecurityGroups: wanted.SecurityGroupIDs, Tags: elbTags(wanted.Tags),
 		})
 		if err != nil {
 			return is, err
@@ -75,17 +76,17 @@ func (s *scene) realize(group string, wanted describe.Stack) (is aws.LoadBalance
 			return is, err
 		}
 	}
-	if err := s.place(caller, now.LoadBalancer, wanted.LoadBalancer); err != nil {
+	if err := s.setPlacement(caller, now.LoadBalancer, wanted.LoadBalancer); err != nil {
 		return is, err
 	}
 	if err := s.listeners(caller, now.LoadBalancer, wanted.Listeners); err != nil {
 		return is, err
 	}
-	return now.LoadBalancer, s.dropGroups(caller, now.TargetGroups, wanted.TargetGroups)
+	return now.LoadBalancer, s.deleteUnusedGroups(caller, now.TargetGroups, wanted.TargetGroups)
 }
 
-// resolve puts the ARNs of target groups in the place of their names.
-func resolve(listeners []aws.Listener, arns map[string]string) {
+// resolveARNs replaces the names of target groups in rules with their ARNs.
+func resolveARNs(listeners []aws.Listener, arns map[string]string) {
 	for _, l := range listeners {
 		for i := range l.Rules {
 			l.Rules[i].Actions = aws.ForwardTo(arns[*l.Rules[i].Actions[0].TargetGroupArn])
@@ -93,17 +94,17 @@ func resolve(listeners []aws.Listener, arns map[string]string) {
 	}
 }
 
-// targetGroups makes those that are missing, with their targets, and says what the ARN of each is.
-func (s *scene) targetGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup) (arns map[string]string, err error) {
+// targetGroups creates missing target groups, registers their targets, and returns the ARNs by name.
+func (s *snapshot) targetGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup) (arns map[string]string, err error) {
 	arns = map[string]string{}
 	for _, g := range wanted {
 		at := slices.IndexFunc(is, func(is aws.TargetGroup) bool { return is.Name == g.Name })
 		if at >= 0 {
 			g.ARN = is[at].ARN
 		} else {
-			port := int32(g.Port) //nolint:gosec // it is that small
-			made, err := awsapi.Ask[elb.CreateTargetGroupOutput](caller, balancing, "CreateTargetGroup", &elb.CreateTargetGroupInput{
-				Name: &g.Name, VpcId: &s.machine.VPCID, Protocol: types.ProtocolEnum(g.Protocol), Port: &port, Tags: tagged(g.Tags),
+			port := int32(g.Port) //nolint:gosec // it fits into 32 bits
+			made, err := awsapi.CallQuery[elb.CreateTargetGroupOutput](caller, balancing, "CreateTargetGroup", &elb.CreateTargetGroupInput{
+				Name: &g.Name, VpcId: &s.machine.VPCID, Protocol: types.ProtocolEnum(g.Protocol), Port: &port, Tags: elbTags(g.Tags),
 			})
 			if err != nil {
 				return nil, err
@@ -119,30 +120,30 @@ func (s *scene) targetGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup)
 		for _, t := range g.Targets {
 			input.Targets = append(input.Targets, types.TargetDescription{Id: &t.InstanceID})
 		}
-		if _, err := awsapi.Ask[elb.RegisterTargetsOutput](caller, balancing, "RegisterTargets", input); err != nil {
+		if _, err := awsapi.CallQuery[elb.RegisterTargetsOutput](caller, balancing, "RegisterTargets", input); err != nil {
 			return nil, err
 		}
 	}
 	return arns, nil
 }
 
-// dropGroups deletes the target groups that are not wanted.
-func (s *scene) dropGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup) error {
+// deleteUnusedGroups deletes the target groups that are not in wanted.
+func (s *snapshot) deleteUnusedGroups(caller awsapi.Caller, is, wanted []aws.TargetGroup) error {
 	for _, g := range is {
 		if slices.ContainsFunc(wanted, func(w aws.TargetGroup) bool { return w.Name == g.Name }) {
 			continue
 		}
-		if _, err := awsapi.Ask[elb.DeleteTargetGroupOutput](caller, balancing, "DeleteTargetGroup", &elb.DeleteTargetGroupInput{TargetGroupArn: &g.ARN}); err != nil {
+		if _, err := awsapi.CallQuery[elb.DeleteTargetGroupOutput](caller, balancing, "DeleteTargetGroup", &elb.DeleteTargetGroupInput{TargetGroupArn: &g.ARN}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// place gives a load balancer its subnets and security groups.
-func (s *scene) place(caller awsapi.Caller, is, wanted aws.LoadBalancer) error {
+// setPlacement sets a load balancer's subnets and security groups.
+func (s *snapshot) setPlacement(caller awsapi.Caller, is, wanted aws.LoadBalancer) error {
 	if !slices.Equal(sorted(is.SubnetIDs), sorted(wanted.SubnetIDs)) {
-		_, err := awsapi.Ask[elb.SetSubnetsOutput](caller, balancing, "SetSubnets", &elb.SetSubnetsInput{LoadBalancerArn: &is.ARN, Subnets: wanted.SubnetIDs})
+		_, err := awsapi.CallQuery[elb.SetSubnetsOutput](caller, balancing, "SetSubnets", &elb.SetSubnetsInput{LoadBalancerArn: &is.ARN, Subnets: wanted.SubnetIDs})
 		if err != nil {
 			return err
 		}
@@ -150,61 +151,61 @@ func (s *scene) place(caller awsapi.Caller, is, wanted aws.LoadBalancer) error {
 	if slices.Equal(is.SecurityGroupIDs, wanted.SecurityGroupIDs) {
 		return nil
 	}
-	_, err := awsapi.Ask[elb.SetSecurityGroupsOutput](caller, balancing, "SetSecurityGroups", &elb.SetSecurityGroupsInput{LoadBalancerArn: &is.ARN, SecurityGroups: wanted.SecurityGroupIDs})
+	_, err := awsapi.CallQuery[elb.SetSecurityGroupsOutput](caller, balancing, "SetSecurityGroups", &elb.SetSecurityGroupsInput{LoadBalancerArn: &is.ARN, SecurityGroups: wanted.SecurityGroupIDs})
 	return err
 }
 
-// listeners makes those of a load balancer what is wanted.
-func (s *scene) listeners(caller awsapi.Caller, b aws.LoadBalancer, wanted []aws.Listener) error {
+// listeners deletes and creates listeners of a load balancer so that they match wanted.
+func (s *snapshot) listeners(caller awsapi.Caller, b aws.LoadBalancer, wanted []aws.Listener) error {
 	for _, is := range b.Listeners {
-		if slices.ContainsFunc(wanted, func(w aws.Listener) bool { return said(w) == said(is) }) {
+		if slices.ContainsFunc(wanted, func(w aws.Listener) bool { return fingerprint(w) == fingerprint(is) }) {
 			continue
 		}
-		if _, err := awsapi.Ask[elb.DeleteListenerOutput](caller, balancing, "DeleteListener", &elb.DeleteListenerInput{ListenerArn: &is.ARN}); err != nil {
+		if _, err := awsapi.CallQuery[elb.DeleteListenerOutput](caller, balancing, "DeleteListener", &elb.DeleteListenerInput{ListenerArn: &is.ARN}); err != nil {
 			return err
 		}
 	}
 	for _, w := range wanted {
-		if slices.ContainsFunc(b.Listeners, func(is aws.Listener) bool { return said(w) == said(is) }) {
+		if slices.ContainsFunc(b.Listeners, func(is aws.Listener) bool { return fingerprint(w) == fingerprint(is) }) {
 			continue
 		}
-		if err := listen(caller, b, w); err != nil {
+		if err := createListener(caller, b, w); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// listen makes a listener with its rules.
-func listen(caller awsapi.Caller, b aws.LoadBalancer, w aws.Listener) error {
-	port := int32(w.Port) //nolint:gosec // it is that small
-	input := &elb.CreateListenerInput{LoadBalancerArn: &b.ARN, Port: &port, Protocol: types.ProtocolEnum(w.Protocol), DefaultActions: w.Default, Tags: tagged(w.Tags)}
+// createListener creates a listener with its rules.
+func createListener(caller awsapi.Caller, b aws.LoadBalancer, w aws.Listener) error {
+	port := int32(w.Port) //nolint:gosec // it fits into 32 bits
+	input := &elb.CreateListenerInput{LoadBalancerArn: &b.ARN, Port: &port, Protocol: types.ProtocolEnum(w.Protocol), DefaultActions: w.Default, Tags: elbTags(w.Tags)}
 	if len(w.CertificateARNs) > 0 {
 		input.Certificates = []types.Certificate{{CertificateArn: &w.CertificateARNs[0]}}
 	}
-	made, err := awsapi.Ask[elb.CreateListenerOutput](caller, balancing, "CreateListener", input)
+	made, err := awsapi.CallQuery[elb.CreateListenerOutput](caller, balancing, "CreateListener", input)
 	if err != nil {
 		return err
 	}
 	listener := made.Listeners[0].ListenerArn
 	for _, arn := range w.CertificateARNs[min(1, len(w.CertificateARNs)):] {
 		further := &elb.AddListenerCertificatesInput{ListenerArn: listener, Certificates: []types.Certificate{{CertificateArn: &arn}}}
-		if _, err := awsapi.Ask[elb.AddListenerCertificatesOutput](caller, balancing, "AddListenerCertificates", further); err != nil {
+		if _, err := awsapi.CallQuery[elb.AddListenerCertificatesOutput](caller, balancing, "AddListenerCertificates", further); err != nil {
 			return err
 		}
 	}
 	for _, r := range w.Rules {
-		priority := int32(r.Priority) //nolint:gosec // it is that small
-		rule := &elb.CreateRuleInput{ListenerArn: listener, Priority: &priority, Conditions: r.Conditions, Actions: r.Actions, Tags: tagged(r.Tags)}
-		if _, err := awsapi.Ask[elb.CreateRuleOutput](caller, balancing, "CreateRule", rule); err != nil {
+		priority := int32(r.Priority) //nolint:gosec // it fits into 32 bits
+		rule := &elb.CreateRuleInput{ListenerArn: listener, Priority: &priority, Conditions: r.Conditions, Actions: r.Actions, Tags: elbTags(r.Tags)}
+		if _, err := awsapi.CallQuery[elb.CreateRuleOutput](caller, balancing, "CreateRule", rule); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// said is what a controller decides of a listener, to compare.
-func said(l aws.Listener) string {
+// fingerprint returns the settings of a listener that the controller determines, for comparisons.
+func fingerprint(l aws.Listener) string {
 	words := []string{fmt.Sprint(l.Port, l.Protocol, l.CertificateARNs, l.Default[0].Type)}
 	for _, r := range l.Rules {
 		for _, c := range r.Conditions {
@@ -220,17 +221,17 @@ func said(l aws.Listener) string {
 	return strings.Join(words, " ")
 }
 
-// unmake deletes a load balancer, if it is there, and then the target groups that it led to.
-func (s *scene) unmake(caller awsapi.Caller, is describe.Stack) error {
+// deleteStack deletes a load balancer, if it exists, and then its target groups.
+func (s *snapshot) deleteStack(caller awsapi.Caller, is describe.Stack) error {
 	if is.ARN != "" {
-		if _, err := awsapi.Ask[elb.DeleteLoadBalancerOutput](caller, balancing, "DeleteLoadBalancer", &elb.DeleteLoadBalancerInput{LoadBalancerArn: &is.ARN}); err != nil {
+		if _, err := awsapi.CallQuery[elb.DeleteLoadBalancerOutput](caller, balancing, "DeleteLoadBalancer", &elb.DeleteLoadBalancerInput{LoadBalancerArn: &is.ARN}); err != nil {
 			return err
 		}
 	}
-	return s.dropGroups(caller, is.TargetGroups, nil)
+	return s.deleteUnusedGroups(caller, is.TargetGroups, nil)
 }
 
-func tagged(tags map[string]string) (list []types.Tag) {
+func elbTags(tags map[string]string) (list []types.Tag) {
 	for key, value := range tags {
 		list = append(list, types.Tag{Key: &key, Value: &value})
 	}

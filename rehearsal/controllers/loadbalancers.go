@@ -21,15 +21,15 @@ import (
 
 const balancerController = "aws-load-balancer-controller"
 
-// group is the Ingresses that share a load balancer.
+// group holds the Ingresses that share a load balancer.
 type group struct {
-	// finalizer is on each of them.
+	// finalizer is the finalizer that the controller adds to each of them.
 	finalizer     string
 	live, deleted []model.Object
 }
 
-// loadBalancers are made of Ingresses, one for each group of them, and go with the last.
-func loadBalancers(s *scene) error {
+// loadBalancers creates a load balancer for each group of Ingresses, and deletes it with the last of them.
+func loadBalancers(s *snapshot) error {
 	if !s.runs("Deployment", balancerController) {
 		return nil
 	}
@@ -54,20 +54,20 @@ func loadBalancers(s *scene) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		if err := s.balance(name, groups[name]); err != nil {
+		if err := s.reconcileGroup(name, groups[name]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *scene) balance(name string, g *group) error {
+func (s *snapshot) reconcileGroup(name string, g *group) error {
 	for _, ingress := range g.live {
-		if err := s.hold(ingress, g.finalizer); err != nil {
+		if err := s.addFinalizer(ingress, g.finalizer); err != nil {
 			return err
 		}
 	}
-	is, found, err := s.existing(describe.Cluster{Name: s.name}.Balancer(name), name)
+	is, found, err := s.existing(describe.Cluster{Name: s.name}.BalancerName(name), name)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *scene) balance(name string, g *group) error {
 	if len(g.live) > 0 {
 		is, refusal := s.deploy(name, g.live)
 		if refusal != nil {
-			if err := s.refused(balancerController, "FailedDeployModel", g.live, refusal); err != nil {
+			if err := s.recordFailure(balancerController, "FailedDeployModel", g.live, refusal); err != nil {
 				return err
 			}
 		}
@@ -91,42 +91,43 @@ func (s *scene) balance(name string, g *group) error {
 		}
 	}
 	for _, ingress := range g.deleted {
-		if !ingress.Holds(g.finalizer) || len(g.live) == 0 && found && !s.due(ingress.Deleted, balancerDelete) {
+		if !ingress.Holds(g.finalizer) || len(g.live) == 0 && found && !s.elapsed(ingress.Deleted, balancerDelete) {
 			continue
 		}
 		if len(g.live) == 0 && found {
-			held, err := s.held(is.Name)
+			held, err := s.interfaceReleaseTime(is.Name)
 			if err != nil {
 				return err
 			}
 			caller := s.caller()
 			caller.Release = s.latency.Of(held)
-			if refusal := s.unmake(caller, is); refusal != nil { // the finalizers stay until AWS lets go
-				return s.refused(balancerController, "FailedDeployModel", g.deleted, refusal)
+			if refusal := s.deleteStack(caller, is); refusal != nil { // the finalizers stay until AWS allows the delete
+				return s.recordFailure(balancerController, "FailedDeployModel", g.deleted, refusal)
 			}
 			found = false
 		}
-		if err := s.letGo(ingress, g.finalizer); err != nil {
+		if err := s.removeFinalizer(ingress, g.finalizer); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// held is how long AWS keeps the interfaces of a deleted load balancer.
-func (s *scene) held(balancer string) (time.Duration, error) {
-	met, hit, err := fault.Meet(s.stateDir, fault.Held, fault.Call{Method: "Delete", Type: aws.LoadBalancerKind, Name: balancer})
+// interfaceReleaseTime returns how long AWS keeps the interfaces of a deleted load balancer, at factor 1.
+func (s *snapshot) interfaceReleaseTime(balancer string) (time.Duration, error) {
+	met, hit, err := fault.Trigger(s.stateDir, fault.Held, fault.Call{Method: "Delete", Type: aws.LoadBalancerKind, Name: balancer})
 	if err != nil || !hit {
 		return interfaceRelease, err
 	}
 	return time.Duration(met.Seconds * float64(time.Second)), nil
 }
 
-// anyNodePort stands for every Service's: the model gives none, and what a load balancer leads to is not modelled.
+// anyNodePort stands for the NodePort of every Service: the model assigns none, as load balancers carry no traffic in
+// it.
 const anyNodePort = 30000
 
-// deploy makes the load balancer of a group what its Ingresses say.
-func (s *scene) deploy(group string, members []model.Object) (is aws.LoadBalancer, err error) {
+// deploy creates or updates the load balancer of a group as its Ingresses describe it.
+func (s *snapshot) deploy(group string, members []model.Object) (is aws.LoadBalancer, err error) {
 	subnets, err := s.account.Subnets()
 	if err != nil {
 		return is, err
@@ -159,10 +160,10 @@ func (s *scene) deploy(group string, members []model.Object) (is aws.LoadBalance
 	if err != nil {
 		return is, err
 	}
-	return s.realize(group, wanted)
+	return s.applyStack(group, wanted)
 }
 
-// hostname is the load balancer's, as an Ingress has it in its status.
+// hostname returns the load balancer's DNS name from an Ingress's status.
 func hostname(ingress model.Object) string {
 	first, _ := append(list(ingress.Live, "status", "loadBalancer", "ingress"), nil)[0].(map[string]any)
 	return text(first, "hostname")

@@ -15,7 +15,7 @@ import (
 	"eco2/rehearsal/kubernetes/model"
 )
 
-// world is a modelled cluster on machines with the program's role.
+// world is a modelled cluster on instances with the program's role.
 type world struct {
 	*awsapitest.World
 	cluster *model.Cluster
@@ -47,7 +47,7 @@ func (w *world) apply(m kubernetes.Manifest) {
 	require.NoError(w, w.Settle())
 }
 
-// ingress applies one with the program's annotations, changed; an empty value takes one out.
+// ingress applies an Ingress with the program's annotations and changes to them; an empty value removes one.
 func (w *world) ingress(change map[string]string) kubernetes.Ref {
 	w.Helper()
 	annotations := map[string]any{}
@@ -79,7 +79,7 @@ func (w *world) balancers() []aws.LoadBalancer {
 	return all
 }
 
-// withoutOrder are actions as somebody asks for them.
+// withoutOrder removes the default Order that the API adds to actions.
 func withoutOrder(actions []types.Action) []types.Action {
 	for i := range actions {
 		actions[i].Order = nil
@@ -87,20 +87,20 @@ func withoutOrder(actions []types.Action) []types.Action {
 	return actions
 }
 
-// The model makes of an Ingress what the controller of real machines makes of it, with the same rights.
-func TestTheModelMakesLoadBalancers(t *testing.T) {
+// The model creates for an Ingress what the real controller creates, with the same permissions.
+func TestModelCreatesLoadBalancers(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, fault.Plant(w.Dir, fault.Fault{Kind: fault.Held, Times: 1}))
 	ref := w.ingress(nil)
 	made := w.balancers()
 	require.Len(t, made, 1)
 	b := made[0]
-	assert.Len(t, b.SubnetIDs, 2, "one in each zone, and not both in the first")
+	assert.Len(t, b.SubnetIDs, 2, "one subnet in each zone, not both of the first zone")
 	assert.Contains(t, b.SubnetIDs, w.Subnets[1])
 	assert.Equal(t, awsapitest.Cluster, b.Tags["elbv2.k8s.aws/cluster"])
 	require.Len(t, b.Listeners, 2)
 	assert.Equal(t, aws.RedirectTo(443), withoutOrder(b.Listeners[0].Default))
-	assert.Contains(t, b.Listeners[1].Rules[0].Conditions, aws.ForHost("argocd.example.com"))
+	assert.Contains(t, b.Listeners[1].Rules[0].Conditions, aws.HostCondition("argocd.example.com"))
 	live, err := w.cluster.Get(t.Context(), ref)
 	require.NoError(t, err)
 	assert.Equal(t, b.DNSName, hostname(model.Object{Live: live}))
@@ -120,19 +120,19 @@ func TestTheModelMakesLoadBalancers(t *testing.T) {
 	assert.Empty(t, groups)
 }
 
-func TestTheModelRefusesWhatTheControllerRefuses(t *testing.T) {
+func TestModelRejectsWhatTheControllerRejects(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  map[string]string
 		revoke  bool
 		message string
 	}{
-		"an annotation that nobody knows": {map[string]string{"wafv2-acl-arn": "arn:x"}, false, "alb.ingress.kubernetes.io/wafv2-acl-arn: the model of the controller does not know it"},
-		"a subnet by its name":            {map[string]string{"subnets": "public-a"}, false, `"public-a" is not the id of a subnet`},
-		"one subnet":                      {map[string]string{"subnets": "subnet-0"}, false, "SubnetNotFound"},
-		"no subnet for it":                {map[string]string{"scheme": "internal"}, false, "couldn't auto-discover subnets"},
-		"a certificate that is not there": {map[string]string{"certificate-arn": "arn:x"}, false, "CertificateNotFound"},
-		"no security group":               {map[string]string{"security-groups": ""}, false, "is not authorized to perform: ec2:CreateSecurityGroup"},
-		"a role without the rights":       {nil, true, "is not authorized to perform: "},
+		"an unsupported annotation":         {map[string]string{"wafv2-acl-arn": "arn:x"}, false, "alb.ingress.kubernetes.io/wafv2-acl-arn: the model of the controller does not support it"},
+		"a subnet by its name":              {map[string]string{"subnets": "public-a"}, false, `"public-a" is not the ID of a subnet`},
+		"one subnet":                        {map[string]string{"subnets": "subnet-0"}, false, "SubnetNotFound"},
+		"no subnet with the tag":            {map[string]string{"scheme": "internal"}, false, "couldn't auto-discover subnets"},
+		"a certificate that does not exist": {map[string]string{"certificate-arn": "arn:x"}, false, "CertificateNotFound"},
+		"no security group":                 {map[string]string{"security-groups": ""}, false, "is not authorized to perform: ec2:CreateSecurityGroup"},
+		"a role without the policy":         {nil, true, "is not authorized to perform: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -140,8 +140,8 @@ func TestTheModelRefusesWhatTheControllerRefuses(t *testing.T) {
 				w.Revoke("load-balancers")
 			}
 			w.ingress(test.change)
-			for _, b := range w.balancers() { // AWS has it before it refuses a listener
-				assert.Equal(t, "a certificate that is not there", name)
+			for _, b := range w.balancers() { // AWS creates it before it rejects a listener
+				assert.Equal(t, "a certificate that does not exist", name)
 				assert.Len(t, b.Listeners, 1)
 			}
 			event, err := w.cluster.Get(t.Context(), kubernetes.Ref{APIVersion: "v1", Kind: "Event", Namespace: "default", Name: "argocd.aws-load-balancer-controller"})

@@ -8,9 +8,9 @@ import (
 	"eco2/rehearsal/kubernetes/model"
 )
 
-// records point the names of Ingresses at their load balancers: an alias, and a text beside it that says whose it
-// is. What is nobody's name any more goes, with what external-dns needs to hear of it.
-func records(s *scene) error {
+// records maintains the DNS records of Ingresses as external-dns does: for each host an alias of its load balancer, and
+// a TXT record with the owner. It deletes the records of hosts that no Ingress has any more.
+func records(s *snapshot) error {
 	if !s.runs("Deployment", "external-dns") {
 		return nil
 	}
@@ -27,7 +27,7 @@ func records(s *scene) error {
 			}
 			owner := fmt.Sprintf("heritage=external-dns,external-dns/owner=%s", s.name)
 			for _, r := range []aws.Record{
-				// An alias is a CNAME to it, and one for each kind of address in Route 53.
+				// external-dns treats an alias as a CNAME, and creates one record for each address family in Route 53.
 				{Name: name, Type: "A", Records: []string{target}},
 				{Name: "edns-cname." + name, Type: "TXT", Records: []string{owner}},
 				{Name: name, Type: "AAAA", Records: []string{target}},
@@ -67,9 +67,9 @@ func hosts(ingress model.Object) (names []string) {
 	return names
 }
 
-// Names is how many names external-dns knows of, as its metrics have it; ok is false where it does not run.
-func (c *Controllers) Names() (n int, ok bool, err error) {
-	s, err := c.look()
+// DNSNameCount returns how many names external-dns manages, as its metrics report it; ok is false if it does not run.
+func (c *Controllers) DNSNameCount() (n int, ok bool, err error) {
+	s, err := c.observe()
 	if err != nil || !s.alive || !s.runs("Deployment", "external-dns") {
 		return 0, false, err
 	}

@@ -11,26 +11,26 @@ import (
 )
 
 const (
-	// claimInUse keeps a claim for as long as a pod mounts it.
+	// claimInUse is the finalizer that keeps a claim while a pod mounts it.
 	claimInUse = "kubernetes.io/pvc-protection"
-	// volumeExists keeps a PersistentVolume until its driver has deleted what it stands for.
+	// volumeExists is the finalizer that keeps a PersistentVolume until the driver has deleted its EBS volume.
 	volumeExists = "external-provisioner.volume.kubernetes.io/finalizer"
 	driver       = "ebs.csi.aws.com"
 )
 
-// claims are bound to volumes that the CSI driver makes, once a pod wants to mount them, and go when none does.
-func claims(s *scene) error {
+// claims provisions volumes for claims that a pod mounts, and lets deleted claims go when no pod mounts them.
+func claims(s *snapshot) error {
 	for _, claim := range s.of("", "PersistentVolumeClaim") {
 		used := slices.ContainsFunc(s.of("", "Pod"), func(pod model.Object) bool {
 			return pod.Ref.Namespace == claim.Ref.Namespace && slices.Contains(claimsOf(list(pod.Live, "spec", "volumes")), claim.Ref.Name)
 		})
-		if err := s.hold(claim, claimInUse); err != nil {
+		if err := s.addFinalizer(claim, claimInUse); err != nil {
 			return err
 		}
 		var err error
 		switch {
 		case !claim.Deleted.IsZero() && !used && claim.Holds(claimInUse):
-			err = s.letGo(claim, claimInUse)
+			err = s.removeFinalizer(claim, claimInUse)
 		case claim.Deleted.IsZero() && used && text(claim.Live, "status", "phase") != "Bound":
 			err = s.provision(claim)
 		}
@@ -43,9 +43,9 @@ func claims(s *scene) error {
 
 var gibibytes = regexp.MustCompile(`^(\d+)Gi$`)
 
-// provision makes the volume of a claim.
-func (s *scene) provision(claim model.Object) error {
-	class, ok := s.class(text(claim.Live, "spec", "storageClassName"))
+// provision creates the volume of a claim, attaches it and binds the claim.
+func (s *snapshot) provision(claim model.Object) error {
+	class, ok := s.storageClass(text(claim.Live, "spec", "storageClassName"))
 	size := gibibytes.FindStringSubmatch(text(claim.Live, "spec", "resources", "requests", "storage"))
 	if !ok || size == nil || !s.runs("Deployment", "ebs-csi-controller") {
 		return nil // the claim stays Pending
@@ -66,7 +66,7 @@ func (s *scene) provision(claim model.Object) error {
 		err = aws.Call(ctx, ebs.Service, ebs.AttachVolume, ebs.Attachment{VolumeID: made.VolumeID, InstanceID: s.machine.ID}, nil)
 	}
 	if err != nil { // the claim stays Pending
-		return s.refused("ebs-csi-driver", "ProvisioningFailed", []model.Object{claim}, err)
+		return s.recordFailure("ebs-csi-driver", "ProvisioningFailed", []model.Object{claim}, err)
 	}
 	volume := named("PersistentVolume", "", "pvc-"+claim.UID[:8])
 	delete(volume["metadata"].(map[string]any), "namespace")
@@ -84,8 +84,8 @@ func (s *scene) provision(claim model.Object) error {
 	return s.cluster.SetStatus(claim.Ref, map[string]any{"phase": "Bound"})
 }
 
-// deleteVolume takes away what a PersistentVolume stands for, and lets it go.
-func (s *scene) deleteVolume(volume model.Object, id string) error {
+// deleteVolume deletes the EBS volume of a PersistentVolume, and removes the PersistentVolume's finalizer.
+func (s *snapshot) deleteVolume(volume model.Object, id string) error {
 	ctx, aws, found := context.Background(), s.caller(), ebs.Volumes{}
 	err := aws.Call(ctx, ebs.Service, ebs.DescribeVolumes, ebs.VolumeIDs{}, &found)
 	for _, v := range found.Volumes {
@@ -100,13 +100,14 @@ func (s *scene) deleteVolume(volume model.Object, id string) error {
 		}
 	}
 	if err != nil {
-		return s.refused("ebs-csi-driver", "VolumeFailedDelete", []model.Object{volume}, err)
+		return s.recordFailure("ebs-csi-driver", "VolumeFailedDelete", []model.Object{volume}, err)
 	}
-	return s.letGo(volume, volumeExists)
+	return s.removeFinalizer(volume, volumeExists)
 }
 
-// class is the StorageClass of this name, or the default where a claim names none.
-func (s *scene) class(name string) (model.Object, bool) {
+// storageClass returns the StorageClass of this name, or the default one for an empty name; ok is true if the class
+// uses the EBS driver.
+func (s *snapshot) storageClass(name string) (model.Object, bool) {
 	for _, class := range s.of("storage.k8s.io", "StorageClass") {
 		isDefault := annotation(class, "storageclass.kubernetes.io/is-default-class") == "true"
 		if class.Ref.Name == name || name == "" && isDefault {
@@ -116,8 +117,8 @@ func (s *scene) class(name string) (model.Object, bool) {
 	return model.Object{}, false
 }
 
-// volumes go when their claims do.
-func volumes(s *scene) error {
+// volumes deletes PersistentVolumes whose claims no longer exist, if their reclaim policy is Delete.
+func volumes(s *snapshot) error {
 	for _, volume := range s.of("", "PersistentVolume") {
 		claimed := slices.ContainsFunc(s.of("", "PersistentVolumeClaim"), func(claim model.Object) bool {
 			return claim.UID == text(volume.Live, "spec", "claimRef", "uid")
@@ -128,7 +129,7 @@ func volumes(s *scene) error {
 		case handle == "" || claimed || text(volume.Live, "spec", "persistentVolumeReclaimPolicy") != "Delete":
 		case volume.Deleted.IsZero():
 			err = s.remove(volume.Ref)
-		case s.runs("Deployment", "ebs-csi-controller") && s.due(volume.Deleted, volumeDelete):
+		case s.runs("Deployment", "ebs-csi-controller") && s.elapsed(volume.Deleted, volumeDelete):
 			err = s.deleteVolume(volume, handle)
 		}
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 	"eco2/rehearsal/kubernetes/model"
 )
 
-// claim applies a claim for a volume, and the pod that mounts it.
+// claim applies a claim, and a pod that mounts it.
 func (w *world) claim(name string) kubernetes.Ref {
 	w.Helper()
 	w.apply(kubernetes.Manifest{"apiVersion": "apps/v1", "kind": "Deployment",
@@ -30,8 +30,8 @@ func (w *world) claim(name string) kubernetes.Ref {
 	return claim.Ref()
 }
 
-// The driver of the model makes volumes with the rights of the nodes' role, and takes them away with them.
-func TestVolumesAreMadeWithTheRolesRights(t *testing.T) {
+// The model of the driver creates and deletes volumes with the permissions of the nodes' role.
+func TestVolumesUseTheRolesPermissions(t *testing.T) {
 	w := newWorld(t)
 	claim := w.claim("data")
 	volumes, err := w.Account.Volumes()
@@ -48,8 +48,8 @@ func TestVolumesAreMadeWithTheRolesRights(t *testing.T) {
 	assert.Empty(t, volumes)
 }
 
-// Whoever asks the models lets the controllers work, several at a time. Nothing is made twice, or forgotten.
-func TestControllersWorkOneAtATime(t *testing.T) {
+// Several callers run the controllers at the same time. Nothing is created twice, or left behind.
+func TestConcurrentSettle(t *testing.T) {
 	w := newWorld(t)
 	stop := make(chan struct{})
 	var others sync.WaitGroup
@@ -82,13 +82,13 @@ func TestControllersWorkOneAtATime(t *testing.T) {
 	assert.Empty(t, volumes)
 }
 
-// A role whose tag names another cluster may make no volume for this one.
-func TestAVolumeOfAnotherClusterIsRefused(t *testing.T) {
+// A role whose tag names another cluster is not allowed to create a volume for this one.
+func TestVolumeOfAnotherClusterIsDenied(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.cluster.RemoveNode("k8s-master")
 	require.NoError(t, err)
 	require.NoError(t, w.cluster.Register(model.Node{Name: "master", ProviderID: "aws:///" + awsapitest.Region + "a/" + w.Instances[0], ControlPlane: true}))
-	w.claim("data") // as eco2-dev-k8s, by the machine's name
+	w.claim("data") // the cluster's name is then eco2-dev-k8s, derived from the instance's name
 	volumes, err := w.Account.Volumes()
 	require.NoError(t, err)
 	assert.Empty(t, volumes)

@@ -10,43 +10,42 @@ import (
 	"eco2/rehearsal/kubernetes"
 )
 
-// Watched is the cluster with its controllers at work: what it is asked for, they have looked at. It implements
-// kubernetes.Cluster.
-func (c *Controllers) Watched() kubernetes.Cluster { return watched{c} }
+// Cluster returns the cluster with its controllers: it calls Settle before reads and after writes.
+func (c *Controllers) Cluster() kubernetes.Cluster { return settlingCluster{c} }
 
-type watched struct{ *Controllers }
+type settlingCluster struct{ *Controllers }
 
-func settled[T any](w watched, value T, err error) (T, error) {
+func settled[T any](w settlingCluster, value T, err error) (T, error) {
 	if err == nil {
 		err = w.Settle()
 	}
 	return value, err
 }
 
-func (w watched) Get(ctx context.Context, ref kubernetes.Ref) (kubernetes.Manifest, error) {
+func (w settlingCluster) Get(ctx context.Context, ref kubernetes.Ref) (kubernetes.Manifest, error) {
 	if err := w.Settle(); err != nil {
 		return nil, err
 	}
 	return w.cluster.Get(ctx, ref)
 }
 
-func (w watched) Apply(ctx context.Context, manifest kubernetes.Manifest, options kubernetes.ApplyOptions) (kubernetes.Manifest, error) {
+func (w settlingCluster) Apply(ctx context.Context, manifest kubernetes.Manifest, options kubernetes.ApplyOptions) (kubernetes.Manifest, error) {
 	live, err := w.cluster.Apply(ctx, manifest, options)
 	return settled(w, live, err)
 }
 
-// deleteWait is how long the provider waits for a deleted object to be gone.
+// deleteWait is how long the provider waits until a deleted object no longer exists.
 const deleteWait = 10 * time.Minute
 
-// pollEvery is how often the model looks whether a deleted object is gone.
+// pollEvery is the interval at which the model checks whether a deleted object still exists.
 const pollEvery = 50 * time.Millisecond
 
-// Delete returns when the object is gone, which its finalizers may put off.
-func (w watched) Delete(ctx context.Context, ref kubernetes.Ref) error {
+// Delete deletes an object and waits until it no longer exists, which its finalizers may delay.
+func (w settlingCluster) Delete(ctx context.Context, ref kubernetes.Ref) error {
 	if err := w.cluster.Delete(ctx, ref); err != nil {
 		return err
 	}
-	// At least a second, in which those that take no time have had their turn.
+	// At least a second, so that controllers without latency have done their work.
 	deadline := time.Now().Add(max(w.latency.Of(deleteWait), time.Second))
 	for {
 		_, err := w.Get(ctx, ref)
@@ -56,7 +55,7 @@ func (w watched) Delete(ctx context.Context, ref kubernetes.Ref) error {
 		case err != nil:
 			return err
 		case time.Now().After(deadline):
-			return fmt.Errorf("%s was deleted and is still there: a finalizer waits for its controller", ref)
+			return fmt.Errorf("%s was deleted but still exists: a finalizer is waiting for its controller", ref)
 		}
 		select {
 		case <-ctx.Done():
@@ -66,38 +65,38 @@ func (w watched) Delete(ctx context.Context, ref kubernetes.Ref) error {
 	}
 }
 
-func (w watched) Release(ctx context.Context, namespace, name string) (kubernetes.Release, error) {
+func (w settlingCluster) Release(ctx context.Context, namespace, name string) (kubernetes.Release, error) {
 	return w.cluster.Release(ctx, namespace, name)
 }
 
-func (w watched) Install(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
-	if err := w.hindered("Install", spec, "uninstalled"); err != nil {
+func (w settlingCluster) Install(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
+	if err := w.injectedFault("Install", spec, "uninstalled"); err != nil {
 		return kubernetes.Release{}, err
 	}
 	release, err := w.cluster.Install(ctx, spec)
 	return settled(w, release, err)
 }
 
-func (w watched) Upgrade(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
-	if err := w.hindered("Upgrade", spec, "rolled back"); err != nil {
+func (w settlingCluster) Upgrade(ctx context.Context, spec kubernetes.ReleaseSpec) (kubernetes.Release, error) {
+	if err := w.injectedFault("Upgrade", spec, "rolled back"); err != nil {
 		return kubernetes.Release{}, err
 	}
 	release, err := w.cluster.Upgrade(ctx, spec)
 	return settled(w, release, err)
 }
 
-func (w watched) Uninstall(ctx context.Context, spec kubernetes.ReleaseSpec) error {
+func (w settlingCluster) Uninstall(ctx context.Context, spec kubernetes.ReleaseSpec) error {
 	if err := w.cluster.Uninstall(ctx, spec); err != nil {
 		return err
 	}
 	return w.Settle()
 }
 
-// hindered is Helm's error where a planted fault meets a release. All releases are atomic: what fails is taken
-// back, for as long as there is an API server to take it back through.
-func (w watched) hindered(method string, spec kubernetes.ReleaseSpec, takenBack string) error {
+// injectedFault returns Helm's error if a test planted a fault for this release. All releases are atomic: a failed one
+// is rolled back, unless the API server is not reachable for that either.
+func (w settlingCluster) injectedFault(method string, spec kubernetes.ReleaseSpec, rollback string) error {
 	for _, kind := range []fault.Kind{fault.NeverReady, fault.APIRestart, fault.APIGone} {
-		_, hit, err := fault.Meet(w.stateDir, kind, fault.Call{Method: method, Name: spec.Name})
+		_, hit, err := fault.Trigger(w.stateDir, kind, fault.Call{Method: method, Name: spec.Name})
 		if err != nil {
 			return err
 		}
@@ -112,9 +111,9 @@ func (w watched) hindered(method string, spec kubernetes.ReleaseSpec, takenBack 
 			if err := w.cluster.Pend(spec); err != nil {
 				return err
 			}
-			return fmt.Errorf("release %s failed: %s; and it could not be taken back: %s", spec.Name, reason, reason)
+			return fmt.Errorf("release %s failed: %s; and it could not be rolled back: %s", spec.Name, reason, reason)
 		}
-		return fmt.Errorf("release %s failed, and has been %s due to atomic being set: %s", spec.Name, takenBack, reason)
+		return fmt.Errorf("release %s failed, and has been %s due to atomic being set: %s", spec.Name, rollback, reason)
 	}
 	return nil
 }

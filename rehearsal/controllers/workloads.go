@@ -16,16 +16,16 @@ func replicas(o model.Object) int {
 	return int(n)
 }
 
-// owned is a new object that goes with its owner.
-func owned(by model.Object, apiVersion, kind, name string) kubernetes.Manifest {
+// ownedBy returns a new object with an owner reference, so that it is deleted with its owner.
+func ownedBy(by model.Object, apiVersion, kind, name string) kubernetes.Manifest {
 	return kubernetes.Manifest{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{
 		"namespace": by.Ref.Namespace, "name": name,
 		"ownerReferences": []any{map[string]any{"apiVersion": by.Ref.APIVersion, "kind": by.Ref.Kind, "name": by.Ref.Name}},
 	}}
 }
 
-// collect deletes what lost its owner, as Kubernetes' own garbage collector.
-func collect(s *scene) error {
+// garbageCollect deletes objects whose owner no longer exists, as Kubernetes' garbage collector does.
+func garbageCollect(s *snapshot) error {
 	for _, o := range s.objects {
 		for _, reference := range list(o.Live, "metadata", "ownerReferences") {
 			r, _ := reference.(map[string]any)
@@ -40,15 +40,15 @@ func collect(s *scene) error {
 	return nil
 }
 
-// prometheus is the operator of the monitoring stack: each Prometheus and Alertmanager has a StatefulSet, which
-// the operator makes again and scales back whatever anybody does to it.
-func prometheus(s *scene) error {
+// prometheus models the operator of the monitoring stack: each Prometheus and Alertmanager has a StatefulSet, which the
+// operator recreates and scales back when somebody deletes or scales it.
+func prometheus(s *snapshot) error {
 	if !s.runs("Deployment", "kube-prometheus-stack-operator") {
 		return nil
 	}
 	for kind, prefix := range map[string]string{"Prometheus": "prometheus-", "Alertmanager": "alertmanager-"} {
 		for _, o := range s.of("monitoring.coreos.com", kind) {
-			set := owned(o, "apps/v1", "StatefulSet", prefix+o.Ref.Name)
+			set := ownedBy(o, "apps/v1", "StatefulSet", prefix+o.Ref.Name)
 			spec := map[string]any{"replicas": float64(replicas(o)), "template": map[string]any{}}
 			if template, ok := at(o.Live, "spec", "storage", "volumeClaimTemplate").(map[string]any); ok {
 				spec["volumeClaimTemplates"] = []any{map[string]any{
@@ -67,8 +67,9 @@ func prometheus(s *scene) error {
 	return nil
 }
 
-// pods gives workloads with volumes their pods and claims; nobody asks for the pods of others.
-func pods(s *scene) error {
+// pods creates and deletes the pods and claims of workloads with volumes. Pods of other workloads are not modelled, as
+// nothing reads them.
+func pods(s *snapshot) error {
 	for _, o := range append(s.of("apps", "StatefulSet"), s.of("apps", "Deployment")...) {
 		templates, claimed := list(o.Live, "spec", "volumeClaimTemplates"), claimsOf(list(o.Live, "spec", "template", "spec", "volumes"))
 		if len(templates)+len(claimed) == 0 {
@@ -76,7 +77,7 @@ func pods(s *scene) error {
 		}
 		wanted := map[string]bool{}
 		for i := range replicas(o) {
-			pod := owned(o, "v1", "Pod", fmt.Sprintf("%s-%d", o.Ref.Name, i))
+			pod := ownedBy(o, "v1", "Pod", fmt.Sprintf("%s-%d", o.Ref.Name, i))
 			wanted[pod.Ref().Name] = true
 			uses := slices.Clone(claimed)
 			for _, template := range templates {
@@ -114,12 +115,12 @@ func pods(s *scene) error {
 	return nil
 }
 
-// named is an object of the core API.
+// named returns an object of the core API.
 func named(kind, namespace, name string) kubernetes.Manifest {
 	return kubernetes.Manifest{"apiVersion": "v1", "kind": kind, "metadata": map[string]any{"namespace": namespace, "name": name}}
 }
 
-// claimsOf are the names of the claims among a pod's volumes.
+// claimsOf returns the names of the claims among a pod's volumes.
 func claimsOf(volumes []any) (names []string) {
 	for _, volume := range volumes {
 		v, _ := volume.(map[string]any)

@@ -1,5 +1,5 @@
-// Package cost estimates what a stack's resources cost in AWS a month, from a dated table of prices that
-// anybody can correct: prices.yaml.
+// Package cost estimates the monthly cost of a stack's resources on AWS, from a dated table of prices that anybody can
+// correct: prices.yaml.
 package cost
 
 import (
@@ -13,10 +13,10 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 )
 
-// Part is a kind of what is paid for.
+// Part is a category of costs.
 type Part string
 
-// The parts of an estimate, in the order in which people read them.
+// The parts of an estimate, in the order in which they are shown.
 const (
 	Instances     Part = "instances"
 	RootDisks     Part = "root disks"
@@ -25,34 +25,34 @@ const (
 	LoadBalancers Part = "load balancers"
 )
 
-// Parts are all of them.
+// Parts lists all parts.
 var Parts = []Part{Instances, RootDisks, Volumes, Addresses, LoadBalancers}
 
-// Amount is money a month.
+// Amount is an amount of money per month.
 type Amount struct {
 	Monthly float64
-	// Incomplete is set where something of it has no price: it costs more than Monthly.
+	// Incomplete is true if a price is missing, so that the cost is higher than Monthly.
 	Incomplete bool
 }
 
-// Estimate is what a stack costs a month.
+// Estimate is the monthly cost of a stack.
 type Estimate struct {
 	Parts map[Part]Amount
-	// Unpriced says what is missing, a sentence for each.
+	// Unpriced explains what is missing, one sentence for each reason.
 	Unpriced []string
 }
 
-// Total is the sum of the parts.
+// Total returns the sum of the parts.
 func (e Estimate) Total() Amount {
 	var total Amount
-	for _, part := range Parts { // in one order: sums of floats differ with it
+	for _, part := range Parts { // in a fixed order, as the sum of floats depends on it
 		total.Monthly += e.Parts[part].Monthly
 		total.Incomplete = total.Incomplete || e.Parts[part].Incomplete
 	}
 	return total
 }
 
-// The kinds of resources that cost something, or say where others stand.
+// The types of resources that cost something, or that determine what others cost.
 const (
 	provider    tokens.Type = "pulumi:providers:aws"
 	instance    tokens.Type = "aws:ec2/instance:Instance"
@@ -63,19 +63,19 @@ const (
 	release     tokens.Type = "kubernetes:helm.sh/v3:Release"
 )
 
-// The names in the table that no resource says itself.
+// The names in the table that do not come from an input of a resource.
 const (
 	address      = "public IPv4 address"
 	loadBalancer = "Application Load Balancer"
 )
 
-// Estimate adds up what these resources cost, by their inputs.
+// Estimate adds up what resources cost, according to their inputs.
 func (p Prices) Estimate(resources []apitype.ResourceV3) Estimate {
 	s := sum{prices: p, parts: map[Part]Amount{}, unpriced: map[string]bool{}, byURN: map[resource.URN]apitype.ResourceV3{}}
 	for _, r := range resources {
 		s.byURN[r.URN] = r
 		if region, ok := r.Inputs["region"].(string); r.Type == provider && ok && region != p.Region {
-			s.missing(fmt.Sprintf("no prices of %s in prices.yaml, which has those of %s", region, p.Region), Parts...)
+			s.missing(fmt.Sprintf("prices.yaml has no prices for %s, only for %s", region, p.Region), Parts...)
 			return s.estimate()
 		}
 	}
@@ -86,7 +86,7 @@ func (p Prices) Estimate(resources []apitype.ResourceV3) Estimate {
 	}
 	for _, r := range s.of(release) {
 		values, ok := r.Inputs["values"].(map[string]any)
-		if !ok && r.Inputs["values"] != nil { // secret, or not known yet
+		if !ok && r.Inputs["values"] != nil { // the values are secret, or not known yet
 			s.missing(fmt.Sprintf("the values of release %s cannot be read: it may claim volumes", r.URN.Name()), Volumes)
 		}
 		s.claims(values, 1)
@@ -105,7 +105,7 @@ func (s *sum) estimate() Estimate {
 	return Estimate{Parts: s.parts, Unpriced: slices.Sorted(maps.Keys(s.unpriced))}
 }
 
-// of are the resources of a type, in one order.
+// of returns the resources of a type, in a fixed order.
 func (s *sum) of(kind tokens.Type) []apitype.ResourceV3 {
 	var found []apitype.ResourceV3
 	for _, urn := range slices.Sorted(maps.Keys(s.byURN)) {
@@ -116,7 +116,7 @@ func (s *sum) of(kind tokens.Type) []apitype.ResourceV3 {
 	return found
 }
 
-// add counts so much of what the table calls name.
+// add adds the price of a quantity of what the table calls name.
 func (s *sum) add(part Part, name string, quantity float64) {
 	monthly, ok := s.prices.monthly(name)
 	if !ok {
@@ -138,11 +138,11 @@ func (s *sum) missing(sentence string, parts ...Part) {
 }
 
 func (s *sum) instances() {
-	// An elastic address takes the place of the one that a machine would have by itself.
-	elsewhere := map[resource.URN]bool{}
+	// An elastic address replaces the public address that an instance would have otherwise.
+	hasElastic := map[resource.URN]bool{}
 	for _, r := range s.of(association) {
 		for _, urn := range r.PropertyDependencies["instanceId"] {
-			elsewhere[urn] = true
+			hasElastic[urn] = true
 		}
 	}
 	for _, r := range s.of(instance) {
@@ -153,20 +153,21 @@ func (s *sum) instances() {
 		if ok {
 			s.add(RootDisks, text(disk["volumeType"], "the image's type of disk"), size)
 		} else {
-			s.missing(fmt.Sprintf("the size of %s's root disk is its image's", r.URN.Name()), RootDisks)
+			s.missing(fmt.Sprintf("the size of %s's root disk depends on its image", r.URN.Name()), RootDisks)
 		}
 
 		public, known := s.public(r)
 		switch {
 		case !known:
-			s.missing(fmt.Sprintf("whether %s has a public address is not in the program", r.URN.Name()), Addresses)
-		case public && !elsewhere[r.URN]:
+			s.missing(fmt.Sprintf("the program does not say whether %s has a public address", r.URN.Name()), Addresses)
+		case public && !hasElastic[r.URN]:
 			s.add(Addresses, address, 1)
 		}
 	}
 }
 
-// public says whether a machine gets a public address at its start: it says so itself, or its subnet does.
+// public reports whether an instance gets a public address when it starts, which its own input or its subnet's
+// determines.
 func (s *sum) public(r apitype.ResourceV3) (public, known bool) {
 	if own, ok := r.Inputs["associatePublicIpAddress"].(bool); ok {
 		return own, true
@@ -180,8 +181,8 @@ func (s *sum) public(r apitype.ResourceV3) (public, known bool) {
 	return false, false
 }
 
-// loadBalancers counts what the load balancer controller makes for Ingresses: one for each group, and one
-// for each Ingress without a group. A public one has an address in each zone.
+// loadBalancers adds the load balancers that the controller creates for Ingresses: one for each group, and one for each
+// Ingress without a group. A public one has an address in each availability zone.
 func (s *sum) loadBalancers() {
 	zones := map[any]bool{}
 	for _, r := range s.of(subnet) {
@@ -208,7 +209,7 @@ func (s *sum) loadBalancers() {
 	}
 }
 
-// text is a value that is text, or what is said where it is not, or not known before the update.
+// text returns a value that is a string, or otherwise if it is not a string or not known before the update.
 func text(value any, otherwise string) string {
 	if text, ok := value.(string); ok && text != "" && text != plugin.UnknownStringValue {
 		return text

@@ -19,7 +19,7 @@ func urn(kind tokens.Type, name string) resource.URN {
 	return resource.NewURN("dev", "eco2", "", kind, name)
 }
 
-// machine stands in the subnet a, which gives it a public address.
+// machine returns an instance in subnet a, which gives it a public address.
 func machine(name, instanceType string, disk float64) apitype.ResourceV3 {
 	return made(instance, name, map[string]any{
 		"instanceType": instanceType, "rootBlockDevice": map[string]any{"volumeSize": disk, "volumeType": "gp3"},
@@ -36,7 +36,7 @@ func subnets(zones ...string) []apitype.ResourceV3 {
 	return made
 }
 
-func door(name, group, scheme string) apitype.ResourceV3 {
+func ingressOf(name, group, scheme string) apitype.ResourceV3 {
 	annotations := map[string]any{"alb.ingress.kubernetes.io/scheme": scheme}
 	if group != "" {
 		annotations["alb.ingress.kubernetes.io/group.name"] = group
@@ -53,8 +53,8 @@ func estimate(t *testing.T, resources ...apitype.ResourceV3) Estimate {
 	return prices.Estimate(resources)
 }
 
-// The table's own nodes: 1 xlarge, 2 large, 6 medium, 5 small.
-func TestTheDefaultNodesAre626DollarsAMonth(t *testing.T) {
+// The nodes of the program's node table: 1 xlarge, 2 large, 6 medium, 5 small.
+func TestDefaultNodesCost626DollarsAMonth(t *testing.T) {
 	resources := subnets("a", "b", "c")
 	for kind, count := range map[string]int{"t3.xlarge": 1, "t3.large": 2, "t3.medium": 6, "t3.small": 5} {
 		for i := range count {
@@ -70,7 +70,7 @@ func TestTheDefaultNodesAre626DollarsAMonth(t *testing.T) {
 	assert.Empty(t, e.Unpriced)
 }
 
-func TestWhatHasNoPriceMakesTheTotalIncomplete(t *testing.T) {
+func TestMissingPricesMakeTheTotalIncomplete(t *testing.T) {
 	unknownSize := machine("huge", "t3.small", 1)
 	unknownSize.Inputs["rootBlockDevice"] = nil
 	foreign := machine("foreign", "t3.small", 1)
@@ -80,11 +80,11 @@ func TestWhatHasNoPriceMakesTheTotalIncomplete(t *testing.T) {
 		part     Part
 		sentence string
 	}{
-		"a type":        {machine("m", "m7i.large", 1), Instances, "no price for m7i.large in prices.yaml"},
-		"an open type":  {machine("m", "04da6b54-80e4-46f7-96ec-b56ff0331ba9", 1), Instances, "no price for an unknown instance type in prices.yaml"},
-		"an open size":  {unknownSize, RootDisks, "the size of huge's root disk is its image's"},
-		"a subnet":      {foreign, Addresses, "whether foreign has a public address is not in the program"},
-		"secret values": {made(release, "loki", map[string]any{"values": "[secret]"}, nil), Volumes, "the values of release loki cannot be read: it may claim volumes"},
+		"a type":            {machine("m", "m7i.large", 1), Instances, "no price for m7i.large in prices.yaml"},
+		"an unknown type":   {machine("m", "04da6b54-80e4-46f7-96ec-b56ff0331ba9", 1), Instances, "no price for an unknown instance type in prices.yaml"},
+		"an unknown size":   {unknownSize, RootDisks, "the size of huge's root disk depends on its image"},
+		"an unknown subnet": {foreign, Addresses, "the program does not say whether foreign has a public address"},
+		"secret values":     {made(release, "loki", map[string]any{"values": "[secret]"}, nil), Volumes, "the values of release loki cannot be read: it may claim volumes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := estimate(t, append(subnets("a"), machine("other", "t3.small", 10), test.resource)...)
@@ -93,7 +93,7 @@ func TestWhatHasNoPriceMakesTheTotalIncomplete(t *testing.T) {
 				assert.Equal(t, part == test.part, e.Parts[part].Incomplete, part)
 			}
 			assert.True(t, e.Total().Incomplete)
-			assert.GreaterOrEqual(t, e.Parts[Instances].Monthly, 18.98, "what has a price is still counted")
+			assert.GreaterOrEqual(t, e.Parts[Instances].Monthly, 18.98, "resources with a price are still counted")
 		})
 	}
 }
@@ -102,7 +102,7 @@ func TestPricesOfAnotherRegionAreNotUsed(t *testing.T) {
 	e := estimate(t, append(subnets("a"), machine("m", "t3.small", 10),
 		made(provider, "aws", map[string]any{"region": "us-east-1"}, nil))...)
 	assert.Equal(t, Amount{Incomplete: true}, e.Total())
-	assert.Equal(t, []string{"no prices of us-east-1 in prices.yaml, which has those of ap-northeast-2"}, e.Unpriced)
+	assert.Equal(t, []string{"prices.yaml has no prices for us-east-1, only for ap-northeast-2"}, e.Unpriced)
 }
 
 func TestAddresses(t *testing.T) {
@@ -115,13 +115,13 @@ func TestAddresses(t *testing.T) {
 		resources []apitype.ResourceV3
 		want      float64
 	}{
-		"a machine":                          {[]apitype.ResourceV3{machine("m", "t3.small", 10)}, 1},
-		"an elastic one in its place":        {[]apitype.ResourceV3{machine("m", "t3.small", 10), made(elastic, "m", nil, nil), elasticOf("m")}, 1},
-		"an elastic one that nobody has":     {[]apitype.ResourceV3{machine("m", "t3.small", 10), made(elastic, "m", nil, nil)}, 2},
-		"a machine without":                  {[]apitype.ResourceV3{private}, 0},
-		"a load balancer, in each zone":      {[]apitype.ResourceV3{door("argocd", "eco2-dev", "internet-facing")}, 3},
-		"an internal load balancer":          {[]apitype.ResourceV3{door("argocd", "eco2-dev", "internal")}, 0},
-		"two Ingresses of one load balancer": {[]apitype.ResourceV3{door("a", "one", "internet-facing"), door("b", "one", "internet-facing")}, 3},
+		"an instance":                            {[]apitype.ResourceV3{machine("m", "t3.small", 10)}, 1},
+		"an elastic address in its place":        {[]apitype.ResourceV3{machine("m", "t3.small", 10), made(elastic, "m", nil, nil), elasticOf("m")}, 1},
+		"an elastic address without an instance": {[]apitype.ResourceV3{machine("m", "t3.small", 10), made(elastic, "m", nil, nil)}, 2},
+		"an instance without one":                {[]apitype.ResourceV3{private}, 0},
+		"a load balancer, in each zone":          {[]apitype.ResourceV3{ingressOf("argocd", "eco2-dev", "internet-facing")}, 3},
+		"an internal load balancer":              {[]apitype.ResourceV3{ingressOf("argocd", "eco2-dev", "internal")}, 0},
+		"two Ingresses of one load balancer":     {[]apitype.ResourceV3{ingressOf("a", "one", "internet-facing"), ingressOf("b", "one", "internet-facing")}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := estimate(t, append(subnets("a", "b", "c"), test.resources...)...)
@@ -131,17 +131,17 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestLoadBalancers(t *testing.T) {
-	nginx := door("other", "", "internal")
+	nginx := ingressOf("other", "", "internal")
 	nginx.Inputs["spec"] = map[string]any{"ingressClassName": "nginx"}
 	for name, test := range map[string]struct {
 		resources []apitype.ResourceV3
 		want      float64
 	}{
-		"no Ingress":                    {nil, 0},
-		"one group":                     {[]apitype.ResourceV3{door("a", "one", "internal"), door("b", "one", "internal")}, 1},
-		"two groups":                    {[]apitype.ResourceV3{door("a", "one", "internal"), door("b", "two", "internal")}, 2},
-		"each of its own without group": {[]apitype.ResourceV3{door("a", "", "internal"), door("b", "", "internal")}, 2},
-		"another controller's":          {[]apitype.ResourceV3{nginx}, 0},
+		"no Ingress":                           {nil, 0},
+		"one group":                            {[]apitype.ResourceV3{ingressOf("a", "one", "internal"), ingressOf("b", "one", "internal")}, 1},
+		"two groups":                           {[]apitype.ResourceV3{ingressOf("a", "one", "internal"), ingressOf("b", "two", "internal")}, 2},
+		"one for each Ingress without a group": {[]apitype.ResourceV3{ingressOf("a", "", "internal"), ingressOf("b", "", "internal")}, 2},
+		"an Ingress of another controller":     {[]apitype.ResourceV3{nginx}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := estimate(t, test.resources...)
@@ -183,7 +183,7 @@ func TestVolumesThatChartsClaim(t *testing.T) {
 	}
 }
 
-func TestATableWithMistakesIsRefused(t *testing.T) {
+func TestInvalidTablesAreRejected(t *testing.T) {
 	for text, want := range map[string]string{
 		"hoursPerMonth: 730\nprices: {t3.small: {price: 0.026, unit: day, source: x}}": `the unit of t3.small is "day"; it must be hour or GB-month`,
 		"hoursPerMonth: 730\nprices: {t3.small: {price: -1, unit: hour, source: x}}":   "t3.small must have a price above 0 and its source",

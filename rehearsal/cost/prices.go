@@ -12,30 +12,30 @@ import (
 //go:embed prices.yaml
 var embedded []byte
 
-// Prices is the table of a region's prices on a day.
+// Prices is the table of a region's prices on a certain day.
 type Prices struct {
-	// Date is the day, as 2026-11-25.
+	// Date is the day, such as 2026-11-25.
 	Date     string `yaml:"date"`
 	Region   string `yaml:"region"`
 	Currency string `yaml:"currency"`
-	// HoursPerMonth is how long a month is.
+	// HoursPerMonth converts hourly prices to monthly ones.
 	HoursPerMonth float64 `yaml:"hoursPerMonth"`
-	// LeavesOut says what an estimate does not hold.
+	// LeavesOut describes the costs that an estimate does not include.
 	LeavesOut string `yaml:"leavesOut"`
-	// Prices are by the name of what they buy: an instance type, a type of volume.
+	// Prices maps the name of what is bought, such as an instance type or a volume type, to its price.
 	Prices map[string]Price `yaml:"prices"`
 }
 
-// Price is what one unit costs.
+// Price is the price of one unit.
 type Price struct {
 	Price float64 `yaml:"price"`
 	// Unit is hour or GB-month.
 	Unit string `yaml:"unit"`
-	// Source says where the price is from and how sure it is.
+	// Source says where the price is from and how reliable it is.
 	Source string `yaml:"source"`
 }
 
-// Load reads the table that is part of this package, prices.yaml.
+// Load parses the table that is embedded in this package, prices.yaml.
 func Load() (Prices, error) { return parse(embedded) }
 
 func parse(data []byte) (Prices, error) {
@@ -63,7 +63,7 @@ func parse(data []byte) (Prices, error) {
 	return p, nil
 }
 
-// monthly is what one of these costs a month; ok is false where the table has no price.
+// monthly returns the price of one of these for a month; ok is false if the table has no price.
 func (p Prices) monthly(name string) (amount float64, ok bool) {
 	price, ok := p.Prices[name]
 	if price.Unit == "hour" {

@@ -6,12 +6,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// gibibyte is what AWS counts as a GB of a volume.
+// gibibyte is the size in bytes of what AWS's prices call a GB of a volume.
 const gibibyte = 1 << 30
 
-// claims counts the volumes that a chart's values ask for, in the two forms that charts have:
-// a volumeClaimTemplate, once for each of the replicas beside or above it, and an enabled persistence.
-// A storage class is taken to be named after its type of volume, as the program's gp3 is.
+// claims adds the volumes that a chart's values claim, in the two forms that charts use: a volumeClaimTemplate, once
+// for each of the replicas that are set beside or above it, and a persistence that is enabled. It assumes that a
+// storage class is named after its volume type, as the program's gp3 is.
 func (s *sum) claims(values map[string]any, replicas float64) {
 	if own, ok := values["replicas"].(float64); ok {
 		replicas = own

@@ -1,5 +1,5 @@
-// Package fault is what goes wrong on purpose. Tests plant faults in a state directory, and the models of AWS, of
-// machines and of clusters meet them there: each hits some calls on some resources and is then over.
+// Package fault injects faults. Tests plant faults in a state directory, where the models of AWS, machines and clusters
+// look for them: each fault hits a number of calls on some resources and is then over.
 package fault
 
 import (
@@ -13,50 +13,50 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// Kind is what goes wrong.
+// Kind is the kind of a fault.
 type Kind string
 
 // The kinds.
 const (
-	// Throttled: AWS refuses the call for now, longer than the provider tries.
+	// Throttled: AWS throttles the call for longer than the provider retries.
 	Throttled Kind = "throttled"
-	// Unfinished: AWS has made the thing and does not finish it.
+	// Unfinished: AWS has created the object, but it never becomes ready.
 	Unfinished Kind = "unfinished"
-	// Hang: what was asked for is done, and the answer does not come, until whoever asked is gone.
+	// Hang: the operation is done, but the response is not sent until the caller has gone away.
 	Hang Kind = "hang"
-	// Failed: what was asked for is refused, whatever it is, and nothing of it is done.
+	// Failed: the operation is rejected without having done anything.
 	Failed Kind = "failed"
-	// Refused: the machine refuses connections for a while, of Seconds.
+	// Refused: the machine refuses connections for Seconds.
 	Refused Kind = "refused"
-	// Dropped: the connection breaks when the script has run and before it could say so.
+	// Dropped: the connection breaks after the script has run and before its result has been received.
 	Dropped Kind = "dropped"
-	// TokenExpired: the token of a join is not valid any more when kubeadm shows it.
+	// TokenExpired: the token of a join has expired when kubeadm uses it.
 	TokenExpired Kind = "token expired"
-	// OtherContent: what is downloaded is not what was pinned.
+	// OtherContent: a downloaded file differs from the pinned one.
 	OtherContent Kind = "other content"
-	// APIRestart: the API server is away for a moment in the middle of a release, which is taken back.
+	// APIRestart: the API server is unreachable for a moment in the middle of a release, which is rolled back.
 	APIRestart Kind = "API restart"
-	// APIGone: the API server is away for longer than the release is tried, which stays half-made.
+	// APIGone: the API server is unreachable for longer than the release's timeout, so the release stays pending.
 	APIGone Kind = "API gone"
-	// Held: AWS keeps a deleted load balancer's interfaces for Seconds, at the rehearsal's factor.
+	// Held: AWS keeps a deleted load balancer's interfaces for Seconds, scaled by the latency factor.
 	Held Kind = "held interfaces"
-	// NeverReady: the pods of a release do not become ready, and it is taken back.
+	// NeverReady: the pods of a release do not become ready, and it is rolled back.
 	NeverReady Kind = "never ready"
 )
 
-// Fault hits calls.
+// Fault describes a fault and the calls that it hits.
 type Fault struct {
 	Kind Kind
-	// Method is the engine's call ("Create") and Type the resource's, Name a pattern of its name, as path.Match
-	// has it. What is empty matches all.
+	// Method is the engine's method ("Create"), Type the resource's type, and Name a pattern for its name in the syntax
+	// of path.Match. An empty field matches everything.
 	Method, Type, Name string
-	// Times is how many calls it hits.
+	// Times is the number of calls that it still hits.
 	Times int
-	// Seconds are how long it lasts, where that is asked.
+	// Seconds is the duration of a fault whose kind has one.
 	Seconds float64
 }
 
-// file is what holds the faults, below the state directory.
+// file is the name of the file with the faults, in the state directory.
 const file = "faults.db"
 
 const (
@@ -71,13 +71,13 @@ func Plant(stateDir string, f Fault) error {
 
 func key(f Fault) string { return fmt.Sprintf("%s %s %s %s", f.Kind, f.Method, f.Type, f.Name) }
 
-// Call is what may be hit: the engine's call on a resource.
+// Call is a call of the engine on a resource, which a fault may hit.
 type Call struct{ Method, Type, Name string }
 
 func open(stateDir string) *store.Store { return store.Open(filepath.Join(stateDir, file)) }
 
-// Meet says whether a fault of this kind hits a call, and counts the hit.
-func Meet(stateDir string, kind Kind, call Call) (met Fault, hit bool, err error) {
+// Trigger reports whether a fault of this kind hits a call, and counts the hit.
+func Trigger(stateDir string, kind Kind, call Call) (met Fault, hit bool, err error) {
 	s := open(stateDir)
 	find := func(tx *store.Tx) error {
 		return store.Each(tx, faultKind, func(_ string, f Fault) error {
@@ -87,7 +87,7 @@ func Meet(stateDir string, kind Kind, call Call) (met Fault, hit bool, err error
 			return nil
 		})
 	}
-	// Nearly always there is no fault, and nothing to lock.
+	// Almost always there is no fault, so a read is enough, without a lock.
 	if err := s.View(find); err != nil || !hit {
 		return met, hit, err
 	}
@@ -107,8 +107,8 @@ func (f Fault) hits(call Call) bool {
 	return (f.Method == "" || f.Method == call.Method) && (f.Type == "" || f.Type == call.Type) && (f.Name == "" || err == nil && named)
 }
 
-// Met says whether a planted fault has hit something.
-func Met(stateDir string, f Fault) (hit bool, err error) {
+// Triggered reports whether a planted fault has hit a call.
+func Triggered(stateDir string, f Fault) (hit bool, err error) {
 	err = open(stateDir).View(func(tx *store.Tx) error {
 		hit, err = tx.Get(metKind, key(f), new(string))
 		return err
@@ -116,18 +116,18 @@ func Met(stateDir string, f Fault) (hit bool, err error) {
 	return hit, err
 }
 
-// FailIf is an error where a fault says so.
+// FailIf returns an error if a Failed fault hits the call.
 func FailIf(stateDir string, call Call) error {
-	_, hit, err := Meet(stateDir, Failed, call)
+	_, hit, err := Trigger(stateDir, Failed, call)
 	if err == nil && hit {
-		err = fmt.Errorf("a planted fault refuses to %s %s %s", strings.ToLower(call.Method), call.Type, call.Name)
+		err = fmt.Errorf("planted fault: cannot %s %s %s", strings.ToLower(call.Method), call.Type, call.Name)
 	}
 	return err
 }
 
-// HangIf waits for the end of ctx where a fault says so.
+// HangIf blocks until ctx is done if a Hang fault hits the call.
 func HangIf(ctx context.Context, stateDir string, call Call) error {
-	_, hit, err := Meet(stateDir, Hang, call)
+	_, hit, err := Trigger(stateDir, Hang, call)
 	if err != nil || !hit {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Package filelock locks a file between processes and between goroutines of one process. The kernel releases the lock
-// when its process ends, so a run that was killed leaves none behind.
+// when the process exits, so a killed run leaves no lock behind.
 package filelock
 
 import (
@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Lock waits, without a bound, until nobody else holds the lock of the file at path, which it creates if need be. Its
-// directory must exist.
+// Lock locks the file at path. It creates the file if it does not exist; the directory must exist. It waits without
+// limit while another process or goroutine holds the lock.
 func Lock(path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package imds is the instance metadata service of the rehearsal's machines, in both its versions: what AWS has at
-// http://169.254.169.254. It knows a caller by the address that he comes from, so a pod that its node masquerades
-// is taken for the node, as in AWS.
+// Package imds is the instance metadata service of the rehearsal's machines, versions 1 and 2, which AWS serves at
+// http://169.254.169.254. It identifies a caller by its source address, so a pod whose node masquerades its traffic is
+// identified as the node, as on AWS.
 //
-// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html lists what there is. Here
-// is what programs on a Kubernetes node ask for.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html lists all categories of data.
+// This package serves those that programs on a Kubernetes node request.
 package imds
 
 import (
@@ -25,19 +25,19 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// Address is where every instance in AWS finds the service, at port 80.
+// Address is the service's address for every instance on AWS, with port 80.
 const Address = "169.254.169.254"
 
 const (
 	tokenHeader = "X-aws-ec2-metadata-token"
 	ttlHeader   = "X-aws-ec2-metadata-token-ttl-seconds"
-	// maxTTL of a token is six hours.
+	// maxTTL is the maximum lifetime of a token in seconds: six hours.
 	maxTTL = 21600
-	// defaultTTL is the kernel's for packets, net.ipv4.ip_default_ttl.
+	// defaultTTL is the kernel's default TTL of packets, net.ipv4.ip_default_ttl.
 	defaultTTL = 64
 )
 
-// Service answers the machines of one VPC.
+// Service serves the instances of one VPC.
 type Service struct {
 	account *aws.Account
 	vpc     string
@@ -46,18 +46,18 @@ type Service struct {
 	tokens map[string]token
 }
 
-// token is good for the instance that asked for it.
+// token is a session token, valid only for the instance that requested it.
 type token struct {
 	instance string
 	expires  time.Time
 }
 
-// New answers the machines of a VPC from an account.
+// New returns a service for the instances of a VPC in an account.
 func New(account *aws.Account, vpc string) *Service {
 	return &Service{account: account, vpc: vpc, tokens: map[string]token{}}
 }
 
-// Serve serves until the context ends.
+// Serve serves until the context is done.
 func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
@@ -66,7 +66,7 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 			return context.WithValue(ctx, connKey{}, c)
 		},
 	}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })() // its connections are not worth waiting for
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })() // open connections need not be drained
 	if err := server.Serve(listener); ctx.Err() == nil {
 		return fmt.Errorf("serving metadata: %w", err)
 	}
@@ -87,7 +87,8 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	// The limit is for tokens alone; without one the rest is of no use to whoever is further away.
+	// The hop limit applies only to responses with a token. Without a token, the rest of the service is of no use to a
+	// caller further away.
 	limit := defaultTTL
 	isToken := r.URL.Path == "/latest/api/token"
 	if isToken && r.Method == http.MethodPut {
@@ -109,7 +110,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// caller finds the machine that asks.
+// caller finds the instance that the request comes from.
 func (s *Service) caller(r *http.Request) (instance aws.Instance, known bool, err error) {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -128,12 +129,12 @@ func (s *Service) caller(r *http.Request) (instance aws.Instance, known bool, er
 	return instances[i], true, nil
 }
 
-// setHops sets how many hops the packets of the answer live. The connection itself was made with more, so that
-// who is too far away waits for an answer that never comes.
+// setHops sets the TTL of the response's packets. The connection itself was established with a higher TTL, so a caller
+// that is too far away waits for a response that never arrives.
 func setHops(r *http.Request, hops int) error {
 	conn, ok := r.Context().Value(connKey{}).(net.Conn)
 	if !ok {
-		return nil // a test's
+		return nil // in a test without a real connection
 	}
 	if err := ipv4.NewConn(conn).SetTTL(hops); err != nil {
 		return fmt.Errorf("setting the number of hops: %w", err)
@@ -142,7 +143,7 @@ func setHops(r *http.Request, hops int) error {
 }
 
 func (s *Service) newToken(w http.ResponseWriter, r *http.Request, instance aws.Instance) {
-	// AWS refuses what came through a proxy.
+	// AWS rejects token requests that came through a proxy.
 	if r.Header.Get("X-Forwarded-For") != "" {
 		http.Error(w, "Forbidden", http.StatusForbidden)
 		return
@@ -162,10 +163,11 @@ func (s *Service) newToken(w http.ResponseWriter, r *http.Request, instance aws.
 	s.tokens[text] = token{instance.ID, now.Add(time.Duration(seconds) * time.Second)}
 	s.mu.Unlock()
 	w.Header().Set(ttlHeader, strconv.Itoa(seconds))
-	_, _ = fmt.Fprint(w, text) // a caller that left needs none
+	_, _ = fmt.Fprint(w, text) // fails only if the caller has disconnected
 }
 
-// allowed: a token that is sent must be good; without one, only version 1 is left.
+// allowed reports whether a request may read data: with a valid token, or without any token if the instance permits
+// version 1.
 func (s *Service) allowed(r *http.Request, instance aws.Instance) bool {
 	text := r.Header.Get(tokenHeader)
 	if text == "" {
@@ -183,7 +185,7 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, instance aws.In
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	// Any version that AWS ever had is "latest".
+	// The first part of the path is a version. All versions have the data of "latest".
 	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	text, ok := lookUp(data, strings.Trim(path, "/"))
 	if !ok {
@@ -191,10 +193,10 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, instance aws.In
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = fmt.Fprint(w, text) // likewise
+	_, _ = fmt.Fprint(w, text) // as above
 }
 
-// lookUp finds a value, or lists a directory as AWS does: a name with a slash is a directory.
+// lookUp returns a value, or the list of a directory, in which names of directories end with a slash, as on AWS.
 func lookUp(data map[string]string, path string) (text string, ok bool) {
 	if text, ok := data[path]; ok {
 		return text, true
@@ -218,7 +220,7 @@ func lookUp(data map[string]string, path string) (text string, ok bool) {
 	return strings.Join(slices.Compact(names), "\n"), len(names) > 0
 }
 
-// data is all that an instance is told, by path.
+// data returns all data of an instance, by path.
 func (s *Service) data(i aws.Instance) (map[string]string, error) {
 	data := map[string]string{
 		"meta-data/ami-id":                      i.Image,
@@ -276,7 +278,7 @@ func (s *Service) addGroups(data map[string]string, i aws.Instance) error {
 	return nil
 }
 
-// addRole adds the credentials of the profile's role.
+// addRole adds the credentials of the instance profile's role.
 func (s *Service) addRole(data map[string]string, i aws.Instance) error {
 	session, ok, err := s.account.SessionOf(i)
 	if err != nil || !ok {

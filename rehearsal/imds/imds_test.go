@@ -15,7 +15,7 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// service is one in a VPC with an instance that asks for tokens at 10.0.0.4, and one that does not at 10.0.0.5.
+// service serves a VPC with two instances: strict, at 10.0.0.4, requires tokens; loose, at 10.0.0.5, does not.
 type service struct {
 	*testing.T
 	*Service
@@ -71,7 +71,7 @@ func newService(t *testing.T) *service {
 	return s
 }
 
-// ask asks as an instance, or as the address that is given.
+// ask sends a request from an address.
 func (s *service) ask(method, from, path string, headers ...string) (int, string) {
 	r := httptest.NewRequest(method, "http://"+Address+path, nil)
 	r.RemoteAddr = from + ":40000"
@@ -99,19 +99,19 @@ func TestTokens(t *testing.T) {
 		headers            []string
 		code               int
 	}{
-		"version 1 where tokens are required":      {http.MethodGet, strict, id, nil, 401},
-		"version 1 where they are not":             {http.MethodGet, loose, id, nil, 200},
-		"version 2":                                {http.MethodGet, strict, id, []string{tokenHeader, good}, 200},
-		"a token of another instance":              {http.MethodGet, loose, id, []string{tokenHeader, good}, 401},
-		"a made-up token":                          {http.MethodGet, loose, id, []string{tokenHeader, "x"}, 401},
-		"a token without a lifetime":               {http.MethodPut, strict, "/latest/api/token", nil, 400},
-		"a token for too long":                     {http.MethodPut, strict, "/latest/api/token", []string{ttlHeader, "21601"}, 400},
-		"a token through a proxy":                  {http.MethodPut, strict, "/latest/api/token", []string{ttlHeader, "60", "X-Forwarded-For", "10.0.0.4"}, 403},
-		"somebody who is no instance":              {http.MethodGet, "10.0.0.99", id, nil, 404},
-		"another method":                           {http.MethodPost, loose, id, nil, 405},
-		"something that is not there":              {http.MethodGet, loose, "/latest/meta-data/spot", nil, 404},
-		"any version of the data":                  {http.MethodGet, loose, "/2021-07-15/meta-data/instance-id", nil, 200},
-		"the data of no version, which is no data": {http.MethodGet, loose, "/", nil, 200},
+		"version 1 where tokens are required": {http.MethodGet, strict, id, nil, 401},
+		"version 1 where tokens are optional": {http.MethodGet, loose, id, nil, 200},
+		"version 2":                           {http.MethodGet, strict, id, []string{tokenHeader, good}, 200},
+		"a token of another instance":         {http.MethodGet, loose, id, []string{tokenHeader, good}, 401},
+		"a token that was never issued":       {http.MethodGet, loose, id, []string{tokenHeader, "x"}, 401},
+		"a token without a lifetime":          {http.MethodPut, strict, "/latest/api/token", nil, 400},
+		"a token with too long a lifetime":    {http.MethodPut, strict, "/latest/api/token", []string{ttlHeader, "21601"}, 400},
+		"a token through a proxy":             {http.MethodPut, strict, "/latest/api/token", []string{ttlHeader, "60", "X-Forwarded-For", "10.0.0.4"}, 403},
+		"an address of no instance":           {http.MethodGet, "10.0.0.99", id, nil, 404},
+		"another method":                      {http.MethodPost, loose, id, nil, 405},
+		"a path that does not exist":          {http.MethodGet, loose, "/latest/meta-data/spot", nil, 404},
+		"data of an old version":              {http.MethodGet, loose, "/2021-07-15/meta-data/instance-id", nil, 200},
+		"the root":                            {http.MethodGet, loose, "/", nil, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, text := s.ask(test.method, test.from, test.path, test.headers...)

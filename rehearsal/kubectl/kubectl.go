@@ -1,6 +1,6 @@
-// Package kubectl stands in for kubectl where the cluster is a model: the program's own scripts run with it on a
-// simulated machine, and people with `make kubectl`. It has the commands and flags that those scripts use, and
-// refuses all others.
+// Package kubectl stands in for kubectl when the cluster is a model: the program's scripts use it on simulated
+// machines, and people with `make kubectl`. It supports the commands and flags that those scripts use, and rejects all
+// others.
 package kubectl
 
 import (
@@ -25,17 +25,17 @@ import (
 	"eco2/rehearsal/latency"
 )
 
-// The environment that names the cluster.
+// The environment variables that identify the cluster.
 const (
 	ClusterEnv  = "ECO2_KUBECTL_CLUSTER"
 	StateDirEnv = "ECO2_KUBECTL_STATE"
 )
 
-// Called says whether this process was started under the name of kubectl. Any binary that asks this first and
-// calls Main then is one, through a symbolic link.
+// Called reports whether this process was started under the name kubectl. A binary that calls it first, and then Main
+// if it is true, serves as kubectl through a symbolic link.
 func Called() bool { return filepath.Base(os.Args[0]) == "kubectl" }
 
-// Main runs the command line and ends the process.
+// Main runs the command line and exits the process.
 func Main() {
 	if err := Run(os.Getenv(StateDirEnv), os.Getenv(ClusterEnv), os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -44,7 +44,7 @@ func Main() {
 	os.Exit(0)
 }
 
-// command is one call of kubectl.
+// command is one run of kubectl.
 type command struct {
 	cluster     *model.Cluster
 	controllers *controllers.Controllers
@@ -99,7 +99,7 @@ func (c *command) get() *cobra.Command {
 		case len(args) == 1 && c.output == "":
 			return c.table(args[0])
 		}
-		return fmt.Errorf("the stand-in for kubectl does not know this way to get: %q, output %q", args, c.output)
+		return fmt.Errorf("the stand-in for kubectl does not support get with the arguments %q and output %q", args, c.output)
 	}}
 	cmd.Flags().BoolVarP(&c.all, "all-namespaces", "A", false, "")
 	cmd.Flags().BoolVar(&c.missingOK, "ignore-not-found", false, "")
@@ -108,16 +108,16 @@ func (c *command) get() *cobra.Command {
 	return cmd
 }
 
-// raw answers the API server's own readiness, and the metrics of external-dns through its proxy.
+// raw prints the API server's readiness, or the metrics of external-dns through the API server's proxy.
 func (c *command) raw(path string) error {
 	if path == "/readyz" {
 		_, err := io.WriteString(c.out, "ok")
 		return err
 	}
 	if !strings.HasSuffix(path, "/services/external-dns:7979/proxy/metrics") {
-		return fmt.Errorf("the stand-in for kubectl does not know %s", path)
+		return fmt.Errorf("the stand-in for kubectl does not support %s", path)
 	}
-	names, running, err := c.controllers.Names()
+	names, running, err := c.controllers.DNSNameCount()
 	if err != nil {
 		return err
 	}
@@ -128,24 +128,24 @@ func (c *command) raw(path string) error {
 	return err
 }
 
-// names lists the objects of a kind, or the kinds themselves.
+// names prints the names of all objects of a kind, or of all custom resource definitions.
 func (c *command) names(kind string) error {
 	if kind == "customresourcedefinitions" {
 		info, err := c.cluster.Info()
 		for _, api := range info.Custom {
 			group, _, _ := strings.Cut(api.APIVersion, "/")
-			fmt.Fprintf(c.out, "customresourcedefinition.apiextensions.k8s.io/%s.%s\n", plural(api.Kind), group) //nolint:errcheck // nobody reads what cannot be written
+			fmt.Fprintf(c.out, "customresourcedefinition.apiextensions.k8s.io/%s.%s\n", plural(api.Kind), group) //nolint:errcheck // an error of standard output is ignored
 		}
 		return err
 	}
 	objects, err := c.objects(kind)
 	for _, o := range objects {
-		fmt.Fprintln(c.out, name(o.Ref)) //nolint:errcheck // nobody reads what cannot be written
+		fmt.Fprintln(c.out, name(o.Ref)) //nolint:errcheck // an error of standard output is ignored
 	}
 	return err
 }
 
-// those prints the names of the objects KIND/NAME… that exist.
+// those prints the names of the objects in args, each KIND/NAME, that exist.
 func (c *command) those(args []string) error {
 	for _, arg := range args {
 		ref, found, err := c.lookup(arg)
@@ -153,7 +153,7 @@ func (c *command) those(args []string) error {
 		case err != nil:
 			return err
 		case found:
-			fmt.Fprintln(c.out, name(ref)) //nolint:errcheck // nobody reads what cannot be written
+			fmt.Fprintln(c.out, name(ref)) //nolint:errcheck // an error of standard output is ignored
 		case !c.missingOK:
 			return fmt.Errorf("%s not found", arg)
 		}
@@ -161,14 +161,14 @@ func (c *command) those(args []string) error {
 	return nil
 }
 
-// table is for people.
+// table prints the objects of a kind as a table for people.
 func (c *command) table(kind string) error {
 	objects, err := c.objects(kind)
 	if err != nil {
 		return err
 	}
 	rows := tabwriter.NewWriter(c.out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(rows, "NAMESPACE\tNAME\tDELETED") //nolint:errcheck // Flush repeats it
+	fmt.Fprintln(rows, "NAMESPACE\tNAME\tDELETED") //nolint:errcheck // Flush returns the error
 	for _, o := range objects {
 		if o.Ref.Namespace != "" && o.Ref.Namespace != c.namespace && !c.all {
 			continue
@@ -177,7 +177,7 @@ func (c *command) table(kind string) error {
 		if !o.Deleted.IsZero() {
 			deleted = "since " + o.Deleted.Format(time.TimeOnly) + ", held by a finalizer"
 		}
-		fmt.Fprintf(rows, "%s\t%s\t%s\n", o.Ref.Namespace, o.Ref.Name, deleted) //nolint:errcheck // Flush repeats it
+		fmt.Fprintf(rows, "%s\t%s\t%s\n", o.Ref.Namespace, o.Ref.Name, deleted) //nolint:errcheck // Flush returns the error
 	}
 	return rows.Flush()
 }
@@ -191,7 +191,7 @@ func (c *command) list(kind, path string) error {
 	for _, o := range objects {
 		items = append(items, map[string]any(o.Live))
 	}
-	// Through JSON, for the types that the templates know.
+	// Converted through JSON to the types that the templates support.
 	data, err := json.Marshal(map[string]any{"items": items})
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func (c *command) list(kind, path string) error {
 	}
 	template := jsonpath.New("get").AllowMissingKeys(true)
 	if err := template.Parse(path); err != nil {
-		return fmt.Errorf("reading the template %s: %w", path, err)
+		return fmt.Errorf("parsing the template %s: %w", path, err)
 	}
 	return template.Execute(c.out, plain)
 }
@@ -218,13 +218,13 @@ func (c *command) delete() *cobra.Command {
 		case !found && c.missingOK:
 			return nil
 		case wait:
-			return errors.New("the stand-in for kubectl does not wait for a delete")
+			return errors.New("the stand-in for kubectl does not support waiting for a delete; use --wait=false")
 		}
 		err = c.cluster.Delete(context.Background(), ref)
 		if err != nil && (!c.missingOK || !errors.Is(err, kubernetes.ErrNotFound)) {
 			return err
 		}
-		fmt.Fprintf(c.out, "%s deleted\n", name(ref)) //nolint:errcheck // nobody reads what cannot be written
+		fmt.Fprintf(c.out, "%s deleted\n", name(ref)) //nolint:errcheck // an error of standard output is ignored
 		return nil
 	}}
 	cmd.Flags().BoolVar(&c.missingOK, "ignore-not-found", false, "")
@@ -254,13 +254,13 @@ func (c *command) scale() *cobra.Command {
 	return cmd
 }
 
-// wait has nothing to wait for: the model's pods end at once.
+// wait returns at once, as the model deletes pods at once. It supports only --for=delete.
 func (c *command) wait() *cobra.Command {
 	var condition, selector string
 	var timeout time.Duration
 	cmd := &cobra.Command{Use: "wait", RunE: func(*cobra.Command, []string) error {
 		if condition != "delete" {
-			return fmt.Errorf("the stand-in for kubectl does not wait for %q", condition)
+			return fmt.Errorf("the stand-in for kubectl does not support waiting for %q", condition)
 		}
 		return nil
 	}}
@@ -270,11 +270,11 @@ func (c *command) wait() *cobra.Command {
 	return cmd
 }
 
-// lookup finds the object KIND/NAME, where KIND may have a group: statefulset.apps/web.
+// lookup finds the object KIND/NAME, where KIND may include a group: statefulset.apps/web.
 func (c *command) lookup(arg string) (kubernetes.Ref, bool, error) {
 	kind, wanted, ok := strings.Cut(arg, "/")
 	if !ok {
-		return kubernetes.Ref{}, false, fmt.Errorf("the stand-in for kubectl wants KIND/NAME, not %q", arg)
+		return kubernetes.Ref{}, false, fmt.Errorf("the stand-in for kubectl needs KIND/NAME, not %q", arg)
 	}
 	objects, err := c.objects(kind)
 	at := slices.IndexFunc(objects, func(o model.Object) bool {
@@ -286,7 +286,7 @@ func (c *command) lookup(arg string) (kubernetes.Ref, bool, error) {
 	return objects[at].Ref, true, nil
 }
 
-// objects are those of a kind, in any namespace.
+// objects returns the objects of a kind, in all namespaces.
 func (c *command) objects(kind string) ([]model.Object, error) {
 	wanted, group, _ := strings.Cut(strings.ToLower(kind), ".")
 	all, err := c.cluster.List()
@@ -296,7 +296,7 @@ func (c *command) objects(kind string) ([]model.Object, error) {
 	}), err
 }
 
-// plural is a kind's name in URLs. Redis is its own plural.
+// plural returns a kind's name in URLs. Redis is its own plural.
 func plural(kind string) string {
 	switch lower := strings.ToLower(kind); {
 	case lower == "redis":
@@ -310,7 +310,7 @@ func plural(kind string) string {
 	}
 }
 
-// name is an object's, as kubectl prints it: statefulset.apps/web.
+// name returns an object's name as kubectl prints it: statefulset.apps/web.
 func name(ref kubernetes.Ref) string {
 	kind := strings.ToLower(ref.Kind)
 	if group := ref.Group(); group != "" {

@@ -1,4 +1,4 @@
-// Package latency is how slow the rehearsal's models are: one factor for every wait of all of them.
+// Package latency scales the modelled durations of all models of the rehearsal by one factor.
 package latency
 
 import (
@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// Env names the factor to the plugins, a decimal number: unset or 0 is at once, 1 is as long as AWS and
+// Env is the environment variable with the factor, a decimal number: unset or 0 means no wait, 1 as long as AWS and
 // real machines take.
 const Env = "ECO2_REHEARSAL_LATENCY"
 
-// Factor scales modelled times.
+// Factor scales modelled durations.
 type Factor float64
 
 // FromEnv reads the factor from the environment.
@@ -25,15 +25,15 @@ func FromEnv() (Factor, error) {
 	}
 	factor, err := strconv.ParseFloat(text, 64)
 	if err != nil || factor < 0 || math.IsNaN(factor) {
-		return 0, fmt.Errorf("reading %s=%q: it is a factor, 0 or more", Env, text)
+		return 0, fmt.Errorf("reading %s=%q: it must be a number, 0 or more", Env, text)
 	}
 	return Factor(factor), nil
 }
 
-// Of is the time that a modelled time takes here.
+// Of returns a modelled duration scaled by the factor.
 func (f Factor) Of(d time.Duration) time.Duration { return time.Duration(float64(d) * float64(f)) }
 
-// Wait lets a modelled time pass, or ends with ctx.
+// Wait waits for a modelled duration, scaled by the factor, or until ctx is done.
 func (f Factor) Wait(ctx context.Context, d time.Duration) error {
 	if d = f.Of(d); d <= 0 {
 		return ctx.Err()

@@ -1,4 +1,4 @@
-// Package level says how much of a rehearsal is real. AWS is a model at every level.
+// Package level defines the levels of a rehearsal, which differ in how much is real. AWS is a model at every level.
 package level
 
 import (
@@ -6,18 +6,18 @@ import (
 	"os"
 )
 
-// Level is how much is real.
+// Level is a level of the rehearsal.
 type Level string
 
 // The levels.
 const (
-	// Simulate has models of the machines and the cluster too: no root, no Docker, seconds.
+	// Simulate uses models of the machines and the cluster, too: it needs neither root nor Docker and takes seconds.
 	Simulate Level = "simulate"
-	// Rehearse has real machines, on which the program's scripts make a real cluster.
+	// Rehearse uses real machines, on which the program's scripts create a real cluster.
 	Rehearse Level = "rehearse"
 )
 
-// Env tells the plugins their level; unset is Simulate.
+// Env is the environment variable with the level, for the plugins; unset means Simulate.
 const Env = "ECO2_REHEARSAL_LEVEL"
 
 // FromEnv reads the level from the environment.
@@ -33,12 +33,12 @@ func FromEnv() (Level, error) {
 	return level, nil
 }
 
-// Parse reads a level by its name.
+// Parse returns the level with a name.
 func Parse(text string) (Level, error) {
 	switch level := Level(text); level {
 	case Simulate, Rehearse:
 		return level, nil
 	default:
-		return "", fmt.Errorf("%q is no level; the levels are %s and %s", text, Simulate, Rehearse)
+		return "", fmt.Errorf("%q is not a level; the levels are %s and %s", text, Simulate, Rehearse)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// source is the directory of the controller's module.
+// source returns the directory of the controller's module.
 func source(t *testing.T) string {
 	t.Helper()
 	dir, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/aws-load-balancer-controller")
@@ -24,7 +24,7 @@ func source(t *testing.T) string {
 	return dir
 }
 
-// rendered are the objects that the chart makes of a stack's values.
+// rendered returns the objects that the chart renders with a stack's values.
 func rendered(t *testing.T, stack string) []*unstructured.Unstructured {
 	t.Helper()
 	c, err := published.Chart(source(t))
@@ -32,12 +32,12 @@ func rendered(t *testing.T, stack string) []*unstructured.Unstructured {
 	release := chartstest.Releases(t, "../..", stack)[name]
 	assert.Equal(t, release.Version, c.Metadata.Version)
 	for key := range release.Values {
-		assert.Contains(t, c.Values, key, "the chart does not know this value of the program's")
+		assert.Contains(t, c.Values, key, "the chart does not support this value that the program sets")
 	}
 	return chartstest.Objects(t, []*chart.Chart{c}, release)
 }
 
-// one is the only object of a kind.
+// one returns the only object of a kind.
 func one[T any](t *testing.T, objects []*unstructured.Unstructured, kind string) (found T) {
 	t.Helper()
 	count := 0
@@ -51,7 +51,7 @@ func one[T any](t *testing.T, objects []*unstructured.Unstructured, kind string)
 	return found
 }
 
-// The chart takes the program's values, and starts the binary with what they mean.
+// The chart renders the program's values, and passes them to the binary as arguments.
 func TestChart(t *testing.T) {
 	for stack, replicas := range map[string]int32{"dev": 1, "prod": 2} {
 		objects := rendered(t, stack)
@@ -70,7 +70,7 @@ func TestChart(t *testing.T) {
 			"--feature-gates=EnableServiceController=false",
 		}, pod.Containers[0].Args)
 
-		// No Service of the cluster waits for the controller, and no pod without a label of its own.
+		// The controller's webhooks are not called for any Service, nor for pods outside of namespaces with its label.
 		mutating := one[admissionv1.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration")
 		for _, webhook := range mutating.Webhooks {
 			for _, rule := range webhook.Rules {

@@ -42,17 +42,17 @@ var api *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
 
-// patience is how long the controller may take for anything.
+// patience is the timeout for everything that the controller does.
 const patience = 30 * time.Second
 
 const annotation = "alb.ingress.kubernetes.io/"
 
-// world is a cluster with the real controller, and its AWS.
+// world is a cluster with the real controller, and its AWS account.
 type world struct {
 	*awsapitest.World
 	cluster client.Client
-	said    *printed.Text
-	// stop ends the controller.
+	output  *printed.Text
+	// stop stops the controller.
 	stop func()
 }
 
@@ -61,7 +61,7 @@ func newWorld(t *testing.T) *world {
 	api.Need(t)
 	built, err := mirror.Find("../..", name)
 	needs.Built(t, err)
-	w := &world{World: awsapitest.New(t, "../.."), said: &printed.Text{}}
+	w := &world{World: awsapitest.New(t, "../.."), output: &printed.Text{}}
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)
 	kinds, err := incluster.Kinds(corev1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme)
@@ -90,14 +90,14 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// run runs the controller for as long as the test does.
+// run runs the controller until the test ends.
 func (w *world) run(binary string, args []string) {
 	w.Helper()
 	ctx, stop := context.WithCancel(w.Context())
 	command := exec.CommandContext(ctx, binary, args...)
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // so that it gives up its lease
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // so that it releases its lease
 	command.WaitDelay = 10 * time.Second
-	command.Stdout, command.Stderr = w.said, w.said
+	command.Stdout, command.Stderr = w.output, w.output
 	require.NoError(w, command.Start())
 	w.stop = sync.OnceFunc(func() {
 		stop()
@@ -106,13 +106,13 @@ func (w *world) run(binary string, args []string) {
 	w.Cleanup(func() {
 		w.stop()
 		if w.Failed() {
-			w.Log(w.said.String())
+			w.Log(w.output.String())
 		}
 	})
-	w.eventually(func() bool { return strings.Contains(w.said.String(), "Starting workers") }, "the controller's start")
+	w.eventually(func() bool { return strings.Contains(w.output.String(), "Starting workers") }, "the controller's start")
 }
 
-// define applies the custom resource definitions of the module.
+// define creates the custom resource definitions of the module, and waits until they are established.
 func (w *world) define() {
 	w.Helper()
 	data, err := os.ReadFile(filepath.Join(source(w.T), "helm", name, "crds", "crds.yaml"))
@@ -135,8 +135,8 @@ func (w *world) define() {
 	}
 }
 
-// install applies an object of the chart. The API server reaches the webhooks at a port of this host, since there are
-// no nodes to run them: their Service is another name of it.
+// install creates an object of the chart. As there are no nodes to run the webhooks on, the API server reaches them at
+// a port of this host: their Service is of type ExternalName and points to localhost.
 func (w *world) install(o *unstructured.Unstructured, port int, certificates string) {
 	w.Helper()
 	switch o.GetKind() {
@@ -164,12 +164,12 @@ func (w *world) install(o *unstructured.Unstructured, port int, certificates str
 			require.NoError(w, unstructured.SetNestedField(webhook.(map[string]any), int64(port), "clientConfig", "service", "port"))
 		}
 		require.NoError(w, unstructured.SetNestedSlice(o.Object, webhooks, "webhooks"))
-		w.Cleanup(func() { // or the next test's objects wait for it
+		w.Cleanup(func() { // otherwise it blocks the next test's objects
 			require.NoError(w, client.IgnoreNotFound(w.cluster.Delete(context.Background(), o)))
 		})
 	}
 	err := w.cluster.Create(w.Context(), o)
-	if apierrors.IsAlreadyExists(err) { // since an earlier test
+	if apierrors.IsAlreadyExists(err) { // from an earlier test
 		w.update(o)
 		return
 	}
@@ -189,19 +189,19 @@ func freePort(t *testing.T) int {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer func() { _ = listener.Close() }() // it is the number that counts
+	defer func() { _ = listener.Close() }() // only the number is needed
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
 func (w *world) create(object client.Object) {
 	w.Helper()
 	require.NoError(w, w.cluster.Create(w.Context(), object))
-	w.Cleanup(func() { // the next test has the same API server
+	w.Cleanup(func() { // the next test uses the same API server
 		require.NoError(w, client.IgnoreNotFound(w.cluster.Delete(context.Background(), object)))
 	})
 }
 
-// node makes a node that is ready.
+// node creates a node that is ready.
 func (w *world) node(name, providerID string, labels map[string]string) *corev1.Node {
 	w.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Spec: corev1.NodeSpec{ProviderID: providerID}}
@@ -218,7 +218,8 @@ func (w *world) service(name string, kind corev1.ServiceType, nodePort int32) {
 	}})
 }
 
-// settings are the annotations that the program gives Argo CD's Ingress, changed; an empty value takes one out.
+// settings returns the annotations that the program sets on Argo CD's Ingress, with changes; an empty value removes
+// one.
 func (w *world) settings(certificate string, change ...string) map[string]string {
 	all := map[string]string{
 		"scheme": "internet-facing", "target-type": "instance", "group.name": "eco2-dev",
@@ -251,7 +252,7 @@ func (w *world) ingress(name, path, service string, annotations map[string]strin
 			ingress.Annotations[annotation+key] = value
 		}
 	}
-	// The webhook may not answer yet.
+	// The webhook may not be ready yet.
 	w.eventually(func() bool {
 		err := w.cluster.Create(w.Context(), ingress)
 		if apierrors.IsInternalError(err) {
@@ -263,7 +264,7 @@ func (w *world) ingress(name, path, service string, annotations map[string]strin
 	return ingress
 }
 
-// annotate changes one of an Ingress's annotations; an empty value takes it out.
+// annotate changes one of an Ingress's annotations; an empty value removes it.
 func (w *world) annotate(ingress *networkingv1.Ingress, key, value string) {
 	w.Helper()
 	w.eventually(func() bool {
@@ -283,7 +284,7 @@ func (w *world) eventually(condition func() bool, what string) {
 	require.Eventually(w, condition, patience, 50*time.Millisecond, what)
 }
 
-// refresh reads an Ingress again; false if it is gone.
+// refresh reads an Ingress again. It returns false if the Ingress no longer exists.
 func (w *world) refresh(ingress *networkingv1.Ingress) bool {
 	w.Helper()
 	err := w.cluster.Get(w.Context(), client.ObjectKeyFromObject(ingress), ingress)
@@ -291,8 +292,8 @@ func (w *world) refresh(ingress *networkingv1.Ingress) bool {
 	return err == nil
 }
 
-// published waits for the address of an Ingress.
-func (w *world) published(ingress *networkingv1.Ingress) {
+// waitForAddress waits until the status of an Ingress has an address.
+func (w *world) waitForAddress(ingress *networkingv1.Ingress) {
 	w.Helper()
 	w.eventually(func() bool {
 		w.refresh(ingress)
@@ -300,15 +301,15 @@ func (w *world) published(ingress *networkingv1.Ingress) {
 	}, "the Ingress's address")
 }
 
-// removed deletes an Ingress and waits until it is gone.
-func (w *world) removed(ingress *networkingv1.Ingress) {
+// deleteAndWait deletes an Ingress and waits until it no longer exists.
+func (w *world) deleteAndWait(ingress *networkingv1.Ingress) {
 	w.Helper()
 	require.NoError(w, w.cluster.Delete(w.Context(), ingress))
-	w.eventually(func() bool { return !w.refresh(ingress) }, "the end of the Ingress")
+	w.eventually(func() bool { return !w.refresh(ingress) }, "the delete of the Ingress")
 }
 
-// told waits for an event about an Ingress.
-func (w *world) told(ingress *networkingv1.Ingress, reason, note string) {
+// waitForEvent waits for an event about an Ingress.
+func (w *world) waitForEvent(ingress *networkingv1.Ingress, reason, note string) {
 	w.Helper()
 	w.eventually(func() bool {
 		var list eventsv1.EventList
@@ -333,14 +334,14 @@ func (w *world) groups() []aws.TargetGroup {
 	return all
 }
 
-// balancer waits until there is one, and it is as wanted.
-func (w *world) balancer(wanted func(aws.LoadBalancer) bool, what string) aws.LoadBalancer {
+// waitForBalancer waits until there is exactly one load balancer and it meets a condition.
+func (w *world) waitForBalancer(condition func(aws.LoadBalancer) bool, what string) aws.LoadBalancer {
 	w.Helper()
-	w.eventually(func() bool { all := w.balancers(); return len(all) == 1 && wanted(all[0]) }, what)
+	w.eventually(func() bool { all := w.balancers(); return len(all) == 1 && condition(all[0]) }, what)
 	return w.balancers()[0]
 }
 
-// listener is that of a port.
+// listener returns the listener of a port.
 func listener(t *testing.T, b aws.LoadBalancer, port int) aws.Listener {
 	t.Helper()
 	at := slices.IndexFunc(b.Listeners, func(l aws.Listener) bool { return l.Port == port })
@@ -348,7 +349,7 @@ func listener(t *testing.T, b aws.LoadBalancer, port int) aws.Listener {
 	return b.Listeners[at]
 }
 
-// routes are what a listener's rules say, in their order: "HOSTS PATHS -> TARGET GROUP".
+// routes describes a listener's rules in their order: "HOSTS PATHS -> TARGET GROUP".
 func (w *world) routes(l aws.Listener) (routes []string) {
 	w.Helper()
 	names := map[string]string{}
@@ -373,8 +374,8 @@ func (w *world) routes(l aws.Listener) (routes []string) {
 	return routes
 }
 
-// allowed checks that AWS denied nothing until now.
-func (w *world) allowed() {
+// nothingDenied checks that AWS has denied no request so far.
+func (w *world) nothingDenied() {
 	w.Helper()
 	assert.Empty(w, w.API.Denied())
 }

@@ -197,7 +197,7 @@ func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
 			require.NoError(t, fault.Plant(w.Dir, held))
 			w.Options.Latency = 0.1
 			w.Must(w.Destroy())
-			met, err := fault.Met(w.Dir, held)
+			met, err := fault.Triggered(w.Dir, held)
 			require.NoError(t, err)
 			assert.True(t, met, "a load balancer was deleted")
 			assert.Empty(t, w.Inventory())

@@ -332,7 +332,7 @@ func killed(t *testing.T, w *stacktest.World, operation string, at fault.Fault) 
 	engine.Stdout, engine.Stderr = log, log
 	require.NoError(t, engine.Start())
 	require.Eventually(t, func() bool {
-		hit, err := fault.Met(w.Dir, at)
+		hit, err := fault.Triggered(w.Dir, at)
 		return err == nil && hit
 	}, 2*time.Minute, 10*time.Millisecond, "%+v was not met", at)
 	require.NoError(t, engine.Process.Kill())
@@ -391,7 +391,7 @@ func found(t *testing.T, w *stacktest.World, pending map[string]any) string {
 	inputs, _ := pending["inputs"].(map[string]any)
 	switch {
 	case strings.HasPrefix(typ, "aws:"):
-		ids, err := aws.Open(w.Dir).Made(text(pending, "urn"))
+		ids, err := aws.Open(w.Dir).IDsByURN(text(pending, "urn"))
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(ids), 1, pending)
 		return strings.Join(ids, "")

@@ -30,7 +30,7 @@ func TestAFirstUpdateThatFails(t *testing.T) {
 		require.NoError(t, fault.Plant(w.Dir, f))
 		printed, err := w.Up("--continue-on-error")
 		require.Error(t, err)
-		require.Contains(t, printed, "a planted fault refuses to create "+typ)
+		require.Contains(t, printed, "planted fault: cannot create "+typ)
 		return w
 	}
 	for _, at := range []struct{ typ, name string }{

@@ -1,9 +1,9 @@
-// Package store keeps the rehearsal's model of the world in one file.
+// Package store stores the state of a model in a file.
 //
-// Several processes work on it at once (a provider plugin for AWS, one for remote commands, one for
-// Kubernetes, and the driver that prints the status), so a transaction opens the file, takes its lock,
-// and closes it again. A killed process leaves the last finished transaction: bbolt never writes over
-// pages that a reader could need.
+// Several processes work on it at once (a provider plugin for AWS, one for remote commands, one for Kubernetes, and the
+// driver that prints the status), so a transaction opens the file, takes its lock, and closes it again. If a process is
+// killed, the file still has the state of the last finished transaction: bbolt never overwrites pages that a reader
+// could need.
 package store
 
 import (
@@ -19,27 +19,27 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// lockWait bounds how long a transaction waits for another process's; transactions take milliseconds.
+// lockWait limits how long a transaction waits for another process; transactions take milliseconds.
 const lockWait = 30 * time.Second
 
-// Store is the file. Its zero value is not usable: call Open.
+// Store is a store in a file. Its zero value is not usable: call Open.
 type Store struct {
 	path string
 	// The file lock excludes processes; goroutines of one process queue here without polling.
 	mu sync.Mutex
 }
 
-// Open names the store's file, which the first Update creates.
+// Open returns the store in a file, which the first Update creates.
 func Open(path string) *Store {
 	return &Store{path: path}
 }
 
-// Tx is one transaction: objects as JSON, in buckets named after their kind, by id.
+// Tx is a transaction. Objects are stored as JSON, in buckets named after their kind, by ID.
 type Tx struct {
 	bolt *bolt.Tx
 }
 
-// View runs fn on what the store holds; an absent file holds nothing.
+// View runs fn in a read-only transaction. If the file does not exist, the store is empty.
 func (s *Store) View(fn func(*Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,7 +54,7 @@ func (s *Store) View(fn func(*Tx) error) error {
 	return db.View(func(tx *bolt.Tx) error { return fn(&Tx{tx}) })
 }
 
-// Update runs fn and keeps its changes if it returns nil.
+// Update runs fn in a transaction, which is committed if fn returns nil and rolled back otherwise.
 func (s *Store) Update(fn func(*Tx) error) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *Store) open(readOnly bool) (*bolt.DB, error) {
 	return db, nil
 }
 
-// Get reads the object of this kind and id into v and says whether there was one.
+// Get decodes the object of this kind and ID into v and reports whether it exists.
 func (t *Tx) Get(kind, id string, v any) (bool, error) {
 	b := t.bucket(kind)
 	if b == nil {
@@ -97,7 +97,7 @@ func (t *Tx) Get(kind, id string, v any) (bool, error) {
 	return true, nil
 }
 
-// Put writes the object of this kind and id.
+// Put stores the object of this kind and ID.
 func (t *Tx) Put(kind, id string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -110,7 +110,7 @@ func (t *Tx) Put(kind, id string, v any) error {
 	return b.Put([]byte(id), data)
 }
 
-// Delete removes the object of this kind and id; it need not exist.
+// Delete deletes the object of this kind and ID; it need not exist.
 func (t *Tx) Delete(kind, id string) error {
 	if b := t.bucket(kind); b != nil {
 		return b.Delete([]byte(id))
@@ -118,7 +118,7 @@ func (t *Tx) Delete(kind, id string) error {
 	return nil
 }
 
-// Kinds lists the kinds that hold at least one object, in alphabetical order.
+// Kinds lists the kinds that have at least one object, in alphabetical order.
 func (t *Tx) Kinds() ([]string, error) {
 	if t.bolt == nil {
 		return nil, nil
@@ -133,7 +133,7 @@ func (t *Tx) Kinds() ([]string, error) {
 	return kinds, err
 }
 
-// Each calls fn with every object of a kind, in the order of their ids, until fn returns an error.
+// Each calls fn with every object of a kind, in the order of their IDs, until fn returns an error.
 func Each[T any](t *Tx, kind string, fn func(id string, v T) error) error {
 	b := t.bucket(kind)
 	if b == nil {

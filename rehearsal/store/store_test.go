@@ -15,7 +15,7 @@ func TestStore(t *testing.T) {
 	s := Open(path)
 	require.NoError(t, s.View(func(tx *Tx) error {
 		found, err := tx.Get("vpc", "a", new(string))
-		assert.False(t, found, "nothing is there before the first update")
+		assert.False(t, found, "the store is empty before the first update")
 		return err
 	}))
 	require.NoError(t, s.Update(func(tx *Tx) error { return errors.Join(tx.Put("vpc", "b", "second"), tx.Put("vpc", "a", "first")) }))
@@ -32,10 +32,10 @@ func TestStore(t *testing.T) {
 			return nil
 		})
 	}))
-	assert.Equal(t, []string{"a=first", "b=second"}, all, "what a failed update did is undone, and ids are in order")
+	assert.Equal(t, []string{"a=first", "b=second"}, all, "a failed update is rolled back, and IDs are in order")
 }
 
-// Two processes have two stores on one file.
+// Several stores of one file stand for several processes.
 func TestStoresShareAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "model.db")
 	var group sync.WaitGroup

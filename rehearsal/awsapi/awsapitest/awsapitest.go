@@ -1,4 +1,4 @@
-// Package awsapitest has an account of the model of AWS for tests of its API, and of what calls it.
+// Package awsapitest sets up an account in the model of AWS, for tests of its API and of its callers.
 package awsapitest
 
 import (
@@ -20,7 +20,7 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// What the program would have said.
+// The settings of the program's stack that the tests use.
 const (
 	Region  = "ap-northeast-2"
 	Cluster = "eco2-dev"
@@ -30,29 +30,30 @@ type props = map[string]any
 
 const policyType = "aws:iam/rolePolicy:RolePolicy"
 
-// World is an account with a network, machines in two of its zones, and the program's role for them. It calls the API
-// from the first machine.
+// World is an account with a network, instances in two availability zones, and the program's role for them. Its Client
+// calls the API from the first instance.
 type World struct {
 	*testing.T
 	*client.Client
 	Account *aws.Account
-	// Subnets are in zones a and b, and another in a. Instances are in the first two.
+	// Subnets are in zones a, b and a again. Instances are in the first two.
 	Subnets, Instances []string
 	VPC, Group         string
 	// Dir is the state directory of the account.
 	Dir string
-	// Role is the instances'.
+	// Role is the name of the instances' role.
 	Role string
-	// API is what answers, at Server.
+	// API is the API that is served at the URL Server.
 	API    *awsapi.API
 	Server string
 
 	provider plugin.Provider
-	// policies are the ids of the program's, by name.
+	// policies maps the names of the program's policies to their IDs.
 	policies map[string]string
 }
 
-// New makes a world. What the environment says of AWS leads to it until the test ends. repo is the project's checkout.
+// New returns a new world. Until the test ends, the environment variables of AWS's SDKs point to it. repo is the path
+// of the project's checkout.
 func New(t *testing.T, repo string) *World {
 	t.Helper()
 	state := t.TempDir()
@@ -98,7 +99,7 @@ func New(t *testing.T, repo string) *World {
 	return w
 }
 
-// Create makes a resource as the program would.
+// Create creates a resource as the program would, and returns its ID.
 func (w *World) Create(typ, name string, in map[string]any) string {
 	w.Helper()
 	id, _ := w.create(typ, name, in)
@@ -115,14 +116,14 @@ func (w *World) create(typ, name string, in map[string]any) (id string, out map[
 	return id, outputs.Mappable()
 }
 
-// Revoke takes one of the program's policies from the role.
+// Revoke removes one of the program's policies from the role.
 func (w *World) Revoke(name string) {
 	w.Helper()
 	require.Contains(w, w.policies, name)
 	require.NoError(w, w.provider.Kinds(policyType).Delete(w.Context(), &plugin.Request{Type: policyType, Name: name, ID: w.policies[name]}))
 }
 
-// Certificate is one that is issued.
+// Certificate creates an issued certificate and returns its ARN.
 func (w *World) Certificate(domain string) string {
 	w.Helper()
 	arn, out := w.create("aws:acm/certificate:Certificate", domain, props{"domainName": domain, "validationMethod": "DNS"})
@@ -133,7 +134,7 @@ func (w *World) Certificate(domain string) string {
 	return arn
 }
 
-// From makes calls come from the instance at an address, which the metadata service tells its credentials.
+// From makes the client call from the instance with this address, whose credentials it gets from a metadata service.
 func (w *World) From(vpc, address string) {
 	w.Helper()
 	service := imds.New(w.Account, vpc)
@@ -148,7 +149,7 @@ func (w *World) From(vpc, address string) {
 	w.Client = c
 }
 
-// programsPolicies are those that the program gives its nodes, by name.
+// programsPolicies returns the policies that the program attaches to the role of its nodes, by name.
 func programsPolicies(t *testing.T, repo string) map[string]string {
 	t.Helper()
 	golden, err := os.ReadFile(repo + "/testdata/dev.golden")

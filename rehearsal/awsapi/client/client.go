@@ -1,5 +1,5 @@
-// Package client calls the rehearsal's AWS from a pod as a controller calls AWS: with the credentials of its node's
-// role, which sign each request.
+// Package client calls the rehearsal's AWS API from a pod the way a controller calls AWS: it signs each request with
+// the credentials of its node's role.
 package client
 
 import (
@@ -21,10 +21,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
-// patience is how long one call may take.
+// patience is the timeout of one call.
 const patience = 30 * time.Second
 
-// endpointEnv is what all SDKs take in the place of AWS's own addresses.
+// endpointEnv is the environment variable that replaces the address of AWS in all SDKs.
 const endpointEnv = "AWS_ENDPOINT_URL"
 
 // Client calls the services of one region.
@@ -35,16 +35,16 @@ type Client struct {
 	http        *http.Client
 }
 
-// Error is a refusal of the service's.
+// Error is an error response of the service.
 type Error struct {
-	// Code is AWS's name for it, for instance "AccessDenied".
+	// Code is AWS's error code, for instance "AccessDenied".
 	Code    string
 	Message string
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// New makes a client for the region that the environment names, or else the instance is in.
+// New returns a client for the region in AWS_REGION or AWS_DEFAULT_REGION, or else the instance's region.
 func New(ctx context.Context) (*Client, error) {
 	metadata := imds.New(imds.Options{})
 	c := &Client{
@@ -59,18 +59,18 @@ func New(ctx context.Context) (*Client, error) {
 	}
 	answer, err := metadata.GetRegion(ctx, nil)
 	if err != nil {
-		return nil, fmt.Errorf("asking the metadata service for the region, which AWS_REGION would say: %w", err)
+		return nil, fmt.Errorf("asking the metadata service for the region, as AWS_REGION is not set: %w", err)
 	}
 	c.region = answer.Region
 	return c, nil
 }
 
-// Region is where the services are.
+// Region returns the region that the client calls.
 func (c *Client) Region() string { return c.region }
 
-// Call has a service do something. The service is named as in its address and in signatures, "ssm", the target as in
-// the protocol AWS JSON 1.1, "AmazonSSM.GetParameter". The answer goes to out, if that is not nil. What the service
-// refuses is an *Error.
+// Call calls an operation of a service that speaks AWS JSON 1.1. The service is its name in addresses and signatures,
+// such as "ssm"; the target is the operation, such as "AmazonSSM.GetParameter". The response is decoded into out, if
+// that is not nil. An error response of the service is returned as an *Error.
 func (c *Client) Call(ctx context.Context, service, target string, in, out any) error {
 	if err := c.call(ctx, service, target, in, out); err != nil {
 		return fmt.Errorf("calling %s: %w", target, err)
@@ -95,7 +95,7 @@ func (c *Client) call(ctx context.Context, service, target string, in, out any) 
 	request.Header.Set("X-Amz-Target", target)
 	credentials, err := c.credentials.Retrieve(ctx)
 	if err != nil {
-		return fmt.Errorf("taking the node's role: %w", err)
+		return fmt.Errorf("getting the credentials of the node's role: %w", err)
 	}
 	sum := sha256.Sum256(body)
 	if err := c.signer.SignHTTP(ctx, credentials, request, hex.EncodeToString(sum[:]), service, c.region, time.Now()); err != nil {
@@ -105,10 +105,10 @@ func (c *Client) call(ctx context.Context, service, target string, in, out any) 
 	if err != nil {
 		return err
 	}
-	defer func() { _ = response.Body.Close() }() // it was only read
+	defer func() { _ = response.Body.Close() }() // nothing to do about an error after reading
 	answer, err := io.ReadAll(response.Body)
 	if err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
+		return fmt.Errorf("reading the response: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return refusal(response.Status, answer)
@@ -117,7 +117,7 @@ func (c *Client) call(ctx context.Context, service, target string, in, out any) 
 		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
+		return fmt.Errorf("reading the response: %w", err)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func refusal(status string, answer []byte) error {
 		Message string `json:"message"`
 	}
 	if err := json.Unmarshal(answer, &body); err != nil || body.Code == "" {
-		return errors.New("the service answers " + status)
+		return errors.New("the service responded with " + status)
 	}
 	return &Error{Code: body.Code, Message: body.Message}
 }

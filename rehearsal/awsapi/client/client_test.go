@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// metadata is a service that hands out a role of one instance.
+// metadata starts a metadata service that returns the credentials of one role.
 func metadata(t *testing.T) {
 	t.Helper()
 	role := map[string]string{
@@ -75,11 +75,11 @@ func TestCall(t *testing.T) {
 	var refused *Error
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, "AccessDeniedException", refused.Code)
-	assert.EqualError(t, c.Call(t.Context(), "ssm", "AmazonSSM.Other", nil, nil), "calling AmazonSSM.Other: the service answers 502 Bad Gateway")
+	assert.EqualError(t, c.Call(t.Context(), "ssm", "AmazonSSM.Other", nil, nil), "calling AmazonSSM.Other: the service responded with 502 Bad Gateway")
 }
 
 func TestRegion(t *testing.T) {
-	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:0") // nobody is asked
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:0") // must not be called
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "ap-northeast-2")
 	c, err := New(t.Context())

@@ -1,11 +1,11 @@
-// Package ebs is how the rehearsal's controller of volumes speaks to EC2: in operations of its own, where those of AWS
-// have more settings than it needs. They need the same rights.
+// Package ebs defines the protocol between the rehearsal's volume controller and its EC2. The operations are custom, as
+// those of AWS have more settings than the controller needs, but they require the same permissions.
 package ebs
 
-// Service is the name in addresses and signatures.
+// Service is the service's name in addresses and signatures.
 const Service = "ec2"
 
-// The operations, with what each takes and answers.
+// The operations. The comments name the types of input and output; "nothing" is an empty object.
 const (
 	DescribeVolumes = "EC2.DescribeVolumes" // VolumeIDs, Volumes
 	CreateVolume    = "EC2.CreateVolume"    // NewVolume, Volume
@@ -14,24 +14,25 @@ const (
 	DetachVolume    = "EC2.DetachVolume"    // Attachment, nothing
 )
 
-// VolumeIDs chooses volumes; without any, all that controllers made.
+// VolumeIDs selects volumes; if it is empty, all volumes that controllers created.
 type VolumeIDs struct {
 	VolumeIDs []string `json:",omitempty"`
 }
 
-// Volumes is a list of them.
+// Volumes is a list of volumes.
 type Volumes struct{ Volumes []Volume }
 
-// Volume is a disk beside an instance's first.
+// Volume is an EBS volume other than an instance's root disk.
 type Volume struct {
 	VolumeID, AvailabilityZone string
 	Size                       int // in GiB
-	// InstanceID is the machine that it is attached to, or empty.
+	// InstanceID is the instance that it is attached to, or empty.
 	InstanceID string `json:",omitempty"`
 	Tags       map[string]string
 }
 
-// NewVolume asks for one. A token that was used before is answered with the volume of that time.
+// NewVolume describes a volume to create. If the ClientToken was used before, the response is the volume that was
+// created with it.
 type NewVolume struct {
 	ClientToken      string
 	AvailabilityZone string
@@ -39,8 +40,8 @@ type NewVolume struct {
 	Tags             map[string]string
 }
 
-// VolumeID names a volume.
+// VolumeID identifies a volume.
 type VolumeID struct{ VolumeID string }
 
-// Attachment is a volume at an instance.
+// Attachment identifies a volume and the instance to attach it to or detach it from.
 type Attachment struct{ VolumeID, InstanceID string }

@@ -99,7 +99,7 @@ var accounts = []struct {
 	{"kubectl top", []string{"TestPlatform"}, ""},
 	{"kubectl logs", nil, "only shows"},
 	{"kubectl certificate approve", nil, "approve.sh runs it: TestCertificatesAreApprovedForTheirNodesAlone, TestCluster"},
-	{"kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration", []string{"TestADeadController"}, ""},
+	{"kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration", []string{"TestDeadController"}, ""},
 	{"kubectl -n redis annotate", nil, "TestAVersionIsFollowedAtOnce has an ExternalSecret followed at once"},
 	{"kubectl -n monitoring get secret", nil, "only shows"},
 	{"kubectl -n monitoring exec", nil, "Grafana does not run in the rehearsal; the page says that nobody has tried it"},

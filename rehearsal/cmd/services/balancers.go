@@ -13,11 +13,11 @@ import (
 
 // serveBalancers runs the load balancers of a VPC until the context ends.
 func serveBalancers(ctx context.Context, state, vpc string, issuer *authority.Authority) error {
-	card := balancer.Card("eth0")
+	card := balancer.NetworkInterface("eth0")
 	v := balancer.VPC{
-		Account: aws.Open(state), ID: vpc, Issue: issuer.Issue, Take: card.Take, Release: card.Release,
-		Joined: func(ctx context.Context) error { return machines.UpdateFirewalls(ctx, state) },
-		Log:    log.New(os.Stderr, "", log.LstdFlags),
+		Account: aws.Open(state), ID: vpc, Issue: issuer.Issue, AddAddress: card.AddAddress, RemoveAddress: card.RemoveAddress,
+		MembersChanged: func(ctx context.Context) error { return machines.UpdateFirewalls(ctx, state) },
+		Log:            log.New(os.Stderr, "", log.LstdFlags),
 	}
 	return v.Run(ctx)
 }

@@ -76,7 +76,7 @@ func (s *Simulated) Connect(_ context.Context, endpoint kubernetes.Endpoint) (ku
 	if err != nil {
 		return nil, err
 	}
-	return s.controllers(cluster).Watched(), nil
+	return s.controllers(cluster).Cluster(), nil
 }
 
 // Settle lets the controllers of all clusters do what is due by now.

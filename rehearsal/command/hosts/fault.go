@@ -20,7 +20,7 @@ const (
 
 // refusing is a machine on which nobody listens yet, for longer than the provider tries.
 func (s *Simulated) refusing(machine Machine, c command.Connection) error {
-	met, hit, err := fault.Meet(s.stateDir, fault.Refused, fault.Call{Name: machine.Name})
+	met, hit, err := fault.Trigger(s.stateDir, fault.Refused, fault.Call{Name: machine.Name})
 	if err != nil || !hit {
 		return err
 	}
@@ -39,7 +39,7 @@ func (s *Simulated) refusing(machine Machine, c command.Connection) error {
 
 // dropped is a connection that breaks before the script's end is heard of.
 func (s *Simulated) dropped(run invocation) error {
-	_, hit, err := fault.Meet(s.stateDir, fault.Dropped, fault.Call{Name: run.work()})
+	_, hit, err := fault.Trigger(s.stateDir, fault.Dropped, fault.Call{Name: run.work()})
 	if err != nil || !hit {
 		return err
 	}

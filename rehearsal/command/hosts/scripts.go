@@ -278,7 +278,7 @@ func (s *shell) join(context.Context) error {
 	if st.Node == "" {
 		return die("%s could not join: kubeadm: command not found; prepare.sh has to run on it first", node)
 	}
-	_, expired, err := fault.Meet(s.stateDir, fault.TokenExpired, fault.Call{Name: s.work()})
+	_, expired, err := fault.Trigger(s.stateDir, fault.TokenExpired, fault.Call{Name: s.work()})
 	if err != nil {
 		return err
 	}
@@ -337,7 +337,7 @@ func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 		return Machine{}, err
 	}
 	if found && worker.Running {
-		met, hit, err := fault.Meet(s.stateDir, fault.Refused, fault.Call{Name: worker.Name})
+		met, hit, err := fault.Trigger(s.stateDir, fault.Refused, fault.Call{Name: worker.Name})
 		if err != nil {
 			return Machine{}, err
 		}
@@ -422,7 +422,7 @@ func (s *shell) checkDownload(url, sum string) error {
 	if !strings.HasPrefix(url, "https://") {
 		return die("cannot download %s; check that this machine reaches it", url)
 	}
-	_, other, err := fault.Meet(s.stateDir, fault.OtherContent, fault.Call{Name: s.work()})
+	_, other, err := fault.Trigger(s.stateDir, fault.OtherContent, fault.Call{Name: s.work()})
 	if err != nil {
 		return err
 	}

@@ -14,36 +14,37 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// Annotation is the beginning of those that are for this controller.
+// Annotation is the prefix of the controller's annotations.
 const Annotation = "alb.ingress.kubernetes.io/"
 
-// wish is what one Ingress asks for by its annotations.
-type wish struct {
+// settings holds the settings in the annotations of one Ingress.
+type settings struct {
 	internetFacing bool
-	// subnets are ids; without any, they are found by their tags.
+	// subnets are IDs; if there are none, subnets are discovered by their tags.
 	subnets        []string
 	securityGroups []string
 	certificates   []string
-	// listeners have a port and a protocol.
+	// listeners have only a port and a protocol.
 	listeners []aws.Listener
-	// redirect is the HTTPS port to which HTTP is sent, or 0.
+	// redirect is the HTTPS port that HTTP redirects to, or 0.
 	redirect int
-	// target has what all target groups of the Ingress have.
+	// target holds the settings of all target groups of the Ingress.
 	target aws.TargetGroup
 }
 
-// read reads the annotations of an Ingress. What it does not know it refuses: the controller might do much.
-func read(ingress *networkingv1.Ingress) (wish, error) {
-	w := wish{target: aws.TargetGroup{Protocol: "HTTP", HealthCheck: aws.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/", Codes: "200"}}}
+// parseAnnotations parses the annotations of an Ingress. It rejects annotations that it does not support, as ignoring
+// them could be wrong.
+func parseAnnotations(ingress *networkingv1.Ingress) (settings, error) {
+	w := settings{target: aws.TargetGroup{Protocol: "HTTP", HealthCheck: aws.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/", Codes: "200"}}}
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(ingress.Annotations)) {
-		name, ours := strings.CutPrefix(key, Annotation)
-		if !ours {
+		name, found := strings.CutPrefix(key, Annotation)
+		if !found {
 			continue
 		}
 		value, err := ingress.Annotations[key], error(nil)
 		switch name {
-		case "group.name": // by which it was found
+		case "group.name": // the caller has already grouped by it
 		case "scheme":
 			w.internetFacing = value == "internet-facing"
 			err = oneOf(value, "internet-facing", "internal")
@@ -70,7 +71,7 @@ func read(ingress *networkingv1.Ingress) (wish, error) {
 		case "success-codes":
 			w.target.HealthCheck.Codes = value
 		default:
-			err = errors.New("the model of the controller does not know it")
+			err = errors.New("the model of the controller does not support it")
 		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("annotation %s: %w", key, err))
@@ -84,7 +85,7 @@ func read(ingress *networkingv1.Ingress) (wish, error) {
 		w.listeners = []aws.Listener{{Port: 80, Protocol: "HTTP"}}
 	}
 	if err := errors.Join(problems...); err != nil {
-		return wish{}, fmt.Errorf("ingress %s/%s: %w", ingress.Namespace, ingress.Name, err)
+		return settings{}, fmt.Errorf("ingress %s/%s: %w", ingress.Namespace, ingress.Name, err)
 	}
 	return w, nil
 }
@@ -96,12 +97,12 @@ func oneOf(value string, known ...string) error {
 	return nil
 }
 
-// subnetIDs reads a list of subnets. The controller takes their names as well.
+// subnetIDs parses a list of subnets. The real controller accepts names, too.
 func subnetIDs(value string) ([]string, error) {
 	ids := list(value)
 	for _, id := range ids {
 		if !strings.HasPrefix(id, "subnet-") {
-			return nil, fmt.Errorf("%q is not the id of a subnet, and the model of the controller finds none by name", id)
+			return nil, fmt.Errorf("%q is not the ID of a subnet; the model of the controller does not support names", id)
 		}
 	}
 	return slices.Sorted(slices.Values(ids)), nil
@@ -116,7 +117,7 @@ func list(value string) (parts []string) {
 	return parts
 }
 
-// listeners reads [{"HTTP": 80}, {"HTTPS": 443}].
+// listeners parses, for example, [{"HTTP": 80}, {"HTTPS": 443}].
 func listeners(value string) (ports []aws.Listener, err error) {
 	var entries []map[string]int
 	if err := json.Unmarshal([]byte(value), &entries); err != nil {

@@ -1,5 +1,5 @@
-// Package describe says which load balancer Ingresses ask for, as the AWS Load Balancer Controller reads them, for the
-// model of it. Of annotations it knows those that the program sets, and refuses the rest.
+// Package describe computes the load balancer that Ingresses describe, as the AWS Load Balancer Controller does, for
+// the model of that controller. It supports the annotations that the program sets, and rejects the others.
 package describe
 
 import (
@@ -17,13 +17,13 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// ClusterTag is on all that is the cluster's, and what the rights of the nodes' role depend on.
+// ClusterTag is a tag on all resources of a cluster, with its name. The policies of the nodes' role depend on it.
 const ClusterTag = "elbv2.k8s.aws/cluster"
 
-// GroupTag names the group of Ingresses that it is for.
+// GroupTag is a tag with the name of the Ingress group that a resource belongs to.
 const GroupTag = "ingress.k8s.aws/stack"
 
-// What a subnet says it is for.
+// Tags of subnets that say what they are for.
 const (
 	publicTag   = "kubernetes.io/role/elb"
 	internalTag = "kubernetes.io/role/internal-elb"
@@ -31,29 +31,30 @@ const (
 	neededZones = 2
 )
 
-// Cluster is where the Ingresses are.
+// Cluster holds the properties of the Ingresses' cluster that a load balancer depends on.
 type Cluster struct {
 	Name string
-	// Subnets are those of its network.
+	// Subnets are the subnets of its VPC.
 	Subnets []aws.Subnet
-	// Targets are the instances that traffic goes to.
+	// Targets are the IDs of the instances to register as targets.
 	Targets []string
-	// SSLPolicy is that of listeners with TLS.
+	// SSLPolicy is the security policy of HTTPS listeners.
 	SSLPolicy string
-	// NodePort is the port of all machines that leads to a Service's.
+	// NodePort returns the NodePort of a Service's port.
 	NodePort func(service apitypes.NamespacedName, port intstr.IntOrString) (int, error)
 }
 
-// Balancer is the name of a group's load balancer.
-func (c Cluster) Balancer(group string) string { return balancerName(c.Name, group) }
+// BalancerName returns the name of a group's load balancer.
+func (c Cluster) BalancerName(group string) string { return balancerName(c.Name, group) }
 
-// Stack is a load balancer and its target groups, without what only AWS knows. An ARN of a target group is its name.
+// Stack is a load balancer and its target groups as they should be, without properties that only AWS determines. In
+// rules, the name of a target group stands for its ARN.
 type Stack struct {
 	aws.LoadBalancer
 	TargetGroups []aws.TargetGroup
 }
 
-// LoadBalancer is the one that a group's members want.
+// LoadBalancer returns the load balancer that the members of a group describe.
 func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (Stack, error) {
 	tags := map[string]string{ClusterTag: c.Name, GroupTag: group}
 	b := Stack{LoadBalancer: aws.LoadBalancer{Name: balancerName(c.Name, group), Scheme: "internal", Tags: tags}}
@@ -61,7 +62,7 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (St
 	var subnets []string
 	redirect, internetFacing := 0, false
 	for i, ingress := range members {
-		w, err := read(ingress)
+		w, err := parseAnnotations(ingress)
 		if err != nil {
 			return b, err
 		}
@@ -80,11 +81,11 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (St
 			return b, conflict("subnets", subnets, w.subnets)
 		}
 		if len(w.subnets) > 0 {
-			subnets = w.subnets // one member's are the group's
+			subnets = w.subnets // one member sets them for the whole group
 		}
 		internetFacing, redirect = w.internetFacing, max(redirect, w.redirect)
 		if len(w.securityGroups) > 0 {
-			b.SecurityGroupIDs = w.securityGroups // one member's are the group's
+			b.SecurityGroupIDs = w.securityGroups // one member sets them for the whole group
 		}
 		certificates = append(certificates, w.certificates...)
 
@@ -107,7 +108,7 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (St
 		for _, added := range w.listeners {
 			at := slices.IndexFunc(b.Listeners, func(is aws.Listener) bool { return is.Port == added.Port })
 			if at < 0 {
-				added.Default, added.Tags = aws.NotFound(), tags
+				added.Default, added.Tags = aws.RespondNotFound(), tags
 				if added.Protocol == "HTTPS" {
 					added.SSLPolicy = c.SSLPolicy
 				}
@@ -128,16 +129,16 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (St
 	slices.Sort(certificates)
 	slices.SortFunc(b.Listeners, func(x, y aws.Listener) int { return cmp.Compare(x.Port, y.Port) })
 	slices.SortFunc(b.TargetGroups, func(x, y aws.TargetGroup) int { return cmp.Compare(x.Name, y.Name) })
-	err := secure(b.Listeners, slices.Compact(certificates), redirect)
+	err := applyTLS(b.Listeners, slices.Compact(certificates), redirect)
 	if b.SubnetIDs = subnets; err != nil || len(subnets) > 0 {
 		return b, err
 	}
-	b.SubnetIDs, err = c.tagged(internetFacing)
+	b.SubnetIDs, err = c.discoverSubnets(internetFacing)
 	return b, err
 }
 
-// tagged are the subnets that the network's tags name for load balancers, one in each zone.
-func (c Cluster) tagged(internetFacing bool) ([]string, error) {
+// discoverSubnets returns the subnets with the tag for load balancers, one in each availability zone.
+func (c Cluster) discoverSubnets(internetFacing bool) ([]string, error) {
 	tag := internalTag
 	if internetFacing {
 		tag = publicTag
@@ -148,7 +149,7 @@ func (c Cluster) tagged(internetFacing bool) ([]string, error) {
 	var ids []string
 	zone := ""
 	for _, subnet := range subnets {
-		if value, tagged := subnet.Tags[tag]; !tagged || value != "" && value != "1" || c.others(subnet) || subnet.AvailabilityZone == zone {
+		if value, tagged := subnet.Tags[tag]; !tagged || value != "" && value != "1" || c.ownedByOthers(subnet) || subnet.AvailabilityZone == zone {
 			continue
 		}
 		ids, zone = append(ids, subnet.ID), subnet.AvailabilityZone
@@ -160,8 +161,8 @@ func (c Cluster) tagged(internetFacing bool) ([]string, error) {
 	return ids, nil
 }
 
-// others says whether a subnet is for other clusters only.
-func (c Cluster) others(subnet aws.Subnet) bool {
+// ownedByOthers reports whether a subnet is tagged for other clusters only.
+func (c Cluster) ownedByOthers(subnet aws.Subnet) bool {
 	foreign := false
 	for tag := range subnet.Tags {
 		if tag == ownerTag+c.Name {
@@ -172,8 +173,8 @@ func (c Cluster) others(subnet aws.Subnet) bool {
 	return foreign
 }
 
-// secure gives listeners with TLS their certificates, and sends HTTP to a port with TLS.
-func secure(listeners []aws.Listener, certificates []string, redirect int) error {
+// applyTLS sets the certificates of HTTPS listeners, and makes HTTP listeners redirect to the HTTPS port.
+func applyTLS(listeners []aws.Listener, certificates []string, redirect int) error {
 	tls := func(l aws.Listener) bool { return l.Protocol == "HTTPS" }
 	if redirect > 0 && !slices.ContainsFunc(listeners, func(l aws.Listener) bool { return tls(l) && l.Port == redirect }) {
 		return fmt.Errorf("listener does not exist for SSLRedirect port: %d", redirect)
@@ -182,7 +183,7 @@ func secure(listeners []aws.Listener, certificates []string, redirect int) error
 		l := &listeners[i]
 		switch {
 		case tls(*l) && len(certificates) == 0:
-			return fmt.Errorf("no certificate for HTTPS: the model of the controller looks for none, and annotation %scertificate-arn is missing", Annotation)
+			return fmt.Errorf("no certificate for HTTPS: the model of the controller does not discover certificates; set the annotation %scertificate-arn", Annotation)
 		case tls(*l):
 			l.CertificateARNs = certificates
 		case redirect > 0:
@@ -192,23 +193,23 @@ func secure(listeners []aws.Listener, certificates []string, redirect int) error
 	return nil
 }
 
-// rules are those of an Ingress, with the target groups that they lead to.
+// rules returns the rules of an Ingress, and the target groups that they forward to.
 func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like aws.TargetGroup) (rules []aws.ListenerRule, groups []aws.TargetGroup, err error) {
 	if ingress.Spec.DefaultBackend != nil {
-		return nil, nil, errors.New("the model of the controller knows no default backend")
+		return nil, nil, errors.New("the model of the controller does not support a default backend")
 	}
 	for _, rule := range ingress.Spec.Rules {
 		if rule.HTTP == nil {
 			continue
 		}
-		// An exact path before its prefixes, and of these the longest first.
+		// Exact paths come before prefixes, and longer paths before shorter ones.
 		paths := slices.SortedStableFunc(slices.Values(rule.HTTP.Paths), func(a, b networkingv1.HTTPIngressPath) int {
 			return cmp.Or(cmp.Compare(rank(a), rank(b)), -cmp.Compare(len(a.Path), len(b.Path)))
 		})
 		for _, path := range paths {
 			backend := path.Backend.Service
 			if backend == nil {
-				return nil, nil, fmt.Errorf("path %q leads to no Service", path.Path)
+				return nil, nil, fmt.Errorf("path %q has no Service as its backend", path.Path)
 			}
 			port := intstr.FromInt32(backend.Port.Number)
 			if backend.Port.Name != "" {
@@ -220,9 +221,9 @@ func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like aws.Tar
 			}
 			target.Name = groupName(c.Name, group, ingress.Namespace, backend.Name, port.String())
 			groups = append(groups, target)
-			wanted := aws.ListenerRule{Conditions: []types.RuleCondition{aws.ForPath(patterns(path)...)}, Actions: aws.ForwardTo(target.Name)}
+			wanted := aws.ListenerRule{Conditions: []types.RuleCondition{aws.PathCondition(patterns(path)...)}, Actions: aws.ForwardTo(target.Name)}
 			if rule.Host != "" {
-				wanted.Conditions = append(wanted.Conditions, aws.ForHost(rule.Host))
+				wanted.Conditions = append(wanted.Conditions, aws.HostCondition(rule.Host))
 			}
 			rules = append(rules, wanted)
 		}
@@ -237,7 +238,7 @@ func rank(path networkingv1.HTTPIngressPath) int {
 	return 1
 }
 
-// patterns are what a load balancer compares paths with. A prefix is one of whole elements.
+// patterns returns the path patterns of a load balancer's rule. A prefix matches whole path elements only.
 func patterns(path networkingv1.HTTPIngressPath) []string {
 	switch {
 	case path.PathType == nil || *path.PathType != networkingv1.PathTypePrefix:

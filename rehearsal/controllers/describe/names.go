@@ -10,7 +10,8 @@ import (
 
 var unnameable = regexp.MustCompile(`[^a-zA-Z0-9]`)
 
-// balancerName is the name of a group's load balancer. A group that nobody named is "NAMESPACE/INGRESS".
+// balancerName returns the name of a group's load balancer. The group of an Ingress without a group name is
+// "NAMESPACE/INGRESS".
 func balancerName(cluster, group string) string {
 	namespace, ingress, alone := strings.Cut(group, "/")
 	if alone {
@@ -19,7 +20,7 @@ func balancerName(cluster, group string) string {
 	return fmt.Sprintf("k8s-%.17s-%s", clean(group), digest(cluster, group))
 }
 
-// groupName is the name of a group's target group for a port, a number or a name, of a Service.
+// groupName returns the name of the target group for a Service's port, which is a number or a name.
 func groupName(cluster, group, namespace, service, port string) string {
 	return fmt.Sprintf("k8s-%.8s-%.8s-%s", clean(namespace), clean(service), digest(cluster, group, namespace, service, port))
 }
