@@ -229,8 +229,8 @@ func TestCostsAreDocumented(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	count := 0
-	for kind, machines := range machines {
-		count += machines * cpus[strings.TrimPrefix(kind, "t3.")]
+	for kind, number := range machines {
+		count += number * cpus[strings.TrimPrefix(kind, "t3.")]
 	}
 	for _, said := range []string{
 		"prices of " + table.Region, "dated " + table.Date, fmt.Sprintf("%.0f hours a month", table.HoursPerMonth), "leaves out " + table.LeavesOut,

@@ -32,9 +32,9 @@ type card struct {
 	X, Y, Middle, NameY, SpecY int
 }
 
-// TestArchitecturePicture compares docs/architecture.svg with the nodes that dev declares, drawn by
-// testdata/architecture.svg.tmpl. `go test -run ArchitecturePicture -update .` draws it again.
-func TestArchitecturePicture(t *testing.T) {
+// TestArchitecturePictureGolden compares docs/architecture.svg with the nodes that dev declares, drawn by
+// testdata/architecture.svg.tmpl. `make golden` draws it again.
+func TestArchitecturePictureGolden(t *testing.T) {
 	type group struct {
 		Title     string
 		X, LabelY int
@@ -77,5 +77,5 @@ func TestArchitecturePicture(t *testing.T) {
 	want, err := os.ReadFile(picture)
 	require.NoError(t, err)
 	assert.Equal(t, strings.Split(string(want), "\n"), strings.Split(got.String(), "\n"),
-		"the nodes changed: go test -run ArchitecturePicture -update . (and look at %s)", picture)
+		"the picture of the nodes changed; if that is intended: go test -run Golden -update . (and look at %s)", picture)
 }
