@@ -102,18 +102,18 @@ func TestMakeRunsInOtherPaths(t *testing.T) {
 	}
 }
 
-// Who reads the help or the README finds each variable that a person may set.
+// The help and docs/rehearsal.md list each variable that a person may set.
 func TestVariablesAreDocumented(t *testing.T) {
 	makefile, err := os.ReadFile("Makefile")
 	require.NoError(t, err)
-	readme, err := os.ReadFile("README.md")
+	page, err := os.ReadFile("docs/rehearsal.md")
 	require.NoError(t, err)
 	variables := regexp.MustCompile(`(?m)^([A-Z]+) *\?=`).FindAllStringSubmatch(string(makefile), -1)
 	require.Greater(t, len(variables), 7)
 	help, err := runMake(t, t.TempDir(), []string{"HOME=/root"}, "help")
 	require.NoError(t, err, help)
 	for text, line := range map[string]*regexp.Regexp{
-		help: regexp.MustCompile(`(?m)^  Variables: .*$`), string(readme): regexp.MustCompile(`(?m)^Variables: .*$`),
+		help: regexp.MustCompile(`(?m)^  Variables: .*$`), string(page): regexp.MustCompile(`(?m)^Variables: .*$`),
 	} {
 		found := line.FindString(text)
 		for _, variable := range variables {

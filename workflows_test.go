@@ -130,7 +130,7 @@ func TestTheProjectNamesItsEngine(t *testing.T) {
 	}
 }
 
-// The plugins that README.md and a workflow install are those that the program's SDKs ask for: no other is found.
+// The plugins that docs/rehearsal.md and a workflow install are those that the program's SDKs ask for: no other is found.
 func TestInstalledPluginsAreTheSDKs(t *testing.T) {
 	module, err := os.ReadFile("go.mod")
 	require.NoError(t, err)
@@ -139,7 +139,7 @@ func TestInstalledPluginsAreTheSDKs(t *testing.T) {
 		want = append(want, "pulumi plugin install resource "+sdk[1]+" "+sdk[2])
 	}
 	require.Len(t, want, 2)
-	for _, file := range []string{"README.md", ".github/workflows/official.yml"} {
+	for _, file := range []string{"docs/rehearsal.md", ".github/workflows/official.yml"} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		assert.Equal(t, want, regexp.MustCompile(`pulumi plugin install .*`).FindAllString(string(text), -1), file)

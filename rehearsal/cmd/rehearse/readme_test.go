@@ -27,9 +27,9 @@ func sectionOf(t *testing.T, document, title, end string) string {
 	return section
 }
 
-// The README's table of what is real names each image that the mirror serves, in one row, as what it is there.
+// The table of what is real, in docs/rehearsal.md, names each image that the mirror serves, in one row, as what it is there.
 func TestWhatIsReal(t *testing.T) {
-	section := sectionOf(t, "README.md", "### What is real, what is a model\n", "\n## ")
+	section := sectionOf(t, "docs/rehearsal.md", "\n## What is real, what is a model\n", "\n## ")
 
 	served := map[string]bool{}
 	for _, image := range rehearse.Images() {
@@ -59,9 +59,9 @@ func TestWhatIsReal(t *testing.T) {
 	}
 }
 
-// The README's list of the tests' images is what Prepare serves for them, as what it is there.
+// The list of the tests' images, in docs/rehearsal.md, is what Prepare serves for them, as what it is there.
 func TestImagesOfUpstreamsTests(t *testing.T) {
-	section := sectionOf(t, "README.md", "\n## Conformance\n", "\n## ")
+	section := sectionOf(t, "docs/rehearsal.md", "\n## Conformance\n", "\n## ")
 	_, table, found := strings.Cut(section, "| Image | What is in it |\n|---|---|\n")
 	require.True(t, found)
 	table, _, _ = strings.Cut(table, "\n\n")
@@ -79,7 +79,7 @@ func TestImagesOfUpstreamsTests(t *testing.T) {
 
 // What the modules of upstream have is asked again when the program installs another version.
 func TestModulesWereTried(t *testing.T) {
-	section := sectionOf(t, "docs/architecture.md", "### Modules that were tried\n", "\n### ")
+	section := sectionOf(t, "docs/rehearsal.md", "\n## Modules that were tried\n", "\n## ")
 	wanted := map[string]string{}
 	for row := range strings.Lines(section) {
 		if cells := strings.Split(row, " | "); len(cells) == 5 {
@@ -106,12 +106,12 @@ func TestModulesWereTried(t *testing.T) {
 		"redis-operator":               "github.com/OT-CONTAINER-KIT/redis-operator",
 	}
 	for name, release := range chartstest.Releases(t, "../../..", "dev") {
-		require.Contains(t, modules, name, "say which module has it, and in docs/architecture.md what came of asking for it")
+		require.Contains(t, modules, name, "say which module has it, and in docs/rehearsal.md what came of asking for it")
 		installed[modules[name]] = release.Version
 	}
 	for module, version := range installed {
 		assert.Equal(t, version, wanted[module],
-			"the program installs %s %s: try `go mod download %s` of that version and of @latest, and write into docs/architecture.md what you find", module, version, module)
+			"the program installs %s %s: try `go mod download %s` of that version and of @latest, and write into docs/rehearsal.md what you find", module, version, module)
 	}
 	for _, image := range rehearse.Images() {
 		if !image.StandIn || !strings.Contains(image.Name, "/stand-in/") {
