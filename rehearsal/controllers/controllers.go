@@ -159,15 +159,15 @@ func (s *scene) remove(ref kubernetes.Ref) error {
 }
 
 func (s *scene) hold(o model.Object, finalizer string) error {
-	if !o.Deleted.IsZero() || o.Holds(finalizer) {
+	if !o.Deleted.IsZero() || o.HasFinalizer(finalizer) {
 		return nil
 	}
-	return s.cluster.Hold(o.Ref, finalizer)
+	return s.cluster.AddFinalizer(o.Ref, finalizer)
 }
 
 func (s *scene) letGo(o model.Object, finalizer string) error {
 	s.changed = true
-	return s.cluster.LetGo(o.Ref, finalizer)
+	return s.cluster.RemoveFinalizer(o.Ref, finalizer)
 }
 
 // caller calls AWS as the pods on the control plane's machine do.
@@ -195,7 +195,7 @@ func argoCD(s *scene) error {
 	if !s.runs("StatefulSet", "argocd-application-controller") {
 		return nil
 	}
-	managed, err := s.cluster.Managed()
+	managed, err := s.cluster.InGit()
 	if err != nil {
 		return err
 	}

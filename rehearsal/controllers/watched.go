@@ -109,7 +109,7 @@ func (w watched) hindered(method string, spec kubernetes.ReleaseSpec, takenBack 
 			reason = "dial tcp: connect: connection refused"
 		}
 		if kind == fault.APIGone {
-			if err := w.cluster.Pend(spec); err != nil {
+			if err := w.cluster.AddPendingRelease(spec); err != nil {
 				return err
 			}
 			return fmt.Errorf("release %s failed: %s; and it could not be taken back: %s", spec.Name, reason, reason)

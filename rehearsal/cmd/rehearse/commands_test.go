@@ -112,7 +112,7 @@ var accounts = []struct {
 	{"kubectl -n argocd scale", []string{"TestPlatform"}, ""},
 	{"kubectl -n argocd annotate applications", []string{"TestPlatform"}, ""},
 	{"kubectl -n argocd patch ingress", []string{"TestDestroyWithADeadController"}, ""},
-	{"kubectl -n platform-system delete secret", []string{"TestAKilledProcess"}, ""},
+	{"kubectl -n platform-system delete secret", []string{"TestKilledInstallOrUpgrade"}, ""},
 	{"kubectl -n kube-system logs", nil, "only shows"},
 	{"kubectl drain", nil, "the script that drains is run, by TestCluster"},
 	{"kubectl uncordon", nil, "undoes a drain by hand"},
