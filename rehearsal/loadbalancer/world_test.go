@@ -64,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{World: awsapitest.New(t, "../.."), said: &printed.Text{}}
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.Kinds(corev1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme)
+	kinds, err := incluster.NewScheme(corev1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme)
 	require.NoError(t, err)
 	w.cluster, err = client.New(config, client.Options{Scheme: kinds})
 	require.NoError(t, err)

@@ -96,7 +96,7 @@ func TestOperator(t *testing.T) {
 	operator, prometheus := build(t, "prometheus-operator", operatorVersion), build(t, "prometheus", prometheusVersion)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.Kinds(corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme)
+	kinds, err := incluster.NewScheme(corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme)
 	require.NoError(t, err)
 	c, err := client.New(config, client.Options{Scheme: kinds})
 	require.NoError(t, err)

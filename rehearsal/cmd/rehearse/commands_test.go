@@ -100,7 +100,7 @@ var accounts = []struct {
 	{"kubectl logs", nil, "only shows"},
 	{"kubectl certificate approve", nil, "approve.sh runs it: TestCertificatesAreApprovedForTheirNodesAlone, TestCluster"},
 	{"kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration", []string{"TestADeadController"}, ""},
-	{"kubectl -n redis annotate", nil, "TestAVersionIsFollowedAtOnce has an ExternalSecret followed at once"},
+	{"kubectl -n redis annotate", nil, "TestNewParameterVersionIsAppliedAtOnce shows that a changed ExternalSecret is applied at once"},
 	{"kubectl -n monitoring get secret", nil, "only shows"},
 	{"kubectl -n monitoring exec", nil, "Grafana does not run in the rehearsal; the page says that nobody has tried it"},
 	{"kubectl -n argocd get applications", []string{"TestPlatform"}, ""},
