@@ -43,8 +43,8 @@ func (k remote) Check(_ context.Context, r *plugin.Request) (resource.PropertyMa
 	return check(r.Inputs)
 }
 
-// Diff reports a changed trigger as a replacement, whose create runs before the old resource's delete unless the program
-// sets deleteBeforeReplace. Any other changed input is an update, which runs a command.
+// Diff reports a changed trigger as a replacement, whose create runs before the old resource's delete unless the
+// program sets deleteBeforeReplace. Any other changed input is an update, which runs a command.
 func (k remote) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, error) {
 	return plugin.Compare(r.OldInputs, r.Inputs, func(property string) bool { return property == "triggers" }), nil
 }

@@ -21,9 +21,9 @@ import (
 	"eco2/rehearsal/stacktest/printed"
 )
 
-// sshd is an SSH server in this process. It has five commands: "cat" echoes its input, "fail" writes to both streams and
-// exits with 3, "env" prints the last accepted environment variable, "drop" closes the connection, and "hang" never
-// exits.
+// sshd is an SSH server in this process. It has five commands: "cat" echoes its input, "fail" writes to both streams
+// and exits with 3, "env" prints the last accepted environment variable, "drop" closes the connection, and "hang"
+// never exits.
 type sshd struct {
 	address  string
 	hostKey  ssh.Signer

@@ -173,7 +173,8 @@ func TestProgramsAreKilledWithTheEngine(t *testing.T) {
 			require.Eventually(t, func() bool { return strings.Contains(out.String(), "\nchild ") }, time.Minute, 10*time.Millisecond)
 			cancelRun(cancel, client)
 			<-ended
-			// The child of the program keeps the output open, so Close returns only when the whole process group is gone.
+			// The child of the program keeps the output open, so Close returns only when the whole process group is
+			// gone.
 			closed := make(chan struct{})
 			go func() { host.Close(); close(closed) }()
 			select {

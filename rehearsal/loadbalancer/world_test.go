@@ -73,10 +73,10 @@ func newWorld(t *testing.T) *world {
 	objects := rendered(t, "dev")
 	port, certificates := freePort(t), t.TempDir()
 	release := chartstest.Releases(t, "../..", "dev")[name]
-	rights := chartstest.Rights(objects)
-	chartstest.Grant(t, api.Kubeconfig, release.Namespace, name, rights)
+	rbac := chartstest.RBAC(objects)
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, name, rbac)
 	for _, o := range objects {
-		if !slices.Contains(rights, o) {
+		if !slices.Contains(rbac, o) {
 			w.install(o, port, certificates)
 		}
 	}

@@ -36,10 +36,10 @@ const timeout = 90 * time.Second
 // run runs the operator of a release, with the permissions that its chart grants it, until the test ends.
 func run(t *testing.T, name string, o Operator) {
 	t.Helper()
-	ours, err := charts.Ours()
+	embedded, err := charts.Embedded()
 	require.NoError(t, err)
 	release := chartstest.Releases(t, "../../..", "dev")[name]
-	chartstest.Grant(t, api.Kubeconfig, release.Namespace, release.Name, chartstest.Rights(chartstest.Objects(t, ours, release)))
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, release.Name, chartstest.RBAC(chartstest.Objects(t, embedded, release)))
 	options, err := options()
 	require.NoError(t, err)
 	options.HealthProbeBindAddress = "127.0.0.1:0"

@@ -50,8 +50,8 @@ type storeSpec struct {
 	} `json:"conditions,omitempty"`
 }
 
-// allows reports whether ExternalSecrets of a namespace may use the store. If the store has conditions, one of them must
-// list the namespace.
+// allows reports whether ExternalSecrets of a namespace may use the store. If the store has conditions, one of them
+// must list the namespace.
 func (s storeSpec) allows(namespace string) bool {
 	for _, c := range s.Conditions {
 		if slices.Contains(c.Namespaces, namespace) {

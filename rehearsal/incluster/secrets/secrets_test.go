@@ -109,9 +109,9 @@ func account(name string) string { return "system:serviceaccount:" + namespace +
 func grant(t *testing.T, c client.Client) {
 	t.Helper()
 	require.NoError(t, client.IgnoreAlreadyExists(c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})))
-	ours, err := charts.Ours()
+	embedded, err := charts.Embedded()
 	require.NoError(t, err)
-	for _, o := range chartstest.Rights(chartstest.Objects(t, ours, chartstest.Releases(t, repo, "dev")["external-secrets"])) {
+	for _, o := range chartstest.RBAC(chartstest.Objects(t, embedded, chartstest.Releases(t, repo, "dev")["external-secrets"])) {
 		require.NoError(t, client.IgnoreAlreadyExists(c.Create(t.Context(), o)))
 	}
 }

@@ -52,8 +52,9 @@ func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOption
 	if err != nil {
 		return nil, controller.ProvisioningFinished, err
 	}
-	// From here on there may be a volume, so an error must be ProvisioningInBackground: the library then calls Provision
-	// again, which uses the same token, even if the claim was deleted. Once it succeeds, the volume can be deleted.
+	// From here on there may be a volume, so an error must be ProvisioningInBackground: the library then calls
+	// Provision again, which uses the same token, even if the claim was deleted. Once it succeeds, the volume can be
+	// deleted.
 	created, err := p.create(ctx, o, ebs.NewVolume{ClientToken: o.PVName, AvailabilityZone: zone, Size: size})
 	if err != nil {
 		return nil, controller.ProvisioningInBackground, err

@@ -2,11 +2,11 @@
 // cluster, Node on each machine.
 //
 // The controller provisions the claims of StorageClasses with upstream's provisioner name. It uses the same library as
-// upstream's provisioner, so finalizers, annotations, events and the order of operations are the real ones. It creates a
-// volume in AWS for each claim, in the zone of the node that the scheduler chose, and deletes it with the claim. A pod
-// does not mount a disk but a directory on that node, which Node creates. The directory stays on the machine, is not
-// limited to the volume's size, is not encrypted, and cannot follow a pod to another node in the zone. There are no
-// volume expansion and no snapshots.
+// upstream's provisioner, so finalizers, annotations, events and the order of operations are the real ones. It creates
+// a volume in AWS for each claim, in the zone of the node that the scheduler chose, and deletes it with the claim. A
+// pod does not mount a disk but a directory on that node, which Node creates. The directory stays on the machine, is
+// not limited to the volume's size, is not encrypted, and cannot follow a pod to another node in the zone. There are
+// no volume expansion and no snapshots.
 package volumes
 
 import (

@@ -135,9 +135,9 @@ func asController(t *testing.T) *kubernetes.Clientset {
 	require.NoError(t, err)
 	admin, err := client.New(config, client.Options{Scheme: kinds})
 	require.NoError(t, err)
-	ours, err := charts.Ours()
+	embedded, err := charts.Embedded()
 	require.NoError(t, err)
-	for _, o := range chartstest.Rights(chartstest.Objects(t, ours, chartstest.Releases(t, repo, "dev")["aws-ebs-csi-driver"])) {
+	for _, o := range chartstest.RBAC(chartstest.Objects(t, embedded, chartstest.Releases(t, repo, "dev")["aws-ebs-csi-driver"])) {
 		require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), o)))
 	}
 	config.Impersonate.UserName = "system:serviceaccount:kube-system:ebs-csi-controller"
