@@ -43,7 +43,7 @@ func TestManifestHasThePinnedChecksum(t *testing.T) {
 	require.NoError(t, err)
 	sum := sha256.Sum256(manifest(t))
 	_, release, found := strings.Cut(string(versions), URL)
-	require.True(t, found, "config/versions.go does not know %s", URL)
+	require.True(t, found, "config/versions.go does not contain %s", URL)
 	pinned, _, _ := strings.Cut(release, "Kubernetes:")
 	assert.Contains(t, pinned, hex.EncodeToString(sum[:]))
 }

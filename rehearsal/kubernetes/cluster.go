@@ -132,7 +132,7 @@ type Release struct {
 	Name      string `json:"name"`
 	Chart     string `json:"chart"`
 	Version   string `json:"version"`
-	// AppVersion is empty if nobody read the chart, as in the modelled cluster.
+	// AppVersion is empty if the chart was not read, as in package model.
 	AppVersion string `json:"appVersion,omitempty"`
 	// Checksum identifies the values without disclosing them.
 	Checksum string `json:"checksum"`

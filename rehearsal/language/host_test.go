@@ -165,14 +165,14 @@ func TestProgramsAreKilledWithTheEngine(t *testing.T) {
 			defer cancel()
 			out := &printed.Text{}
 			client, host := serve(t, out)
-			ended := make(chan struct{})
+			returned := make(chan struct{})
 			go func() {
-				defer close(ended)
+				defer close(returned)
 				_, _ = client.Run(ctx, request(t, dir, map[string]string{"binary": "prebuilt"}, map[string]string{"t:sleep": "yes"}))
 			}()
 			require.Eventually(t, func() bool { return strings.Contains(out.String(), "\nchild ") }, time.Minute, 10*time.Millisecond)
 			cancelRun(cancel, client)
-			<-ended
+			<-returned
 			// The child of the program keeps the output open, so Close returns only when the whole process group is
 			// gone.
 			closed := make(chan struct{})

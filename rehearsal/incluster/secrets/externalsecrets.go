@@ -32,33 +32,33 @@ type externalSecrets struct {
 
 // Reconcile applies the Secret of an ExternalSecret, or reports in its condition and an event why it cannot.
 func (e externalSecrets) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	wanted := object(secretKind)
-	if err := e.cluster.Get(ctx, request.NamespacedName, wanted); err != nil {
+	external := object(secretKind)
+	if err := e.cluster.Get(ctx, request.NamespacedName, external); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if wanted.GetDeletionTimestamp() != nil {
+	if external.GetDeletionTimestamp() != nil {
 		return reconcile.Result{}, nil // the garbage collector deletes the Secret with its owner
 	}
-	again, err := e.sync(ctx, wanted)
+	again, err := e.sync(ctx, external)
 	if err != nil {
 		c := condition{corev1.ConditionFalse, "SecretSyncedError", err.Error()}
-		changed, err := setReady(ctx, e.cluster, wanted, c, nil)
+		changed, err := setReady(ctx, e.cluster, external, c, nil)
 		if changed {
-			e.events.Eventf(wanted, nil, corev1.EventTypeWarning, "UpdateFailed", "Sync", "%s", c.Message)
+			e.events.Eventf(external, nil, corev1.EventTypeWarning, "UpdateFailed", "Sync", "%s", c.Message)
 		}
 		return reconcile.Result{RequeueAfter: retry}, err
 	}
-	status := map[string]any{"refreshTime": now(), "binding": map[string]any{"name": target(wanted)}}
-	changed, err := setReady(ctx, e.cluster, wanted, condition{corev1.ConditionTrue, "SecretSynced", "secret synced"}, status)
+	status := map[string]any{"refreshTime": now(), "binding": map[string]any{"name": target(external)}}
+	changed, err := setReady(ctx, e.cluster, external, condition{corev1.ConditionTrue, "SecretSynced", "secret synced"}, status)
 	if changed {
-		e.events.Eventf(wanted, nil, corev1.EventTypeNormal, "Updated", "Sync", "secret %s has the values of its parameters", target(wanted))
+		e.events.Eventf(external, nil, corev1.EventTypeNormal, "Updated", "Sync", "secret %s has the values of its parameters", target(external))
 	}
 	return reconcile.Result{RequeueAfter: again}, err
 }
 
 // sync applies the Secret and returns the time until the next refresh; 0 means never.
-func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstructured) (again time.Duration, err error) {
-	spec, err := readSecret(wanted)
+func (e externalSecrets) sync(ctx context.Context, external *unstructured.Unstructured) (again time.Duration, err error) {
+	spec, err := readSecret(external)
 	if err != nil {
 		return 0, err
 	}
@@ -72,8 +72,8 @@ func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstruct
 	switch of, err := readStore(store); {
 	case err != nil:
 		return 0, err
-	case !of.allows(wanted.GetNamespace()):
-		return 0, fmt.Errorf("using cluster store %q is not allowed from namespace %q: denied by spec.condition", store.GetName(), wanted.GetNamespace())
+	case !of.allows(external.GetNamespace()):
+		return 0, fmt.Errorf("using cluster store %q is not allowed from namespace %q: denied by spec.condition", store.GetName(), external.GetNamespace())
 	}
 	data, err := e.fetch(ctx, spec)
 	if err != nil {
@@ -81,18 +81,18 @@ func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstruct
 	}
 	// A server-side apply removes the keys that are no longer required. It fails for a Secret that has another
 	// controller.
-	secret := corev1ac.Secret(target(wanted), wanted.GetNamespace()).
+	secret := corev1ac.Secret(target(external), external.GetNamespace()).
 		WithLabels(map[string]string{managed: "true"}).
 		WithOwnerReferences(metav1ac.OwnerReference().
-			WithAPIVersion(wanted.GetAPIVersion()).WithKind(wanted.GetKind()).
-			WithName(wanted.GetName()).WithUID(wanted.GetUID()).
+			WithAPIVersion(external.GetAPIVersion()).WithKind(external.GetKind()).
+			WithName(external.GetName()).WithUID(external.GetUID()).
 			WithController(true).WithBlockOwnerDeletion(true)).
 		WithData(data)
 	if t := spec.Target.Template; t != nil {
 		secret.WithAnnotations(t.Metadata.Annotations)
 	}
 	if err := e.cluster.Apply(ctx, secret, client.FieldOwner(owner), client.ForceOwnership); err != nil {
-		return 0, fmt.Errorf("applying secret %s: %w", target(wanted), err)
+		return 0, fmt.Errorf("applying secret %s: %w", target(external), err)
 	}
 	if spec.RefreshInterval == nil {
 		return defaultRefresh, nil
@@ -121,9 +121,9 @@ func (e externalSecrets) fetch(ctx context.Context, spec secretSpec) (map[string
 }
 
 // target returns the name of an ExternalSecret's Secret.
-func target(wanted *unstructured.Unstructured) string {
-	if name, _, _ := unstructured.NestedString(wanted.Object, "spec", "target", "name"); name != "" {
+func target(external *unstructured.Unstructured) string {
+	if name, _, _ := unstructured.NestedString(external.Object, "spec", "target", "name"); name != "" {
 		return name
 	}
-	return wanted.GetName()
+	return external.GetName()
 }

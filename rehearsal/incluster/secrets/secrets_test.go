@@ -195,14 +195,14 @@ spec:
 func TestSecretFollowsItsParameter(t *testing.T) {
 	w, c := cluster(t)
 	// The order does not matter: an ExternalSecret is reconciled again when its store becomes ready.
-	wanted := create(t, c, grafana)
+	external := create(t, c, grafana)
 	becomes(t, c, create(t, c, store), corev1.ConditionTrue, "Valid")
-	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
+	becomes(t, c, external, corev1.ConditionTrue, "SecretSynced")
 
 	secret := &corev1.Secret{}
 	has := func(want string) func() bool {
 		return func() bool {
-			err := c.Get(t.Context(), client.ObjectKeyFromObject(wanted), secret)
+			err := c.Get(t.Context(), client.ObjectKeyFromObject(external), secret)
 			return err == nil && string(secret.Data["admin-password"]) == want
 		}
 	}
@@ -210,14 +210,14 @@ func TestSecretFollowsItsParameter(t *testing.T) {
 	assert.Equal(t, "admin", string(secret.Data["admin-user"]))
 	assert.Len(t, secret.Data, 2, "the Secret has the template's keys only")
 	require.Len(t, secret.OwnerReferences, 1)
-	assert.Equal(t, wanted.GetUID(), secret.OwnerReferences[0].UID)
+	assert.Equal(t, external.GetUID(), secret.OwnerReferences[0].UID)
 
 	put(w, "/eco2/dev/password", "another")
 	require.Eventually(t, has("another"), timeout, 20*time.Millisecond)
 
 	require.NoError(t, c.Delete(t.Context(), secret))
 	require.Eventually(t, has("another"), timeout, 20*time.Millisecond)
-	assert.NotContains(t, fmt.Sprint(wanted.Object), password)
+	assert.NotContains(t, fmt.Sprint(external.Object), password)
 }
 
 // A changed version in an ExternalSecret is applied at once, before the refresh interval ends, together with the
@@ -228,17 +228,17 @@ func TestNewParameterVersionIsAppliedAtOnce(t *testing.T) {
 	text := strings.NewReplacer("grafana-admin", "versioned", "refreshInterval: 1s", "refreshInterval: 1h",
 		"template: {", `template: {metadata: {annotations: {eco2.io/parameter-version: "1"}}, `,
 		"/eco2/dev/password}", `/eco2/dev/password, version: "1"}`).Replace(grafana)
-	wanted := create(t, c, text)
-	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
+	external := create(t, c, text)
+	becomes(t, c, external, corev1.ConditionTrue, "SecretSynced")
 
 	put(w, "/eco2/dev/password", "the second")
-	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(text, `"1"`, `"2"`)), &wanted.Object))
-	wanted.SetResourceVersion("")
-	wanted.SetManagedFields(nil)
-	require.NoError(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(wanted), client.FieldOwner("test"), client.ForceOwnership))
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(text, `"1"`, `"2"`)), &external.Object))
+	external.SetResourceVersion("")
+	external.SetManagedFields(nil)
+	require.NoError(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(external), client.FieldOwner("test"), client.ForceOwnership))
 	require.Eventually(t, func() bool {
 		secret := &corev1.Secret{}
-		err := c.Get(t.Context(), client.ObjectKeyFromObject(wanted), secret)
+		err := c.Get(t.Context(), client.ObjectKeyFromObject(external), secret)
 		return err == nil && secret.Annotations["eco2.io/parameter-version"] == "2" && string(secret.Data["admin-password"]) == "the second"
 	}, timeout, 20*time.Millisecond)
 
@@ -262,13 +262,13 @@ func TestStoreConditionsLimitNamespaces(t *testing.T) {
 func TestSecretIsDeletedWithItsOwner(t *testing.T) {
 	_, c := cluster(t)
 	create(t, c, store)
-	wanted := &unstructured.Unstructured{}
-	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(grafana, "grafana-admin", "deleted")), &wanted.Object))
-	require.NoError(t, c.Create(t.Context(), wanted))
-	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
-	require.NoError(t, c.Delete(t.Context(), wanted))
+	external := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(grafana, "grafana-admin", "deleted")), &external.Object))
+	require.NoError(t, c.Create(t.Context(), external))
+	becomes(t, c, external, corev1.ConditionTrue, "SecretSynced")
+	require.NoError(t, c.Delete(t.Context(), external))
 	require.Eventually(t, func() bool {
-		return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(wanted), &corev1.Secret{}))
+		return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(external), &corev1.Secret{}))
 	}, timeout, 20*time.Millisecond)
 }
 
@@ -285,12 +285,12 @@ func TestErrorsAreReportedWithoutValues(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.ReplaceAll(strings.Replace(grafana, test.old, test.new, 1), "grafana-admin", name)
-			wanted := create(t, c, text)
+			external := create(t, c, text)
 			// The first error may be that the store is not ready yet.
 			require.Eventually(t, func() bool {
-				return strings.HasPrefix(becomes(t, c, wanted, corev1.ConditionFalse, "SecretSyncedError"), test.says)
+				return strings.HasPrefix(becomes(t, c, external, corev1.ConditionFalse, "SecretSyncedError"), test.says)
 			}, timeout, 20*time.Millisecond)
-			assert.True(t, apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(wanted), &corev1.Secret{})))
+			assert.True(t, apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(external), &corev1.Secret{})))
 			all := &corev1.EventList{}
 			require.Eventually(t, func() bool {
 				require.NoError(t, c.List(t.Context(), all))

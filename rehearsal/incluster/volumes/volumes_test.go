@@ -208,23 +208,23 @@ func TestClaimIsProvisioned(t *testing.T) {
 	claim(t, w.api, "data", "1500Mi", corev1.ReadWriteOnce)
 	volume := bound(t, w.api, "data")
 
-	made := w.volumes()
-	require.Len(t, made, 1)
-	assert.Equal(t, 2, made[0].SizeGiB, "gibibytes, rounded up")
-	assert.Equal(t, "ap-northeast-2b", made[0].AvailabilityZone)
-	assert.Equal(t, w.Instances[1], made[0].InstanceID)
+	created := w.volumes()
+	require.Len(t, created, 1)
+	assert.Equal(t, 2, created[0].SizeGiB, "gibibytes, rounded up")
+	assert.Equal(t, "ap-northeast-2b", created[0].AvailabilityZone)
+	assert.Equal(t, w.Instances[1], created[0].InstanceID)
 	assert.Equal(t, map[string]string{
 		"CSIVolumeName": volume.Name, "ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": "eco2-dev",
 		"kubernetes.io/cluster/eco2-dev": "owned", "kubernetes.io/created-for/pv/name": volume.Name,
 		"kubernetes.io/created-for/pvc/name": "data", "kubernetes.io/created-for/pvc/namespace": "default",
-	}, made[0].Tags)
+	}, created[0].Tags)
 
 	assert.Contains(t, volume.Finalizers, "external-provisioner.volume.kubernetes.io/finalizer")
 	assert.Equal(t, Driver, volume.Annotations["pv.kubernetes.io/provisioned-by"])
 	assert.Equal(t, corev1.PersistentVolumeReclaimDelete, volume.Spec.PersistentVolumeReclaimPolicy)
 	id, err := volumeID(volume)
 	require.NoError(t, err)
-	assert.Equal(t, made[0].ID, id)
+	assert.Equal(t, created[0].ID, id)
 	assert.True(t, isOn(volume, "monitoring"))
 	assert.False(t, isOn(volume, "k8s-monitoring"), "the label counts, not the node's name")
 
