@@ -18,11 +18,11 @@ func Connect() (client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the API server: %w", err)
 	}
-	kinds, err := incluster.NewScheme(corev1.AddToScheme, admissionv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, admissionv1.AddToScheme)
 	if err != nil {
 		return nil, err
 	}
-	return client.New(config, client.Options{Scheme: kinds})
+	return client.New(config, client.Options{Scheme: scheme})
 }
 
 // Patch injects the authority of a Secret's certificate into the validating and the mutating webhook configuration with

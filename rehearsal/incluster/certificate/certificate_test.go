@@ -17,11 +17,11 @@ import (
 // The two Jobs of an install: the first creates the certificate, the second injects its authority into both
 // configurations.
 func TestCertificateJobs(t *testing.T) {
-	kinds, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
 	const name = "kube-prometheus-stack-admission"
 	meta := metav1.ObjectMeta{Name: name}
-	c := fake.NewClientBuilder().WithScheme(kinds).WithObjects(
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 		&registrationv1.ValidatingWebhookConfiguration{ObjectMeta: meta, Webhooks: []registrationv1.ValidatingWebhook{{Name: "a"}, {Name: "b"}}},
 		&registrationv1.MutatingWebhookConfiguration{ObjectMeta: meta, Webhooks: []registrationv1.MutatingWebhook{{Name: "c"}}},
 	).Build()

@@ -68,8 +68,8 @@ func Run(ctx context.Context, o Operator) error {
 }
 
 func options() (manager.Options, error) {
-	kinds, err := incluster.NewScheme(appsv1.AddToScheme)
-	return manager.Options{Scheme: kinds}, err
+	scheme, err := incluster.NewScheme(appsv1.AddToScheme)
+	return manager.Options{Scheme: scheme}, err
 }
 
 func (o Operator) add(m manager.Manager) error {

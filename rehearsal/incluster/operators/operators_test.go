@@ -95,9 +95,9 @@ func TestOperators(t *testing.T) {
 		_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{path}, ErrorIfPathMissing: true, MaxTime: time.Minute})
 		require.NoError(t, err)
 	}
-	kinds, err := incluster.NewScheme(appsv1.AddToScheme)
+	scheme, err := incluster.NewScheme(appsv1.AddToScheme)
 	require.NoError(t, err)
-	cluster, err := client.New(config, client.Options{Scheme: kinds})
+	cluster, err := client.New(config, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	for name, operator := range map[string]Operator{"redis-operator": Redis, "rabbitmq-cluster-operator": RabbitMQ} {
 		t.Run(name, func(t *testing.T) {

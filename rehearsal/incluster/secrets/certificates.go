@@ -36,12 +36,12 @@ type certificates struct {
 // Certificates runs the stand-in for external-secrets-cert-controller, which creates the webhook's certificate. Its
 // readiness probe succeeds once the webhook configurations have the authority.
 func Certificates(ctx context.Context, namespace string) error {
-	kinds, err := incluster.NewScheme(corev1.AddToScheme, admissionv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, admissionv1.AddToScheme)
 	if err != nil {
 		return err
 	}
 	options := manager.Options{
-		Scheme: kinds,
+		Scheme: scheme,
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Namespaces: map[string]cache.Config{
 				namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", webhookName)},

@@ -24,12 +24,12 @@ func Controller(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kinds, err := incluster.NewScheme(corev1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme)
 	if err != nil {
 		return err
 	}
 	options := manager.Options{
-		Scheme: kinds, LeaderElection: true, LeaderElectionID: "external-secrets-controller",
+		Scheme: scheme, LeaderElection: true, LeaderElectionID: "external-secrets-controller",
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			// Do not cache Secrets that the controller did not create.
 			&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{managed: "true"})},

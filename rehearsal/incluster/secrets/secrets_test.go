@@ -72,13 +72,13 @@ func cluster(t *testing.T) (*awsapitest.World, client.Client) {
 	put(w, "/eco2/dev/password", password)
 	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
-	define(t, kinds)
+	define(t, scheme)
 	rest.Impersonate.UserName = account("external-secrets")
 	skip := true // each test has its own manager, with controllers of the same names
 	m, err := manager.New(rest, manager.Options{
-		Scheme: kinds, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
 		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 	})
 	require.NoError(t, err)
@@ -87,15 +87,15 @@ func cluster(t *testing.T) (*awsapitest.World, client.Client) {
 	var group sync.WaitGroup
 	group.Go(func() { assert.NoError(t, m.Start(ctx)) })
 	t.Cleanup(func() { stop(); group.Wait() })
-	return w, direct(t, kinds)
+	return w, direct(t, scheme)
 }
 
 // direct returns an administrator's client without a cache.
-func direct(t *testing.T, kinds *runtime.Scheme) client.Client {
+func direct(t *testing.T, scheme *runtime.Scheme) client.Client {
 	t.Helper()
 	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
-	c, err := client.New(rest, client.Options{Scheme: kinds})
+	c, err := client.New(rest, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	return c
 }
@@ -119,17 +119,17 @@ func grant(t *testing.T, c client.Client) {
 var defined atomic.Bool
 
 // define installs upstream's definitions of both kinds, once for all tests.
-func define(t *testing.T, kinds *runtime.Scheme) {
+func define(t *testing.T, scheme *runtime.Scheme) {
 	t.Helper()
 	if defined.Swap(true) {
 		return
 	}
-	grant(t, direct(t, kinds))
+	grant(t, direct(t, scheme))
 	dir, err := toolchain.ModuleDir(t.Context(), "../../mirror/build/external-secrets", "github.com/external-secrets/external-secrets")
 	require.NoError(t, err)
 	bundle, err := os.ReadFile(filepath.Join(dir, "deploy", "crds", "bundle.yaml"))
 	require.NoError(t, err)
-	c := direct(t, kinds)
+	c := direct(t, scheme)
 	for _, text := range strings.Split(string(bundle), "\n---\n") {
 		definition := &unstructured.Unstructured{}
 		require.NoError(t, yaml.Unmarshal([]byte(text), &definition.Object))
@@ -352,9 +352,9 @@ func TestValidation(t *testing.T) {
 // The webhook configuration gets the authority of the webhook's certificate, which later reconciliations keep.
 func TestCertificates(t *testing.T) {
 	server.Need(t)
-	kinds, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
-	c, ctx := direct(t, kinds), t.Context()
+	c, ctx := direct(t, scheme), t.Context()
 	grant(t, c)
 	none, path := registrationv1.SideEffectClassNone, "/"
 	webhooks := &registrationv1.ValidatingWebhookConfiguration{
@@ -376,7 +376,7 @@ func TestCertificates(t *testing.T) {
 	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
 	rest.Impersonate.UserName = account("external-secrets-cert-controller")
-	own, err := client.New(rest, client.Options{Scheme: kinds})
+	own, err := client.New(rest, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	certs := certificates{cluster: own, injected: &atomic.Bool{}, secret: certificate.Secret{
 		ObjectKey: key, Authority: "ca.crt", Certificate: corev1.TLSCertKey, Key: corev1.TLSPrivateKeyKey, Names: []string{name},
@@ -405,10 +405,10 @@ func TestCertificates(t *testing.T) {
 // The API server asks the webhook and rejects a store that the controller does not support.
 func TestWebhook(t *testing.T) {
 	server.Need(t)
-	kinds, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
-	define(t, kinds)
-	c := direct(t, kinds)
+	define(t, scheme)
+	c := direct(t, scheme)
 	grant(t, c)
 	secret := certificate.Secret{
 		ObjectKey: client.ObjectKey{Namespace: namespace, Name: webhookName},

@@ -35,7 +35,7 @@ func Webhook(ctx context.Context, namespace string) error {
 }
 
 func serve(ctx context.Context, namespace string, port int, probes string) error {
-	kinds, err := incluster.NewScheme(corev1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func serve(ctx context.Context, namespace string, port int, probes string) error
 		return &certificate, nil
 	}
 	options := manager.Options{
-		Scheme: kinds, HealthProbeBindAddress: probes,
+		Scheme: scheme, HealthProbeBindAddress: probes,
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {
 			Namespaces: map[string]cache.Config{namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", webhookName)}},
 		}}},

@@ -61,11 +61,11 @@ func Node(ctx context.Context) error {
 	if node == "" {
 		return fmt.Errorf("NODE_NAME is empty: set it to the name of the pod's node")
 	}
-	kinds, err := incluster.NewScheme(corev1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme)
 	if err != nil {
 		return err
 	}
-	return incluster.Run(ctx, manager.Options{Scheme: kinds}, func(m manager.Manager) error {
+	return incluster.Run(ctx, manager.Options{Scheme: scheme}, func(m manager.Manager) error {
 		found := &corev1.Node{}
 		if err := m.GetAPIReader().Get(ctx, client.ObjectKey{Name: node}, found); err != nil {
 			return fmt.Errorf("looking for this node: %w", err)
