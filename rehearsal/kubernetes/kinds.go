@@ -26,8 +26,8 @@ func (k kindInfo) withImmutable(paths ...string) kindInfo { k.immutable = paths;
 var builtin = map[string]map[string]kindInfo{
 	"v1": {
 		"Namespace": clusterWide("spec"),
-		// Without enableConfigMapMutable or enableSecretMutable a change of the data replaces the object: so
-		// pulumi-kubernetes restarts the pods that read it.
+		// Without enableConfigMapMutable or enableSecretMutable a change of the data replaces the object,
+		// which is how pulumi-kubernetes makes the pods that read it restart.
 		"ConfigMap":             namespaced("data", "binaryData", "immutable").withImmutable("data", "binaryData"),
 		"Secret":                namespaced("data", "stringData", "type", "immutable").withImmutable("type", "data", "stringData"),
 		"Service":               namespaced("spec"),

@@ -116,8 +116,8 @@ func (c *Cluster) apply(ctx context.Context, manifest kubernetes.Manifest, optio
 	return live, err
 }
 
-// withConflictHint adds how to resolve it to a field manager conflict. The API server's message names the field and
-// the manager that owns it.
+// withConflictHint adds to a field manager conflict how to resolve it. The API server's message already names the
+// field and the manager that owns it.
 func withConflictHint(err error) error {
 	if apierrors.IsConflict(err) && apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict) {
 		return fmt.Errorf("%w; to take the fields over, set the annotation pulumi.com/patchForce on the object, or enablePatchForce on the provider", err)
@@ -133,8 +133,8 @@ func secretFields(manifest kubernetes.Manifest) map[string]any {
 	return map[string]any{"data": manifest["data"], "stringData": manifest["stringData"]}
 }
 
-// withoutNoise returns an object without managedFields and without kubectl's last-applied-configuration annotation,
-// which would repeat a Secret's contents.
+// withoutNoise returns an object without the parts that only the API server and kubectl need: managedFields and
+// kubectl's last-applied-configuration annotation. The annotation would also repeat a Secret's contents.
 func withoutNoise(object *unstructured.Unstructured) kubernetes.Manifest {
 	out := object.DeepCopy()
 	out.SetManagedFields(nil)
