@@ -1,10 +1,9 @@
-// Package argocd gives the mirror what the cluster needs of Argo CD: its own manifest, unchanged, and the
-// images in it. Argo CD is real, built from its Go module; so are the git and gpg that it calls, which are
-// Debian's, and kustomize.
+// Package argocd adds Argo CD to the mirror: upstream's manifest, unchanged, and the images in it. Argo CD is real,
+// built from its Go module. So are kustomize, and the git and gpg that Argo CD calls, which are Debian's.
 //
-// What is not as upstream publishes it: Redis is Debian's, an older version than the tag of the image says.
-// There is no Helm, which only an Application whose source is a chart would call, no Git LFS, and no Dex,
-// since the program switches it off. The module carries no user interface, so the server has no pages.
+// These differ from what upstream publishes: Redis is Debian's, an older version than the image's tag. There are no
+// Helm, which Argo CD calls only for an Application whose source is a chart, no Git LFS, and no Dex, which the program
+// scales to zero. The module does not contain the web interface, so the server has none.
 package argocd
 
 import (
@@ -18,7 +17,7 @@ import (
 	"eco2/rehearsal/mirror"
 )
 
-// What the manifest at Version asks for.
+// The version, the manifest's URL, and the images in the manifest.
 const (
 	Version    = "v3.5.1"
 	URL        = "https://raw.githubusercontent.com/argoproj/argo-cd/" + Version + "/manifests/install.yaml"
@@ -26,10 +25,10 @@ const (
 	RedisImage = "public.ecr.aws/docker/library/redis:8.2.3-alpine"
 )
 
-// kustomizeVersion is the one in upstream's image of that version.
+// kustomizeVersion is the version in upstream's image of Version.
 const kustomizeVersion = "v5.8.1"
 
-// tools are Debian's packages that Argo CD calls, and a shell for scripts, with the libraries they need.
+// tools lists the Debian packages of the programs that Argo CD calls, of a shell for scripts, and of their libraries.
 var tools = []string{
 	"coreutils", "dash", "git", "gpg", "gpg-agent", "gpgconf", "openssh-client", "tini",
 	"libacl1", "libassuan0", "libattr1", "libbrotli1", "libbsd0", "libbz2-1.0", "libc6", "libcbor0.8",
@@ -41,20 +40,20 @@ var tools = []string{
 	"zlib1g",
 }
 
-// redis are Debian's packages of Redis, with the libraries they need.
+// redis lists the Debian packages of Redis and its libraries.
 var redis = []string{
 	"redis-server", "redis-tools",
 	"libatomic1", "libc6", "libcap2", "libgcc-s1", "libgcrypt20", "libgpg-error0", "libjemalloc2", "liblz4-1",
 	"liblzf1", "liblzma5", "libssl3", "libstdc++6", "libsystemd0", "libzstd1",
 }
 
-// names are those by which the binary knows what to be.
+// names lists the symbolic links to the binary, which runs the component by whose name it is called.
 var names = []string{
 	"argocd-server", "argocd-repo-server", "argocd-application-controller", "argocd-applicationset-controller",
 	"argocd-notifications", "argocd-cmp-server", "argocd-commit-server", "argocd-dex", "argocd-k8s-auth",
 }
 
-// Images are the names of all that Add serves.
+// Images returns the names of the images that Add serves.
 func Images() (names []string) {
 	for _, image := range images("", "", "", "") {
 		names = append(names, image.Name)
@@ -62,8 +61,9 @@ func Images() (names []string) {
 	return names
 }
 
-// Add builds what is missing and serves the manifest and its images. repo is the project's checkout,
-// authorities the certificates, in PEM form, by which Git repositories are known, and progress goes to out.
+// Add builds the binaries that are not built yet and adds the manifest and its images to the mirror. repo is the path
+// of the project's checkout. authorities holds the PEM certificates to trust for Git repositories. Add writes its
+// progress to out.
 func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.Writer) error {
 	argocd, err := mirror.Build(ctx, repo, "argocd", Version, out)
 	if err != nil {
@@ -89,7 +89,7 @@ func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.
 	return m.AddFile(URL, manifest)
 }
 
-// images are made of two binaries, scripts in Argo CD's source, and Debian's packages.
+// images returns both images. They contain the two binaries, scripts from Argo CD's source, and Debian packages.
 func images(argocd, kustomize, source, authorities string) []mirror.Image {
 	links := map[string]string{}
 	for _, name := range names {
@@ -117,8 +117,7 @@ func images(argocd, kustomize, source, authorities string) []mirror.Image {
 			Env:        []string{"USER=argocd", "GRPC_ENABLE_TXT_SERVICE_CONFIG=false"},
 		},
 		{
-			// The manifest gives arguments only, as to upstream's image, whose entrypoint is a script that puts
-			// the command before them.
+			// The manifest sets arguments only: the entrypoint of upstream's image is a script that adds the command.
 			Name: RedisImage, Debian: redis, Entrypoint: []string{"/usr/bin/redis-server"}, User: "999",
 		},
 	}

@@ -31,11 +31,11 @@ import (
 
 const (
 	repo = "../.."
-	// kustomization is the product's own.
+	// kustomization is the file that the product uses.
 	kustomization = repo + "/cluster/manifests/argocd/kustomization.yaml"
 )
 
-// add makes a mirror with Argo CD alone in it.
+// add returns a mirror with Argo CD only.
 func add(t *testing.T, authorities string) mirror.Mirror {
 	t.Helper()
 	m := mirror.Mirror{Dir: t.TempDir()}
@@ -50,7 +50,7 @@ func read(t *testing.T, path string) []byte {
 	return data
 }
 
-// workload is a Deployment or a StatefulSet, as far as the tests look at it.
+// workload holds the fields of a Deployment or a StatefulSet that the tests need.
 type workload struct {
 	Kind     string
 	Metadata struct{ Name string }
@@ -81,7 +81,7 @@ func workloads(t *testing.T, manifest []byte) map[string]workload {
 	}
 }
 
-// patched is a manifest as the product applies it.
+// patched returns a manifest as the product applies it.
 func patched(t *testing.T, manifest []byte) []byte {
 	t.Helper()
 	files := filesys.MakeFsInMemory()
@@ -94,42 +94,42 @@ func patched(t *testing.T, manifest []byte) []byte {
 	return text
 }
 
-func TestTheMirror(t *testing.T) {
+func TestMirror(t *testing.T) {
 	m := add(t, "")
 	manifest := read(t, filepath.Join(m.Dir, "files", strings.TrimPrefix(argocd.URL, "https://")))
 
-	t.Run("has the images of what runs, and no others; what starts is upstream's", func(t *testing.T) {
-		upstream, ours := workloads(t, manifest), workloads(t, patched(t, manifest))
-		require.Len(t, ours, len(upstream))
-		wanted := map[string]bool{}
-		for name, w := range ours {
+	t.Run("serves exactly the images that run, with upstream's containers", func(t *testing.T) {
+		upstream, applied := workloads(t, manifest), workloads(t, patched(t, manifest))
+		require.Len(t, applied, len(upstream))
+		required := map[string]bool{}
+		for name, w := range applied {
 			runs := w.Spec.Replicas == nil || *w.Spec.Replicas == 1
 			assert.Equal(t, name != "argocd-dex-server", runs, name)
 			for i, container := range w.containers() {
-				assert.Equal(t, upstream[name].containers()[i], container, "%s: its pods are patched, its containers are not", name)
+				assert.Equal(t, upstream[name].containers()[i], container, "%s: patches must not change the containers", name)
 				if runs {
-					wanted[container.Image] = true
+					required[container.Image] = true
 				}
 			}
 		}
-		assert.Equal(t, map[string]bool{argocd.Image: true, argocd.RedisImage: true}, wanted)
-		for image := range wanted {
+		assert.Equal(t, map[string]bool{argocd.Image: true, argocd.RedisImage: true}, required)
+		for image := range required {
 			_, err := mirrortest.Pull(t, m.Dir, image)
 			assert.NoError(t, err)
 		}
 	})
 
-	t.Run("has the very manifest that the program pins", func(t *testing.T) {
+	t.Run("serves the manifest that the program pins", func(t *testing.T) {
 		versions := string(read(t, repo+"/config/versions.go"))
 		_, pin, known := strings.Cut(versions, `"`+argocd.URL+`"`)
 		require.True(t, known)
 		sum := sha256.Sum256(manifest)
 		assert.Regexp(t, `^,\s+SHA256:\s+"`+hex.EncodeToString(sum[:])+`"`, pin)
-		assert.Regexp(t, `\bArgoCD:\s+"`+argocd.Version+`"`, versions, "the rehearsal runs the version that the program installs by default")
+		assert.Regexp(t, `\bArgoCD:\s+"`+argocd.Version+`"`, versions, "the version must be the program's default")
 	})
 }
 
-// unpacked is the root directory of an image's container, whose commands run as the image's user.
+// unpacked is an image's root directory, in which run runs commands as the image's user.
 type unpacked struct {
 	t   *testing.T
 	dir string
@@ -141,9 +141,9 @@ func unpack(t *testing.T, m mirror.Mirror, name string) unpacked {
 	require.NoError(t, err)
 	config, err := image.ConfigFile()
 	require.NoError(t, err)
-	require.Equal(t, "999", config.Config.User, "a number, or Kubernetes could not tell that it is not root")
+	require.Equal(t, "999", config.Config.User, "the user must be a number, so that Kubernetes can verify that it is not root")
 	u := unpacked{t: t, dir: mirrortest.Unpack(t, image)}
-	// What the container runtime, and the manifest's volumes, add.
+	// Create what the container runtime and the manifest's volumes would add.
 	require.NoError(t, os.Chmod(u.dir, 0o755))
 	for _, dir := range []string{"dev", "tmp", "app/config/gpg/keys"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(u.dir, dir), 0o755))
@@ -165,10 +165,10 @@ func (u unpacked) run(args ...string) string {
 	return string(out)
 }
 
-func TestTheImagesRun(t *testing.T) {
+func TestImagesRun(t *testing.T) {
 	needs.Root(t, "enter an image's files")
 	git := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The simplest server of a repository: its list of branches.
+		// The minimum of the dumb HTTP protocol: a list of branches.
 		switch r.URL.Path {
 		case "/workloads.git/info/refs":
 			_, _ = io.WriteString(w, strings.Repeat("a", 40)+"\trefs/heads/main\n")

@@ -1,7 +1,7 @@
-// Package calico serves Calico itself, built from its Go module: upstream's manifest as it is, and its images under
-// upstream's names.
+// Package calico adds Calico to the mirror: upstream's manifest, unchanged, and the images in it, built from its Go
+// module.
 //
-// The images leave out what VXLAN does not use: BIRD and confd, which speak BGP, and the eBPF data plane.
+// The images do not contain what VXLAN does not use: BIRD and confd, which are for BGP, and the eBPF data plane.
 package calico
 
 import (
@@ -17,26 +17,27 @@ import (
 )
 
 const (
-	// Version is the release, moduleVersion its commit.
-	Version       = mirror.CalicoRelease
+	// Version is the release.
+	Version = mirror.CalicoRelease
+	// moduleVersion is the module version of the release's commit.
 	moduleVersion = "v0.0.0-20251021213802-b1f3c43f8437"
 
-	// URL is where the program downloads the manifest from.
+	// URL is the URL from which the program downloads the manifest.
 	URL = "https://raw.githubusercontent.com/projectcalico/calico/" + Version + "/manifests/calico-vxlan.yaml"
 
 	registry = "quay.io/calico/"
 
-	// manifestFile is where the module has it.
+	// manifestFile is the manifest's path in the module.
 	manifestFile = "manifests/calico-vxlan.yaml"
 )
 
-// Images are the names of all that Add serves.
+// Images returns the names of the images that Add serves.
 func Images() []string {
 	return []string{registry + "cni:" + Version, registry + "kube-controllers:" + Version, registry + "node:" + Version}
 }
 
-// nodePackages are Debian's packages of what calico-node runs: a supervisor with its shell, and what Felix programs the
-// kernel with; and the libraries they need.
+// nodePackages lists the Debian packages of the programs that calico-node runs, and of their libraries: a supervisor
+// with its shell, and the tools with which Felix programs the kernel.
 var nodePackages = []string{
 	"bash", "conntrack", "coreutils", "dash", "debianutils", "ipset", "iptables", "runit",
 	"libacl1", "libattr1", "libbsd0", "libc6", "libedit2", "libgmp10", "libip4tc2", "libip6tc2", "libipset13", "libmd0",
@@ -44,8 +45,8 @@ var nodePackages = []string{
 	"libxtables12",
 }
 
-// Add builds what is missing, serves the manifest and its images, and returns the manifest. repo is the project's
-// checkout, and progress goes to out.
+// Add builds the binaries that are not built yet, adds the manifest and its images to the mirror, and returns the
+// manifest. repo is the path of the project's checkout. Add writes its progress to out.
 func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (manifest []byte, err error) {
 	built, err := mirror.Build(ctx, repo, "calico", moduleVersion, out)
 	if err != nil {
@@ -57,7 +58,7 @@ func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (mani
 	}
 	node, err := nodeImage(built.Binary("calico-node"), filepath.Join(source, "node", "filesystem"))
 	if err != nil {
-		return nil, fmt.Errorf("reading what Calico's node image has: %w", err)
+		return nil, fmt.Errorf("reading the files of Calico's node image: %w", err)
 	}
 	for _, image := range []mirror.Image{
 		node,
@@ -88,20 +89,22 @@ func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (mani
 	return manifest, m.AddFile(URL, manifest)
 }
 
-// nodeImage has upstream's own scripts, which are in the module: they start Felix and what else the variables ask for.
+// nodeImage returns the image of calico-node. It contains upstream's scripts from the module, which start Felix and the
+// other services that the environment variables enable.
 func nodeImage(binary, filesystem string) (mirror.Image, error) {
 	image := mirror.Image{
 		Name:   registry + "node:" + Version,
 		Files:  map[string]string{"/bin/calico-node": binary},
 		Links:  map[string]string{"/bin/sh": "dash", "/usr/bin/which": "which.debianutils"},
 		Debian: nodePackages, Entrypoint: []string{"start_runit"},
-		// Without C there is no libbpf, whose place a panic takes: Felix must not look for programs of an earlier eBPF mode.
+		// The binary is built without C and so without libbpf, whose stubs panic. Felix must not try to remove the eBPF
+		// programs of an earlier eBPF mode.
 		// Fourteen Felixes share one host's processors: with one thread each, they switch less often between threads.
 		Env: []string{"SVDIR=/etc/service/enabled", "FELIX_DebugSkipCTLBCleanup=true", "GOMAXPROCS=1"},
 	}
 	for _, command := range []string{"iptables", "ip6tables"} {
 		for _, suffix := range []string{"", "-save", "-restore"} {
-			image.Links["/usr/sbin/"+command+suffix] = command + "-legacy" + suffix // upstream's alternative
+			image.Links["/usr/sbin/"+command+suffix] = command + "-legacy" + suffix // as in upstream's image
 		}
 	}
 	err := filepath.WalkDir(filesystem, func(file string, entry fs.DirEntry, err error) error {

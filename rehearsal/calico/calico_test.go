@@ -22,7 +22,7 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// source is the directory of Calico's module.
+// source returns the directory of Calico's module.
 func source(t *testing.T) string {
 	t.Helper()
 	dir, err := toolchain.ModuleDir(t.Context(), "../mirror/build/calico", "github.com/projectcalico/calico")
@@ -37,28 +37,28 @@ func manifest(t *testing.T) []byte {
 	return text
 }
 
-// The rehearsal applies the bytes that the program pins, so it needs no checksum of its own.
-func TestTheManifestIsTheOneThatTheProgramPins(t *testing.T) {
+// The module's manifest has the checksum that the program pins, so the rehearsal need not configure another.
+func TestManifestHasThePinnedChecksum(t *testing.T) {
 	versions, err := os.ReadFile("../../config/versions.go")
 	require.NoError(t, err)
 	sum := sha256.Sum256(manifest(t))
 	_, release, found := strings.Cut(string(versions), URL)
-	require.True(t, found, "config/versions.go does not know %s", URL)
+	require.True(t, found, "config/versions.go does not contain %s", URL)
 	pinned, _, _ := strings.Cut(release, "Kubernetes:")
 	assert.Contains(t, pinned, hex.EncodeToString(sum[:]))
 }
 
 func TestImagesAreThoseOfTheManifest(t *testing.T) {
-	var wanted []string
+	var required []string
 	for line := range strings.Lines(string(manifest(t))) {
-		if name, isImage := strings.CutPrefix(strings.TrimSpace(line), "image: "); isImage && !slices.Contains(wanted, name) {
-			wanted = append(wanted, name)
+		if name, isImage := strings.CutPrefix(strings.TrimSpace(line), "image: "); isImage && !slices.Contains(required, name) {
+			required = append(required, name)
 		}
 	}
-	assert.ElementsMatch(t, wanted, Images())
+	assert.ElementsMatch(t, required, Images())
 }
 
-// object is the one of that kind and name in a manifest, decoded as its type.
+// object decodes the object of a kind and name in a manifest.
 func object[T any](t *testing.T, manifest []byte, kind, name string) T {
 	t.Helper()
 	var found T
@@ -74,7 +74,8 @@ func object[T any](t *testing.T, manifest []byte, kind, name string) T {
 	return found
 }
 
-// The program's kustomization finds what it patches in upstream's manifest, and replaces rather than adds.
+// The patches of the program's kustomization fit upstream's manifest, and replace environment variables instead of
+// adding duplicates.
 func TestTheProgramsKustomizationApplies(t *testing.T) {
 	kustomization, err := os.ReadFile("../../cluster/manifests/calico/kustomization.yaml")
 	require.NoError(t, err)
@@ -94,21 +95,21 @@ func TestTheProgramsKustomizationApplies(t *testing.T) {
 	require.Len(t, node.Containers, 1)
 	env := map[string]string{}
 	for _, v := range node.Containers[0].Env {
-		assert.NotContains(t, env, v.Name, "merged, not added beside")
+		assert.NotContains(t, env, v.Name, "the variable is duplicated")
 		env[v.Name] = v.Value
 	}
 	for name, value := range map[string]string{
 		"CALICO_IPV4POOL_VXLAN": "Always", "CALICO_IPV4POOL_IPIP": "Never", "CALICO_IPV4POOL_CIDR": "192.168.0.0/16",
 		"IP_AUTODETECTION_METHOD": "kubernetes-internal-ip", "CLUSTER_TYPE": "k8s",
-		"DATASTORE_TYPE": "kubernetes", // which no patch names
+		"DATASTORE_TYPE": "kubernetes", // not patched
 	} {
 		assert.Equal(t, value, env[name], name)
 	}
 
-	// Felix' own address, which the module's default says.
+	// The address on which Felix listens by default, as its source says.
 	for path, probe := range map[string]*corev1.Probe{"/liveness": node.Containers[0].LivenessProbe, "/readiness": node.Containers[0].ReadinessProbe} {
 		assert.Equal(t, corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: "127.0.0.1", Port: intstr.FromInt32(9099), Path: path}}, probe.ProbeHandler)
-		assert.EqualValues(t, 10, probe.TimeoutSeconds, "which no patch names")
+		assert.EqualValues(t, 10, probe.TimeoutSeconds, "upstream's value, which is not patched")
 	}
 
 	controllers := object[appsv1.Deployment](t, patched, "Deployment", "calico-kube-controllers").Spec.Template.Spec
@@ -119,8 +120,8 @@ func TestTheProgramsKustomizationApplies(t *testing.T) {
 	}, controllers.Tolerations)
 }
 
-// calico-node's supervisor starts what upstream's own scripts enable, which the image has from the module.
-func TestTheNodeImageHasUpstreamsScripts(t *testing.T) {
+// calico-node's supervisor starts the services that upstream's scripts enable, so the image needs these scripts.
+func TestNodeImageHasUpstreamsScripts(t *testing.T) {
 	image, err := nodeImage("calico-node", filepath.Join(source(t), "node", "filesystem"))
 	require.NoError(t, err)
 	for _, name := range []string{"/usr/sbin/start_runit", "/etc/rc.local", "/etc/service/available/felix/run", "/etc/calico/felix.cfg"} {

@@ -1,8 +1,8 @@
-// Package charts has the Helm charts that the rehearsal's mirror serves in the place of those whose makers have
-// them in no Go module: of ours, under upstream's names and versions, with the values that the program sets and no
-// others. A schema refuses what a chart does not know, so a value that is misspelt fails here and is not ignored.
+// Package charts holds the Helm charts that the mirror serves in place of upstream charts that are in no Go module.
+// They have upstream's names and versions, but only the values that the program sets. Each has a schema that rejects
+// unknown values, so a misspelt value fails here instead of being ignored.
 //
-// What their pods run are stand-ins too, and say so in their images: eco2.example/stand-in/NAME:VERSION.
+// Most of their images are stand-ins, too, and have names like eco2.example/stand-in/NAME:VERSION.
 package charts
 
 import (
@@ -28,7 +28,8 @@ import (
 	"eco2/rehearsal/mirror"
 )
 
-// repositories are where the program takes the charts from, in platform/*.go. A test compares the two.
+// repositories maps the charts to the repositories from which the program in platform/*.go downloads them. A test
+// compares the two.
 var repositories = map[string]string{
 	"aws-ebs-csi-driver":           "https://kubernetes-sigs.github.io/aws-ebs-csi-driver",
 	"aws-load-balancer-controller": "https://aws.github.io/eks-charts",
@@ -43,9 +44,9 @@ var repositories = map[string]string{
 //go:embed shared */Chart.yaml */values.yaml */values.schema.json */templates
 var folders embed.FS
 
-// Ours are the charts of this package's folders. Each has the templates in shared among its own, and what its
-// schema refers to as definitions.
-func Ours() ([]*chart.Chart, error) {
+// Embedded returns the charts in this package's folders. It adds the templates of shared/shared.tpl and the schema
+// definitions of shared/definitions.json to each.
+func Embedded() ([]*chart.Chart, error) {
 	names, err := fs.Glob(folders, "*/"+chartutil.ChartfileName)
 	if err != nil {
 		return nil, fmt.Errorf("looking for charts: %w", err)
@@ -73,7 +74,7 @@ func read(name string) (*chart.Chart, error) {
 		}
 		data, err := folders.ReadFile(file)
 		if err == nil && path.Base(file) == chartutil.SchemafileName {
-			data, err = define(data)
+			data, err = addDefinitions(data)
 		}
 		files = append(files, &loader.BufferedFile{Name: strings.TrimPrefix(file, name+"/"), Data: data})
 		return err
@@ -88,8 +89,9 @@ func read(name string) (*chart.Chart, error) {
 	return c, c.Validate()
 }
 
-// define adds to a schema what it refers to: Helm validates a chart by a schema that stands alone.
-func define(schema []byte) ([]byte, error) {
+// addDefinitions adds the shared definitions to a schema, because Helm needs a schema without references to other
+// files.
+func addDefinitions(schema []byte) ([]byte, error) {
 	definitions, err := folders.ReadFile("shared/definitions.json")
 	if err != nil {
 		return nil, err
@@ -102,8 +104,8 @@ func define(schema []byte) ([]byte, error) {
 	return json.Marshal(whole)
 }
 
-// Upstream is a chart as its makers have it in a directory of their Go module, under the versions that are asked
-// for: no module holds each version of a chart that a repository does.
+// Upstream reads an upstream chart from a directory of its Go module and changes its version and appVersion to those
+// that the program requires: not every version of a chart in a repository is in a version of the module.
 func Upstream(dir, version, appVersion string) (*chart.Chart, error) {
 	c, err := loader.LoadDir(dir)
 	if err != nil {
@@ -113,13 +115,13 @@ func Upstream(dir, version, appVersion string) (*chart.Chart, error) {
 	return c, nil
 }
 
-// Add serves each chart where the program looks for it when it has a mirror: as one that a repository's index
-// names or, for an OCI registry, as a plain archive. The same chart makes the same bytes.
+// Add adds each chart to the mirror where the program looks for it: in a chart repository with an index or, if upstream
+// uses an OCI registry, as an archive. The same chart always results in the same bytes.
 func Add(m mirror.Mirror, charts ...*chart.Chart) error {
 	for _, c := range charts {
 		repository, known := repositories[c.Name()]
 		if !known {
-			return fmt.Errorf("serving chart %s: rehearsal/charts does not know its repository", c.Name())
+			return fmt.Errorf("serving chart %s: add its repository to repositories in rehearsal/charts/charts.go", c.Name())
 		}
 		archive, err := pack(c)
 		if err != nil {
@@ -134,7 +136,7 @@ func Add(m mirror.Mirror, charts ...*chart.Chart) error {
 		file := fmt.Sprintf("%s-%s.tgz", c.Name(), c.Metadata.Version)
 		list, err := index(c, file, archive)
 		if err != nil {
-			return fmt.Errorf("listing chart %s: %w", c.Name(), err)
+			return fmt.Errorf("writing the index for chart %s: %w", c.Name(), err)
 		}
 		if err := m.AddFile(repository+"/"+file, archive); err != nil {
 			return err
@@ -146,7 +148,7 @@ func Add(m mirror.Mirror, charts ...*chart.Chart) error {
 	return nil
 }
 
-// pack makes a chart's archive. Helm's own chartutil.Save does too, with the time of the day in it.
+// pack returns a chart's archive. Helm's own chartutil.Save would put the current time into it.
 func pack(c *chart.Chart) ([]byte, error) {
 	metadata, err := yaml.Marshal(c.Metadata)
 	if err != nil {
@@ -175,7 +177,8 @@ func pack(c *chart.Chart) ([]byte, error) {
 	return packed.Bytes(), nil
 }
 
-// index lists the one chart of a repository. Helm's own package for it brings along all that can download one.
+// index returns the index of a repository with one chart. Helm's own package for this would add all of its download
+// code to the binary.
 func index(c *chart.Chart, file string, archive []byte) ([]byte, error) {
 	sum := sha256.Sum256(archive)
 	type entry struct {

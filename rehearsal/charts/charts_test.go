@@ -31,16 +31,16 @@ func releases(t *testing.T, stack string) map[string]release {
 	return chartstest.Releases(t, "../..", stack)
 }
 
-// serve has a mirror with the charts of ours at the address that the releases name.
+// serve adds the embedded charts to a mirror. locate downloads the chart of a release from it, as Helm does.
 func serve(t *testing.T) (locate func(release) *chart.Chart) {
 	t.Helper()
-	ours, err := Ours()
+	embedded, err := Embedded()
 	require.NoError(t, err)
 	m := mirror.Mirror{Dir: t.TempDir()}
-	require.NoError(t, Add(m, ours...))
+	require.NoError(t, Add(m, embedded...))
 	web := httptest.NewServer(server.Handler(m.Dir))
 	t.Cleanup(web.Close)
-	t.Chdir(t.TempDir()) // a folder with the chart's name would be taken for it
+	t.Chdir(t.TempDir()) // Helm prefers a folder with the chart's name in the current directory
 	settings := cli.New()
 	settings.RepositoryCache, settings.RepositoryConfig = t.TempDir(), t.TempDir()+"/repositories.yaml"
 	here := func(url string) string { return strings.Replace(url, "http://mirror.example", web.URL, 1) }
@@ -55,19 +55,19 @@ func serve(t *testing.T) (locate func(release) *chart.Chart) {
 	}
 }
 
-// eachRelease calls check for each release of the stacks whose chart is one of ours.
+// eachRelease calls check in a subtest for each release of both stacks that has an embedded chart.
 func eachRelease(t *testing.T, check func(t *testing.T, c *chart.Chart, r release)) {
 	t.Helper()
 	stacks := map[string]map[string]release{"dev": releases(t, "dev"), "prod": releases(t, "prod")}
 	locate := serve(t)
-	ours, err := Ours()
+	embedded, err := Embedded()
 	require.NoError(t, err)
 	for stack, declared := range stacks {
-		for _, c := range ours {
+		for _, c := range embedded {
 			require.Contains(t, declared, c.Name())
 		}
 		for _, name := range slices.Sorted(maps.Keys(declared)) {
-			if !slices.ContainsFunc(ours, func(c *chart.Chart) bool { return c.Name() == name }) {
+			if !slices.ContainsFunc(embedded, func(c *chart.Chart) bool { return c.Name() == name }) {
 				continue
 			}
 			t.Run(stack+" "+name, func(t *testing.T) { check(t, locate(declared[name]), declared[name]) })
@@ -75,19 +75,20 @@ func eachRelease(t *testing.T, check func(t *testing.T, c *chart.Chart, r releas
 	}
 }
 
-// from says by which of a chart's values a workload is placed, and by which it gets resources; "" are all values.
-type from struct {
+// source says which of a chart's values determine a workload's placement and resources.
+type source struct {
+	// placement and resources are paths of values, with dots; "" means all values.
 	placement, resources string
-	// everywhere is what runs on every node, whatever its taints.
+	// everywhere says that the workload runs on every node, whatever its taints.
 	everywhere bool
-	// bare is what gets no resources.
+	// bare says that the workload has no resources.
 	bare bool
-	// limits are the chart's own, which stay beside those of the values.
+	// limits are the chart's own limits, to which those of the values are added.
 	limits corev1.ResourceList
 }
 
-// workloads are those of each chart.
-var workloads = map[string]map[string]from{
+// workloads lists the workloads of each chart.
+var workloads = map[string]map[string]source{
 	"aws-ebs-csi-driver": {
 		"ebs-csi-controller": {placement: "controller", resources: "controller.resources"},
 		"ebs-csi-node":       {everywhere: true, bare: true},
@@ -113,36 +114,39 @@ var workloads = map[string]map[string]from{
 	}},
 }
 
-// placed is where a workload runs and what it gets.
-type placed struct {
+// placement holds where a workload may run, and its resources.
+type placement struct {
 	NodeSelector map[string]string           `json:"nodeSelector"`
 	Tolerations  []corev1.Toleration         `json:"tolerations"`
 	Resources    corev1.ResourceRequirements `json:"resources"`
 }
 
-// object is one of a chart's. The operator's own kinds place their pods in their spec itself.
+// object is an object of a chart. The Prometheus operator's kinds have the placement in spec, other workloads in the
+// pod template.
 type object struct {
 	Kind     string
 	Metadata metav1.ObjectMeta
 	Spec     struct {
-		placed   `json:",inline"`
-		Template corev1.PodTemplateSpec
+		placement `json:",inline"`
+		Template  corev1.PodTemplateSpec
 	}
 }
 
-func (o object) placed() (placed, bool) {
+// placement returns the placement of the object's pods. ok is false if the object has no pods.
+func (o object) placement() (p placement, ok bool) {
 	pod := o.Spec.Template.Spec
 	switch {
 	case o.Kind == "Prometheus" || o.Kind == "Alertmanager":
-		return o.Spec.placed, true
+		return o.Spec.placement, true
 	case len(pod.Containers) > 0:
-		return placed{pod.NodeSelector, pod.Tolerations, pod.Containers[0].Resources}, true
+		return placement{pod.NodeSelector, pod.Tolerations, pod.Containers[0].Resources}, true
 	default:
-		return placed{}, false
+		return placement{}, false
 	}
 }
 
-// What the program asks for is found, takes its values, and runs where they say.
+// Helm finds the chart of each release, the chart accepts the program's values, and its workloads run where the values
+// say.
 func TestReleases(t *testing.T) {
 	eachRelease(t, func(t *testing.T, c *chart.Chart, r release) {
 		assert.Equal(t, r.Version, c.Metadata.Version)
@@ -152,15 +156,15 @@ func TestReleases(t *testing.T) {
 		for _, text := range strings.Split(manifest, "\n---\n") {
 			var o object
 			require.NoError(t, yaml.Unmarshal([]byte(text), &o), text)
-			got, is := o.placed()
-			if !is {
+			got, ok := o.placement()
+			if !ok {
 				continue
 			}
 			name := o.Metadata.Name
 			by, known := workloads[c.Name()][name]
-			require.True(t, known, "nothing is said of where %s %s runs", o.Kind, name)
+			require.True(t, known, "workloads does not list %s %s", o.Kind, name)
 			found[name] = true
-			var want placed
+			var want placement
 			if by.everywhere {
 				want.NodeSelector = map[string]string{corev1.LabelOSStable: "linux"}
 				require.Len(t, got.Tolerations, 1, name)
@@ -181,7 +185,7 @@ func TestReleases(t *testing.T) {
 	})
 }
 
-// valueAt reads the value at keys with dots between them; nothing, where there is none.
+// valueAt decodes the value at a path of keys with dots between them. It decodes null if there is no such value.
 func valueAt(t *testing.T, values map[string]any, keys string, into any) {
 	t.Helper()
 	at := any(values)
@@ -196,8 +200,8 @@ func valueAt(t *testing.T, values map[string]any, keys string, into any) {
 	require.NoError(t, json.Unmarshal(data, into))
 }
 
-// A value that a chart does not know is no value: wherever it is, the release fails.
-func TestUnknownValues(t *testing.T) {
+// A release fails if an unknown value is added to any object of its values.
+func TestUnknownValuesAreRejected(t *testing.T) {
 	eachRelease(t, func(t *testing.T, c *chart.Chart, r release) {
 		_, err := chartstest.Render(c, r)
 		require.NoError(t, err)
@@ -224,11 +228,11 @@ func eachObject(value any, visit func(map[string]any)) {
 	}
 }
 
-// The same charts are the same bytes, so that nothing is new where nothing is.
-func TestReproducible(t *testing.T) {
-	ours, err := Ours()
+// An unchanged chart has an unchanged archive, so the mirror does not look changed either.
+func TestArchivesAreReproducible(t *testing.T) {
+	embedded, err := Embedded()
 	require.NoError(t, err)
-	for _, c := range ours {
+	for _, c := range embedded {
 		first, err := pack(c)
 		require.NoError(t, err)
 		again, err := pack(c)
@@ -242,7 +246,7 @@ func TestRepositories(t *testing.T) {
 		for name, r := range releases(t, stack) {
 			source := strings.TrimPrefix(r.RepositoryOpts.Repo+r.Chart, "http://mirror.example/files/")
 			_, host, _ := strings.Cut(repositories[name], "://")
-			assert.True(t, host != "" && strings.HasPrefix(source, host), "chart %s is asked for at %s", name, source)
+			assert.True(t, host != "" && strings.HasPrefix(source, host), "the program downloads chart %s from %s", name, source)
 		}
 	}
 	assert.Error(t, Add(mirror.Mirror{Dir: t.TempDir()}, &chart.Chart{Metadata: &chart.Metadata{Name: "another"}}))

@@ -10,20 +10,22 @@ import (
 	"eco2/rehearsal/mirror"
 )
 
-// Release is a program and its chart, both from one Go module of upstream.
+// Release describes an upstream program and its chart, which are both in one Go module.
 type Release struct {
-	// Name is the program's, the chart's, and that of the folder of rehearsal/mirror/build that pins the module.
+	// Name is the name of the binary, of the chart, and of the folder in rehearsal/mirror/build that pins the module.
 	Name string
 	// ModuleVersion is the version that the folder pins.
 	ModuleVersion string
-	// Folder is where the module has its charts.
+	// Folder is the module's directory with the charts.
 	Folder string
-	// ChartVersion is what the program asks for, AppVersion what the chart says that it runs.
-	ChartVersion, AppVersion string
+	// ChartVersion is the chart's version that the program requires.
+	ChartVersion string
+	// AppVersion is the version that the chart should declare for its binary.
+	AppVersion string
 }
 
-// Add builds what is missing and serves image, with the program as its entrypoint at path, and the chart. repo is the
-// project's checkout, and progress goes to out.
+// Add builds the binary, if that is not done yet, and adds to the mirror the chart and the image, with the binary at
+// path as its entrypoint. repo is the path of the project's checkout. Add writes its progress to out.
 func (r Release) Add(ctx context.Context, m mirror.Mirror, repo string, image mirror.Image, path string, out io.Writer) error {
 	built, err := mirror.Build(ctx, repo, r.Name, r.ModuleVersion, out)
 	if err != nil {
@@ -44,7 +46,7 @@ func (r Release) Add(ctx context.Context, m mirror.Mirror, repo string, image mi
 	return Add(m, c)
 }
 
-// Chart is the chart in the module's directory.
+// Chart reads the chart from the module's directory.
 func (r Release) Chart(source string) (*chart.Chart, error) {
 	return Upstream(filepath.Join(source, r.Folder, r.Name), r.ChartVersion, r.AppVersion)
 }

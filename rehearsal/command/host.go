@@ -8,25 +8,25 @@ import (
 
 // Host runs commands on machines.
 type Host interface {
-	// Run connects, runs the command to its end, and returns its exit status. An error says that there
-	// is none: the machine was not reached, or the connection broke. It ends early when ctx does.
+	// Run connects, runs the command and returns its exit status. An error means that there is no exit status: the
+	// machine could not be reached, the connection broke, or ctx is done.
 	Run(ctx context.Context, session Session) (exit int, err error)
 }
 
-// Session is one command on one machine.
+// Session describes one run of a command on one machine.
 type Session struct {
 	Connection Connection
 	// Command is a line for the user's shell.
 	Command     string
 	Stdin       string
 	Environment []Variable
-	// Stdout and Stderr may be written to at the same time.
+	// Stdout and Stderr may be written to concurrently.
 	Stdout, Stderr io.Writer
-	// Status shows how far it is; Warn reports what did not stop it. Both must be set.
+	// Status reports progress; Warn reports problems that do not stop the command. Both must be set.
 	Status, Warn func(line string)
 }
 
-// UnreachableError is the end of trying to connect, worded the same for all transports.
+// UnreachableError reports that all attempts to connect failed. Its wording is the same for all transports.
 type UnreachableError struct {
 	Attempts int
 	Last     error
@@ -38,5 +38,5 @@ func (e *UnreachableError) Error() string {
 
 func (e *UnreachableError) Unwrap() error { return e.Last }
 
-// GaveUp is an UnreachableError.
+// GaveUp returns an UnreachableError with the last attempt's error.
 func GaveUp(attempts int, last error) error { return &UnreachableError{attempts, last} }

@@ -18,14 +18,14 @@ type Connection struct {
 	Host string
 	Port int
 	User string
-	// Password, PrivateKey and the key's own password are secrets.
+	// Password, PrivateKey and PrivateKeyPassword are secret.
 	Password, PrivateKey, PrivateKeyPassword string
 	AgentSocketPath                          string
-	// HostKey is the key that the machine must have, as a line of authorized_keys; empty checks nothing.
+	// HostKey is the machine's required public key in the format of authorized_keys. If empty, any key is accepted.
 	HostKey string
-	// DialErrorLimit is the number of attempts to connect; -1 is no limit.
+	// DialErrorLimit is the number of attempts to connect; -1 means no limit.
 	DialErrorLimit int
-	// PerDialTimeout bounds each attempt, in seconds; 0 is no bound.
+	// PerDialTimeout limits each attempt, in seconds; 0 means no limit.
 	PerDialTimeout int
 }
 
@@ -37,7 +37,7 @@ const (
 	defaultPerDialTimeout = 15
 )
 
-// commandInputs and connectionInputs are the properties and the JSON type of each.
+// commandInputs and connectionInputs list the accepted properties and their JSON types.
 var (
 	commandInputs = map[string]string{
 		"addPreviousOutputInEnv": "bool", "connection": "object", "create": "string", "delete": "string",
@@ -50,8 +50,8 @@ var (
 	}
 )
 
-// check refuses what the provider does not know and fills in defaults. Anything may still be unknown: in
-// a preview a machine has no address yet.
+// check validates the inputs and adds the defaults. Any value may be unknown: in a preview, a new machine has no
+// address yet.
 func check(given resource.PropertyMap) (resource.PropertyMap, []plugin.Failure) {
 	inputs := given.Copy()
 	failures := plugin.CheckTypes("", inputs, commandInputs)
@@ -83,7 +83,7 @@ func check(given resource.PropertyMap) (resource.PropertyMap, []plugin.Failure) 
 		fail("connection.host", "must be set")
 	}
 	if connection.HasValue("proxy") {
-		fail("connection.proxy", "the rehearsal models no bastion hosts")
+		fail("connection.proxy", "the rehearsal does not support bastion hosts")
 	}
 	for property, value := range map[resource.PropertyKey]resource.PropertyValue{
 		"port":           resource.NewProperty(float64(defaultPort)),
@@ -125,11 +125,12 @@ func connectionOf(v resource.PropertyValue) (Connection, error) {
 // Variable is an environment variable of a command.
 type Variable struct {
 	Name, Value string
-	// Optional: a machine that refuses the variable is warned about, and otherwise the command fails.
+	// Optional makes it only a warning if the machine refuses the variable. Otherwise the command fails.
 	Optional bool
 }
 
-// environment lists the variables in the order of their names, then what the last run wrote.
+// environment returns the resource's variables in the order of their names, followed by two with the output of the last
+// run, unless addPreviousOutputInEnv is false.
 func environment(inputs, state resource.PropertyMap) []Variable {
 	var variables []Variable
 	if given := inputs["environment"]; given.IsObject() {

@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// loggings are the values of the property logging. Without one, both streams are logged.
+// loggings lists the values of the property logging. If it is not set, both streams are logged.
 var loggings = []string{"none", "stdout", "stderr", "stdoutAndStderr"}
 
-// output collects what a command writes: each stream for itself, both in the order they came, and whole
-// lines to the engine's display as far as the command asks for it.
+// output collects the output of a command: each stream separately, and both together in the order of the writes. It
+// also logs complete lines to the engine's display, as the property logging demands.
 type output struct {
 	mu             sync.Mutex
 	together       bytes.Buffer
@@ -55,14 +55,14 @@ func (s *stream) Write(p []byte) (int, error) {
 	}
 }
 
-// text is the stream without the newline at its end, as the resource's outputs have it.
+// text returns the stream's content without a newline at its end, for the resource's outputs.
 func (s *stream) text() string {
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	return strings.TrimSuffix(s.buffer.String(), "\n")
 }
 
-// flush logs last lines that no newline ended.
+// flush logs the last line of each stream if it has no newline at its end.
 func (o *output) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package command models the pulumi-command provider: commands that run on a machine over SSH when their
-// resource is created, changed or deleted. Two transports serve it, real SSH and the simulated machines of
-// package hosts; what the engine sees is the same.
+// Package command models the pulumi-command provider: commands that run on a machine over SSH when their resource is
+// created, changed or deleted. It has two transports, real SSH and the simulated machines of package hosts, between
+// which the engine sees no difference.
 package command
 
 import (
@@ -13,19 +13,19 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// Name and Version are the package's, as the program's SDK registers it.
+// Name and Version identify the pulumi-command package, as the program's SDK registers it.
 const (
 	Name    = "command"
 	Version = "1.2.1"
 )
 
-// New models the provider over a transport. Only remote commands exist: the program runs nothing on the
-// machine it is started from, and copies no files.
+// New returns a model of the provider that runs its commands through a transport. It supports remote commands only:
+// the program runs no local commands and copies no files.
 func New(host Host) plugin.Provider {
 	return plugin.Provider{
 		Name: Name, Version: Version,
 		Configure: func(_ context.Context, inputs resource.PropertyMap) error {
-			return plugin.CheckConfiguration(Name, inputs) // it has none
+			return plugin.CheckConfiguration(Name, inputs) // the provider has no inputs
 		},
 		Kinds: func(typ string) plugin.Kind {
 			if typ == "command:remote:Command" {
@@ -36,15 +36,15 @@ func New(host Host) plugin.Provider {
 	}
 }
 
-// remote is the behaviour of command:remote:Command.
+// remote implements plugin.Kind for command:remote:Command.
 type remote struct{ host Host }
 
 func (k remote) Check(_ context.Context, r *plugin.Request) (resource.PropertyMap, []plugin.Failure) {
 	return check(r.Inputs)
 }
 
-// Diff: a change of any input runs a command again; a change of a trigger makes a new resource, whose
-// create runs before the old one's delete unless the program says otherwise.
+// Diff reports a changed trigger as a replacement, whose create runs before the old resource's delete unless the
+// program sets deleteBeforeReplace. Any other changed input is an update, which runs a command.
 func (k remote) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, error) {
 	return plugin.Compare(r.OldInputs, r.Inputs, func(property string) bool { return property == "triggers" }), nil
 }
@@ -56,7 +56,7 @@ func (k remote) Create(ctx context.Context, r *plugin.Request) (string, resource
 		out["stderr"] = resource.MakeComputed(resource.NewProperty(""))
 		return "", out, nil
 	}
-	// A create that fails leaves nothing in the state, so the next run starts from its beginning.
+	// A failed create leaves nothing in the state, so the next pulumi up runs the whole command again.
 	stdout, stderr, err := k.run(ctx, r, r.Inputs, "create")
 	if err != nil {
 		return "", nil, err
@@ -65,12 +65,13 @@ func (k remote) Create(ctx context.Context, r *plugin.Request) (string, resource
 	return newID(), out, nil
 }
 
-// Read believes the state: a command that ran cannot be looked up.
+// Read returns the state unchanged, because nobody can look up a command that ran.
 func (k remote) Read(_ context.Context, r *plugin.Request) (string, resource.PropertyMap, error) {
 	return r.ID, r.State, nil
 }
 
-// Update runs update, or create again where there is none. A preview shows the outputs of the last run.
+// Update runs the command in update, or the one in create if update is not set. A preview returns the last run's
+// outputs.
 func (k remote) Update(ctx context.Context, r *plugin.Request) (resource.PropertyMap, error) {
 	out := r.Inputs.Copy()
 	for _, key := range []resource.PropertyKey{"stdout", "stderr"} {
@@ -97,13 +98,13 @@ func (k remote) Update(ctx context.Context, r *plugin.Request) (resource.Propert
 func (k remote) Delete(ctx context.Context, r *plugin.Request) error {
 	inputs := r.OldInputs
 	if len(inputs) == 0 {
-		inputs = r.State // an engine that sends no inputs: the outputs repeat them
+		inputs = r.State // some engines send no old inputs; the outputs contain them
 	}
 	_, _, err := k.run(ctx, r, inputs, "delete")
 	return err
 }
 
-// run runs the command in one property, if there is one, and returns what it wrote.
+// run runs the command in a property, if it is set, and returns the command's output.
 func (k remote) run(ctx context.Context, r *plugin.Request, inputs resource.PropertyMap, which resource.PropertyKey) (stdout, stderr string, err error) {
 	line := plugin.Text(inputs[which])
 	if line == "" {
@@ -133,14 +134,14 @@ func (k remote) run(ctx context.Context, r *plugin.Request, inputs resource.Prop
 		err = fmt.Errorf("Process exited with status %d", status) //nolint:staticcheck // the SSH library's own words
 	}
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("the resource's time limit of %s is over: %w", r.Timeout, err)
+		err = fmt.Errorf("the resource's time limit of %s has passed: %w", r.Timeout, err)
 	}
 	var unreachable *UnreachableError
 	if errors.As(err, &unreachable) {
 		return "", "", err // nothing was run
 	}
 	if err != nil {
-		// The whole command and all of its output, as upstream: this is why a secret must be in neither.
+		// Like upstream, quote the whole command and all of its output. So neither may contain a secret.
 		return "", "", fmt.Errorf("%w: running %q:\n%s", err, line, out.both())
 	}
 	return out.stdout.text(), out.stderr.text(), nil

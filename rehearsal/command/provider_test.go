@@ -14,7 +14,7 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// recorder is a transport that remembers what it was to run.
+// recorder is a transport that records the sessions that it should run.
 type recorder struct {
 	sessions []Session
 	exit     int
@@ -55,7 +55,7 @@ func kind(t *testing.T, h Host) plugin.Kind {
 	return k
 }
 
-func TestOtherTypesAreRefused(t *testing.T) {
+func TestOtherTypesAreNotSupported(t *testing.T) {
 	for _, typ := range []string{"command:remote:CopyToRemote", "command:local:Command", "command:remote:CopyFile"} {
 		assert.Nil(t, New(&recorder{}).Kinds(typ), typ)
 	}
@@ -68,13 +68,13 @@ func TestCheck(t *testing.T) {
 		unknown  resource.PropertyKey
 		failures []string
 	}{
-		"fine":                {},
+		"valid":               {},
 		"unknown property":    {change: map[string]any{"creates": "x"}, failures: []string{"creates"}},
 		"wrong type":          {change: map[string]any{"stdin": 3.0}, failures: []string{"stdin"}},
 		"no connection":       {change: map[string]any{"connection": nil}, failures: []string{"connection"}},
 		"no host":             {change: map[string]any{"connection": map[string]any{}}, failures: []string{"connection.host"}},
 		"proxy":               {change: map[string]any{"connection": map[string]any{"host": "h", "proxy": map[string]any{"host": "b"}}}, failures: []string{"connection.proxy"}},
-		"unknown in it":       {change: map[string]any{"connection": map[string]any{"host": "h", "hosts": "x"}}, failures: []string{"connection.hosts"}},
+		"unknown below it":    {change: map[string]any{"connection": map[string]any{"host": "h", "hosts": "x"}}, failures: []string{"connection.hosts"}},
 		"logging":             {change: map[string]any{"logging": "all"}, failures: []string{"logging"}},
 		"environment":         {change: map[string]any{"environment": map[string]any{"A": 1.0}}, failures: []string{"environment.A"}},
 		"connection computed": {unknown: "connection"},
@@ -112,10 +112,10 @@ func TestDiff(t *testing.T) {
 		change           map[string]any
 		changed, replace bool
 	}{
-		"nothing":  {},
-		"create":   {change: map[string]any{"create": "other"}, changed: true},
-		"delete":   {change: map[string]any{"delete": "other"}, changed: true},
-		"triggers": {change: map[string]any{"triggers": []any{"i-2"}}, changed: true, replace: true},
+		"no change": {},
+		"create":    {change: map[string]any{"create": "other"}, changed: true},
+		"delete":    {change: map[string]any{"delete": "other"}, changed: true},
+		"triggers":  {change: map[string]any{"triggers": []any{"i-2"}}, changed: true, replace: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := map[string]any{"triggers": []any{"i-1"}}
@@ -156,12 +156,12 @@ func TestWhichCommandRuns(t *testing.T) {
 		"create":                       {op: create, wantRun: "create it", wantStdout: "out of create it"},
 		"create, in a preview":         {op: create, preview: true, wantStdout: nil},
 		"no create":                    {op: create, news: map[string]any{"create": nil, "delete": "d"}, wantStdout: ""},
-		"update without one":           {op: update, news: map[string]any{"stdin": "new"}, wantRun: "create it", wantStdout: "out of create it"},
+		"update runs create":           {op: update, news: map[string]any{"stdin": "new"}, wantRun: "create it", wantStdout: "out of create it"},
 		"update":                       {op: update, news: map[string]any{"update": "update it"}, wantRun: "update it", wantStdout: "out of update it"},
 		"update, in a preview":         {op: update, preview: true, wantStdout: "old"},
 		"delete uses the old inputs":   {op: remove, olds: map[string]any{"delete": "old delete"}, news: map[string]any{"delete": "new"}, wantRun: "old delete"},
 		"no delete":                    {op: remove},
-		"update of a delete-only one":  {op: update, news: map[string]any{"create": nil, "delete": "d"}, wantStdout: ""},
+		"update with delete only":      {op: update, news: map[string]any{"create": nil, "delete": "d"}, wantStdout: ""},
 		"an empty create runs nothing": {op: create, news: map[string]any{"create": ""}, wantStdout: ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,14 +13,14 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// SSH is the transport to real machines.
+// SSH implements Host for real machines.
 type SSH struct {
-	// FirstDelay is the pause after the first failed attempt to connect; each further one is half as long
-	// again, up to MaxDelay.
+	// FirstDelay is the pause after the first failed attempt to connect. Each further pause is 1.5 times as long as
+	// the one before, up to MaxDelay.
 	FirstDelay, MaxDelay time.Duration
 }
 
-// NewSSH is SSH with the pauses of pulumi-command.
+// NewSSH returns an SSH with the pauses of pulumi-command.
 func NewSSH() SSH { return SSH{FirstDelay: 100 * time.Millisecond, MaxDelay: 5 * time.Second} }
 
 // Run implements Host.
@@ -34,8 +34,8 @@ func (s SSH) Run(ctx context.Context, session Session) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = client.Close() }() // the exit status has arrived, or never will
-	// A cancelled operation does not wait for its command, which ends when its connection does.
+	defer func() { _ = client.Close() }() // the error does not matter: the exit status has arrived, or never will
+	// A cancelled operation does not wait for its command. Closing the connection ends the command.
 	defer context.AfterFunc(ctx, func() { _ = client.Close() })()
 
 	exit, err := execute(client, session)
@@ -50,13 +50,13 @@ func execute(client *ssh.Client, session Session) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("opening a session on %s: %w", session.Connection.Host, err)
 	}
-	defer func() { _ = channel.Close() }() // it ends with its command
+	defer func() { _ = channel.Close() }() // usually an error: the channel is closed when its command ends
 	for _, v := range session.Environment {
 		if err := channel.Setenv(v.Name, v.Value); err != nil {
 			if !v.Optional {
 				return 0, fmt.Errorf("setting environment variable %s: %w (does AcceptEnv of the machine's sshd name it?)", v.Name, err)
 			}
-			session.Warn(fmt.Sprintf("the machine refused the environment variable %s; set addPreviousOutputInEnv to false, or let AcceptEnv of its sshd name it", v.Name))
+			session.Warn(fmt.Sprintf("the machine refused the environment variable %s; set addPreviousOutputInEnv to false, or add it to AcceptEnv of the machine's sshd", v.Name))
 		}
 	}
 	if session.Stdin != "" {
@@ -71,8 +71,8 @@ func execute(client *ssh.Client, session Session) (int, error) {
 	return 0, err
 }
 
-// dial tries until it succeeds or the limit is reached: any failure counts, a refused key as much as a
-// machine that still boots.
+// dial tries to connect until it succeeds or DialErrorLimit is reached. Every failure counts as an attempt: a refused
+// key as well as a machine that still boots.
 func (s SSH) dial(ctx context.Context, session Session, config *ssh.ClientConfig) (*ssh.Client, error) {
 	connection := session.Connection
 	delay := s.FirstDelay
@@ -108,7 +108,7 @@ func dialOnce(ctx context.Context, c Connection, config *ssh.ClientConfig) (*ssh
 	if err != nil {
 		return nil, err
 	}
-	// The limit covers the handshake too: a machine that boots may accept and say nothing.
+	// The timeout includes the handshake: a machine that boots may accept the connection and send nothing.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	client, channels, requests, err := ssh.NewClientConn(conn, address, config)
 	if !stop() && err == nil {
@@ -121,7 +121,8 @@ func dialOnce(ctx context.Context, c Connection, config *ssh.ClientConfig) (*ssh
 	return ssh.NewClient(client, channels, requests), nil
 }
 
-// clientConfig takes the connection's credentials. Its errors do not quote them.
+// clientConfig returns an SSH configuration with the connection's credentials. Its errors do not quote them. cleanup
+// closes the connection to the SSH agent, if there is one.
 func clientConfig(c Connection) (config *ssh.ClientConfig, cleanup func(), err error) {
 	cleanup = func() {}
 	config = &ssh.ClientConfig{User: c.User, HostKeyCallback: ssh.InsecureIgnoreHostKey()} //nolint:gosec // upstream's rule: unchecked unless hostKey is set
@@ -164,18 +165,18 @@ func clientConfig(c Connection) (config *ssh.ClientConfig, cleanup func(), err e
 	return config, cleanup, nil
 }
 
-// ParseKey reads the connection's private key; its errors do not quote it.
+// ParseKey parses the connection's private key. Its errors do not quote the key.
 func (c Connection) ParseKey() (ssh.Signer, error) {
 	if c.PrivateKeyPassword != "" {
 		signer, err := ssh.ParsePrivateKeyWithPassphrase([]byte(c.PrivateKey), []byte(c.PrivateKeyPassword))
 		if err != nil {
-			return nil, errors.New("reading connection.privateKey: it is no private key that privateKeyPassword opens")
+			return nil, errors.New("reading connection.privateKey: it is not a private key, or privateKeyPassword is wrong")
 		}
 		return signer, nil
 	}
 	signer, err := ssh.ParsePrivateKey([]byte(c.PrivateKey))
 	if err != nil {
-		return nil, errors.New("reading connection.privateKey: it is no private key, or it needs privateKeyPassword")
+		return nil, errors.New("reading connection.privateKey: it is not a private key, or it is encrypted and needs privateKeyPassword")
 	}
 	return signer, nil
 }

@@ -21,14 +21,15 @@ import (
 	"eco2/rehearsal/stacktest/printed"
 )
 
-// sshd is an SSH server in this process. It knows four commands: "cat" echoes its input, "fail" writes to
-// both streams and ends with 3, "env" prints NAME, "drop" cuts the connection, and "hang" never ends.
+// sshd is an SSH server in this process. It has five commands: "cat" echoes its input, "fail" writes to both streams
+// and exits with 3, "env" prints the last accepted environment variable, "drop" closes the connection, and "hang"
+// never exits.
 type sshd struct {
 	address  string
 	hostKey  ssh.Signer
 	accepted atomic.Int32
-	// silentFirst is how many connections get no answer, as from a machine that boots.
-	silentFirst int32
+	// refusedFirst is how many connections the server closes at once, like a machine that boots.
+	refusedFirst int32
 }
 
 func newKey(t *testing.T) (ssh.Signer, string) {
@@ -42,13 +43,13 @@ func newKey(t *testing.T) (ssh.Signer, string) {
 	return signer, string(pem.EncodeToMemory(block))
 }
 
-func startSSHD(t *testing.T, authorized ssh.PublicKey, silentFirst int32) *sshd {
+func startSSHD(t *testing.T, authorized ssh.PublicKey, refusedFirst int32) *sshd {
 	t.Helper()
 	hostKey, _ := newKey(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
-	d := &sshd{address: listener.Addr().String(), hostKey: hostKey, silentFirst: silentFirst}
+	d := &sshd{address: listener.Addr().String(), hostKey: hostKey, refusedFirst: refusedFirst}
 	config := &ssh.ServerConfig{
 		PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			if !bytes.Equal(key.Marshal(), authorized.Marshal()) {
@@ -64,7 +65,7 @@ func startSSHD(t *testing.T, authorized ssh.PublicKey, silentFirst int32) *sshd 
 			if err != nil {
 				return
 			}
-			if d.accepted.Add(1) <= silentFirst {
+			if d.accepted.Add(1) <= refusedFirst {
 				_ = conn.Close()
 				continue
 			}
@@ -142,7 +143,7 @@ func TestSSH(t *testing.T) {
 	for name, test := range map[string]struct {
 		session      Session
 		change       func(*Connection, *sshd)
-		silentFirst  int32
+		refusedFirst int32
 		wantExit     int
 		wantOut      string
 		wantErr      string
@@ -160,10 +161,10 @@ func TestSSH(t *testing.T) {
 			session:      Session{Command: "env", Environment: []Variable{{Name: "PULUMI_COMMAND_STDOUT", Value: "v", Optional: true}}},
 			wantWarnings: 1, wantAccepted: 1,
 		},
-		"a machine that boots is tried again": {session: Session{Command: "cat"}, silentFirst: 2, wantAccepted: 3},
-		"until the limit":                     {session: Session{Command: "cat"}, silentFirst: 99, wantErr: "after 3 failed attempts", wantAccepted: 3},
+		"a booting machine is tried again": {session: Session{Command: "cat"}, refusedFirst: 2, wantAccepted: 3},
+		"attempts are limited":             {session: Session{Command: "cat"}, refusedFirst: 99, wantErr: "after 3 failed attempts", wantAccepted: 3},
 		"without a limit": {
-			session: Session{Command: "cat"}, silentFirst: 20, wantAccepted: 21,
+			session: Session{Command: "cat"}, refusedFirst: 20, wantAccepted: 21,
 			change: func(c *Connection, _ *sshd) { c.DialErrorLimit = -1 },
 		},
 		"a refused key uses up the attempts too": {
@@ -181,7 +182,7 @@ func TestSSH(t *testing.T) {
 		"a dropped connection": {session: Session{Command: "drop"}, wantErr: "remote command exited without exit status", wantAccepted: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := startSSHD(t, signer.PublicKey(), test.silentFirst)
+			d := startSSHD(t, signer.PublicKey(), test.refusedFirst)
 			connection := d.connection(t, key)
 			if test.change != nil {
 				test.change(&connection, d)
@@ -215,7 +216,7 @@ func sorted(text string) []string {
 	return lines
 }
 
-func TestSSHEndsWithItsContext(t *testing.T) {
+func TestSSHStopsWithItsContext(t *testing.T) {
 	signer, key := newKey(t)
 	for name, command := range map[string]string{"in a command": "hang", "in the dial": "cat"} {
 		t.Run(name, func(t *testing.T) {

@@ -159,15 +159,15 @@ func (s *snapshot) remove(ref kubernetes.Ref) error {
 }
 
 func (s *snapshot) addFinalizer(o model.Object, finalizer string) error {
-	if !o.Deleted.IsZero() || o.Holds(finalizer) {
+	if !o.Deleted.IsZero() || o.HasFinalizer(finalizer) {
 		return nil
 	}
-	return s.cluster.Hold(o.Ref, finalizer)
+	return s.cluster.AddFinalizer(o.Ref, finalizer)
 }
 
 func (s *snapshot) removeFinalizer(o model.Object, finalizer string) error {
 	s.changed = true
-	return s.cluster.LetGo(o.Ref, finalizer)
+	return s.cluster.RemoveFinalizer(o.Ref, finalizer)
 }
 
 // caller returns a caller of AWS's API with the role of the control plane's instance.
@@ -195,7 +195,7 @@ func argoCD(s *snapshot) error {
 	if !s.runs("StatefulSet", "argocd-application-controller") {
 		return nil
 	}
-	managed, err := s.cluster.Managed()
+	managed, err := s.cluster.InGit()
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (s *snapshot) reconcileGroup(name string, g *group) error {
 		}
 	}
 	for _, ingress := range g.deleted {
-		if !ingress.Holds(g.finalizer) || len(g.live) == 0 && found && !s.elapsed(ingress.Deleted, balancerDelete) {
+		if !ingress.HasFinalizer(g.finalizer) || len(g.live) == 0 && found && !s.elapsed(ingress.Deleted, balancerDelete) {
 			continue
 		}
 		if len(g.live) == 0 && found {

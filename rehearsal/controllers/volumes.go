@@ -29,7 +29,7 @@ func claims(s *snapshot) error {
 		}
 		var err error
 		switch {
-		case !claim.Deleted.IsZero() && !used && claim.Holds(claimInUse):
+		case !claim.Deleted.IsZero() && !used && claim.HasFinalizer(claimInUse):
 			err = s.removeFinalizer(claim, claimInUse)
 		case claim.Deleted.IsZero() && used && text(claim.Live, "status", "phase") != "Bound":
 			err = s.provision(claim)
@@ -78,7 +78,7 @@ func (s *snapshot) provision(claim model.Object) error {
 	if err := s.apply("csi-provisioner", volume); err != nil {
 		return err
 	}
-	if err := s.cluster.Hold(volume.Ref(), volumeExists); err != nil {
+	if err := s.cluster.AddFinalizer(volume.Ref(), volumeExists); err != nil {
 		return err
 	}
 	return s.cluster.SetStatus(claim.Ref, map[string]any{"phase": "Bound"})

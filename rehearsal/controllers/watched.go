@@ -108,7 +108,7 @@ func (w settlingCluster) injectedFault(method string, spec kubernetes.ReleaseSpe
 			reason = "dial tcp: connect: connection refused"
 		}
 		if kind == fault.APIGone {
-			if err := w.cluster.Pend(spec); err != nil {
+			if err := w.cluster.AddPendingRelease(spec); err != nil {
 				return err
 			}
 			return fmt.Errorf("release %s failed: %s; and it could not be rolled back: %s", spec.Name, reason, reason)

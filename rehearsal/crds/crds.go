@@ -1,10 +1,10 @@
-// Package crds gives the mirror the custom resource definitions that the program applies before its charts.
+// Package crds adds the custom resource definitions that the program applies before its charts to the mirror.
 //
-// Those of kube-prometheus-stack, the load balancer controller and RabbitMQ's operator are upstream's bytes that the
-// program pins, from Go modules. External Secrets' are upstream's too, of an older version, the newest that has a
-// module: the fields that the program and the workloads use are in both. Those of Redis are ours, with the fields that the
-// rehearsal's controller reads. What is not the bytes that the program pins has another checksum, which the program is
-// told.
+// Those of kube-prometheus-stack, the load balancer controller and RabbitMQ's operator come from upstream's Go modules
+// and are the same bytes that the program pins. External Secrets' are upstream's, too, but of an older version, the
+// newest that has a module; the fields that the program and the workloads use are in both versions. Redis's are
+// written for the rehearsal, with the fields that its operator reads. The files that differ from those that the
+// program pins have other checksums, which the rehearsal sets in the program's configuration.
 package crds
 
 import (
@@ -24,15 +24,15 @@ import (
 //go:embed definitions
 var definitions embed.FS
 
-// github is where all that the program downloads is.
+// github is the beginning of all URLs from which the program downloads definitions.
 const github = "https://raw.githubusercontent.com/"
 
-// ours are definitions in this package, by release: where the program downloads them.
-var ours = map[string]string{
+// embedded maps the releases whose definitions are in this package to the URLs from which the program downloads them.
+var embedded = map[string]string{
 	"redis-operator": github + "OT-CONTAINER-KIT/redis-operator/v0.26.0/charts/redis-operator/crds/crds.yaml",
 }
 
-// older are definitions of another version, by release.
+// older holds, by release, the sources of definitions of an older version than the program's.
 var older = map[string]source{
 	"external-secrets": {
 		"external-secrets", "github.com/external-secrets/external-secrets", "deploy/crds/bundle.yaml",
@@ -40,7 +40,7 @@ var older = map[string]source{
 	},
 }
 
-// pinned are definitions that are what the program pins, by release.
+// pinned holds, by release, the sources of definitions that are the bytes that the program pins.
 var pinned = map[string]source{
 	"aws-load-balancer-controller": {
 		"aws-load-balancer-controller", "sigs.k8s.io/aws-load-balancer-controller", "helm/aws-load-balancer-controller/crds/crds.yaml",
@@ -50,18 +50,20 @@ var pinned = map[string]source{
 		"prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd/*.yaml",
 		github + "prometheus-operator/prometheus-operator/v0.93.1/example/prometheus-operator-crd/",
 	},
-	// v2.22.4 changed nothing in it.
+	// The module is at v2.22.4, which has the same file.
 	"rabbitmq-cluster-operator": {
 		"rabbitmq-cluster-operator", "github.com/rabbitmq/cluster-operator/v2", "config/crd/bases/rabbitmq.com_rabbitmqclusters.yaml",
 		github + "rabbitmq/cluster-operator/v2.22.3/config/crd/bases/rabbitmq.com_rabbitmqclusters.yaml",
 	},
 }
 
-// source is files in a module.
+// source describes the files with definitions in a Go module.
 type source struct {
-	// build is the folder of rehearsal/mirror/build that pins the module, and files a pattern below the module.
+	// build is the folder in rehearsal/mirror/build that pins the module, module its path, and files a glob pattern
+	// relative to the module.
 	build, module, files string
-	// url is where the program downloads the file, or the directory of several, with a slash at its end.
+	// url is the URL from which the program downloads the file. If there are several files, it is the URL of their
+	// directory, with a slash at its end.
 	url string
 }
 
@@ -77,8 +79,8 @@ func (s source) find(ctx context.Context, repo string) ([]string, error) {
 	return files, err
 }
 
-// Add serves the definitions. repo is the project's checkout. The checksums are of those that differ from what the
-// program pins, by the name that its setting mirror.sha256 has for each.
+// Add adds the definitions to the mirror. repo is the path of the project's checkout. Add returns the checksums of the
+// files that differ from those that the program pins, by their names in the program's setting mirror.sha256.
 func Add(ctx context.Context, m mirror.Mirror, repo string) (checksums map[string]string, err error) {
 	checksums = map[string]string{}
 	serve := func(release, url string, data []byte) error {
@@ -86,7 +88,7 @@ func Add(ctx context.Context, m mirror.Mirror, repo string) (checksums map[strin
 		checksums[release] = hex.EncodeToString(sum[:])
 		return m.AddFile(url, data)
 	}
-	for release, url := range ours {
+	for release, url := range embedded {
 		data, err := definitions.ReadFile("definitions/" + release + ".yaml")
 		if err != nil {
 			return nil, fmt.Errorf("reading the custom resources of %s: %w", release, err)

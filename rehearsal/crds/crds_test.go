@@ -32,7 +32,7 @@ var api *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
 
-// downloads are the program's: by release the URLs and their checksums.
+// downloads returns, by release, the URLs that the program downloads and the checksums that it pins for them.
 func downloads(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	golden, err := os.ReadFile("../../testdata/dev.golden")
@@ -57,28 +57,26 @@ func served(t *testing.T) (dir server.Dir, checksums map[string]string) {
 	return server.Dir(m.Dir), checksums
 }
 
-// Each download is served, and has the checksum that the program pins or is told.
-func TestDownloads(t *testing.T) {
+// The mirror has each file that the program downloads, with the checksum that the program pins or that Add returns.
+func TestDownloadsAreServed(t *testing.T) {
 	dir, checksums := served(t)
-	wanted := downloads(t)
-	for release, files := range wanted {
+	for release, files := range downloads(t) {
 		for url, sum := range files {
 			data, err := os.ReadFile(dir.File(url))
 			require.NoError(t, err)
 			if own, differs := checksums[release]; differs {
 				assert.Len(t, files, 1, "%s has one checksum", release)
-				assert.NotEqual(t, sum, own, "%s needs no checksum of its own", release)
+				assert.NotEqual(t, sum, own, "Add must not return the checksum of %s, which is the pinned one", release)
 				sum = own
 			}
-			is := sha256.Sum256(data)
-			assert.Equal(t, sum, hex.EncodeToString(is[:]), url)
+			actual := sha256.Sum256(data)
+			assert.Equal(t, sum, hex.EncodeToString(actual[:]), url)
 		}
 	}
-	told := slices.Sorted(maps.Keys(checksums))
-	assert.Equal(t, []string{"external-secrets", "redis-operator"}, told)
+	assert.Equal(t, []string{"external-secrets", "redis-operator"}, slices.Sorted(maps.Keys(checksums)))
 }
 
-// objects are what the program and its charts make of the definitions, and what workloads would.
+// objects holds custom resources like those of the program, its charts and the workloads.
 const objects = `
 apiVersion: external-secrets.io/v1
 kind: ClusterSecretStore
@@ -123,8 +121,8 @@ metadata: {name: api, namespace: default}
 spec: {selector: {}, endpoints: [{port: http}]}
 `
 
-// An API server takes the definitions, and objects of them with no field that it does not know.
-func TestDefinitions(t *testing.T) {
+// An API server accepts the definitions, and the objects under strict field validation.
+func TestDefinitionsFitTheObjects(t *testing.T) {
 	api.Need(t)
 	dir, _ := served(t)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
@@ -144,7 +142,7 @@ func TestDefinitions(t *testing.T) {
 		assert.NoError(t, strict.Create(t.Context(), object), object.GetKind())
 	}
 	params := decode(t, []byte("{apiVersion: elbv2.k8s.aws/v1beta1, kind: IngressClassParams, metadata: {name: more}, spec: {scheme: none}}"))
-	assert.ErrorContains(t, strict.Create(t.Context(), params[0]), "spec.scheme", "the definition says which there are")
+	assert.ErrorContains(t, strict.Create(t.Context(), params[0]), "spec.scheme", "the definition lists the valid schemes")
 }
 
 func decode(t *testing.T, data []byte) (all []*unstructured.Unstructured) {

@@ -13,7 +13,7 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// rendered is what the chart makes of a stack's values, and the Deployment of it.
+// rendered renders the chart with a stack's values, and returns the manifests and the Deployment in them.
 func rendered(t *testing.T, stack string) (manifest string, deployment appsv1.Deployment) {
 	t.Helper()
 	source, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/external-dns")
@@ -33,8 +33,8 @@ func rendered(t *testing.T, stack string) (manifest string, deployment appsv1.De
 	return manifest, deployment
 }
 
-// The chart takes the program's values, and starts the binary with what they mean.
-func TestChart(t *testing.T) {
+// The chart passes the program's values on to the binary and the pod.
+func TestChartUsesTheValues(t *testing.T) {
 	for _, stack := range []string{"dev", "prod"} {
 		manifest, deployment := rendered(t, stack)
 		container := deployment.Spec.Template.Spec.Containers[0]
@@ -47,6 +47,6 @@ func TestChart(t *testing.T) {
 		assert.Len(t, deployment.Spec.Template.Spec.Tolerations, 2)
 		assert.Equal(t, "128Mi", container.Resources.Limits.Memory().String())
 		assert.Equal(t, "AWS_DEFAULT_REGION", container.Env[0].Name)
-		assert.Contains(t, manifest, "port: 7979") // which the sweep asks
+		assert.Contains(t, manifest, "port: 7979") // the sweep connects to it
 	}
 }

@@ -26,8 +26,8 @@ var api *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
 
-// run runs the real external-dns for as long as the test does, told what the chart of a stack tells it, and returns
-// what it says.
+// run runs the real external-dns until the test ends, with the arguments from the chart of a stack, and returns its
+// output.
 func run(t *testing.T, stack string) *printed.Text {
 	t.Helper()
 	api.Need(t)
@@ -42,28 +42,28 @@ func run(t *testing.T, stack string) *printed.Text {
 	}
 	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--interval=") })
 	ctx, stop := context.WithCancel(t.Context())
-	said := &printed.Text{}
+	output := &printed.Text{}
 	command := exec.CommandContext(ctx, binary.Binary(name), append(args,
 		"--kubeconfig="+kubeconfig, "--interval=1s", "--min-event-sync-interval=100ms", "--metrics-address=127.0.0.1:0")...)
 	command.Env = append(os.Environ(), "AWS_DEFAULT_REGION="+awsapitest.Region)
-	command.Stdout, command.Stderr = said, said
+	command.Stdout, command.Stderr = output, output
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
 		stop()
-		_ = command.Wait() // it was killed
+		_ = command.Wait() // always an error: it was killed
 		if t.Failed() {
-			t.Log(said.String())
+			t.Log(output.String())
 		}
 	})
-	return said
+	return output
 }
 
-// The real external-dns writes records of an Ingress in the model of Route 53, and takes them away with it. Others'
-// records stay.
+// The real external-dns creates an Ingress's records in the model of Route 53, and deletes them with the Ingress. It
+// does not touch other records.
 func TestRecords(t *testing.T) {
 	for stack, domain := range map[string]string{
-		"dev":  "dev.growbin.app", // in its parent's zone
-		"prod": "growbin.app",     // a part of which is in a zone that this role may not read
+		"dev":  "dev.growbin.app", // in the zone of its parent domain
+		"prod": "growbin.app",     // a subdomain has its own zone, which this role may not read
 	} {
 		t.Run(stack, func(t *testing.T) { records(t, stack, domain) })
 	}
@@ -105,7 +105,8 @@ func records(t *testing.T, stack, domain string) {
 	ingress.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{Hostname: balancer.DNSName}}
 	_, err = ingresses.UpdateStatus(t.Context(), ingress, metav1.UpdateOptions{})
 	require.NoError(t, err)
-	// An alias for each kind of address, whatever the load balancer has, and a mark of whose each is.
+	// An alias record for IPv4 and one for IPv6, whatever addresses the load balancer has, and a TXT record with the
+	// owner for each.
 	eventually("A argocd."+domain, "TXT edns-cname.argocd."+domain,
 		"AAAA argocd."+domain, "TXT edns-aaaa.argocd."+domain)
 

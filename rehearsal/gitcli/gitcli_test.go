@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The installed git knows best which variables belong to a repository.
+// The list is compared with that of the installed git.
 func TestEveryLocalVariableIsDropped(t *testing.T) {
 	output, err := exec.CommandContext(t.Context(), "git", "rev-parse", "--local-env-vars").Output()
 	require.NoError(t, err)

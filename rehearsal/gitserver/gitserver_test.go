@@ -16,7 +16,7 @@ import (
 	"eco2/rehearsal/gitcli"
 )
 
-// run is the real git, with nobody's settings.
+// run runs git without the user's and the system's settings.
 func run(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	output, err := try(t, dir, args...)
@@ -33,7 +33,7 @@ func try(t *testing.T, dir string, args ...string) (string, error) {
 	return string(output), err
 }
 
-// origin is a bare repository with a branch develop, and a clone of it from which more can come.
+// origin serves a bare repository with a branch develop. work is a clone from which commit pushes to it.
 func origin(t *testing.T) (served, work, url string) {
 	t.Helper()
 	served, work = t.TempDir(), t.TempDir()
@@ -56,7 +56,7 @@ func commit(t *testing.T, work, file, text string) string {
 	return run(t, work, "rev-parse", "HEAD")
 }
 
-// more makes as many commits as do not fit into one round of a fetch's negotiation.
+// more makes so many commits that a fetch needs several rounds of negotiation.
 func more(t *testing.T, work string) {
 	t.Helper()
 	for range 20 {
@@ -71,7 +71,7 @@ func TestGit(t *testing.T) {
 			use := fmt.Sprintf("protocol.version=%d", version)
 			clone := t.TempDir()
 			assert.Contains(t, run(t, clone, "-c", use, "ls-remote", url), "refs/heads/develop")
-			// As Argo CD does it: into an empty repository, and again into what is there.
+			// Fetch like Argo CD: into an empty repository, and then again into the same one.
 			run(t, clone, "init")
 			run(t, clone, "remote", "add", "origin", url)
 			for i := range 2 {
@@ -86,7 +86,7 @@ func TestGit(t *testing.T) {
 				assert.Equal(t, fmt.Sprint(i), string(text))
 				assert.Equal(t, fmt.Sprint("v", i), run(t, clone, "describe", "--abbrev=0"))
 			}
-			// Each side has what the other does not know.
+			// Each side has commits that the other does not have.
 			run(t, clone, "checkout", "-b", "own")
 			more(t, clone)
 			run(t, work, "commit", "--amend", "--message", "rewritten")
@@ -101,7 +101,7 @@ func TestGit(t *testing.T) {
 	}
 }
 
-// Argo CD lists references and fetches with go-git too.
+// Argo CD also lists references and fetches with go-git.
 func TestGoGit(t *testing.T) {
 	_, work, url := origin(t)
 	dir := t.TempDir()
@@ -114,7 +114,7 @@ func TestGoGit(t *testing.T) {
 	assert.Equal(t, head, now.String())
 }
 
-func TestNothingIsWritten(t *testing.T) {
+func TestServerIsReadOnly(t *testing.T) {
 	served, work, url := origin(t)
 	run(t, work, "remote", "set-url", "origin", url)
 	run(t, work, "commit", "--allow-empty", "--message", "more")

@@ -1,5 +1,5 @@
-// Package incluster has what the rehearsal's controllers have in common. Each stands in for one of upstream's in the
-// package of its name, and cmd/controllers runs them.
+// Package incluster has the common code of the rehearsal's controllers. Each controller has its own package, replaces
+// one of upstream's, and is run by cmd/controllers.
 package incluster
 
 import (
@@ -15,25 +15,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// Probes is where controllers usually answer the kubelet: at /healthz while they live, at /readyz once they work.
-const Probes = ":8081"
+// ProbeAddress is the default address for the kubelet's probes: /healthz for liveness, /readyz for readiness.
+const ProbeAddress = ":8081"
 
-// Run runs controllers in a pod until the context ends. What is not set of the options is as it is everywhere here:
-// probes at the usual port, no metrics. add brings the controllers.
+// Run runs the controllers that add adds to a manager, in a pod, until ctx is done. If options have no probe address,
+// it uses ProbeAddress. It never serves metrics.
 func Run(ctx context.Context, options manager.Options, add func(manager.Manager) error) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("finding the API server: %w", err)
 	}
-	options.HealthProbeBindAddress = cmp.Or(options.HealthProbeBindAddress, Probes)
+	options.HealthProbeBindAddress = cmp.Or(options.HealthProbeBindAddress, ProbeAddress)
 	options.Metrics = server.Options{BindAddress: "0"}
-	// A pod that follows this one need not wait until it is believed dead.
+	// Release the lease at exit, so that the next pod need not wait until it expires.
 	options.LeaderElectionReleaseOnCancel = true
 	m, err := ctrl.NewManager(config, options)
 	if err != nil {
 		return fmt.Errorf("preparing the controllers: %w", err)
 	}
-	// Without one each, they would not be answered at all.
+	// Without at least one check each, the manager does not serve /healthz and /readyz.
 	if err := errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping)); err != nil {
 		return fmt.Errorf("preparing the probes: %w", err)
 	}
@@ -43,13 +43,13 @@ func Run(ctx context.Context, options manager.Options, add func(manager.Manager)
 	return m.Start(ctx)
 }
 
-// Kinds is a scheme of what these packages have registered.
-func Kinds(add ...func(*runtime.Scheme) error) (*runtime.Scheme, error) {
-	kinds := runtime.NewScheme()
+// NewScheme returns a scheme with the types that the functions, such as corev1.AddToScheme, add to it.
+func NewScheme(add ...func(*runtime.Scheme) error) (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
 	for _, add := range add {
-		if err := add(kinds); err != nil {
+		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("preparing the client: %w", err)
 		}
 	}
-	return kinds, nil
+	return scheme, nil
 }

@@ -5,7 +5,8 @@ import (
 	"encoding/hex"
 )
 
-// autoname makes a new name on every call: what it named before is kept through the old inputs.
+// autoname returns a new random name on every call. Callers keep an object's earlier name by taking it from the old
+// inputs.
 func autoname(name string) string {
 	suffix := make([]byte, 4)
 	_, _ = rand.Read(suffix) // documented never to fail

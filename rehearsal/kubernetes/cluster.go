@@ -1,6 +1,6 @@
-// Package kubernetes models the pulumi-kubernetes provider: what it checks, what replaces and what
-// updates, and how it behaves without a cluster. What a cluster does is behind the interface Cluster, so
-// that a model of a cluster and a real one are interchangeable.
+// Package kubernetes models the pulumi-kubernetes provider: which inputs it accepts, which changes replace and
+// which update an object, and what it does if the cluster cannot be reached. It reaches clusters through the
+// interface Cluster, so package model (a simulated cluster) and package live (a real one) are interchangeable.
 package kubernetes
 
 import (
@@ -13,53 +13,53 @@ import (
 	"time"
 )
 
-// Cluster is what the provider asks of a cluster. Its errors are worded as an API server or Helm words
-// them; the ones that the provider reacts to are the types below.
+// Cluster performs the provider's operations on a cluster. Its errors have the wording of an API server or of Helm;
+// the provider reacts to ErrNotFound and UnreadyError only.
 type Cluster interface {
-	// Get returns the object as it is, or ErrNotFound.
+	// Get returns the object's current state, or ErrNotFound.
 	Get(ctx context.Context, ref Ref) (Manifest, error)
-	// Apply applies the manifest server-side, waits until the object is what it should be, and returns it as
-	// it is then. The context's deadline ends the wait: what came of it is returned beside an UnreadyError.
+	// Apply applies the manifest server-side, waits until the object is ready, and returns its state then. The
+	// context's deadline ends the wait; Apply then returns the object as it is, with an UnreadyError.
 	Apply(ctx context.Context, manifest Manifest, options ApplyOptions) (Manifest, error)
-	// Delete removes the object and waits until it is gone, or returns ErrNotFound. The context's deadline
-	// ends the wait.
+	// Delete deletes the object and waits until it is gone, or until the context's deadline. It returns
+	// ErrNotFound if there is no such object.
 	Delete(ctx context.Context, ref Ref) error
 
 	// Release returns a Helm release, or ErrNotFound.
 	Release(ctx context.Context, namespace, name string) (Release, error)
-	// Install installs a release that does not exist yet. One that is there although it failed is returned
-	// beside an UnreadyError.
+	// Install installs a release that does not exist yet. If the install fails and leaves a release, it returns
+	// that release with an UnreadyError.
 	Install(ctx context.Context, spec ReleaseSpec) (Release, error)
-	// Upgrade makes an existing release a new revision. What a failure leaves is returned beside an
-	// UnreadyError.
+	// Upgrade upgrades an existing release to a new revision. If it fails, it returns the release as it is then,
+	// with an UnreadyError.
 	Upgrade(ctx context.Context, spec ReleaseSpec) (Release, error)
-	// Uninstall removes the release that was installed from a spec, or returns ErrNotFound.
+	// Uninstall uninstalls a release, or returns ErrNotFound.
 	Uninstall(ctx context.Context, spec ReleaseSpec) error
 }
 
-// Connect reaches the cluster of a kubeconfig. An error says that the cluster cannot be reached; it must
-// not quote the kubeconfig, which holds the administrator's key.
+// Connect connects to the cluster of an endpoint. An error means that the cluster cannot be reached; it must not
+// quote the kubeconfig, which holds the administrator's key.
 type Connect func(ctx context.Context, endpoint Endpoint) (Cluster, error)
 
-// ErrNotFound says that an object or release does not exist.
+// ErrNotFound reports that an object or a release does not exist.
 var ErrNotFound = errors.New("not found")
 
-// UnreadyError reports an object or release that exists, but has not become what it should be.
+// UnreadyError reports an object or release that exists but is not ready, or whose operation failed.
 type UnreadyError struct{ Reason error }
 
 func (e *UnreadyError) Error() string { return e.Reason.Error() }
 
 func (e *UnreadyError) Unwrap() error { return e.Reason }
 
-// AlreadyExists refuses a new object for one that is there.
+// AlreadyExists returns the error of a create whose object exists already.
 func AlreadyExists(ref Ref) error {
 	return fmt.Errorf("%s already exists: import it, give the new one another name, or set upsertExistingObjects on the provider", ref)
 }
 
-// Manifest is an object in the form of its JSON.
+// Manifest is an object as its decoded JSON.
 type Manifest map[string]any
 
-// Ref names one object. Namespace is empty for what belongs to the whole cluster.
+// Ref identifies one object. Namespace is empty for a cluster-scoped one.
 type Ref struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -74,7 +74,7 @@ func (r Ref) String() string {
 	return fmt.Sprintf("%s %s/%s", r.Kind, r.Namespace, r.Name)
 }
 
-// Group is the API group; the core group's is empty.
+// Group returns the API group, which is empty for the core group.
 func (r Ref) Group() string {
 	if group, _, ok := strings.Cut(r.APIVersion, "/"); ok {
 		return group
@@ -82,7 +82,7 @@ func (r Ref) Group() string {
 	return ""
 }
 
-// Ref reads an object's identity from its manifest.
+// Ref returns the identity of the manifest's object.
 func (m Manifest) Ref() Ref {
 	metadata, _ := m["metadata"].(map[string]any)
 	text := func(from map[string]any, key string) string { s, _ := from[key].(string); return s }
@@ -94,35 +94,35 @@ func (m Manifest) Ref() Ref {
 
 // ApplyOptions says how to apply a manifest.
 type ApplyOptions struct {
-	// Manager owns the fields that the manifest names.
+	// Manager is the field manager that owns the manifest's fields.
 	Manager string
-	// Force takes fields over from other managers instead of failing.
+	// Force takes over fields from other managers; without it their conflicts are an error.
 	Force bool
-	// New refuses an object that exists already.
-	New bool
+	// CreateOnly makes it an error if the object exists already.
+	CreateOnly bool
 }
 
-// ReleaseSpec is what a Helm release is installed or upgraded from.
+// ReleaseSpec holds the inputs of a Helm install, upgrade or uninstall.
 type ReleaseSpec struct {
 	Namespace, Name string
-	// Chart is a name in Repository, an oci:// reference or a path.
+	// Chart is a chart's name in Repository, an oci:// reference or a path.
 	Chart, Version, Repository string
-	// Values are the chart's values; they may hold secrets.
+	// Values holds the chart's values, which may be secret.
 	Values map[string]any
-	// SkipCRDs leaves out the chart's own custom resource definitions.
+	// SkipCRDs leaves out the custom resource definitions in the chart's crds folder.
 	SkipCRDs        bool
 	CreateNamespace bool
-	// SkipHooks leaves out the chart's hooks, which the provider calls webhooks.
+	// SkipHooks disables the chart's hooks; the provider's input for it is disableWebhooks.
 	SkipHooks bool
-	// Wait waits until the chart's objects are ready, or gone, for at most Timeout; WaitForJobs also until
-	// its Jobs are done.
+	// Wait waits until the chart's objects are ready, or deleted, for at most Timeout. WaitForJobs also waits
+	// until its Jobs have completed.
 	Wait, WaitForJobs bool
 	Timeout           time.Duration
-	// Atomic takes back what fails: a first install goes, an upgrade goes back to the revision before.
+	// Atomic undoes a failed operation: an install is uninstalled, an upgrade is rolled back to the revision before.
 	Atomic bool
-	// CleanupOnFail deletes the objects that a failed upgrade was the first to bring.
+	// CleanupOnFail deletes the objects that a failed upgrade created.
 	CleanupOnFail bool
-	// MaxHistory is how many revisions are kept; 0 is all of them.
+	// MaxHistory is how many revisions are kept; 0 keeps all.
 	MaxHistory int
 }
 
@@ -132,19 +132,19 @@ type Release struct {
 	Name      string `json:"name"`
 	Chart     string `json:"chart"`
 	Version   string `json:"version"`
-	// AppVersion is empty where the chart was not read.
+	// AppVersion is empty if the chart was not read, as in package model.
 	AppVersion string `json:"appVersion,omitempty"`
-	// Checksum identifies the values without giving them away.
+	// Checksum identifies the values without disclosing them.
 	Checksum string `json:"checksum"`
-	// Values are those that it was installed or upgraded with, where the cluster keeps them.
+	// Values holds the values of this revision; nil if the cluster does not record them.
 	Values map[string]any `json:"-"`
 	// Revision counts from 1.
 	Revision int `json:"revision"`
-	// Status is Helm's word: "deployed".
+	// Status is Helm's status of the release, such as "deployed".
 	Status string `json:"status"`
 }
 
-// Checksum identifies values: SHA-256 of their JSON, in hex.
+// Checksum returns the SHA-256 of the values' JSON, in hex.
 func Checksum(values map[string]any) (string, error) {
 	data, err := json.Marshal(values)
 	if err != nil {

@@ -10,28 +10,29 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// asSet is what a program set, as it is now. What the API server and others added is none of it, so a
-// default is no drift, and neither is another spelling of the same quantity.
-func asSet(set, live resource.PropertyMap) resource.PropertyMap {
+// liveInputs returns the program's inputs (set) with the values that they have in the cluster now (live). Fields
+// that the API server or others added are left out, so a default is not drift. Another spelling of the same
+// quantity is not drift either.
+func liveInputs(set, live resource.PropertyMap) resource.PropertyMap {
 	out := resource.PropertyMap{}
 	for key, value := range set {
 		if now, there := live[key]; there {
-			out[key] = valueAsSet(value, now)
-		} else if saysNothing(value) {
+			out[key] = liveValue(value, now)
+		} else if isZero(value) {
 			out[key] = value // the API server leaves it out
 		}
 	}
 	return out
 }
 
-func valueAsSet(set, live resource.PropertyValue) resource.PropertyValue {
+func liveValue(set, live resource.PropertyValue) resource.PropertyValue {
 	switch {
 	case set.IsObject() && live.IsObject():
-		return resource.NewProperty(asSet(set.ObjectValue(), live.ObjectValue()))
+		return resource.NewProperty(liveInputs(set.ObjectValue(), live.ObjectValue()))
 	case set.IsArray() && live.IsArray() && len(set.ArrayValue()) == len(live.ArrayValue()):
 		out := make([]resource.PropertyValue, len(set.ArrayValue()))
 		for i, value := range set.ArrayValue() {
-			out[i] = valueAsSet(value, live.ArrayValue()[i])
+			out[i] = liveValue(value, live.ArrayValue()[i])
 		}
 		return resource.NewProperty(out)
 	case sameQuantity(plugin.Text(set), plugin.Text(live)):
@@ -41,7 +42,7 @@ func valueAsSet(set, live resource.PropertyValue) resource.PropertyValue {
 	}
 }
 
-// sameQuantity says whether two texts are one amount of memory, of disk or of CPU.
+// sameQuantity reports whether two strings are the same Kubernetes quantity, such as 1Gi and 1024Mi.
 func sameQuantity(a, b string) bool {
 	before, err := quantity.ParseQuantity(a)
 	if err != nil {
@@ -51,8 +52,8 @@ func sameQuantity(a, b string) bool {
 	return err == nil && before.Cmp(after) == 0
 }
 
-// saysNothing says whether leaving a value out means the same.
-func saysNothing(value resource.PropertyValue) bool {
+// isZero reports whether a value is empty, so that leaving it out means the same.
+func isZero(value resource.PropertyValue) bool {
 	switch {
 	case value.IsBool():
 		return !value.BoolValue()
@@ -64,7 +65,7 @@ func saysNothing(value resource.PropertyValue) bool {
 		return len(value.ArrayValue()) == 0
 	case value.IsObject():
 		for _, inner := range value.ObjectValue() {
-			if !saysNothing(inner) {
+			if !isZero(inner) {
 				return false
 			}
 		}
@@ -74,7 +75,8 @@ func saysNothing(value resource.PropertyValue) bool {
 	}
 }
 
-// withStringData gives a live Secret the texts that the program set: the API server keeps them in data.
+// withStringData returns a live Secret with stringData for the keys that the program set there. The API server
+// stores them in data only.
 func withStringData(set, live resource.PropertyMap) resource.PropertyMap {
 	if !set["stringData"].IsObject() || !live["data"].IsObject() {
 		return live

@@ -5,47 +5,47 @@ import (
 	"strings"
 )
 
-// kindInfo is what the provider knows of an object kind without asking a cluster.
+// kindInfo describes an object kind as far as the provider knows it without asking a cluster.
 type kindInfo struct {
-	// cluster: the kind belongs to the whole cluster and not to a namespace.
-	cluster bool
-	// fields are the properties beside apiVersion, kind and metadata.
+	// clusterWide says that the kind is cluster-scoped, not namespaced.
+	clusterWide bool
+	// fields lists the properties other than apiVersion, kind and metadata.
 	fields []string
-	// immutable are the paths whose change the API server refuses, so that the provider replaces.
+	// immutable lists the paths whose change the API server refuses. The provider replaces the object instead.
 	immutable []string
 }
 
 func namespaced(fields ...string) kindInfo { return kindInfo{fields: fields} }
 func clusterWide(fields ...string) kindInfo {
-	return kindInfo{fields: fields, cluster: true}
+	return kindInfo{fields: fields, clusterWide: true}
 }
-func (k kindInfo) fixed(paths ...string) kindInfo { k.immutable = paths; return k }
+func (k kindInfo) withImmutable(paths ...string) kindInfo { k.immutable = paths; return k }
 
-// builtin lists the kinds that every cluster has, of those that a platform layer could declare, by
-// apiVersion. The fields and the immutable paths are those of the Kubernetes API reference.
+// builtin lists, by apiVersion, those built-in kinds that a program may want to declare for a platform. The fields
+// and the immutable paths are those of the Kubernetes API reference.
 var builtin = map[string]map[string]kindInfo{
 	"v1": {
 		"Namespace": clusterWide("spec"),
-		// Data counts as immutable unless enableConfigMapMutable or enableSecretMutable is set: the
-		// provider's way to restart the pods that read it.
-		"ConfigMap":             namespaced("data", "binaryData", "immutable").fixed("data", "binaryData"),
-		"Secret":                namespaced("data", "stringData", "type", "immutable").fixed("type", "data", "stringData"),
+		// Without enableConfigMapMutable or enableSecretMutable a change of the data replaces the object,
+		// which is how pulumi-kubernetes makes the pods that read it restart.
+		"ConfigMap":             namespaced("data", "binaryData", "immutable").withImmutable("data", "binaryData"),
+		"Secret":                namespaced("data", "stringData", "type", "immutable").withImmutable("type", "data", "stringData"),
 		"Service":               namespaced("spec"),
 		"ServiceAccount":        namespaced("automountServiceAccountToken", "imagePullSecrets", "secrets"),
-		"PersistentVolume":      clusterWide("spec").fixed("spec.csi", "spec.hostPath", "spec.local", "spec.nfs"),
-		"PersistentVolumeClaim": namespaced("spec").fixed("spec.accessModes", "spec.selector", "spec.storageClassName", "spec.volumeName", "spec.volumeMode"),
+		"PersistentVolume":      clusterWide("spec").withImmutable("spec.csi", "spec.hostPath", "spec.local", "spec.nfs"),
+		"PersistentVolumeClaim": namespaced("spec").withImmutable("spec.accessModes", "spec.selector", "spec.storageClassName", "spec.volumeName", "spec.volumeMode"),
 		"LimitRange":            namespaced("spec"),
 		"ResourceQuota":         namespaced("spec"),
-		"Pod":                   namespaced("spec").fixed("spec"),
+		"Pod":                   namespaced("spec").withImmutable("spec"),
 		"Event":                 namespaced("involvedObject", "reason", "message", "type"),
 	},
 	"apps/v1": {
-		"Deployment":  namespaced("spec").fixed("spec.selector"),
-		"DaemonSet":   namespaced("spec").fixed("spec.selector"),
-		"StatefulSet": namespaced("spec").fixed("spec.selector", "spec.serviceName", "spec.podManagementPolicy", "spec.volumeClaimTemplates"),
+		"Deployment":  namespaced("spec").withImmutable("spec.selector"),
+		"DaemonSet":   namespaced("spec").withImmutable("spec.selector"),
+		"StatefulSet": namespaced("spec").withImmutable("spec.selector", "spec.serviceName", "spec.podManagementPolicy", "spec.volumeClaimTemplates"),
 	},
 	"batch/v1": {
-		"Job":     namespaced("spec").fixed("spec.selector", "spec.template", "spec.completions"),
+		"Job":     namespaced("spec").withImmutable("spec.selector", "spec.template", "spec.completions"),
 		"CronJob": namespaced("spec"),
 	},
 	"autoscaling/v2": {"HorizontalPodAutoscaler": namespaced("spec")},
@@ -53,24 +53,24 @@ var builtin = map[string]map[string]kindInfo{
 	"networking.k8s.io/v1": {
 		"NetworkPolicy": namespaced("spec"),
 		"Ingress":       namespaced("spec"),
-		"IngressClass":  clusterWide("spec").fixed("spec.controller"),
+		"IngressClass":  clusterWide("spec").withImmutable("spec.controller"),
 	},
 	"storage.k8s.io/v1": {
 		"StorageClass": clusterWide("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode",
 			"allowVolumeExpansion", "mountOptions", "allowedTopologies").
-			fixed("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"),
-		"CSIDriver": clusterWide("spec").fixed("spec"),
+			withImmutable("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"),
+		"CSIDriver": clusterWide("spec").withImmutable("spec"),
 	},
 	"rbac.authorization.k8s.io/v1": {
 		"Role":               namespaced("rules"),
 		"ClusterRole":        clusterWide("rules", "aggregationRule"),
-		"RoleBinding":        namespaced("roleRef", "subjects").fixed("roleRef"),
-		"ClusterRoleBinding": clusterWide("roleRef", "subjects").fixed("roleRef"),
+		"RoleBinding":        namespaced("roleRef", "subjects").withImmutable("roleRef"),
+		"ClusterRoleBinding": clusterWide("roleRef", "subjects").withImmutable("roleRef"),
 	},
 	"scheduling.k8s.io/v1": {
-		"PriorityClass": clusterWide("value", "description", "globalDefault", "preemptionPolicy").fixed("value", "preemptionPolicy"),
+		"PriorityClass": clusterWide("value", "description", "globalDefault", "preemptionPolicy").withImmutable("value", "preemptionPolicy"),
 	},
-	"apiextensions.k8s.io/v1": {"CustomResourceDefinition": clusterWide("spec").fixed("spec.group", "spec.scope")},
+	"apiextensions.k8s.io/v1": {"CustomResourceDefinition": clusterWide("spec").withImmutable("spec.group", "spec.scope")},
 	"admissionregistration.k8s.io/v1": {
 		"ValidatingWebhookConfiguration": clusterWide("webhooks"),
 		"MutatingWebhookConfiguration":   clusterWide("webhooks"),
@@ -81,12 +81,12 @@ var builtin = map[string]map[string]kindInfo{
 type API struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
-	// ClusterWide: its objects are in no namespace.
+	// ClusterWide says that the kind is cluster-scoped, not namespaced.
 	ClusterWide bool `json:"clusterWide,omitempty"`
 }
 
-// Bundles are the kinds that come with a bundle of custom resource definitions, by the bundle's name.
-// A chart's bundle has the chart's name. The lists are those of the versions the project pins.
+// Bundles lists the kinds of each set of custom resource definitions that is installed as a whole. The key is the
+// chart's name, or "calico" or "argocd". The lists are those of the versions that the project pins.
 var Bundles = map[string][]API{
 	"calico": concat(
 		apis("crd.projectcalico.org/v1", "NetworkPolicy", "NetworkSet"),
@@ -137,30 +137,30 @@ func clusterApis(apiVersion string, kinds ...string) []API {
 
 func concat(lists ...[]API) []API { return slices.Concat(lists...) }
 
-// Builtin finds a kind that every cluster serves.
+// Builtin returns the API of a built-in kind. ok is false if the kind is not one.
 func Builtin(apiVersion, kind string) (API, bool) {
 	info, ok := builtin[apiVersion][kind]
-	return API{APIVersion: apiVersion, Kind: kind, ClusterWide: info.cluster}, ok
+	return API{APIVersion: apiVersion, Kind: kind, ClusterWide: info.clusterWide}, ok
 }
 
-// known finds what is known of a kind without a cluster; ok is false for the kind of a custom resource
-// definition that is in no bundle.
-func known(apiVersion, kind string) (info kindInfo, custom, ok bool) {
+// lookupKind returns what is known about a kind without asking a cluster. custom says that it is not built in. ok is
+// false for a custom kind that is in none of Bundles.
+func lookupKind(apiVersion, kind string) (info kindInfo, custom, ok bool) {
 	if info, ok := builtin[apiVersion][kind]; ok {
 		return info, false, true
 	}
 	for _, bundle := range Bundles {
 		for _, api := range bundle {
 			if api.APIVersion == apiVersion && api.Kind == kind {
-				return kindInfo{cluster: api.ClusterWide}, true, true
+				return kindInfo{clusterWide: api.ClusterWide}, true, true
 			}
 		}
 	}
 	return kindInfo{}, true, false
 }
 
-// parseType takes a type token apart: kubernetes:networking.k8s.io/v1:Ingress, or kubernetes:core/v1:Secret
-// for the core group. ok is false for what is no object kind that the model knows.
+// parseType splits a type token such as kubernetes:networking.k8s.io/v1:Ingress, or kubernetes:core/v1:Secret for
+// the core group. ok is false if the token is not that of an object, or of an unknown kind in a built-in group.
 func parseType(typ string) (apiVersion, kind string, ok bool) {
 	parts := strings.Split(typ, ":")
 	if len(parts) != 3 || parts[0] != "kubernetes" {
@@ -172,7 +172,7 @@ func parseType(typ string) (apiVersion, kind string, ok bool) {
 		return apiVersion, kind, ok
 	}
 	group, version, found := strings.Cut(apiVersion, "/")
-	// A custom group always has a dot. Patch and List resources are the SDK's own, not the cluster's.
+	// A custom group always contains a dot. Patch and List resources exist in the SDK only, not in the cluster.
 	ok = found && version != "" && strings.Contains(group, ".") && group != "helm.sh" && group != "kustomize.pulumi.com" &&
 		!strings.HasSuffix(kind, "Patch") && !strings.HasSuffix(kind, "List")
 	return apiVersion, kind, ok

@@ -11,26 +11,25 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Endpoint is one cluster as a kubeconfig describes it.
+// Endpoint describes the cluster that a kubeconfig's context selects.
 type Endpoint struct {
-	// Server is the API server's URL: https://203.0.113.7:6443.
+	// Server is the API server's URL, such as https://203.0.113.7:6443.
 	Server string
-	// CA is the certificate authority that the server's certificate must come from, as the kubeconfig has
-	// it after decoding.
+	// CA is the decoded certificate-authority-data: the authority that must have issued the server's certificate.
 	CA string
-	// Context and Cluster are the names that the kubeconfig has for them.
+	// Context and Cluster are the names of both in the kubeconfig.
 	Context, Cluster string
-	// Namespace is the context's, possibly empty.
+	// Namespace is the context's namespace; may be empty.
 	Namespace string
-	// Kubeconfig is the whole text: a secret.
+	// Kubeconfig is the whole text, which is secret.
 	Kubeconfig string
 }
 
-// errKubeconfig says no more than this: a parser's error quotes the line that it stumbled on.
+// errKubeconfig does not wrap the parser's error, which would quote a line of the kubeconfig.
 var errKubeconfig = errors.New("the kubeconfig is not valid: it must be YAML with clusters, contexts and a current context that names them")
 
-// ParseKubeconfig finds the cluster of a context; an empty context means the current one, and a cluster's
-// name overrides the context's. The kubeconfig may be a path instead of the text, as in the real provider.
+// ParseKubeconfig returns the endpoint of a context. An empty context means the current one, and a non-empty cluster
+// overrides the context's. The kubeconfig may be a path instead of the text, as in the real provider.
 func ParseKubeconfig(kubeconfig, context, cluster string) (Endpoint, error) {
 	if kubeconfig == "" {
 		return Endpoint{}, errors.New("no kubeconfig is set: the rehearsal does not fall back to the one in your home directory")
@@ -82,7 +81,7 @@ func ParseKubeconfig(kubeconfig, context, cluster string) (Endpoint, error) {
 	return Endpoint{}, errKubeconfig
 }
 
-// digest is the first n characters of the SHA-256 of a text, in hex.
+// digest returns the first n hexadecimal digits of the text's SHA-256.
 func digest(text string, n int) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])[:n]

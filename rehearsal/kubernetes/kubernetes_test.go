@@ -17,7 +17,7 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// world is a provider on a modelled cluster that can be cut off.
+// world is a provider with a modelled cluster, which a test can make unreachable.
 type world struct {
 	*testing.T
 	provider    plugin.Provider
@@ -73,7 +73,7 @@ func (w *world) request(typ, name string, inputs map[string]any) *plugin.Request
 	return &plugin.Request{URN: resource.URN("urn:pulumi:dev::eco2::" + typ + "::" + name), Type: typ, Name: name, Inputs: props(inputs)}
 }
 
-// create checks and creates; the request that it returns is ready for an update or a delete.
+// create checks the inputs and creates the resource. It returns the request for an update or a delete.
 func (w *world) create(typ, name string, inputs map[string]any) (*plugin.Request, error) {
 	w.Helper()
 	r := w.request(typ, name, inputs)
@@ -132,7 +132,7 @@ func TestConfigure(t *testing.T) {
 		"unknown":       {map[string]any{"kubeConfig": "x"}, `no input "kubeConfig"`},
 		"client side":   {map[string]any{"enableServerSideApply": "false"}, "server-side apply only"},
 		"render":        {map[string]any{"renderYamlToDirectory": "d"}, "does not model renderYamlToDirectory"},
-		"engine's own":  {map[string]any{"version": "4.30.0", "__internal": map[string]any{}}, ""},
+		"engine inputs": {map[string]any{"version": "4.30.0", "__internal": map[string]any{}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := kubernetes.New(nil).Configure(context.Background(), props(test.inputs))
@@ -150,13 +150,13 @@ func TestDiffConfig(t *testing.T) {
 		olds, news map[string]any
 		replaces   []string
 	}{
-		"nothing":               {map[string]any{"kubeconfig": "a"}, map[string]any{"kubeconfig": "a"}, nil},
-		"kubeconfig":            {map[string]any{"kubeconfig": "a"}, map[string]any{"kubeconfig": "b"}, []string{"kubeconfig"}},
-		"context":               {map[string]any{"context": "a"}, map[string]any{"context": "b"}, []string{"context"}},
-		"identified":            {map[string]any{"kubeconfig": "a", "clusterIdentifier": "c"}, map[string]any{"kubeconfig": "b", "clusterIdentifier": "c"}, nil},
-		"another identifier":    {map[string]any{"kubeconfig": "a", "clusterIdentifier": "c"}, map[string]any{"kubeconfig": "b", "clusterIdentifier": "d"}, []string{"clusterIdentifier"}},
-		"an identifier is new":  {map[string]any{"kubeconfig": "a"}, map[string]any{"kubeconfig": "a", "clusterIdentifier": "c"}, nil},
-		"anything else updates": {map[string]any{"namespace": "a"}, map[string]any{"namespace": "b"}, nil},
+		"no change":           {map[string]any{"kubeconfig": "a"}, map[string]any{"kubeconfig": "a"}, nil},
+		"kubeconfig":          {map[string]any{"kubeconfig": "a"}, map[string]any{"kubeconfig": "b"}, []string{"kubeconfig"}},
+		"context":             {map[string]any{"context": "a"}, map[string]any{"context": "b"}, []string{"context"}},
+		"same identifier":     {map[string]any{"kubeconfig": "a", "clusterIdentifier": "c"}, map[string]any{"kubeconfig": "b", "clusterIdentifier": "c"}, nil},
+		"another identifier":  {map[string]any{"kubeconfig": "a", "clusterIdentifier": "c"}, map[string]any{"kubeconfig": "b", "clusterIdentifier": "d"}, []string{"clusterIdentifier"}},
+		"new identifier":      {map[string]any{"kubeconfig": "a"}, map[string]any{"kubeconfig": "a", "clusterIdentifier": "c"}, nil},
+		"other inputs update": {map[string]any{"namespace": "a"}, map[string]any{"namespace": "b"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			diff, err := kubernetes.New(nil).DiffConfig(&plugin.Request{OldInputs: props(test.olds), Inputs: props(test.news)})
@@ -195,11 +195,11 @@ func TestCheckObject(t *testing.T) {
 		"own namespace":      {typ: configMap, inputs: object("a", "b", nil), wantNS: "b"},
 		"cluster-wide":       {typ: namespace, inputs: object("a", "", nil)},
 		"cluster-wide in ns": {typ: store, inputs: object("a", "b", nil), failures: []string{"metadata.namespace"}},
-		"another kind":       {typ: configMap, inputs: object("a", "", map[string]any{"kind": "Secret"}), failures: []string{"kind"}, wantNS: "default"},
+		"different kind":     {typ: configMap, inputs: object("a", "", map[string]any{"kind": "Secret"}), failures: []string{"kind"}, wantNS: "default"},
 		"unknown property":   {typ: configMap, inputs: object("a", "", map[string]any{"spec": map[string]any{}}), failures: []string{"spec"}, wantNS: "default"},
 		"unknown metadata":   {typ: configMap, inputs: map[string]any{"metadata": map[string]any{"name": "a", "label": "x"}}, failures: []string{"metadata.label"}, wantNS: "default"},
 		"bad name":           {typ: configMap, inputs: object("A_b", "", nil), failures: []string{"metadata.name"}, wantNS: "default"},
-		"custom has any":     {typ: store, inputs: object("a", "", map[string]any{"spec": map[string]any{}, "other": "x"})},
+		"any custom field":   {typ: store, inputs: object("a", "", map[string]any{"spec": map[string]any{}, "other": "x"})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, failures := w.kind(test.typ).Check(context.Background(), w.request(test.typ, "res", test.inputs))
@@ -230,7 +230,7 @@ func TestAutonames(t *testing.T) {
 	kept, _ := name(inputs)
 	assert.Equal(t, first, kept, "an update keeps the name")
 	other, _ := name(nil)
-	assert.NotEqual(t, first, other, "a replacement has another")
+	assert.NotEqual(t, first, other, "a replacement has another name")
 }
 
 func TestDiffObject(t *testing.T) {
@@ -278,7 +278,7 @@ func TestDiffObject(t *testing.T) {
 	}
 }
 
-func TestObjectLife(t *testing.T) {
+func TestObjectLifecycle(t *testing.T) {
 	w := newWorld(t, map[string]any{"enableConfigMapMutable": "true"})
 	r, err := w.create(configMap, "res", object("a", "default", data("k", "v", "old", "x")))
 	require.NoError(t, err)
@@ -289,7 +289,7 @@ func TestObjectLife(t *testing.T) {
 	r.Inputs = props(map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "a", "namespace": "default"}, "data": map[string]any{"k": "w"}})
 	out, err := w.kind(configMap).Update(context.Background(), r)
 	require.NoError(t, err)
-	assert.Equal(t, props(map[string]any{"k": "w"}), out["data"].ObjectValue(), "what is no longer applied is gone")
+	assert.Equal(t, props(map[string]any{"k": "w"}), out["data"].ObjectValue(), "a field that is no longer applied is removed")
 
 	id, read, err := w.kind(configMap).Read(context.Background(), r)
 	require.NoError(t, err)
@@ -297,14 +297,14 @@ func TestObjectLife(t *testing.T) {
 	assert.Equal(t, out, read)
 
 	require.NoError(t, w.kind(configMap).Delete(context.Background(), r))
-	require.NoError(t, w.kind(configMap).Delete(context.Background(), r), "what is gone need not be deleted")
+	require.NoError(t, w.kind(configMap).Delete(context.Background(), r), "deleting a missing object is not an error")
 	id, _, err = w.kind(configMap).Read(context.Background(), r)
 	require.NoError(t, err)
 	assert.Empty(t, id)
 }
 
-// What the program set and somebody else changed is drift; what it left to others is not, nor is another
-// spelling of the same.
+// A changed field is drift if the program set it. A field that the program did not set is not drift, and neither is
+// another spelling of the same quantity.
 func TestDrift(t *testing.T) {
 	const claim = "kubernetes:core/v1:PersistentVolumeClaim"
 	set := object("a", "default", map[string]any{"spec": map[string]any{
@@ -340,7 +340,7 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-func TestSecretsStaySecret(t *testing.T) {
+func TestSecretDataIsMarkedSecret(t *testing.T) {
 	w := newWorld(t, nil)
 	r, err := w.create(secret, "res", object("a", "", map[string]any{"stringData": map[string]any{"k": "v"}}))
 	require.NoError(t, err)
@@ -348,7 +348,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	assert.Equal(t, "dg==", r.State["data"].SecretValue().Element.ObjectValue()["k"].StringValue())
 }
 
-func TestCreateIsRefused(t *testing.T) {
+func TestCreateFails(t *testing.T) {
 	for name, test := range map[string]struct {
 		typ    string
 		inputs map[string]any
@@ -364,11 +364,11 @@ func TestCreateIsRefused(t *testing.T) {
 		"no version": {typ: "kubernetes:external-secrets.io/v1beta1:ClusterSecretStore", inputs: object("a", "", nil), before: func(w *world) {
 			require.NoError(w, w.cluster.InstallBundle("external-secrets"))
 		}, want: `in version "external-secrets.io/v1beta1"`},
-		"it exists": {typ: namespace, inputs: object("argocd", "", nil), before: func(w *world) {
+		"already exists": {typ: namespace, inputs: object("argocd", "", nil), before: func(w *world) {
 			require.NoError(w, w.cluster.AddNamespace("argocd", "eco2"))
 		}, want: "Namespace argocd already exists"},
 		"conflict": {typ: configMap, inputs: object("a", "default", data("k", "v", "same", "s")), config: map[string]any{"upsertExistingObjects": "true"}, before: func(w *world) {
-			w.plant(object("a", "default", data("k", "other", "same", "s")), "kubectl")
+			w.applyAs("kubectl", object("a", "default", data("k", "other", "same", "s")))
 		}, want: `apply failed with 1 conflicts: conflict with "kubectl" using v1: .data.k`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -382,8 +382,8 @@ func TestCreateIsRefused(t *testing.T) {
 	}
 }
 
-// plant puts a ConfigMap into the cluster as another manager.
-func (w *world) plant(inputs map[string]any, manager string) {
+// applyAs applies a ConfigMap as another field manager.
+func (w *world) applyAs(manager string, inputs map[string]any) {
 	w.Helper()
 	manifest := kubernetes.Manifest{"apiVersion": "v1", "kind": "ConfigMap"}
 	maps.Copy(manifest, inputs)
@@ -393,7 +393,7 @@ func (w *world) plant(inputs map[string]any, manager string) {
 
 func TestForceTakesFieldsOver(t *testing.T) {
 	w := newWorld(t, map[string]any{"upsertExistingObjects": "true"})
-	w.plant(object("a", "default", data("k", "other", "theirs", "t")), "kubectl")
+	w.applyAs("kubectl", object("a", "default", data("k", "other", "theirs", "t")))
 	inputs := object("a", "default", data("k", "v"))
 	inputs["metadata"].(map[string]any)["annotations"] = map[string]any{"pulumi.com/patchForce": "true"}
 	r, err := w.create(configMap, "res", inputs)
@@ -422,7 +422,7 @@ func TestCustomResources(t *testing.T) {
 	require.NoError(t, w.kind(definition.Type).Delete(context.Background(), definition))
 	id, _, err := w.kind(thing.Type).Read(context.Background(), thing)
 	require.NoError(t, err)
-	assert.Empty(t, id, "a definition takes its objects along")
+	assert.Empty(t, id, "deleting a definition deletes its objects")
 }
 
 func TestDeletingANamespace(t *testing.T) {
@@ -498,9 +498,9 @@ func check(t *testing.T, want string, err error) {
 	}
 }
 
-func TestKubeconfigStaysSecret(t *testing.T) {
+func TestErrorsDoNotQuoteTheKubeconfig(t *testing.T) {
 	for name, test := range map[string]struct{ kubeconfig, context string }{
-		"no YAML":         {"{" + kubeconfig(), ""},
+		"not YAML":        {"{" + kubeconfig(), ""},
 		"no such context": {kubeconfig(), "other"},
 		"wrong types":     {"clusters: " + secretInKubeconfig + "\n", ""},
 		"bad authority":   {strings.Replace(kubeconfig(), "data: ", "data: "+secretInKubeconfig, 1), ""},
@@ -522,7 +522,7 @@ func TestCheckRelease(t *testing.T) {
 		change   map[string]any
 		failures []string
 	}{
-		"fine":               {map[string]any{"repositoryOpts": map[string]any{"repo": "https://x"}, "skipCrds": true, "timeout": 600.0}, nil},
+		"valid":              {map[string]any{"repositoryOpts": map[string]any{"repo": "https://x"}, "skipCrds": true, "timeout": 600.0}, nil},
 		"unknown":            {map[string]any{"skipCRDs": true}, []string{"skipCRDs"}},
 		"unknown repository": {map[string]any{"repositoryOpts": map[string]any{"url": "https://x"}}, []string{"repositoryOpts.url"}},
 		"without effect":     {map[string]any{"postrender": "sed"}, []string{"postrender"}},
@@ -550,7 +550,7 @@ func TestCheckRelease(t *testing.T) {
 	}
 }
 
-func TestReleaseLife(t *testing.T) {
+func TestReleaseLifecycle(t *testing.T) {
 	w := newWorld(t, nil)
 	inputs := map[string]any{"name": "dns", "namespace": "default", "chart": "external-dns", "version": "1.21.1", "values": map[string]any{"a": "b"}}
 	r, err := w.create(release, "dns", inputs)
@@ -599,11 +599,11 @@ func TestInstall(t *testing.T) {
 		want   string
 	}{
 		"no namespace":            {map[string]any{"namespace": "dns"}, false, `namespaces "dns" not found`},
-		"makes its namespace":     {map[string]any{"namespace": "dns", "createNamespace": true}, false, ""},
+		"creates the namespace":   {map[string]any{"namespace": "dns", "createNamespace": true}, false, ""},
 		"definitions are missing": {map[string]any{"chart": "kube-prometheus-stack", "skipCrds": true}, false, `needs its custom resource definitions first: no matches for kind "Alertmanager"`},
-		"definitions are off":     {map[string]any{"chart": "oci://ghcr.io/charts/kube-prometheus-stack", "values": map[string]any{"crds": map[string]any{"enabled": false}}}, false, "needs its custom resource definitions"},
-		"definitions were there":  {map[string]any{"chart": "kube-prometheus-stack", "skipCrds": true}, true, ""},
-		"definitions of its own":  {map[string]any{"chart": "kube-prometheus-stack"}, false, ""},
+		"definitions disabled":    {map[string]any{"chart": "oci://ghcr.io/charts/kube-prometheus-stack", "values": map[string]any{"crds": map[string]any{"enabled": false}}}, false, "needs its custom resource definitions"},
+		"definitions exist":       {map[string]any{"chart": "kube-prometheus-stack", "skipCrds": true}, true, ""},
+		"chart's own definitions": {map[string]any{"chart": "kube-prometheus-stack"}, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)

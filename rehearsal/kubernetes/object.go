@@ -16,32 +16,32 @@ import (
 )
 
 const (
-	// managerKey is the output that remembers which field manager applied the object.
+	// managerKey is the output property that holds the name of the field manager that applied the object.
 	managerKey = "__fieldManager"
-	// autonamed marks, as an annotation, that the provider chose the object's name.
+	// autonamed is the annotation of objects whose name the provider chose.
 	autonamed = "pulumi.com/autonamed"
-	// patchForce, as an annotation, takes fields over from other managers.
+	// patchForce is the annotation that makes an apply take over fields from other managers.
 	patchForce = "pulumi.com/patchForce"
-	// timeoutSeconds, as an annotation, is how long the provider waits for the object.
+	// timeoutSeconds is the annotation that says how long the provider waits for the object.
 	timeoutSeconds = "pulumi.com/timeoutSeconds"
 )
 
-// awaitTimeout is how long the provider waits for an object where nobody says how long.
+// awaitTimeout is how long the provider waits for an object if neither the resource nor an annotation sets a timeout.
 const awaitTimeout = 10 * time.Minute
 
-// metadataFields are the parts of metadata that a manifest may set.
+// metadataFields lists the fields of metadata that a manifest may set.
 var metadataFields = []string{"annotations", "finalizers", "generateName", "labels", "name", "namespace", "ownerReferences"}
 
-// objectName is what the API server accepts for most kinds: a DNS subdomain.
+// objectName matches the names that the API server accepts for most kinds: DNS subdomains.
 var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
-// objectKind is the behaviour of one API kind.
+// objectKind implements plugin.Kind for one API kind.
 type objectKind struct {
 	*session
 	apiVersion, kind string
 	info             kindInfo
-	// custom: defined by a custom resource definition. unlisted: by one that is in no known bundle, so
-	// that its scope is known to the cluster only.
+	// custom says that a custom resource definition defines the kind. unlisted says that the definition is in none
+	// of Bundles, so only the cluster knows whether the kind is namespaced.
 	custom, unlisted bool
 }
 
@@ -80,20 +80,20 @@ func (k objectKind) Check(_ context.Context, r *plugin.Request) (resource.Proper
 	}
 	k.nameObject(r, metadata)
 	if name := metadata["name"]; name.IsString() && !objectName.MatchString(name.StringValue()) && !strings.HasPrefix(k.apiVersion, "rbac.") {
-		fail("metadata.name", "%q is no valid name: small letters, digits, '-' and '.', beginning and ending with a letter or digit", name.StringValue())
+		fail("metadata.name", "%q is not a valid name: use lowercase letters, digits, '-' and '.', and begin and end with a letter or digit", name.StringValue())
 	}
 	switch {
-	case k.info.cluster && metadata.HasValue("namespace"):
-		fail("metadata.namespace", "a %s belongs to no namespace", k.kind)
-	case !k.info.cluster && !k.unlisted && !metadata.HasValue("namespace"):
+	case k.info.clusterWide && metadata.HasValue("namespace"):
+		fail("metadata.namespace", "must not be set: a %s is cluster-scoped", k.kind)
+	case !k.info.clusterWide && !k.unlisted && !metadata.HasValue("namespace"):
 		metadata["namespace"] = resource.NewProperty(k.namespace())
 	}
 	inputs["metadata"] = resource.NewProperty(metadata)
 	return inputs, failures
 }
 
-// nameObject gives an object without a name the one it had, or a new one: the resource's name and eight
-// characters, so that a replacement can exist beside what it replaces.
+// nameObject gives an object without a name the one it had before, or a new one: the resource's name and eight
+// random characters, so that a replacement can exist beside the object that it replaces.
 func (k objectKind) nameObject(r *plugin.Request, metadata resource.PropertyMap) {
 	if metadata.HasValue("name") || metadata.HasValue("generateName") {
 		return
@@ -135,7 +135,7 @@ func (k objectKind) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, err
 	replaced := false
 	for path, change := range diff.Changed {
 		if slices.ContainsFunc(fixed, func(field string) bool { return within(path, field) || within(field, path) }) ||
-			// A change of the group is a change of the kind; a newer version of it is the same object.
+			// Another API group means another kind. Another version of the same group is the same object.
 			path == "apiVersion" && group(r.OldInputs) != group(r.Inputs) {
 			change.Replaces = true
 			diff.Changed[path] = change
@@ -152,7 +152,8 @@ func group(inputs resource.PropertyMap) string {
 	return Ref{APIVersion: plugin.Text(inputs["apiVersion"])}.Group()
 }
 
-// immutable are the paths that replace this object under the provider's settings.
+// immutable returns the paths whose change replaces the object, which for ConfigMaps and Secrets depends on the
+// provider's settings.
 func (k objectKind) immutable() []string {
 	switch {
 	case k.kind == "ConfigMap" && k.apiVersion == "v1" && k.config.configMapMutable:
@@ -164,7 +165,7 @@ func (k objectKind) immutable() []string {
 	}
 }
 
-// within says whether a path is the field or lies in it.
+// within reports whether a path is the field or lies inside it.
 func within(path, field string) bool {
 	rest, ok := strings.CutPrefix(path, field)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
@@ -182,7 +183,7 @@ func (k objectKind) Create(ctx context.Context, r *plugin.Request) (string, reso
 	ctx, stop := context.WithTimeout(ctx, timeout(r, r.Inputs))
 	defer stop()
 	live, err := cluster.Apply(ctx, manifestOf(r.Inputs), ApplyOptions{
-		Manager: manager, Force: k.forced(r.Inputs), New: !k.config.upsert,
+		Manager: manager, Force: k.forced(r.Inputs), CreateOnly: !k.config.upsert,
 	})
 	if err != nil {
 		return "", nil, k.failed("creating", r, live, manager, err)
@@ -213,7 +214,7 @@ func (k objectKind) Read(ctx context.Context, r *plugin.Request) (string, resour
 	if k.isSecret() {
 		now = withStringData(r.Inputs, now)
 	}
-	r.Inputs = asSet(r.Inputs, now)
+	r.Inputs = liveInputs(r.Inputs, now)
 	return r.ID, outputs, nil
 }
 
@@ -241,8 +242,8 @@ func (k objectKind) Update(ctx context.Context, r *plugin.Request) (resource.Pro
 	return k.outputs(fromManifest(live), manager), nil
 }
 
-// failed is how an apply fails. What exists all the same goes into the state, and the next update waits for
-// it again.
+// failed wraps the error of an apply. An object that exists but is not ready becomes a PartialError, so that it
+// goes into the state and the next update waits for it again.
 func (k objectKind) failed(doing string, r *plugin.Request, live Manifest, manager string, err error) error {
 	err = fmt.Errorf("%s %s: %w", doing, manifestOf(r.Inputs).Ref(), err)
 	var unready *UnreadyError
@@ -274,7 +275,8 @@ func (k objectKind) forced(inputs resource.PropertyMap) bool {
 	return k.config.force || annotation(inputs, patchForce) == "true"
 }
 
-// timeout is how long to wait for an object, of which properties are the inputs or the outputs.
+// timeout returns how long to wait for an object: the resource's custom timeout, the annotation's, or
+// awaitTimeout. properties are the object's inputs or outputs.
 func timeout(r *plugin.Request, properties resource.PropertyMap) time.Duration {
 	if r.Timeout > 0 {
 		return r.Timeout
@@ -287,7 +289,7 @@ func timeout(r *plugin.Request, properties resource.PropertyMap) time.Duration {
 
 func (k objectKind) isSecret() bool { return k.apiVersion == "v1" && k.kind == "Secret" }
 
-// ref is the object that an id names: "namespace/name", or "name" for the whole cluster's.
+// ref returns the object of a resource's id: "namespace/name", or "name" if the kind is cluster-scoped.
 func (k objectKind) ref(r *plugin.Request) Ref {
 	namespace, name, found := strings.Cut(r.ID, "/")
 	if !found {
@@ -303,8 +305,8 @@ func idOf(ref Ref) string {
 	return ref.Namespace + "/" + ref.Name
 }
 
-// outputs are the object's properties as the SDK reads them. A Secret's contents are secret whichever
-// property they came in by.
+// outputs returns an object's properties as the resource's outputs. It marks a Secret's data and stringData as
+// secret, also if the program's inputs did not.
 func (k objectKind) outputs(properties resource.PropertyMap, manager string) resource.PropertyMap {
 	out := properties.Copy()
 	out[managerKey] = resource.NewProperty(manager)

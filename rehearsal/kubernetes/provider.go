@@ -13,7 +13,7 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// Name and Version are the package's, as the program's SDK registers it.
+// Name and Version identify the pulumi-kubernetes package, as the program's SDK registers it.
 const (
 	Name    = "kubernetes"
 	Version = "4.30.0"
@@ -21,7 +21,7 @@ const (
 
 const releaseType = "kubernetes:helm.sh/v3:Release"
 
-// New models the provider over what connect reaches.
+// New returns a model of the provider that reaches its cluster through connect.
 func New(connect Connect) plugin.Provider {
 	s := &session{connect: connect}
 	return plugin.Provider{
@@ -33,7 +33,7 @@ func New(connect Connect) plugin.Provider {
 				return releaseKind{s}
 			}
 			if apiVersion, kind, ok := parseType(typ); ok {
-				info, custom, found := known(apiVersion, kind)
+				info, custom, found := lookupKind(apiVersion, kind)
 				return objectKind{session: s, apiVersion: apiVersion, kind: kind, info: info, custom: custom, unlisted: !found}
 			}
 			return nil
@@ -41,13 +41,13 @@ func New(connect Connect) plugin.Provider {
 	}
 }
 
-// session is one configured provider process.
+// session holds the configuration of one provider process.
 type session struct {
 	connect Connect
 	config  config
 }
 
-// config is the provider's own inputs, as far as the model acts on them.
+// config holds those inputs of the provider that the model acts on.
 type config struct {
 	kubeconfig, context, cluster, namespace string
 
@@ -55,7 +55,7 @@ type config struct {
 	upsert, force, configMapMutable, secretMutable bool
 }
 
-// providerInputs are the inputs that the real provider takes; the model accepts those it does not act on.
+// providerInputs lists all inputs of the real provider. The model accepts also those it does not act on.
 var providerInputs = []string{
 	"alwaysRender", "cluster", "clusterIdentifier", "context", "deleteUnreachable", "enableConfigMapMutable",
 	"enablePatchForce", "enableSecretMutable", "enableServerSideApply", "helmReleaseSettings",
@@ -95,7 +95,7 @@ func (s *session) configure(_ context.Context, inputs resource.PropertyMap) erro
 	return nil
 }
 
-// boolean reads a flag, which reaches a provider as text.
+// boolean converts a flag, which the engine may pass to a provider as a string.
 func boolean(v resource.PropertyValue) bool {
 	if v.IsBool() {
 		return v.BoolValue()
@@ -104,10 +104,11 @@ func boolean(v resource.PropertyValue) bool {
 	return err == nil && on
 }
 
-// diffConfig decides whether a change means another cluster. A clusterIdentifier settles it alone;
-// without one, whatever selects the cluster counts, also a value that is not known yet.
+// diffConfig decides whether a change of the configuration means another cluster, which replaces the provider.
+// If both the old and the new inputs have a clusterIdentifier, it decides alone. Otherwise kubeconfig, context
+// and cluster decide, and a value that is not known yet counts as changed.
 //
-// An unknown kubeconfig that got into the state is refused, as pulumi-kubernetes does when it parses it.
+// An unknown kubeconfig in the state is an error, as in pulumi-kubernetes, which cannot parse it.
 func diffConfig(r *plugin.Request) (plugin.Diff, error) {
 	if old := r.OldInputs["kubeconfig"]; old.IsComputed() && !r.Inputs["kubeconfig"].IsComputed() {
 		return plugin.Diff{}, fmt.Errorf("unexpected kubeconfig format, type: %v", old.TypeString())
@@ -122,7 +123,7 @@ func diffConfig(r *plugin.Request) (plugin.Diff, error) {
 	}), nil
 }
 
-// cluster reaches the configured cluster.
+// cluster connects to the configured cluster. Every error is an unreachableError.
 func (s *session) cluster(ctx context.Context) (Cluster, error) {
 	endpoint, err := ParseKubeconfig(s.config.kubeconfig, s.config.context, s.config.cluster)
 	if err == nil {
@@ -134,7 +135,8 @@ func (s *session) cluster(ctx context.Context) (Cluster, error) {
 	return nil, &unreachableError{err}
 }
 
-// namespace is where a namespaced object goes that names none.
+// namespace returns the namespace for objects that do not set one: the provider's, the kubeconfig context's, or
+// "default".
 func (s *session) namespace() string {
 	if s.config.namespace != "" {
 		return s.config.namespace
@@ -145,7 +147,7 @@ func (s *session) namespace() string {
 	return "default"
 }
 
-// unreachableError is a cluster that does not answer.
+// unreachableError reports that the configured cluster cannot be reached.
 type unreachableError struct{ reason error }
 
 func (e *unreachableError) Error() string {

@@ -12,8 +12,8 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// releaseInputs are the properties of a Helm release and the JSON type of each. Those that the SDK has
-// beside them would have no effect here, and are refused.
+// releaseInputs lists the accepted properties of a Helm release and their JSON types. The SDK has more of them; they
+// would have no effect here, so they are refused.
 var releaseInputs = map[string]string{
 	"atomic": "bool", "chart": "string", "cleanupOnFail": "bool", "createNamespace": "bool",
 	"disableWebhooks": "bool", "maxHistory": "number", "name": "string", "namespace": "string",
@@ -21,13 +21,13 @@ var releaseInputs = map[string]string{
 	"values": "object", "version": "string", "waitForJobs": "bool",
 }
 
-// repositoryInputs are the properties of repositoryOpts.
+// repositoryInputs lists the accepted properties of repositoryOpts.
 var repositoryInputs = map[string]string{"repo": "string"}
 
-// releaseTimeout is how long a release may take where the program does not say.
+// releaseTimeout is how long a release may take if the program sets no timeout.
 const releaseTimeout = 5 * time.Minute
 
-// releaseKind is the behaviour of kubernetes:helm.sh/v3:Release.
+// releaseKind implements plugin.Kind for kubernetes:helm.sh/v3:Release.
 type releaseKind struct{ *session }
 
 func (k releaseKind) Check(_ context.Context, r *plugin.Request) (resource.PropertyMap, []plugin.Failure) {
@@ -40,14 +40,14 @@ func (k releaseKind) Check(_ context.Context, r *plugin.Request) (resource.Prope
 		failures = append(failures, plugin.Failure{Property: "chart", Reason: "must be set"})
 	}
 	if !inputs.HasValue("name") {
-		// Whether the provider chose the old name shows from its form: a release has no annotations.
+		// A release has no annotations, so only the old name's format tells whether the provider chose it.
 		if old := plugin.Text(r.OldInputs["name"]); isNamedAfter(old, r.Name) {
 			inputs["name"] = resource.NewProperty(old)
 		} else {
 			inputs["name"] = resource.NewProperty(autoname(r.Name))
 		}
 	}
-	// Helm keeps a release's name in a label, together with a suffix.
+	// Helm stores a release's name with a suffix in a label, whose values are limited to 63 characters.
 	if name := plugin.Text(inputs["name"]); len(name) > 53 {
 		failures = append(failures, plugin.Failure{Property: "name", Reason: fmt.Sprintf("%q is longer than the 53 characters that Helm allows", name)})
 	}
@@ -71,7 +71,7 @@ func (k releaseKind) Diff(_ context.Context, r *plugin.Request) (plugin.Diff, er
 
 func (k releaseKind) Create(ctx context.Context, r *plugin.Request) (string, resource.PropertyMap, error) {
 	if r.Preview {
-		return "", preview(r.Inputs), nil
+		return "", previewOutputs(r.Inputs), nil
 	}
 	cluster, err := k.cluster(ctx)
 	if err != nil {
@@ -100,13 +100,13 @@ func (k releaseKind) Read(ctx context.Context, r *plugin.Request) (string, resou
 	if err != nil {
 		return "", nil, fmt.Errorf("reading the Helm release %s: %w", r.ID, err)
 	}
-	r.Inputs, err = releaseAsSet(r.Inputs, release)
+	r.Inputs, err = liveReleaseInputs(r.Inputs, release)
 	return r.ID, releaseOutputs(r.Inputs, release), err
 }
 
 func (k releaseKind) Update(ctx context.Context, r *plugin.Request) (resource.PropertyMap, error) {
 	if r.Preview {
-		return preview(r.Inputs), nil
+		return previewOutputs(r.Inputs), nil
 	}
 	cluster, err := k.cluster(ctx)
 	if err != nil {
@@ -119,8 +119,8 @@ func (k releaseKind) Update(ctx context.Context, r *plugin.Request) (resource.Pr
 	return releaseOutputs(r.Inputs, release), nil
 }
 
-// failedRelease is how an install or an upgrade fails. A release that is there all the same goes into the
-// state, and the next update upgrades it.
+// failedRelease wraps the error of an install or an upgrade. If a release exists despite the error, it returns a
+// PartialError, so that the release goes into the state and the next update upgrades it.
 func failedRelease(doing string, inputs resource.PropertyMap, release Release, err error) error {
 	spec := specOf(inputs)
 	err = fmt.Errorf("%s the Helm release %s/%s: %w", doing, spec.Namespace, spec.Name, err)
@@ -135,8 +135,9 @@ func failedRelease(doing string, inputs resource.PropertyMap, release Release, e
 
 func releaseID(release Release) string { return release.Namespace + "/" + release.Name }
 
-// releaseAsSet is what a program set of a release, as it is now: somebody may have upgraded it by hand.
-func releaseAsSet(inputs resource.PropertyMap, release Release) (resource.PropertyMap, error) {
+// liveReleaseInputs returns the program's inputs with the version and the values that the release has now. They
+// differ if somebody upgraded it by hand.
+func liveReleaseInputs(inputs resource.PropertyMap, release Release) (resource.PropertyMap, error) {
 	out := inputs.Copy()
 	if inputs.HasValue("version") {
 		out["version"] = resource.NewProperty(release.Version)
@@ -148,7 +149,7 @@ func releaseAsSet(inputs resource.PropertyMap, release Release) (resource.Proper
 	return out, err
 }
 
-// Delete fails without a cluster even where deleteUnreachable is set, as the real provider does.
+// Delete fails if the cluster cannot be reached, even with deleteUnreachable, as in the real provider.
 func (k releaseKind) Delete(ctx context.Context, r *plugin.Request) error {
 	cluster, err := k.cluster(ctx)
 	if err != nil {
@@ -186,8 +187,8 @@ func specOf(inputs resource.PropertyMap) ReleaseSpec {
 	return spec
 }
 
-// preview is what is known of a release before Helm ran.
-func preview(inputs resource.PropertyMap) resource.PropertyMap {
+// previewOutputs returns a release's outputs in a preview: those that only Helm knows are unknown.
+func previewOutputs(inputs resource.PropertyMap) resource.PropertyMap {
 	out := inputs.Copy()
 	for _, key := range []resource.PropertyKey{"status", "resourceNames", "manifest"} {
 		out[key] = resource.MakeComputed(resource.NewProperty(resource.PropertyMap{}))
@@ -207,7 +208,7 @@ func releaseOutputs(inputs resource.PropertyMap, release Release) resource.Prope
 		"status":     resource.NewProperty(release.Status),
 		"version":    resource.NewProperty(release.Version),
 	})
-	// Both come from rendering the chart, which a modelled cluster does not do.
+	// Both come from rendering the chart, which neither the model nor package live reports.
 	for _, key := range []resource.PropertyKey{"resourceNames", "manifest"} {
 		if !out.HasValue(key) {
 			out[key] = resource.NewProperty(resource.PropertyMap{})

@@ -1,5 +1,5 @@
-// Package language is a Pulumi language host for Go programs: it builds a program where that is asked for,
-// starts it with the environment that the Go SDK reads, and reports how it ended.
+// Package language is a Pulumi language host for Go programs: it builds a program, unless it is configured with a
+// binary, runs it with the environment that the Go SDK reads, and reports its exit.
 package language
 
 import (
@@ -17,21 +17,21 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// Host serves the engine's language protocol. Programs write to the host's own output, which the engine
-// reads line by line into its display.
+// Host serves the engine's language protocol. Programs write to the host's standard output and error, which the
+// engine shows line by line in its display.
 type Host struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 
-	// engine is the engine's address, which programs need too.
+	// engine is the engine's address, which is passed to programs.
 	engine         string
 	stdout, stderr io.Writer
-	// stopped ends every program that still runs.
+	// stopped is done when all programs must stop.
 	stopped context.Context
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
 
-// NewHost makes a host for the engine at an address; its programs write to these two.
+// NewHost returns a host for the engine at an address. Its programs write to stdout and stderr.
 func NewHost(engine string, stdout, stderr io.Writer) *Host {
 	h := &Host{engine: engine, stdout: stdout, stderr: stderr}
 	h.stopped, h.stop = context.WithCancel(context.Background())
@@ -41,7 +41,7 @@ func NewHost(engine string, stdout, stderr io.Writer) *Host {
 // Register adds the host to a server.
 func (h *Host) Register(s *grpc.Server) { pulumirpc.RegisterLanguageRuntimeServer(s, h) }
 
-// Close kills the programs that still run and waits until they are gone.
+// Close kills the programs that still run and waits until they have exited.
 func (h *Host) Close() {
 	h.stop()
 	h.running.Wait()
@@ -53,13 +53,12 @@ func (h *Host) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
 }
 
-// Handshake has nothing to agree on: every call carries the directories that it is about.
+// Handshake does nothing, because every call has the directories that it needs.
 func (h *Host) Handshake(context.Context, *pulumirpc.LanguageHandshakeRequest) (*pulumirpc.LanguageHandshakeResponse, error) {
 	return &pulumirpc.LanguageHandshakeResponse{}, nil
 }
 
-// GetPluginInfo answers with the version of the SDK that the host was built with, because the two speak
-// one protocol.
+// GetPluginInfo returns the version of the SDK that the host was built with, which determines its protocol.
 func (h *Host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
 	return &pulumirpc.PluginInfo{Version: sdkVersion()}, nil
 }
@@ -72,26 +71,26 @@ func sdkVersion() string {
 			}
 		}
 	}
-	return "3.0.0" // a test binary carries no list of modules
+	return "3.0.0" // a test binary has no list of modules
 }
 
-// GetRequiredPackages names none: the engine asks for each plugin again, with its version, when the program
+// GetRequiredPackages returns no packages. The engine asks for each plugin again, with its version, when the program
 // registers the first resource of its package, and the rehearsal's plugins are all installed beforehand.
 func (h *Host) GetRequiredPackages(context.Context, *pulumirpc.GetRequiredPackagesRequest) (*pulumirpc.GetRequiredPackagesResponse, error) {
 	return &pulumirpc.GetRequiredPackagesResponse{}, nil
 }
 
-// GetRequiredPlugins is what engines before GetRequiredPackages call; the answer is the same.
+// GetRequiredPlugins returns no plugins, like GetRequiredPackages. Only older engines call it.
 func (h *Host) GetRequiredPlugins(context.Context, *pulumirpc.GetRequiredPluginsRequest) (*pulumirpc.GetRequiredPluginsResponse, error) {
 	return &pulumirpc.GetRequiredPluginsResponse{}, nil
 }
 
-// RuntimeOptionsPrompts asks nothing: `pulumi new` is not what this host is for.
+// RuntimeOptionsPrompts returns no prompts: this host does not support `pulumi new`.
 func (h *Host) RuntimeOptionsPrompts(context.Context, *pulumirpc.RuntimeOptionsRequest) (*pulumirpc.RuntimeOptionsResponse, error) {
 	return &pulumirpc.RuntimeOptionsResponse{}, nil
 }
 
-// About names the go command for `pulumi about`.
+// About returns the path and the version of the go command for `pulumi about`.
 func (h *Host) About(ctx context.Context, _ *pulumirpc.AboutRequest) (*pulumirpc.AboutResponse, error) {
 	path, err := exec.LookPath("go")
 	if err != nil {
@@ -99,7 +98,7 @@ func (h *Host) About(ctx context.Context, _ *pulumirpc.AboutRequest) (*pulumirpc
 	}
 	out, err := exec.CommandContext(ctx, path, "version").Output()
 	if err != nil {
-		return nil, fmt.Errorf("asking %s for its version: %w", path, err)
+		return nil, fmt.Errorf("running %s version: %w", path, err)
 	}
 	version := strings.TrimPrefix(strings.TrimSpace(string(out)), "go version ")
 	return &pulumirpc.AboutResponse{Executable: path, Version: version}, nil
@@ -135,7 +134,7 @@ func (h *Host) GetProgramDependencies(ctx context.Context, in *pulumirpc.GetProg
 func (h *Host) InstallDependencies(in *pulumirpc.InstallDependenciesRequest, stream pulumirpc.LanguageRuntime_InstallDependenciesServer) error {
 	cmd := exec.CommandContext(stream.Context(), "go", "mod", "download")
 	cmd.Dir = in.GetInfo().GetProgramDirectory()
-	// One writer for both: exec then writes from one goroutine, which a stream requires.
+	// With the same writer for both, exec writes from one goroutine, which the stream requires.
 	out := streamWriter{stream}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Run(); err != nil {
@@ -144,7 +143,7 @@ func (h *Host) InstallDependencies(in *pulumirpc.InstallDependenciesRequest, str
 	return nil
 }
 
-// streamWriter sends what is written to it to the engine.
+// streamWriter is a writer that sends its data to the engine.
 type streamWriter struct {
 	stream pulumirpc.LanguageRuntime_InstallDependenciesServer
 }

@@ -24,8 +24,8 @@ import (
 	"eco2/rehearsal/stacktest/printed"
 )
 
-// program prints what it was given as JSON, starts a child where it is told to sleep, and ends with the
-// exit code that its configuration names.
+// program prints its environment and arguments as JSON. With the configuration t:sleep it starts a child process that
+// sleeps, and waits for it. It exits with the code in the configuration t:exit.
 const program = `package main
 
 import ("encoding/json"; "os"; "os/exec"; "strconv"; "strings"; "fmt")
@@ -83,7 +83,7 @@ func request(t *testing.T, dir string, options, config map[string]string) *pulum
 
 func TestRunBuildsAndRuns(t *testing.T) {
 	dir := fakeProgram(t)
-	// The fake's requirements exist only for GetProgramDependencies; a build would look for them.
+	// Without the requirements, which are for GetProgramDependencies only: a build would download them.
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module fake\n\ngo 1.26\n"), 0o600))
 	var out bytes.Buffer
 	client, _ := serve(t, &out)
@@ -110,7 +110,7 @@ func TestRunBuildsAndRuns(t *testing.T) {
 	}
 }
 
-func TestRunReportsHowTheProgramEnded(t *testing.T) {
+func TestRunReportsTheExitStatus(t *testing.T) {
 	dir := fakeProgram(t)
 	build := exec.Command("go", "build", "-mod=mod", "-o", "prebuilt", "main.go")
 	build.Dir = dir
@@ -149,12 +149,12 @@ func TestRunReportsAFailedBuild(t *testing.T) {
 	assert.Contains(t, answer.Error, "building the program")
 }
 
-func TestProgramsEndWithTheEngine(t *testing.T) {
+func TestProgramsAreKilledWithTheEngine(t *testing.T) {
 	dir := fakeProgram(t)
 	build := exec.Command("go", "build", "-mod=mod", "-o", "prebuilt", "main.go")
 	build.Dir = dir
 	require.NoError(t, build.Run())
-	for name, end := range map[string]func(context.CancelFunc, pulumirpc.LanguageRuntimeClient){
+	for name, cancelRun := range map[string]func(context.CancelFunc, pulumirpc.LanguageRuntimeClient){
 		"the call is cut off": func(cancel context.CancelFunc, _ pulumirpc.LanguageRuntimeClient) { cancel() },
 		"Cancel is called": func(_ context.CancelFunc, c pulumirpc.LanguageRuntimeClient) {
 			_, _ = c.Cancel(context.Background(), &emptypb.Empty{})
@@ -165,15 +165,16 @@ func TestProgramsEndWithTheEngine(t *testing.T) {
 			defer cancel()
 			out := &printed.Text{}
 			client, host := serve(t, out)
-			ended := make(chan struct{})
+			returned := make(chan struct{})
 			go func() {
-				defer close(ended)
+				defer close(returned)
 				_, _ = client.Run(ctx, request(t, dir, map[string]string{"binary": "prebuilt"}, map[string]string{"t:sleep": "yes"}))
 			}()
 			require.Eventually(t, func() bool { return strings.Contains(out.String(), "\nchild ") }, time.Minute, 10*time.Millisecond)
-			end(cancel, client)
-			<-ended
-			// The grandchild holds the output open: Close returns only when the whole group is gone.
+			cancelRun(cancel, client)
+			<-returned
+			// The child of the program keeps the output open, so Close returns only when the whole process group is
+			// gone.
 			closed := make(chan struct{})
 			go func() { host.Close(); close(closed) }()
 			select {

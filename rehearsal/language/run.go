@@ -16,13 +16,13 @@ import (
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 )
 
-// binaryOption is the runtime option in Pulumi.yaml that names a program which is built already; a path
-// that is not absolute is relative to the program's directory. Without it the program is built for every
-// preview and again for every update, which takes seconds each time.
+// binaryOption is the runtime option in Pulumi.yaml with the path of a built program, absolute or relative to the
+// program's directory. Without it the program is built for every preview and again for every update, which takes
+// seconds each time.
 const binaryOption = "binary"
 
-// Run runs the program until it ends. How the program failed is part of the answer, not an error: errors
-// are for what the host could not do.
+// Run runs the program until it exits. A failed build or program is part of the response. An error means that the host
+// itself failed.
 func (h *Host) Run(ctx context.Context, in *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
 	h.running.Add(1)
 	defer h.running.Done()
@@ -34,9 +34,9 @@ func (h *Host) Run(ctx context.Context, in *pulumirpc.RunRequest) (*pulumirpc.Ru
 	if binary == "" {
 		dir, err := os.MkdirTemp("", "pulumi-go-")
 		if err != nil {
-			return nil, fmt.Errorf("making a directory for the program: %w", err)
+			return nil, fmt.Errorf("creating a directory for the program: %w", err)
 		}
-		defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary directory harms nobody
+		defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary directory does no harm
 		binary = filepath.Join(dir, "program")
 		build := h.command(ctx, in, "go", "build", "-o", binary, entryPoint(in))
 		if err := build.Run(); err != nil {
@@ -50,7 +50,7 @@ func (h *Host) Run(ctx context.Context, in *pulumirpc.RunRequest) (*pulumirpc.Ru
 	if err != nil {
 		return nil, err
 	}
-	// Nothing of the configuration may become an argument: every user of the machine can read those.
+	// The configuration must not be in the arguments, which every user of the machine can read.
 	program := h.command(ctx, in, binary, in.Args...)
 	program.Env = append(os.Environ(), env...)
 	return outcome(binary, program.Run()), nil
@@ -63,8 +63,8 @@ func entryPoint(in *pulumirpc.RunRequest) string {
 	return "."
 }
 
-// command prepares a process in the program's directory that dies, with all it started, when ctx ends.
-// Its own process group also keeps the terminal's interrupt from it: the engine decides what that means.
+// command returns a command in the program's directory. When ctx is done it is killed with all processes that it
+// started. It has its own process group, so a Ctrl-C in the terminal does not reach it: the engine handles that.
 func (h *Host) command(ctx context.Context, in *pulumirpc.RunRequest, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = in.GetInfo().GetProgramDirectory()
@@ -73,12 +73,12 @@ func (h *Host) command(ctx context.Context, in *pulumirpc.RunRequest, name strin
 	}
 	cmd.Stdout, cmd.Stderr = h.stdout, h.stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// A program has nothing to tidy up: it only talks to the engine, which is what went away.
+	// SIGKILL is enough, because a program has nothing to clean up: it only calls the engine.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	return cmd
 }
 
-// environment is what the Go SDK's pulumi.Run reads.
+// environment returns the environment variables that the Go SDK's pulumi.Run reads.
 func (h *Host) environment(in *pulumirpc.RunRequest) ([]string, error) {
 	config, err := json.Marshal(in.Config)
 	if err != nil {
@@ -102,7 +102,8 @@ func (h *Host) environment(in *pulumirpc.RunRequest) ([]string, error) {
 	}, nil
 }
 
-// outcome says how a program ended. Bail tells the engine that the program has logged its error already.
+// outcome returns the response for a program's exit. Bail tells the engine that the program has logged its error
+// already.
 func outcome(binary string, err error) *pulumirpc.RunResponse {
 	var exit *exec.ExitError
 	switch {
@@ -113,8 +114,8 @@ func outcome(binary string, err error) *pulumirpc.RunResponse {
 	case exit.ExitCode() == constant.ExitStatusLoggedError:
 		return &pulumirpc.RunResponse{Bail: true}
 	case exit.ExitCode() < 0:
-		return &pulumirpc.RunResponse{Error: fmt.Sprintf("the program was ended by a signal: %v", exit)}
+		return &pulumirpc.RunResponse{Error: fmt.Sprintf("the program was killed by a signal: %v", exit)}
 	default:
-		return &pulumirpc.RunResponse{Error: fmt.Sprintf("the program ended with exit code %d", exit.ExitCode())}
+		return &pulumirpc.RunResponse{Error: fmt.Sprintf("the program failed with exit code %d", exit.ExitCode())}
 	}
 }

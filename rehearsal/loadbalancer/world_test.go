@@ -64,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{World: awsapitest.New(t, "../.."), output: &printed.Text{}}
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.Kinds(corev1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme)
+	kinds, err := incluster.NewScheme(corev1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme)
 	require.NoError(t, err)
 	w.cluster, err = client.New(config, client.Options{Scheme: kinds})
 	require.NoError(t, err)
@@ -73,10 +73,10 @@ func newWorld(t *testing.T) *world {
 	objects := rendered(t, "dev")
 	port, certificates := freePort(t), t.TempDir()
 	release := chartstest.Releases(t, "../..", "dev")[name]
-	rights := chartstest.Rights(objects)
-	chartstest.Grant(t, api.Kubeconfig, release.Namespace, name, rights)
+	rbac := chartstest.RBAC(objects)
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, name, rbac)
 	for _, o := range objects {
-		if !slices.Contains(rights, o) {
+		if !slices.Contains(rbac, o) {
 			w.install(o, port, certificates)
 		}
 	}

@@ -30,7 +30,7 @@ func upstream(t *testing.T) *chart.Chart {
 	return c
 }
 
-// apiService is how the API server reaches metrics-server.
+// apiService holds the TLS fields of an APIService, by which the API server verifies metrics-server.
 type apiService struct {
 	Spec struct {
 		CABundle              []byte `json:"caBundle"`
@@ -38,9 +38,9 @@ type apiService struct {
 	}
 }
 
-// The chart takes the program's values. Both ends are verified: metrics-server's by the API server, the kubelets' by
-// metrics-server, whose default is the authority in its account's volume.
-func TestChart(t *testing.T) {
+// The chart accepts the program's values, and all certificates are verified: that of metrics-server by the API server,
+// and those of the kubelets by metrics-server, which by default uses the authority in its service account's volume.
+func TestChartVerifiesCertificates(t *testing.T) {
 	for _, stack := range []string{"dev", "prod"} {
 		release := chartstest.Releases(t, "../..", stack)[name]
 		c := upstream(t)
@@ -84,8 +84,9 @@ func TestChart(t *testing.T) {
 	}
 }
 
-// Upstream's chart has no schema: Helm would ignore a value that is misspelt.
-func TestTheChartKnowsTheValues(t *testing.T) {
+// Every value that the program sets exists in the chart. Upstream's chart has no schema, so Helm would ignore a
+// misspelt value.
+func TestChartHasTheValues(t *testing.T) {
 	known := upstream(t).Values
 	require.Contains(t, known, "tls")
 	var unknown func(path string, values, in map[string]any) []string
@@ -97,7 +98,7 @@ func TestTheChartKnowsTheValues(t *testing.T) {
 			switch {
 			case !ok:
 				found = append(found, path+key)
-			case isMap && len(below) > 0: // an empty one is for whatever somebody puts there
+			case isMap && len(below) > 0: // an empty object accepts any keys
 				found = append(found, unknown(path+key+".", inner, below)...)
 			}
 		}
@@ -107,7 +108,7 @@ func TestTheChartKnowsTheValues(t *testing.T) {
 		values := chartstest.Releases(t, "../..", stack)[name].Values
 		require.NotEmpty(t, values)
 		resources := values["resources"]
-		delete(values, "resources") // upstream's has no limits
+		delete(values, "resources") // upstream's default has no limits, so they would look unknown
 		assert.Empty(t, unknown("", values, known), stack)
 		values["resources"], values["apiService"] = resources, map[string]any{"insecureSkipTLSVerfy": false}
 		delete(values, "resources")

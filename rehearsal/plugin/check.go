@@ -8,8 +8,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// CheckTypes refuses unknown properties and values of another type than the property's, which types names:
-// bool, string, number, object or array. What is not known yet passes.
+// CheckTypes returns a failure for each unknown property and for each value of a wrong type. types maps the known
+// properties to bool, string, number, object or array. Unknown and null values have no wrong type. prefix is the path
+// of the properties in failures, for instance "connection.".
 func CheckTypes(prefix string, properties resource.PropertyMap, types map[string]string) []Failure {
 	var failures []Failure
 	for _, key := range properties.StableKeys() {
@@ -28,7 +29,7 @@ func CheckTypes(prefix string, properties resource.PropertyMap, types map[string
 	return failures
 }
 
-// Text is a string value; unknown values and other types are empty.
+// Text returns a string value. It is empty if the value is unknown or of another type.
 func Text(v resource.PropertyValue) string {
 	if v.IsString() {
 		return v.StringValue()
@@ -36,12 +37,12 @@ func Text(v resource.PropertyValue) string {
 	return ""
 }
 
-// CheckConfiguration refuses a provider input that is not among the known ones, nor the engine's own.
+// CheckConfiguration returns an error if a provider input is neither one of the known ones nor set by the engine.
 func CheckConfiguration(provider string, inputs resource.PropertyMap, known ...string) error {
-	own := []string{"version", "pluginDownloadURL", "pluginChecksums"}
+	fromEngine := []string{"version", "pluginDownloadURL", "pluginChecksums"}
 	for _, key := range inputs.StableKeys() {
 		name := string(key)
-		if !slices.Contains(known, name) && !slices.Contains(own, name) && !strings.HasPrefix(name, "__") {
+		if !slices.Contains(known, name) && !slices.Contains(fromEngine, name) && !strings.HasPrefix(name, "__") {
 			return fmt.Errorf("configuring the %s provider: it has no input %q", provider, name)
 		}
 	}

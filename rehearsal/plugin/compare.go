@@ -7,8 +7,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// Compare lists the differences between two sets of inputs, leaf by leaf. A path below a property for
-// which replaces answers true cannot be changed in place. Lists are compared whole below their index.
+// Compare returns the differences between two sets of inputs, one per leaf. Lists are compared by index. A change
+// requires a replacement if replaces returns true for its top-level property.
 func Compare(olds, news resource.PropertyMap, replaces func(property string) bool) Diff {
 	diff := Diff{Changed: map[string]Change{}}
 	walk := func(path string, op Op) {
@@ -55,7 +55,8 @@ func compareValues(path string, before, after resource.PropertyValue, found func
 	}
 }
 
-// segment spells a key as it continues a path; keys with dots, like Kubernetes labels, go in brackets.
+// segment returns a key in the form in which it is appended to a path. Keys with dots, like Kubernetes labels, are
+// in brackets.
 func segment(prefix, key string) string {
 	switch {
 	case strings.ContainsAny(key, `.["`):
@@ -67,7 +68,7 @@ func segment(prefix, key string) string {
 	}
 }
 
-// top is the first property of a path.
+// top returns the top-level property of a path.
 func top(path string) string {
 	if i := strings.IndexAny(path, ".["); i > 0 {
 		return path[:i]
@@ -75,7 +76,7 @@ func top(path string) string {
 	return path
 }
 
-// covers says whether an ignoreChanges path names this path or something it lies in.
+// covers reports whether an entry of ignoreChanges is this path or contains it.
 func covers(ignored, path string) bool {
 	rest, ok := strings.CutPrefix(path, ignored)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')

@@ -1,7 +1,7 @@
-// Package plugin serves a Pulumi provider that is written as a table of resource kinds.
+// Package plugin serves a Pulumi provider that is defined by its resource kinds.
 //
-// It speaks the engine's provider protocol directly. The SDK's own wrapper drops which keys force a
-// replacement as soon as a provider returns a detailed diff, and the model's whole point is to return both.
+// It implements the engine's provider protocol directly. The SDK's own wrapper drops the list of properties that
+// force a replacement as soon as a provider returns a detailed diff, and the rehearsal's providers must return both.
 package plugin
 
 import (
@@ -22,41 +22,41 @@ import (
 	"eco2/rehearsal/fault"
 )
 
-// Provider is one package of resources.
+// Provider implements one package of resources.
 type Provider struct {
-	// Name and Version are the package's, as its SDK registers them: "aws", "6.83.2".
+	// Name and Version identify the package, as its SDK registers it: "aws", "6.83.2".
 	Name, Version string
-	// Kinds finds the behaviour of a type token; nil means that the type is refused.
+	// Kinds returns the kind of a type token. nil means that the provider does not support the type.
 	Kinds func(typ string) Kind
-	// Functions are the provider's look-ups by token.
+	// Functions holds the provider's functions (invokes) by token.
 	Functions map[string]Function
-	// Configure takes the provider's own inputs before any other call. Optional.
+	// Configure receives the provider's own inputs before any other call. Optional.
 	Configure func(ctx context.Context, inputs resource.PropertyMap) error
-	// DiffConfig says what a change of the provider's own inputs means. Without it, a change is an update.
+	// DiffConfig compares the provider's own old and new inputs. Without it every change is an update.
 	DiffConfig func(r *Request) (Diff, error)
 }
 
-// Kind is the behaviour of one resource type. Inputs arrive without secret wrappers, with unknown values
-// as resource.Computed during previews.
+// Kind implements one resource type. Its inputs have no secret wrappers. Values that are unknown during a preview
+// are resource.Computed.
 type Kind interface {
 	// Check validates Inputs and returns them with defaults. Each failure names its property.
 	Check(ctx context.Context, r *Request) (resource.PropertyMap, []Failure)
 	// Diff compares OldInputs (and State) with Inputs.
 	Diff(ctx context.Context, r *Request) (Diff, error)
-	// Create makes the resource and returns its id and outputs; in a preview it makes nothing and
-	// returns what is known already.
+	// Create creates the resource and returns its id and outputs. In a preview it creates nothing and returns the
+	// outputs that are known already.
 	Create(ctx context.Context, r *Request) (id string, outputs resource.PropertyMap, err error)
-	// Read returns the outputs as they are now; an empty id says that the resource is gone. It may change
-	// Inputs to what of them is so now, which the engine shows as drift and the next update takes back.
+	// Read returns the current outputs. An empty id says that the resource does not exist. Read may set Inputs to
+	// their current values: the engine shows the difference as drift, and the next update reverts it.
 	Read(ctx context.Context, r *Request) (id string, outputs resource.PropertyMap, err error)
 	Update(ctx context.Context, r *Request) (outputs resource.PropertyMap, err error)
 	Delete(ctx context.Context, r *Request) error
 }
 
-// Function is a look-up, for instance an AMI by its owner and name.
+// Function implements a function (invoke) of a provider, for instance the lookup of an AMI by owner and name.
 type Function func(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, []Failure, error)
 
-// Request is what the engine says of one resource in one call. What a call does not carry is empty.
+// Request holds what the engine sends about one resource in one call. Fields that a call does not have are empty.
 type Request struct {
 	URN       resource.URN
 	Type      string
@@ -66,55 +66,56 @@ type Request struct {
 	OldInputs resource.PropertyMap
 	State     resource.PropertyMap
 	Preview   bool
-	// Timeout is the resource's customTimeouts for this operation; zero where the program sets none.
+	// Timeout is the value of the resource's customTimeouts for this operation; zero if the program sets none.
 	Timeout time.Duration
 
 	engine *engine
 }
 
-// Log writes a line under this resource in the engine's display.
+// Log writes a permanent line under this resource in the engine's display.
 func (r *Request) Log(ctx context.Context, line string) {
 	r.engine.log(ctx, pulumirpc.LogSeverity_INFO, r.URN, line, false)
 }
 
-// Status replaces the short text beside this resource in the engine's display, for instance how far it is.
+// Status replaces the short text beside this resource in the engine's display, for instance with its progress.
 func (r *Request) Status(ctx context.Context, line string) {
 	r.engine.log(ctx, pulumirpc.LogSeverity_INFO, r.URN, line, true)
 }
 
-// Failure is a property that was refused, and why.
+// Failure reports an invalid property and what is wrong with it.
 type Failure struct {
 	Property, Reason string
 }
 
-// Diff says which properties changed. A path is a top-level property or goes into one: "tags.Name".
+// Diff says which properties changed. A path is a top-level property ("name") or a part of one ("tags.Name").
 type Diff struct {
-	// Changed maps each changed path to what happens to it.
+	// Changed holds the changes by path.
 	Changed map[string]Change
-	// DeleteBeforeReplace: the new one cannot exist beside the old one, for instance because of its name.
+	// DeleteBeforeReplace says that the new resource cannot exist beside the old one, for instance because both
+	// have the same name.
 	DeleteBeforeReplace bool
 }
 
-// Change is what one property's change comes to.
+// Change describes the change of one path.
 type Change struct {
-	// Op is added, deleted or updated.
+	// Op says whether the path was added, deleted or updated.
 	Op Op
-	// Replaces: this change cannot be made in place.
+	// Replaces says that the change cannot be made in place and requires a replacement.
 	Replaces bool
 }
 
-// Op is the direction of a property's change.
+// Op is the operation that changes a path.
 type Op int
 
-// The directions of a change.
+// The operations that change a path.
 const (
 	Updated Op = iota
 	Added
 	Deleted
 )
 
-// PartialError reports a resource that exists although its creation or update failed: the engine keeps
-// it in the state and tries again with the next run.
+// PartialError reports a resource that exists although its creation or update failed. The engine keeps it in the
+// state, and the next run updates it.
 type PartialError struct {
 	ID      string
 	Inputs  resource.PropertyMap
@@ -133,7 +134,7 @@ type server struct {
 	stateDir string
 }
 
-// begin is the start of an operation, which a planted fault refuses.
+// begin is called before an operation. It fails if a test planted a fault for the operation.
 func (s *server) begin(method string, r *Request) error {
 	if r.Preview {
 		return nil
@@ -141,7 +142,8 @@ func (s *server) begin(method string, r *Request) error {
 	return fault.FailIf(s.stateDir, fault.Call{Method: method, Type: r.Type, Name: r.Name})
 }
 
-// done is the end of an operation, which a planted fault keeps from the engine.
+// done is called after an operation. If a test planted a fault for it, done blocks, so that the engine does not learn
+// that the operation has finished.
 func (s *server) done(ctx context.Context, method string, r *Request, err error) error {
 	if err != nil || r.Preview {
 		return err
@@ -187,8 +189,7 @@ func (s *server) Configure(ctx context.Context, in *pulumirpc.ConfigureRequest) 
 			return nil, err
 		}
 	}
-	// AcceptSecrets false: the engine unwraps secrets on the way in and marks the outputs of the same
-	// names on the way out.
+	// Without AcceptSecrets the engine unwraps secret inputs, and marks the outputs with the same names as secret.
 	return &pulumirpc.ConfigureResponse{SupportsPreview: true}, nil
 }
 
@@ -232,8 +233,8 @@ func (s *server) Diff(ctx context.Context, in *pulumirpc.DiffRequest) (*pulumirp
 	if err != nil {
 		return nil, call.end(err)
 	}
-	// The engine passes ignoreChanges both by keeping the old inputs and by name; honour the names too,
-	// so that a kind which compares with its state cannot resurrect an ignored change.
+	// The engine applies ignoreChanges by keeping the old inputs, and also sends the names. Apply the names, too, so
+	// that a kind which compares with its state cannot report an ignored change.
 	for path := range diff.Changed {
 		if slices.ContainsFunc(in.IgnoreChanges, func(ignored string) bool { return covers(ignored, path) }) {
 			delete(diff.Changed, path)
@@ -317,18 +318,18 @@ func (s *server) Delete(ctx context.Context, in *pulumirpc.DeleteRequest) (*empt
 	return &emptypb.Empty{}, call.end(s.done(ctx, "Delete", r, kind.Delete(ctx, r)))
 }
 
-// named is what every call says of its resource. Older engines leave type and name to the URN.
-type named interface {
+// resourceCall is a call about one resource. Older engines send the type and the name in the URN only.
+type resourceCall interface {
 	GetUrn() string
 	GetType() string
 	GetName() string
 }
 
-// properties are those that a call carries.
+// properties holds the property sets of a call.
 type properties struct{ inputs, oldInputs, state *structpb.Struct }
 
-// resource reads a call about one resource and finds its kind.
-func (s *server) resource(call named, p properties) (*Request, Kind, error) {
+// resource converts a call about one resource and returns the resource's kind.
+func (s *server) resource(call resourceCall, p properties) (*Request, Kind, error) {
 	r, err := s.request(call, p)
 	if err != nil {
 		return nil, nil, err
@@ -336,12 +337,12 @@ func (s *server) resource(call named, p properties) (*Request, Kind, error) {
 	kind := s.provider.Kinds(r.Type)
 	if kind == nil {
 		return nil, nil, rpcerror.Newf(codes.Unimplemented,
-			"the rehearsal's model of %s does not know the resource type %s (%s)", s.provider.Name, r.Type, r.Name)
+			"the rehearsal's model of %s does not support the resource type %s (%s)", s.provider.Name, r.Type, r.Name)
 	}
 	return r, kind, nil
 }
 
-func (s *server) request(call named, p properties) (*Request, error) {
+func (s *server) request(call resourceCall, p properties) (*Request, error) {
 	urn := resource.URN(call.GetUrn())
 	if !urn.IsValid() {
 		return nil, rpcerror.Newf(codes.InvalidArgument, "the engine sent an invalid URN: %q", urn)
@@ -362,7 +363,7 @@ func (s *server) request(call named, p properties) (*Request, error) {
 	return r, nil
 }
 
-// partial turns a PartialError into the protocol's form of it.
+// partial converts a PartialError to the protocol's ErrorResourceInitFailed. It returns other errors as they are.
 func partial(err error) error {
 	var p *PartialError
 	if !errors.As(err, &p) {

@@ -17,14 +17,15 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// StateDirEnv names the rehearsal's state directory to its plugins, which the engine starts.
+// StateDirEnv is the environment variable with the rehearsal's state directory. Plugins inherit it from the engine.
 const StateDirEnv = "ECO2_REHEARSAL_STATE"
 
-// maxMessage is the engine's own limit for one message: CRD bundles and kubeconfigs pass the 4 MiB default.
+// maxMessage is the engine's own limit for one message, in bytes. CRD bundles and kubeconfigs exceed gRPC's default of
+// 4 MiB.
 const maxMessage = 400 << 20
 
-// Main runs a provider plugin as the engine starts it: the engine's address is the first argument, the
-// port goes to standard output, and the process ends with the engine.
+// Main runs a provider plugin as the engine expects it: it takes the engine's address from the last argument, prints
+// its port to standard output, and exits when the engine does.
 func Main(build func(stateDir string) (Provider, error)) {
 	if err := run(build); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -35,7 +36,7 @@ func Main(build func(stateDir string) (Provider, error)) {
 func run(build func(stateDir string) (Provider, error)) error {
 	stateDir := os.Getenv(StateDirEnv)
 	if stateDir == "" {
-		return fmt.Errorf("%s is not set: this plugin is the rehearsal's stand-in and runs only under `make up` and its siblings", StateDirEnv)
+		return fmt.Errorf("%s is not set: this plugin belongs to the rehearsal; run it with `make up` and the other make targets", StateDirEnv)
 	}
 	provider, err := build(stateDir)
 	if err != nil {
@@ -58,21 +59,22 @@ func run(build func(stateDir string) (Provider, error)) error {
 	})
 }
 
-// Serve listens on a free loopback port, prints it, and serves until the engine at this address is gone
-// or a signal arrives.
+// Serve listens on a free loopback port, prints it, and serves until the engine at engineAddress does not answer any
+// more or SIGINT or SIGTERM arrives. An empty engineAddress is not watched.
 func Serve(engineAddress string, register func(*grpc.Server)) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	// The engine has it for itself: what a plugin starts, a program or a machine's script, decrypts nothing.
+	// Only the engine needs the passphrase. The processes that a plugin starts, a program or a machine's script, must
+	// not inherit it.
 	if err := os.Unsetenv("PULUMI_CONFIG_PASSPHRASE"); err != nil {
 		return fmt.Errorf("dropping the passphrase: %w", err)
 	}
-	// The engine stops plugins with SIGINT. A process that was started with SIGINT ignored, as the
-	// background jobs of a shell are, keeps ignoring it unless it asks for it.
+	// The engine stops plugins with SIGINT. A shell starts background jobs with SIGINT ignored, and their child
+	// processes ignore it, too, unless they register for it explicitly.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	if engineAddress != "" {
-		// A killed engine cannot stop its plugins: they look for it themselves.
+		// A killed engine cannot stop its plugins, so they watch it.
 		if err := rpcutil.Healthcheck(ctx, engineAddress, 2*time.Second, stop); err != nil {
 			return fmt.Errorf("watching the engine at %s: %w", engineAddress, err)
 		}
@@ -94,7 +96,7 @@ func Serve(engineAddress string, register func(*grpc.Server)) error {
 	return server.Serve(listener)
 }
 
-// engine is the engine's side of the conversation: its log, and the operations it may cancel.
+// engine is the connection to the engine: its log, and the running operations, which it may cancel.
 type engine struct {
 	client pulumirpc.EngineClient
 
@@ -122,14 +124,14 @@ func (e *engine) log(ctx context.Context, severity pulumirpc.LogSeverity, urn re
 	if e.client == nil {
 		return
 	}
-	// A line that the display misses is not worth a failed resource.
+	// An error is ignored: a missing line in the display must not fail a resource.
 	_, _ = e.client.Log(ctx, &pulumirpc.LogRequest{
 		Severity: severity, Message: line, Urn: string(urn), Ephemeral: ephemeral,
 	})
 }
 
-// operation gives a create, update or delete a context that Cancel ends: the engine cancels when the
-// user interrupts it, and waits for what that ends; at the second time it waits for nothing.
+// operation returns a context for a create, update or delete. The engine's Cancel call cancels it: the engine calls
+// Cancel when the user interrupts it, and waits until the operations return. At the second interrupt it does not wait.
 func (e *engine) operation(ctx context.Context) (context.Context, func()) {
 	ctx, stop := context.WithCancel(ctx)
 	e.mu.Lock()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Call is one line of the trace: a call that the engine made to a provider. The trace is how tests know
-// what was really asked for: the engine's display says "deleted" of resources it never asked to delete.
+// Call is one line of the trace: a call of the engine to a provider. Tests use the trace because the engine's display
+// is not reliable: it says "deleted" also for resources whose provider it never called.
 type Call struct {
 	Start    time.Time `json:"start"`
 	Seconds  float64   `json:"seconds"`
@@ -26,10 +26,10 @@ type Call struct {
 	Failed   bool      `json:"failed,omitempty"`
 }
 
-// TraceFile is where the providers of a rehearsal append their calls, below its state directory.
+// TraceFile is the name of the file in the state directory to which a rehearsal's providers append their calls.
 const TraceFile = "calls.jsonl"
 
-// trace appends calls to the file, one line each, so that several plugins can share it.
+// trace appends calls to the file with one write for each line, so that several plugins can share it.
 type trace struct {
 	provider string
 	mu       sync.Mutex
@@ -56,17 +56,17 @@ func (t *trace) start(method, typ, urn, id string, preview bool) *tracedCall {
 	}}
 }
 
-// end writes the call and returns err unchanged. The error's text stays out of the file: it may quote inputs.
+// end writes the call and returns err unchanged. It does not write the error's text, which may quote inputs.
 func (c *tracedCall) end(err error) error {
 	c.Seconds, c.ID, c.Failed = time.Since(c.Start).Seconds(), c.id, err != nil
 	line, _ := json.Marshal(c.Call) // plain strings and numbers always marshal
 	c.trace.mu.Lock()
 	defer c.trace.mu.Unlock()
-	_, _ = c.trace.file.Write(append(line, '\n')) // a full disk must not fail the run: the trace is evidence, not state
+	_, _ = c.trace.file.Write(append(line, '\n')) // a full disk must not fail the run: only tests read the trace
 	return err
 }
 
-// ReadTrace reads the calls that were made so far in a state directory, in the order in which they ended.
+// ReadTrace reads the calls so far from a state directory, in the order in which they ended.
 func ReadTrace(stateDir string) ([]Call, error) {
 	file, err := os.Open(filepath.Join(stateDir, TraceFile))
 	if errors.Is(err, fs.ErrNotExist) {

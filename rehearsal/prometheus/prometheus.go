@@ -1,7 +1,8 @@
-// Package prometheus gives the mirror the images of kube-prometheus-stack's chart. Prometheus, its operator with the
-// reloader of configurations, Alertmanager, kube-state-metrics and the node exporter are real, built from their Go
-// modules; Prometheus and Alertmanager have no pages, which their modules do not carry, and Prometheus finds its targets in Kubernetes only. Grafana
-// is a stand-in that answers its probes, and the certificate's job is one of ours.
+// Package prometheus adds the images of kube-prometheus-stack's chart to the mirror. Prometheus, its operator with the
+// config reloader, Alertmanager, kube-state-metrics and the node exporter are real, built from their Go modules.
+// Prometheus and Alertmanager have no web interface, because it is not in their modules, and Prometheus supports
+// service discovery in Kubernetes only. Grafana is a stand-in that answers its probes, and the certificate's Job runs
+// the rehearsal's own code.
 package prometheus
 
 import (
@@ -11,7 +12,7 @@ import (
 	"eco2/rehearsal/mirror"
 )
 
-// What the chart in rehearsal/charts asks for. A test compares the two.
+// The versions in the chart in rehearsal/charts. A test compares the two.
 const (
 	operatorVersion         = "v0.93.1"
 	prometheusVersion       = "v0.314.0"
@@ -19,26 +20,26 @@ const (
 	alertmanagerVersion     = "v0.34.0"
 	kubeStateMetricsVersion = "v2.20.0"
 
-	// idlePath is where a stand-in's binary is in its image.
+	// idlePath is the path of a stand-in's binary in its image.
 	idlePath = "/idle"
-	// nobody is whom all of them run as.
+	// nobody is the user of all containers.
 	nobody = "65534"
 )
 
-// standIns are images of what only answers, and where it does.
+// standIns maps the images that only answer probes to the addresses on which they do.
 var standIns = map[string]string{
 	"eco2.example/stand-in/grafana:v13.2.0": ":3000",
 }
 
-// Add builds what is missing and serves the images. repo is the project's checkout, idle the built cmd/idle, and
-// progress goes to out.
+// Add builds the binaries that are not built yet and adds the images to the mirror. repo is the path of the project's
+// checkout, idle that of the built cmd/idle. Add writes its progress to out.
 func Add(ctx context.Context, m mirror.Mirror, repo, idle string, out io.Writer) error {
-	wanted := map[string]string{
+	versions := map[string]string{
 		"prometheus-operator": operatorVersion, "prometheus": prometheusVersion, "node-exporter": nodeExporterVersion,
 		"alertmanager": alertmanagerVersion, "kube-state-metrics": kubeStateMetricsVersion,
 	}
 	built := map[string]mirror.Built{}
-	for name, version := range wanted {
+	for name, version := range versions {
 		b, err := mirror.Build(ctx, repo, name, version, out)
 		if err != nil {
 			return err
@@ -53,7 +54,7 @@ func Add(ctx context.Context, m mirror.Mirror, repo, idle string, out io.Writer)
 	return nil
 }
 
-// Images are the names of all that Add serves.
+// Images returns the names of the images that Add serves.
 func Images() (names []string) {
 	for _, image := range images(nil, "") {
 		names = append(names, image.Name)
@@ -61,7 +62,7 @@ func Images() (names []string) {
 	return names
 }
 
-// images are all that the chart names but the certificate's job, whose binary others share.
+// images returns all images of the chart except that of the certificate's Job, whose binary other stand-ins share.
 func images(built map[string]mirror.Built, idle string) []mirror.Image {
 	upstream := func(name, project, binary string) mirror.Image {
 		path := "/bin/" + binary

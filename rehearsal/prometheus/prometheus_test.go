@@ -43,8 +43,8 @@ import (
 
 const repo = "../.."
 
-// patience is how long the operator may take for anything.
-const patience = time.Minute
+// timeout is how long the test waits for the operator.
+const timeout = time.Minute
 
 var server *apitest.Server
 
@@ -52,16 +52,16 @@ func TestMain(m *testing.M) { apitest.Main(m, repo, &server) }
 
 const name = "kube-prometheus-stack"
 
-// objects are those of the chart, with what a stack declares.
+// objects renders the chart with the values of a stack.
 func objects(t *testing.T, stack string) []*unstructured.Unstructured {
 	t.Helper()
-	ours, err := charts.Ours()
+	embedded, err := charts.Embedded()
 	require.NoError(t, err)
-	return chartstest.Objects(t, ours, chartstest.Releases(t, repo, stack)[name])
+	return chartstest.Objects(t, embedded, chartstest.Releases(t, repo, stack)[name])
 }
 
-// The mirror has what the chart names, and nothing else.
-func TestImages(t *testing.T) {
+// Images returns exactly the chart's images, except that of the certificate's Job.
+func TestImagesMatchTheChart(t *testing.T) {
 	named := map[string]bool{}
 	field := regexp.MustCompile(`(?m)(?:image: |--prometheus-config-reloader=)(\S+)$`)
 	for _, o := range objects(t, "prod") {
@@ -77,7 +77,7 @@ func TestImages(t *testing.T) {
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(named)), Images())
 }
 
-func TestRelease(t *testing.T) {
+func TestPrometheusRelease(t *testing.T) {
 	assert.Equal(t, "3.14.0", mirror.PrometheusRelease("v0.314.0"))
 	assert.Equal(t, "3.5.1", mirror.PrometheusRelease("v0.305.1"))
 }
@@ -89,20 +89,20 @@ func build(t *testing.T, project, version string) mirror.Built {
 	return built
 }
 
-// The operator, with the chart's arguments and rights, makes of the chart's objects what runs where the values say,
-// and writes a configuration that Prometheus takes.
+// The operator, with the chart's arguments and permissions, creates StatefulSets from the chart's objects that run
+// where the values say, and writes a configuration that Prometheus accepts.
 func TestOperator(t *testing.T) {
 	server.Need(t)
 	operator, prometheus := build(t, "prometheus-operator", operatorVersion), build(t, "prometheus", prometheusVersion)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.Kinds(corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme)
 	require.NoError(t, err)
-	c, err := client.New(config, client.Options{Scheme: kinds})
+	c, err := client.New(config, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	define(t, c, operator)
 	require.NoError(t, c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}))
-	// Without it the operator makes nothing. The program makes it before the release.
+	// Without the class the operator creates nothing. The program creates it before the release.
 	require.NoError(t, c.Create(t.Context(), &storagev1.StorageClass{
 		ObjectMeta: metav1.ObjectMeta{Name: "gp3"}, Provisioner: "ebs.csi.aws.com",
 	}))
@@ -114,10 +114,10 @@ func TestOperator(t *testing.T) {
 			require.NoError(t, yaml.Unmarshal(data, &deployment))
 		}
 		if strings.Contains(o.GetName(), "admission") {
-			continue // the webhooks would be asked at a service that has no pod
+			continue // the webhooks' Service has no pod
 		}
-		// A kind of a definition that is new may be unknown for a moment.
-		require.Eventually(t, func() bool { err = c.Create(t.Context(), o); return !meta.IsNoMatchError(err) }, patience, 100*time.Millisecond)
+		// The API server may not know the kind of a new definition at once.
+		require.Eventually(t, func() bool { err = c.Create(t.Context(), o); return !meta.IsNoMatchError(err) }, timeout, 100*time.Millisecond)
 		require.NoError(t, err, "%s %s", o.GetKind(), o.GetName())
 	}
 
@@ -137,36 +137,36 @@ func TestOperator(t *testing.T) {
 		"prometheus-" + name + "-prometheus":     {"prometheus", "prometheusSpec"},
 		"alertmanager-" + name + "-alertmanager": {"alertmanager", "alertmanagerSpec"},
 	} {
-		var made appsv1.StatefulSet
+		var stateful appsv1.StatefulSet
 		require.Eventually(t, func() bool {
-			return c.Get(t.Context(), client.ObjectKey{Namespace: "monitoring", Name: set}, &made) == nil
-		}, patience, 50*time.Millisecond, set)
-		pod := made.Spec.Template.Spec
+			return c.Get(t.Context(), client.ObjectKey{Namespace: "monitoring", Name: set}, &stateful) == nil
+		}, timeout, 50*time.Millisecond, set)
+		pod := stateful.Spec.Template.Spec
 		spec := want[values[0]].(map[string]any)[values[1]].(map[string]any)
 		assert.Equal(t, fmt.Sprint(spec["nodeSelector"]), fmt.Sprint(pod.NodeSelector))
 		require.Len(t, pod.Tolerations, 1)
 		assert.Equal(t, "observability", pod.Tolerations[0].Value)
-		require.Len(t, made.Spec.VolumeClaimTemplates, 1)
-		assert.Equal(t, "gp3", *made.Spec.VolumeClaimTemplates[0].Spec.StorageClassName)
+		require.Len(t, stateful.Spec.VolumeClaimTemplates, 1)
+		assert.Equal(t, "gp3", *stateful.Spec.VolumeClaimTemplates[0].Spec.StorageClassName)
 	}
 
 	var written corev1.Secret
 	require.Eventually(t, func() bool {
 		err := c.Get(t.Context(), client.ObjectKey{Namespace: "monitoring", Name: "prometheus-" + name + "-prometheus"}, &written)
 		return err == nil && len(written.Data["prometheus.yaml.gz"]) > 0
-	}, patience, 50*time.Millisecond)
+	}, timeout, 50*time.Millisecond)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "prometheus.yaml")
 	text := unpack(t, written.Data["prometheus.yaml.gz"])
 	assert.Contains(t, text, "serviceMonitor/monitoring/"+name+"-kubelet")
 	assert.Contains(t, text, "serviceMonitor/monitoring/"+name+"-prometheus-node-exporter")
-	// The reloader beside Prometheus fills these in.
+	// In a pod the config reloader replaces this variable.
 	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(text, "$(POD_NAME)", "prometheus-0")), 0o600))
 	address = run(t, prometheus.Binary("prometheus"), []string{"--config.file=" + file, "--storage.tsdb.path=" + dir, "--web.listen-address=" + listen})
 	answers(t, "http://"+address+"/-/ready", nil)
 }
 
-// define brings the operator's definitions, as upstream publishes them.
+// define installs upstream's definitions of the operator's kinds.
 func define(t *testing.T, c client.Client, operator mirror.Built) {
 	t.Helper()
 	source, err := operator.Source(t.Context())
@@ -183,26 +183,27 @@ func define(t *testing.T, c client.Client, operator mirror.Built) {
 	}
 }
 
-// listen is what run replaces by an address that is free.
+// listen is the address in the chart's arguments, which run replaces by a free one.
 const listen = ":10250"
 
-// mount gives a program's arguments the files that they name in a Secret's volume.
+// mount writes a Secret's data to files and changes a program's arguments to use them instead of the mounted volume. It
+// adds an argument with which the program impersonates its service account.
 func mount(t *testing.T, c client.Client, secret certificate.Secret, args []string) (mounted []string) {
 	t.Helper()
-	kept := &corev1.Secret{}
-	require.NoError(t, c.Get(t.Context(), secret.ObjectKey, kept))
+	stored := &corev1.Secret{}
+	require.NoError(t, c.Get(t.Context(), secret.ObjectKey, stored))
 	dir := t.TempDir()
-	for key, data := range kept.Data {
+	for key, data := range stored.Data {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, key), data, 0o600))
 	}
 	for _, arg := range args {
 		mounted = append(mounted, strings.Replace(arg, "/cert/", dir+"/", 1))
 	}
-	// With the rights of its account, and no others.
 	return append(mounted, "--as=system:serviceaccount:monitoring:"+name+"-operator")
 }
 
-// run has a program run for as long as the test, at an address of this host. What it prints shows if the test fails.
+// run runs a program until the test ends and returns the address on which it listens. It logs the program's output if
+// the test fails.
 func run(t *testing.T, binary string, args []string) (address string) {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -223,7 +224,7 @@ func run(t *testing.T, binary string, args []string) (address string) {
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		stop()
-		_ = cmd.Wait() // it was killed
+		_ = cmd.Wait() // always an error: it was killed
 		if t.Failed() {
 			t.Log(output.String())
 		}
@@ -231,7 +232,7 @@ func run(t *testing.T, binary string, args []string) (address string) {
 	return address
 }
 
-// answers waits until a program says that it is well.
+// answers waits until a URL returns status 200.
 func answers(t *testing.T, url string, trust *tls.Config) {
 	t.Helper()
 	web := &http.Client{Transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}}
@@ -240,9 +241,9 @@ func answers(t *testing.T, url string, trust *tls.Config) {
 		if err != nil {
 			return false
 		}
-		defer func() { _ = response.Body.Close() }() // it was only read
+		defer func() { _ = response.Body.Close() }() // nothing was written
 		return response.StatusCode == http.StatusOK
-	}, patience, 50*time.Millisecond, url)
+	}, timeout, 50*time.Millisecond, url)
 }
 
 func unpack(t *testing.T, packed []byte) string {

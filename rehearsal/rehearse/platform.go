@@ -66,11 +66,11 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 			return nil, err
 		}
 	}
-	ours, err := charts.Ours()
+	embedded, err := charts.Embedded()
 	if err != nil {
 		return nil, err
 	}
-	if err := charts.Add(m, ours...); err != nil {
+	if err := charts.Add(m, embedded...); err != nil {
 		return nil, err
 	}
 	return crds.Add(ctx, m, repo)

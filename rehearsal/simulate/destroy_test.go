@@ -59,7 +59,7 @@ func openShop(t *testing.T, w *stacktest.World) {
 	require.NoError(t, err)
 	require.Len(t, certificates, 1)
 	for _, m := range shop(groups[0].ID, certificates[0].ARN) {
-		require.NoError(t, w.Cluster().Manage(m))
+		require.NoError(t, w.Cluster().AddToGit(m))
 	}
 	counts := w.Inventory().Counts()
 	require.Equal(t, 2, counts["loadbalancer"], "the shop's and Argo CD's")
@@ -241,7 +241,7 @@ func TestDestroyWithADeadController(t *testing.T) {
 			}
 			deleteTargetGroups(t, account)
 			ref := kubernetes.Ref{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: "argocd", Name: "argocd"}
-			require.NoError(t, w.Cluster().LetGo(ref, "group.ingress.k8s.aws/eco2-dev"))
+			require.NoError(t, w.Cluster().RemoveFinalizer(ref, "group.ingress.k8s.aws/eco2-dev"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package workloads is the application repository of the rehearsal: what Argo CD brings into the cluster from a git
-// server. Its pods do nothing but answer; what depends on what, and where each runs, is as in a real one.
+// Package workloads holds the rehearsal's application repository, which Argo CD deploys from a git server. Its pods
+// only answer requests; their dependencies and placement are as in a real repository.
 package workloads
 
 import (
@@ -24,8 +24,8 @@ import (
 	"github.com/go-git/go-git/v6/storage/filesystem"
 )
 
-// Name is what the repository's directory below the git server's is called, Branch what Argo CD follows, and Path where
-// its Applications are.
+// Name is the name of the repository's directory in the git server's directory. Branch is the branch that Argo CD
+// follows. Path is the directory with its Applications.
 const (
 	Name   = "workloads.git"
 	Branch = "develop"
@@ -35,17 +35,17 @@ const (
 //go:embed repository
 var embedded embed.FS
 
-// Files is what the repository holds at first.
+// Files returns the files of the repository's first commit.
 func Files() fs.FS {
 	files, err := fs.Sub(embedded, "repository")
 	if err != nil {
-		panic(err) // the name is valid
+		panic(err) // cannot happen: the name is valid
 	}
 	return files
 }
 
-// Publish makes the branch of a bare repository hold exactly these files, as a commit upon what it held. It makes the
-// repository where there is none, and no commit where nothing differs. It returns the branch's commit.
+// Publish commits exactly these files to the branch of the bare repository in dir, and returns the branch's commit. It
+// creates the repository if it does not exist, and makes no commit if nothing differs.
 func Publish(dir string, files fs.FS, message string) (commit string, err error) {
 	tree := map[string][]byte{}
 	err = fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -68,8 +68,8 @@ func Publish(dir string, files fs.FS, message string) (commit string, err error)
 	return commit, nil
 }
 
-// Change commits files that differ from what the branch of a bare repository holds, by their paths; nil removes one.
-// It returns the commit.
+// Change commits changed files, by their paths, to the branch of the bare repository in dir, and returns the commit. A
+// nil value removes a file. Other files stay.
 func Change(dir string, files map[string][]byte, message string) (commit string, err error) {
 	r, err := open(dir)
 	if err != nil {
@@ -100,7 +100,7 @@ func open(dir string) (repository, error) {
 	return repository{r}, err
 }
 
-// head is the branch's commit; nil where it has none.
+// head returns the branch's commit; nil if there is none.
 func (r repository) head() (*object.Commit, error) {
 	reference, err := r.Reference(branch, true)
 	if errors.Is(err, plumbing.ErrReferenceNotFound) {
@@ -129,7 +129,8 @@ func (r repository) files() (map[string][]byte, error) {
 	})
 }
 
-// first is the time of the first commit. Each next one is a minute later: the same files make the same commits.
+// first is the time of the first commit. Each later commit is one minute after its parent, so that the same files
+// result in the same commit ids.
 var first = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 func (r repository) commit(files map[string][]byte, message string) (string, error) {
@@ -158,7 +159,7 @@ func (r repository) commit(files map[string][]byte, message string) (string, err
 	return hash.String(), r.Storer.SetReference(plumbing.NewHashReference(branch, hash))
 }
 
-// tree stores files and the directories that they are in.
+// tree stores the files and their directories, and returns the hash of the root tree.
 func (r repository) tree(files map[string][]byte) (plumbing.Hash, error) {
 	var tree object.Tree
 	below := map[string]map[string][]byte{}

@@ -28,7 +28,7 @@ import (
 	"eco2/rehearsal/workloads"
 )
 
-// checkout is the repository as somebody has it who clones it.
+// checkout writes the repository's files to a new directory.
 func checkout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -97,7 +97,7 @@ func TestApplications(t *testing.T) {
 		in := func(fields ...string) string { return text(app, append(spec, fields...)...) }
 		assert.Equal(t, "argocd", app.GetNamespace())
 		assert.Equal(t, "dev", in("project"))
-		assert.NotContains(t, []string{"default", "argocd"}, in("destination", "namespace"), "which the project does not admit")
+		assert.NotContains(t, []string{"default", "argocd"}, in("destination", "namespace"), "the project does not permit it")
 		assert.Equal(t, "https://"+gitserver.Host+"/"+workloads.Name, in("source", "repoURL"))
 		assert.Equal(t, workloads.Branch, in("source", "targetRevision"))
 		assert.FileExists(t, filepath.Join(dir, in("source", "path"), "kustomization.yaml"))
@@ -105,7 +105,7 @@ func TestApplications(t *testing.T) {
 	assert.Equal(t, []string{"0", "10", "20", "30", "40", "50", "60", "70"}, waves)
 }
 
-// Each overlay is made of all bases, and its pods ask for little.
+// Each overlay has all bases, and its pods have small resource requests.
 func TestOverlays(t *testing.T) {
 	dir := checkout(t)
 	bases, err := os.ReadDir(filepath.Join(dir, "base"))
@@ -113,9 +113,9 @@ func TestOverlays(t *testing.T) {
 	for _, environment := range []string{"dev", "prod"} {
 		for _, base := range bases {
 			t.Run(environment+"/"+base.Name(), func(t *testing.T) {
-				made := build(t, filepath.Join(dir, "overlays", environment, base.Name()))
-				require.NotEmpty(t, made)
-				for _, o := range made {
+				built := build(t, filepath.Join(dir, "overlays", environment, base.Name()))
+				require.NotEmpty(t, built)
+				for _, o := range built {
 					pods(t, o)
 				}
 			})
@@ -144,7 +144,7 @@ func TestOverlays(t *testing.T) {
 	}
 }
 
-// pods checks what an object has of pods, if it has any, and refuses fields that the API does not have.
+// pods checks the pod template of an object, if it has one. It fails for fields that the API does not have.
 func pods(t *testing.T, o unstructured.Unstructured) {
 	t.Helper()
 	var template corev1.PodTemplateSpec
@@ -172,8 +172,8 @@ func pods(t *testing.T, o unstructured.Unstructured) {
 	}
 }
 
-// What the ApplicationSet makes of its overlay lands on the domain's machine.
-func TestAPIs(t *testing.T) {
+// The ApplicationSet places the API of each domain on the domain's machine.
+func TestAPIsRunOnTheirMachines(t *testing.T) {
 	dir := checkout(t)
 	for _, app := range applications(t) {
 		if app.GetKind() != "ApplicationSet" {
@@ -192,10 +192,10 @@ func TestAPIs(t *testing.T) {
 			kustomize["resources"] = []any{"../overlays/dev/api"}
 			file, err := yaml.Marshal(kustomize)
 			require.NoError(t, err)
-			made := filepath.Join(dir, domain)
-			require.NoError(t, os.Mkdir(made, 0o755))
-			require.NoError(t, os.WriteFile(filepath.Join(made, "kustomization.yaml"), bytes.ReplaceAll(file, []byte("{{.domain}}"), []byte(domain)), 0o644))
-			for _, o := range build(t, made) {
+			overlay := filepath.Join(dir, domain)
+			require.NoError(t, os.Mkdir(overlay, 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), bytes.ReplaceAll(file, []byte("{{.domain}}"), []byte(domain)), 0o644))
+			for _, o := range build(t, overlay) {
 				assert.Equal(t, domain, o.GetNamespace())
 				if o.GetKind() == "Deployment" {
 					assert.Equal(t, domain, text(o, "spec", "template", "spec", "nodeSelector", "domain"))
@@ -208,7 +208,7 @@ func TestAPIs(t *testing.T) {
 	}
 }
 
-// Git itself reads what was published.
+// The git command can read the repositories that Publish and Change write.
 func TestPublish(t *testing.T) {
 	git := func(dir string, args ...string) string {
 		t.Helper()
@@ -224,8 +224,8 @@ func TestPublish(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "git", workloads.Name)
 	commit := publish(dir)
-	assert.Equal(t, commit, publish(dir), "nothing differs")
-	assert.Equal(t, commit, publish(filepath.Join(t.TempDir(), workloads.Name)), "the same everywhere")
+	assert.Equal(t, commit, publish(dir), "no commit if nothing differs")
+	assert.Equal(t, commit, publish(filepath.Join(t.TempDir(), workloads.Name)), "the same commit in every repository")
 
 	clone := t.TempDir()
 	git(clone, "clone", "--quiet", "file://"+dir, ".")

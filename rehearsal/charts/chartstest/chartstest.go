@@ -1,4 +1,4 @@
-// Package chartstest renders charts with what the program declares.
+// Package chartstest renders charts with the values that the program declares.
 package chartstest
 
 import (
@@ -16,14 +16,15 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Release is what the program declares of one, as its own test records it.
+// Release is a Helm release as the program declares it. The program's own test records them in testdata.
 type Release struct {
 	Name, Namespace, Chart, Version string
 	RepositoryOpts                  struct{ Repo string }
 	Values                          map[string]any
 }
 
-// Releases are those of a stack with a mirror at http://mirror.example/files, by name. repo is the project's checkout.
+// Releases returns, by name, the releases of a stack that uses a mirror at http://mirror.example/files. repo is the
+// path of the project's checkout.
 func Releases(t *testing.T, repo, stack string) map[string]Release {
 	t.Helper()
 	data, err := os.ReadFile(repo + "/testdata/" + stack + ".releases.json")
@@ -33,7 +34,7 @@ func Releases(t *testing.T, repo, stack string) map[string]Release {
 	return declared
 }
 
-// Render is what Helm would install, with what it would run before and after.
+// Render returns the manifests that Helm would install, including those of hooks.
 func Render(c *chart.Chart, r Release) (string, error) {
 	install := action.NewInstall(&action.Configuration{})
 	install.ReleaseName, install.Namespace = r.Name, r.Namespace
@@ -49,7 +50,7 @@ func Render(c *chart.Chart, r Release) (string, error) {
 	return manifest, nil
 }
 
-// Objects are those of a release, of which charts has the chart.
+// Objects renders a release and returns its objects. charts must contain its chart.
 func Objects(t *testing.T, charts []*chart.Chart, r Release) (all []*unstructured.Unstructured) {
 	t.Helper()
 	for _, c := range charts {
@@ -70,19 +71,19 @@ func Objects(t *testing.T, charts []*chart.Chart, r Release) (all []*unstructure
 	return all
 }
 
-// Rights are the objects that say what a release's accounts may do.
-func Rights(all []*unstructured.Unstructured) (rights []*unstructured.Unstructured) {
+// RBAC returns those of the objects that grant permissions.
+func RBAC(all []*unstructured.Unstructured) (rbac []*unstructured.Unstructured) {
 	for _, o := range all {
 		if o.GroupVersionKind().Group == "rbac.authorization.k8s.io" {
-			rights = append(rights, o)
+			rbac = append(rbac, o)
 		}
 	}
-	return rights
+	return rbac
 }
 
-// Grant gives a release's accounts their rights on a cluster, and leads clients of this process there as one of them:
-// a kubeconfig of the administrator's becomes the environment's.
-func Grant(t *testing.T, administrator, namespace, account string, rights []*unstructured.Unstructured) {
+// Grant creates a release's RBAC objects in a cluster and sets KUBECONFIG to a kubeconfig that impersonates one of the
+// release's service accounts. administrator is the text of the administrator's kubeconfig.
+func Grant(t *testing.T, administrator, namespace, account string, rbac []*unstructured.Unstructured) {
 	t.Helper()
 	config, err := clientcmd.Load([]byte(administrator))
 	require.NoError(t, err)
@@ -90,7 +91,7 @@ func Grant(t *testing.T, administrator, namespace, account string, rights []*uns
 	require.NoError(t, err)
 	cluster, err := client.New(rest, client.Options{})
 	require.NoError(t, err)
-	for _, o := range rights {
+	for _, o := range rbac {
 		require.NoError(t, client.IgnoreAlreadyExists(cluster.Create(t.Context(), o)))
 	}
 	for _, user := range config.AuthInfos {

@@ -1,6 +1,6 @@
-{{- /* What the charts of ours have in common. */ -}}
+{{- /* Templates for all charts of this package. */ -}}
 
-{{- /* labels: of every object; with the root context. */ -}}
+{{- /* labels: the labels of every object. The argument is the root context. */ -}}
 {{- define "labels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -9,7 +9,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
-{{- /* account: what a component may do in the cluster. root, name and rules, a list of a ClusterRole. */ -}}
+{{- /* account: a ServiceAccount with a ClusterRole and its binding. Arguments: root, name, rules. */ -}}
 {{- define "account" -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -35,7 +35,7 @@ subjects:
   - {kind: ServiceAccount, name: {{ .name }}, namespace: {{ .root.Release.Namespace }}}
 {{- end -}}
 
-{{- /* placement: where a pod may run, from values with nodeSelector and tolerations. */ -}}
+{{- /* placement: a pod's nodeSelector and tolerations. The argument is an object with both. */ -}}
 {{- define "placement" -}}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -46,8 +46,9 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end -}}
 
 {{- /*
-controller: a Deployment of one of ours with its account's name. root, name, image, args, values with
-nodeSelector, tolerations and resources, replicas, and the port, live and ready of its probes; env, if it has any.
+controller: the Deployment of a stand-in, whose service account has the same name. Arguments: root, name, image, args,
+values (with nodeSelector, tolerations and resources), replicas, the probes' port and their paths live and ready, and
+optionally env.
 */ -}}
 {{- define "controller" -}}
 apiVersion: apps/v1
@@ -80,7 +81,7 @@ spec:
             - {name: health, containerPort: {{ .port }}}
           livenessProbe:
             httpGet: {path: {{ .live }}, port: health}
-            {{- include "patience" . | nindent 12 }}
+            {{- include "probeTimeouts" . | nindent 12 }}
           readinessProbe:
             httpGet: {path: {{ .ready }}, port: health}
             timeoutSeconds: 5
@@ -90,11 +91,11 @@ spec:
 {{- end -}}
 
 {{/*
-patience is for how long a container may not answer before the kubelet restarts it. Kubernetes' default is three times
-one second, but fourteen nodes on one host's processors answer late when much begins at once, and each restart is more to
-begin.
+probeTimeouts: how long a container may not answer before the kubelet restarts it. Kubernetes' default is three times
+one second. But fourteen nodes on one host's processors answer late while many things start at once, and each restart
+adds to the load.
 */}}
-{{- define "patience" -}}
+{{- define "probeTimeouts" -}}
 timeoutSeconds: 5
 failureThreshold: 6
 {{- end -}}

@@ -12,21 +12,21 @@ import (
 	"eco2/rehearsal/incluster"
 )
 
-// Connect reaches the API server from a job of a chart.
+// Connect returns a client for a chart's Job that creates or patches certificates.
 func Connect() (client.Client, error) {
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("finding the API server: %w", err)
 	}
-	kinds, err := incluster.Kinds(corev1.AddToScheme, admissionv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, admissionv1.AddToScheme)
 	if err != nil {
 		return nil, err
 	}
-	return client.New(config, client.Options{Scheme: kinds})
+	return client.New(config, client.Options{Scheme: scheme})
 }
 
-// Patch injects the authority of a Secret's certificate into both configurations of a name, as the job after an
-// install does.
+// Patch injects the authority of a Secret's certificate into the validating and the mutating webhook configuration with
+// a name, as upstream's Job after an install does.
 func (s Secret) Patch(ctx context.Context, cluster client.Client, name string) error {
 	secret := &corev1.Secret{}
 	if err := cluster.Get(ctx, s.ObjectKey, secret); err != nil {

@@ -1,5 +1,5 @@
-// Package certificate gives webhooks of the rehearsal's charts a certificate of their own: it keeps one in a Secret,
-// and tells the API server, in the webhooks' configurations, the authority to check it by.
+// Package certificate creates self-signed certificates for the webhooks in the rehearsal's charts: it stores one in a
+// Secret and injects its authority into the webhooks' configurations, so that the API server trusts it.
 package certificate
 
 import (
@@ -15,16 +15,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Secret is where a certificate is kept.
+// Secret describes the Secret with a webhook's certificate.
 type Secret struct {
 	client.ObjectKey
-	// Authority, Certificate and Key are the keys of the data. Upstreams differ in them.
+	// Authority, Certificate and Key are the keys in the Secret's data. They differ between upstream projects.
 	Authority, Certificate, Key string
-	// Names are what the certificate is for.
+	// Names lists the DNS names of the certificate.
 	Names []string
 }
 
-// Ensure has the Secret hold a certificate, for a year, and returns its authority. One that is there stays.
+// Ensure creates a certificate that is valid for a year, if the Secret does not have one, and returns its authority.
 func (s Secret) Ensure(ctx context.Context, cluster client.Client) (authority []byte, err error) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.Name, Namespace: s.Namespace}}
 	err = cluster.Get(ctx, s.ObjectKey, secret)
@@ -35,10 +35,10 @@ func (s Secret) Ensure(ctx context.Context, cluster client.Client) (authority []
 	if len(secret.Data[s.Certificate]) > 0 && len(secret.Data[s.Key]) > 0 && len(secret.Data[s.Authority]) > 0 {
 		return secret.Data[s.Authority], nil
 	}
-	// The authority's certificate follows the one that it signed, and its key is thrown away.
+	// The result contains the authority's certificate after the one that it signed. The authority's key is discarded.
 	certificate, key, err := cert.GenerateSelfSignedCertKey(s.Names[0], nil, s.Names)
 	if err != nil {
-		return nil, fmt.Errorf("making a certificate for %v: %w", s.Names, err)
+		return nil, fmt.Errorf("creating a certificate for %v: %w", s.Names, err)
 	}
 	secret.Data = map[string][]byte{s.Authority: certificate, s.Certificate: certificate, s.Key: key}
 	if missing {
@@ -47,13 +47,13 @@ func (s Secret) Ensure(ctx context.Context, cluster client.Client) (authority []
 		err = cluster.Update(ctx, secret)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keeping the certificate in secret %s: %w", s.ObjectKey, err)
+		return nil, fmt.Errorf("storing the certificate in secret %s: %w", s.ObjectKey, err)
 	}
 	return certificate, nil
 }
 
-// Inject puts the authority into each webhook of a configuration, which is a *ValidatingWebhookConfiguration or a
-// *MutatingWebhookConfiguration that was just read.
+// Inject sets the caBundle of each webhook in a configuration to the authority. The configuration must be a
+// *ValidatingWebhookConfiguration or a *MutatingWebhookConfiguration as it was read from the API server.
 func Inject(ctx context.Context, cluster client.Client, configuration client.Object, authority []byte) error {
 	before := configuration.DeepCopyObject().(client.Object)
 	changed := false

@@ -14,13 +14,14 @@ import (
 	"eco2/rehearsal/incluster"
 )
 
-// The jobs around an install: one makes the certificate, the other has both configurations believe its authority.
-func TestJobs(t *testing.T) {
-	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
+// The two Jobs of an install: the first creates the certificate, the second injects its authority into both
+// configurations.
+func TestCertificateJobs(t *testing.T) {
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
 	const name = "kube-prometheus-stack-admission"
 	meta := metav1.ObjectMeta{Name: name}
-	c := fake.NewClientBuilder().WithScheme(kinds).WithObjects(
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 		&registrationv1.ValidatingWebhookConfiguration{ObjectMeta: meta, Webhooks: []registrationv1.ValidatingWebhook{{Name: "a"}, {Name: "b"}}},
 		&registrationv1.MutatingWebhookConfiguration{ObjectMeta: meta, Webhooks: []registrationv1.MutatingWebhook{{Name: "c"}}},
 	).Build()
@@ -28,13 +29,13 @@ func TestJobs(t *testing.T) {
 		ObjectKey: client.ObjectKey{Namespace: "monitoring", Name: name}, Authority: "ca", Certificate: "cert", Key: "key",
 		Names: []string{"kube-prometheus-stack-operator.monitoring.svc"},
 	}
-	assert.ErrorContains(t, s.Patch(t.Context(), c, name), "certificate", "there is none yet")
+	assert.ErrorContains(t, s.Patch(t.Context(), c, name), "certificate", "there is no certificate yet")
 
 	authority, err := s.Ensure(t.Context(), c)
 	require.NoError(t, err)
 	again, err := s.Ensure(t.Context(), c)
 	require.NoError(t, err)
-	assert.Equal(t, authority, again, "one that is there stays")
+	assert.Equal(t, authority, again, "Ensure keeps an existing certificate")
 	require.NoError(t, s.Patch(t.Context(), c, name))
 
 	validating, mutating := &registrationv1.ValidatingWebhookConfiguration{}, &registrationv1.MutatingWebhookConfiguration{}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Redis is OT Container Kit's operator of Redis.
+// Redis stands in for OT Container Kit's Redis operator.
 var Redis = Operator{
 	redis("Redis", "redisFinalizer", func(name string, r redisSpec) []set { return []set{r.set(name, 1)} }),
 	redis("RedisReplication", "redisReplicationFinalizer", func(name string, r redisSpec) []set {
@@ -24,7 +24,7 @@ var Redis = Operator{
 	}),
 }
 
-// redisSpec is what all of its kinds have, where they have it.
+// redisSpec holds the supported fields of all its kinds. Not every kind has each of them.
 type redisSpec struct {
 	ClusterSize int32 `json:"clusterSize"`
 	Storage     struct {
@@ -46,7 +46,7 @@ func redis(name, finalizer string, sets func(string, redisSpec) []set) kind {
 	}
 }
 
-// RabbitMQ is the operator of RabbitMQ clusters.
+// RabbitMQ stands in for the RabbitMQ cluster operator.
 var RabbitMQ = Operator{{
 	GroupVersionKind: schema.GroupVersionKind{Group: "rabbitmq.com", Version: "v1beta1", Kind: "RabbitmqCluster"},
 	finalizer:        "deletion.finalizers.rabbitmqclusters.rabbitmq.com",
@@ -63,26 +63,26 @@ type rabbitMQSpec struct {
 }
 
 func (r rabbitMQSpec) set(name string) set {
-	made := set{name: name, replicas: 1, claim: "persistence", placement: r.placement}
+	out := set{name: name, replicas: 1, claim: "persistence", placement: r.placement}
 	if r.Replicas != nil {
-		made.replicas = *r.Replicas
+		out.replicas = *r.Replicas
 	}
 	size := resource.MustParse("10Gi")
 	if r.Persistence.Storage != nil {
 		size = *r.Persistence.Storage
 	}
-	// Nothing is a cluster that forgets.
+	// Size 0 means a cluster without persistence.
 	if !size.IsZero() {
-		made.volume = &corev1.PersistentVolumeClaimSpec{
+		out.volume = &corev1.PersistentVolumeClaimSpec{
 			StorageClassName: r.Persistence.StorageClassName,
 			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: size}},
 		}
 	}
-	return made
+	return out
 }
 
-// reading reads a resource's spec.
+// reading returns a function that decodes a resource's spec and passes it to sets.
 func reading[T any](sets func(name string, spec T) []set) func(*unstructured.Unstructured) ([]set, error) {
 	return func(object *unstructured.Unstructured) ([]set, error) {
 		var read struct {

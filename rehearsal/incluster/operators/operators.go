@@ -1,10 +1,11 @@
-// Package operators stands in for the operators of Redis and RabbitMQ: of each of their custom resources it makes
-// StatefulSets with volumes, which belong to it and come back when they are deleted, and holds it with a finalizer.
-// That is what a cluster that is to be destroyed has to cope with.
+// Package operators stands in for the operators of Redis and RabbitMQ. For each of their custom resources it creates
+// StatefulSets with volumes, which the resource owns and which it creates again when somebody deletes them, and it adds
+// a finalizer to the resource. A destroy of the cluster has to cope with both.
 //
-// What runs is neither Redis nor RabbitMQ: the pods answer the tests' probe. There are no passwords, no Services and no
-// replication, and no fields count but those of volumes, size and placement. Redis's operator also deletes the volumes
-// of what goes; here they stay, as RabbitMQ's do. The real ones elect a leader among their replicas; here there is one.
+// The pods run neither Redis nor RabbitMQ but the tests' probe. There are no passwords, no Services and no replication,
+// and all fields except those for volumes, size and placement are ignored. The real Redis operator also deletes the
+// volumes of a deleted resource; here they stay, as RabbitMQ's do. The real operators elect a leader among their
+// replicas; here there is one replica.
 package operators
 
 import (
@@ -25,32 +26,32 @@ import (
 	"eco2/rehearsal/incluster"
 )
 
-// image is the tests' probe.
+// image is the image of the tests' probe.
 const image = "eco2.example/probe:1"
 
-// Operator is one of the two.
+// Operator is the list of the kinds that an operator handles.
 type Operator []kind
 
-// kind is a custom resource.
+// kind describes one kind of custom resource.
 type kind struct {
 	schema.GroupVersionKind
 	finalizer string
-	// sets are the StatefulSets that a resource asks for.
+	// sets returns the StatefulSets that a resource requires.
 	sets func(*unstructured.Unstructured) ([]set, error)
 }
 
-// set is a StatefulSet to be.
+// set describes a StatefulSet.
 type set struct {
 	name     string
 	replicas int32
-	// claim is the name of its volume, which is the beginning of the names of its claims.
+	// claim is the name of the volume claim template, with which the claims' names begin.
 	claim string
-	// volume is nil where there is none.
+	// volume is the claim's spec; nil if the set has no volume.
 	volume *corev1.PersistentVolumeClaimSpec
 	placement
 }
 
-// placement is where pods may run. All kinds say it alike.
+// placement holds the fields that restrict on which nodes pods run. They are the same in all kinds.
 type placement struct {
 	NodeSelector map[string]string   `json:"nodeSelector"`
 	Tolerations  []corev1.Toleration `json:"tolerations"`
@@ -67,8 +68,8 @@ func Run(ctx context.Context, o Operator) error {
 }
 
 func options() (manager.Options, error) {
-	kinds, err := incluster.Kinds(appsv1.AddToScheme)
-	return manager.Options{Scheme: kinds}, err
+	scheme, err := incluster.NewScheme(appsv1.AddToScheme)
+	return manager.Options{Scheme: scheme}, err
 }
 
 func (o Operator) add(m manager.Manager) error {
@@ -81,7 +82,7 @@ func (o Operator) add(m manager.Manager) error {
 	return nil
 }
 
-// controller makes what one kind of resource asks for.
+// controller creates the StatefulSets of one kind of custom resource.
 type controller struct {
 	kind
 	cluster client.Client
@@ -108,7 +109,7 @@ func (c *controller) Reconcile(ctx context.Context, r reconcile.Request) (reconc
 	}
 	if controllerutil.AddFinalizer(object, c.finalizer) {
 		if err := c.cluster.Patch(ctx, object, client.MergeFrom(before)); err != nil {
-			return reconcile.Result{}, fmt.Errorf("holding %s %s: %w", c.Kind, r, err)
+			return reconcile.Result{}, fmt.Errorf("adding the finalizer to %s %s: %w", c.Kind, r, err)
 		}
 	}
 	sets, err := c.sets(object)
@@ -117,35 +118,35 @@ func (c *controller) Reconcile(ctx context.Context, r reconcile.Request) (reconc
 	}
 	for _, s := range sets {
 		if err := c.apply(ctx, object, s); err != nil {
-			return reconcile.Result{}, fmt.Errorf("making StatefulSet %s of %s %s: %w", s.name, c.Kind, r, err)
+			return reconcile.Result{}, fmt.Errorf("applying StatefulSet %s of %s %s: %w", s.name, c.Kind, r, err)
 		}
 	}
 	return reconcile.Result{}, nil
 }
 
 func (c *controller) apply(ctx context.Context, owner *unstructured.Unstructured, s set) error {
-	made := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: owner.GetNamespace(), Name: s.name}}
-	_, err := controllerutil.CreateOrUpdate(ctx, c.cluster, made, func() error {
-		s.fill(made)
-		return controllerutil.SetControllerReference(owner, made, c.cluster.Scheme())
+	stateful := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: owner.GetNamespace(), Name: s.name}}
+	_, err := controllerutil.CreateOrUpdate(ctx, c.cluster, stateful, func() error {
+		s.fill(stateful)
+		return controllerutil.SetControllerReference(owner, stateful, c.cluster.Scheme())
 	})
 	return err
 }
 
-// fill sets what the operator decides. Much of a StatefulSet cannot be changed later.
-func (s set) fill(made *appsv1.StatefulSet) {
+// fill sets the fields that the operator controls. Fields that cannot be changed later are set in a new object only.
+func (s set) fill(stateful *appsv1.StatefulSet) {
 	labels := map[string]string{"app": s.name}
-	made.Spec.Replicas = &s.replicas
-	if made.CreationTimestamp.IsZero() {
-		made.Spec.ServiceName, made.Spec.Selector = s.name, &metav1.LabelSelector{MatchLabels: labels}
+	stateful.Spec.Replicas = &s.replicas
+	if stateful.CreationTimestamp.IsZero() {
+		stateful.Spec.ServiceName, stateful.Spec.Selector = s.name, &metav1.LabelSelector{MatchLabels: labels}
 		if s.volume != nil {
-			made.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{
+			stateful.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{
 				ObjectMeta: metav1.ObjectMeta{Name: s.claim}, Spec: *s.volume,
 			}}
 		}
 	}
-	made.Spec.Template.Labels = labels
-	pod := &made.Spec.Template.Spec
+	stateful.Spec.Template.Labels = labels
+	pod := &stateful.Spec.Template.Spec
 	pod.NodeSelector, pod.Tolerations, pod.Affinity = s.NodeSelector, s.Tolerations, s.Affinity
 	if len(pod.Containers) == 0 {
 		pod.Containers = []corev1.Container{{Name: s.name}}

@@ -30,38 +30,40 @@ var api *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, "../../..", &api) }
 
-// patience is how long anything may take: the garbage collector looks for new kinds each 30 seconds.
-const patience = 90 * time.Second
+// timeout is how long a test waits for anything. The garbage collector looks for new kinds only every 30 seconds.
+const timeout = 90 * time.Second
 
-// run runs the operator of a release, with the rights that its chart gives it, until the test ends.
+// run runs the operator of a release, with the permissions that its chart grants it, until the test ends.
 func run(t *testing.T, name string, o Operator) {
 	t.Helper()
-	ours, err := charts.Ours()
+	embedded, err := charts.Embedded()
 	require.NoError(t, err)
 	release := chartstest.Releases(t, "../../..", "dev")[name]
-	chartstest.Grant(t, api.Kubeconfig, release.Namespace, release.Name, chartstest.Rights(chartstest.Objects(t, ours, release)))
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, release.Name, chartstest.RBAC(chartstest.Objects(t, embedded, release)))
 	options, err := options()
 	require.NoError(t, err)
 	options.HealthProbeBindAddress = "127.0.0.1:0"
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- incluster.Run(ctx, options, func(m manager.Manager) error { return o.add(m) }) }()
+	done := make(chan error, 1)
+	go func() { done <- incluster.Run(ctx, options, func(m manager.Manager) error { return o.add(m) }) }()
 	t.Cleanup(func() {
 		stop()
-		assert.NoError(t, <-ended)
+		assert.NoError(t, <-done)
 	})
 }
 
-// custom is a custom resource, with the StatefulSets that it becomes.
+// custom is a custom resource with the StatefulSets that the operator should create for it.
 type custom struct {
 	object string
-	sets   map[string]int32
-	// claim is the name of the sets' volumes; by their own name if empty.
+	// sets maps the StatefulSets' names to their replicas.
+	sets map[string]int32
+	// claim is the name of the sets' volume claim template; if empty, the set's own name.
 	claim string
-	size  string
+	// size is the volumes' size; empty if the sets have no volumes.
+	size string
 }
 
-// resources are some of each kind, by the operator's release.
+// resources holds test cases for each kind, by the operator's release.
 var resources = map[string][]custom{"redis-operator": {
 	{`{apiVersion: redis.redis.opstreelabs.in/v1beta2, kind: Redis, metadata: {name: single, namespace: default}, spec: {}}`,
 		map[string]int32{"single": 1}, "", ""},
@@ -77,11 +79,11 @@ var resources = map[string][]custom{"redis-operator": {
 }, "rabbitmq-cluster-operator": {
 	{`{apiVersion: rabbitmq.com/v1beta1, kind: RabbitmqCluster, metadata: {name: queue, namespace: default}, spec: {}}`,
 		map[string]int32{"queue-server": 1}, "persistence", "10Gi"},
-	{`{apiVersion: rabbitmq.com/v1beta1, kind: RabbitmqCluster, metadata: {name: forgetful, namespace: default}, spec: {replicas: 3, persistence: {storage: "0"}}}`,
-		map[string]int32{"forgetful-server": 3}, "", ""},
+	{`{apiVersion: rabbitmq.com/v1beta1, kind: RabbitmqCluster, metadata: {name: ephemeral, namespace: default}, spec: {replicas: 3, persistence: {storage: "0"}}}`,
+		map[string]int32{"ephemeral-server": 3}, "", ""},
 }}
 
-func TestResources(t *testing.T) {
+func TestOperators(t *testing.T) {
 	api.Need(t)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)
@@ -93,9 +95,9 @@ func TestResources(t *testing.T) {
 		_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{path}, ErrorIfPathMissing: true, MaxTime: time.Minute})
 		require.NoError(t, err)
 	}
-	kinds, err := incluster.Kinds(appsv1.AddToScheme)
+	scheme, err := incluster.NewScheme(appsv1.AddToScheme)
 	require.NoError(t, err)
-	cluster, err := client.New(config, client.Options{Scheme: kinds})
+	cluster, err := client.New(config, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	for name, operator := range map[string]Operator{"redis-operator": Redis, "rabbitmq-cluster-operator": RabbitMQ} {
 		t.Run(name, func(t *testing.T) {
@@ -118,22 +120,22 @@ func (r custom) check(t *testing.T, cluster client.Client) {
 			return err == nil
 		}
 		eventually := func(condition func() bool, what string) {
-			require.Eventually(t, condition, patience, 50*time.Millisecond, what)
+			require.Eventually(t, condition, timeout, 50*time.Millisecond, what)
 		}
 		require.NoError(t, cluster.Create(t.Context(), object))
 		for name, replicas := range r.sets {
-			made := &appsv1.StatefulSet{}
-			eventually(func() bool { return get(made, name) }, name)
-			assert.Equal(t, replicas, *made.Spec.Replicas)
-			assert.True(t, metav1.IsControlledBy(made, object))
-			pod := made.Spec.Template.Spec
+			stateful := &appsv1.StatefulSet{}
+			eventually(func() bool { return get(stateful, name) }, name)
+			assert.Equal(t, replicas, *stateful.Spec.Replicas)
+			assert.True(t, metav1.IsControlledBy(stateful, object))
+			pod := stateful.Spec.Template.Spec
 			selector, _, err := unstructured.NestedStringMap(object.Object, "spec", "nodeSelector")
 			require.NoError(t, err)
 			assert.Equal(t, selector, pod.NodeSelector)
 			tolerations, _, err := unstructured.NestedSlice(object.Object, "spec", "tolerations")
 			require.NoError(t, err)
 			assert.Len(t, pod.Tolerations, len(tolerations))
-			claims := made.Spec.VolumeClaimTemplates
+			claims := stateful.Spec.VolumeClaimTemplates
 			if r.size == "" {
 				assert.Empty(t, claims)
 			} else if assert.Len(t, claims, 1) {
@@ -141,17 +143,17 @@ func (r custom) check(t *testing.T, cluster client.Client) {
 				assert.Equal(t, r.size, claims[0].Spec.Resources.Requests.Storage().String())
 			}
 
-			// What the sweep does not take down at its cause comes back.
-			before := made.UID
-			require.NoError(t, cluster.Delete(t.Context(), made))
-			eventually(func() bool { return get(made, name) && made.UID != before }, name+" again")
+			// A deleted StatefulSet is created again, so the sweep must delete the custom resource.
+			before := stateful.UID
+			require.NoError(t, cluster.Delete(t.Context(), stateful))
+			eventually(func() bool { return get(stateful, name) && stateful.UID != before }, name+" is created again")
 		}
 		require.True(t, get(object, object.GetName()))
 		assert.Len(t, object.GetFinalizers(), 1)
 		require.NoError(t, cluster.Delete(t.Context(), object))
-		eventually(func() bool { return !get(object, object.GetName()) }, "the end of the resource")
+		eventually(func() bool { return !get(object, object.GetName()) }, "the resource is gone")
 		for name := range r.sets {
-			eventually(func() bool { return !get(&appsv1.StatefulSet{}, name) }, "the end of "+name)
+			eventually(func() bool { return !get(&appsv1.StatefulSet{}, name) }, name+" is gone")
 		}
 	})
 }

@@ -19,29 +19,29 @@ import (
 	"eco2/rehearsal/incluster/certificate"
 )
 
-// webhookName is the webhook's Service, Deployment, and Secret.
+// webhookName is the name of the webhook's Service, Deployment and Secret.
 const webhookName = "external-secrets-webhook"
 
-// webhookLabels are those of the configurations that the certificate is for.
+// webhookLabels select the webhook configurations to inject the authority into.
 var webhookLabels = client.MatchingLabels{"external-secrets.io/component": "webhook"}
 
-// certificates keeps the webhook's certificate, and its authority in the configurations.
+// certificates reconciles the webhook's certificate, and its authority in the webhook configurations.
 type certificates struct {
 	cluster client.Client
 	secret  certificate.Secret
-	// injected is whether the API server can ask the webhook by now.
+	// injected says whether the configurations have the authority, so that the API server can call the webhook.
 	injected *atomic.Bool
 }
 
-// Certificates gives the webhook its certificate, as external-secrets-cert-controller. It is ready once the API server
-// knows the authority.
+// Certificates runs the stand-in for external-secrets-cert-controller, which creates the webhook's certificate. Its
+// readiness probe succeeds once the webhook configurations have the authority.
 func Certificates(ctx context.Context, namespace string) error {
-	kinds, err := incluster.Kinds(corev1.AddToScheme, admissionv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, admissionv1.AddToScheme)
 	if err != nil {
 		return err
 	}
 	options := manager.Options{
-		Scheme: kinds,
+		Scheme: scheme,
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Namespaces: map[string]cache.Config{
 				namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", webhookName)},
@@ -56,7 +56,7 @@ func Certificates(ctx context.Context, namespace string) error {
 		}}
 		err := m.AddReadyzCheck("injected", func(*http.Request) error {
 			if !c.injected.Load() {
-				return fmt.Errorf("the webhooks' configurations lack the authority yet")
+				return fmt.Errorf("the webhook configurations do not have the certificate's authority yet")
 			}
 			return nil
 		})
@@ -68,7 +68,7 @@ func Certificates(ctx context.Context, namespace string) error {
 	})
 }
 
-// Reconcile injects the authority into each configuration of ours.
+// Reconcile injects the authority into each configuration with webhookLabels.
 func (c certificates) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	all := &admissionv1.ValidatingWebhookConfigurationList{}
 	if err := c.cluster.List(ctx, all, webhookLabels); err != nil {

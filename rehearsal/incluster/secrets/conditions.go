@@ -10,14 +10,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// condition is the one that both kinds have: Ready.
+// condition holds the condition Ready, which both kinds have.
 type condition struct {
 	Status          corev1.ConditionStatus
 	Reason, Message string
 }
 
 func readyCondition(o *unstructured.Unstructured) condition {
-	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions") // none where there are none
+	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions") // on an error there is no condition
 	for _, c := range conditions {
 		if c, ok := c.(map[string]any); ok && c["type"] == "Ready" {
 			text := func(key string) string { s, _ := c[key].(string); return s }
@@ -27,7 +27,8 @@ func readyCondition(o *unstructured.Unstructured) condition {
 	return condition{}
 }
 
-// setReady sets the condition and the rest of an object's status, and says whether the condition is another now.
+// setReady sets the condition Ready and the fields of rest in an object's status. changed reports whether the condition
+// is different from before.
 func setReady(ctx context.Context, cluster client.Client, o *unstructured.Unstructured, c condition, rest map[string]any) (changed bool, err error) {
 	changed = readyCondition(o) != c
 	before := o.DeepCopy()

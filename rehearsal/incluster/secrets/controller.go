@@ -18,20 +18,20 @@ import (
 	"eco2/rehearsal/incluster"
 )
 
-// Controller copies parameters into Secrets, as external-secrets.
+// Controller runs the stand-in for external-secrets, which copies SSM parameters into Secrets.
 func Controller(ctx context.Context) error {
 	aws, err := awsclient.New(ctx)
 	if err != nil {
 		return err
 	}
-	kinds, err := incluster.Kinds(corev1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme)
 	if err != nil {
 		return err
 	}
 	options := manager.Options{
-		Scheme: kinds, LeaderElection: true, LeaderElectionID: "external-secrets-controller",
+		Scheme: scheme, LeaderElection: true, LeaderElectionID: "external-secrets-controller",
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
-			// The others are nobody's business here.
+			// Do not cache Secrets that the controller did not create.
 			&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{managed: "true"})},
 		}},
 		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
@@ -39,7 +39,7 @@ func Controller(ctx context.Context) error {
 	return incluster.Run(ctx, options, func(m manager.Manager) error { return add(m, aws) })
 }
 
-// add brings the controllers of both kinds.
+// add adds the controllers of both kinds to a manager.
 func add(m manager.Manager, aws AWS) error {
 	recorder := m.GetEventRecorder(owner)
 	err := builder.ControllerManagedBy(m).Named("stores").
@@ -50,7 +50,7 @@ func add(m manager.Manager, aws AWS) error {
 	}
 	err = builder.ControllerManagedBy(m).Named("external-secrets").
 		For(object(secretKind), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Owns(&corev1.Secret{}). // one that somebody changes or deletes comes back
+		Owns(&corev1.Secret{}). // to restore a Secret that somebody changes or deletes
 		Watches(object(storeKind), handler.EnqueueRequestsFromMapFunc(users(m.GetClient()))).
 		Complete(externalSecrets{cluster: m.GetClient(), events: recorder, aws: aws})
 	if err != nil {
@@ -59,12 +59,13 @@ func add(m manager.Manager, aws AWS) error {
 	return nil
 }
 
-// users finds the ExternalSecrets of a store whose readiness is not theirs yet.
+// users returns a function that maps a store to those of its ExternalSecrets that are not ready. They may have failed
+// because the store was not ready.
 func users(cluster client.Reader) handler.MapFunc {
 	return func(ctx context.Context, store client.Object) (requests []reconcile.Request) {
 		all := objects(secretKind)
 		if cluster.List(ctx, all) != nil {
-			return nil // they are tried again anyway
+			return nil // failed ExternalSecrets are retried anyway
 		}
 		for i := range all.Items {
 			spec, err := readSecret(&all.Items[i])

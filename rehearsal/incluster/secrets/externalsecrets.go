@@ -14,51 +14,51 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// owner is who applies Secrets.
+// owner is the field manager of Secrets and the source of events.
 const owner = "external-secrets"
 
-// managed is the label of what an ExternalSecret made.
+// managed is the label of Secrets that belong to an ExternalSecret.
 const managed = "reconcile.external-secrets.io/managed"
 
-// usualRefresh is how often a parameter is read again where an ExternalSecret does not say.
-const usualRefresh = time.Hour
+// defaultRefresh is how often parameters are read again if an ExternalSecret has no refreshInterval.
+const defaultRefresh = time.Hour
 
-// externalSecrets copies parameters into Secrets.
+// externalSecrets reconciles ExternalSecrets: it copies their parameters into Secrets.
 type externalSecrets struct {
 	cluster client.Client
 	events  events.EventRecorder
 	aws     AWS
 }
 
-// Reconcile makes the Secret of an ExternalSecret, or says in its condition and an event why there is none.
+// Reconcile applies the Secret of an ExternalSecret, or reports in its condition and an event why it cannot.
 func (e externalSecrets) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	wanted := object(secretKind)
-	if err := e.cluster.Get(ctx, request.NamespacedName, wanted); err != nil {
+	external := object(secretKind)
+	if err := e.cluster.Get(ctx, request.NamespacedName, external); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if wanted.GetDeletionTimestamp() != nil {
-		return reconcile.Result{}, nil // the Secret goes with its owner
+	if external.GetDeletionTimestamp() != nil {
+		return reconcile.Result{}, nil // the garbage collector deletes the Secret with its owner
 	}
-	again, err := e.sync(ctx, wanted)
+	again, err := e.sync(ctx, external)
 	if err != nil {
 		c := condition{corev1.ConditionFalse, "SecretSyncedError", err.Error()}
-		changed, err := setReady(ctx, e.cluster, wanted, c, nil)
+		changed, err := setReady(ctx, e.cluster, external, c, nil)
 		if changed {
-			e.events.Eventf(wanted, nil, corev1.EventTypeWarning, "UpdateFailed", "Sync", "%s", c.Message)
+			e.events.Eventf(external, nil, corev1.EventTypeWarning, "UpdateFailed", "Sync", "%s", c.Message)
 		}
 		return reconcile.Result{RequeueAfter: retry}, err
 	}
-	status := map[string]any{"refreshTime": now(), "binding": map[string]any{"name": target(wanted)}}
-	changed, err := setReady(ctx, e.cluster, wanted, condition{corev1.ConditionTrue, "SecretSynced", "secret synced"}, status)
+	status := map[string]any{"refreshTime": now(), "binding": map[string]any{"name": target(external)}}
+	changed, err := setReady(ctx, e.cluster, external, condition{corev1.ConditionTrue, "SecretSynced", "secret synced"}, status)
 	if changed {
-		e.events.Eventf(wanted, nil, corev1.EventTypeNormal, "Updated", "Sync", "secret %s is in step with its parameters", target(wanted))
+		e.events.Eventf(external, nil, corev1.EventTypeNormal, "Updated", "Sync", "secret %s has the values of its parameters", target(external))
 	}
 	return reconcile.Result{RequeueAfter: again}, err
 }
 
-// sync applies the Secret and says after which time it is to be looked at again; after none, where that is 0.
-func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstructured) (again time.Duration, err error) {
-	spec, err := readSecret(wanted)
+// sync applies the Secret and returns the time until the next refresh; 0 means never.
+func (e externalSecrets) sync(ctx context.Context, external *unstructured.Unstructured) (again time.Duration, err error) {
+	spec, err := readSecret(external)
 	if err != nil {
 		return 0, err
 	}
@@ -67,39 +67,40 @@ func (e externalSecrets) sync(ctx context.Context, wanted *unstructured.Unstruct
 		return 0, fmt.Errorf("looking for the store: %w", err)
 	}
 	if !ready(store) {
-		return 0, fmt.Errorf("the store %s is not ready; its own condition says why", store.GetName())
+		return 0, fmt.Errorf("the store %s is not ready; see its own condition", store.GetName())
 	}
 	switch of, err := readStore(store); {
 	case err != nil:
 		return 0, err
-	case !of.serves(wanted.GetNamespace()):
-		return 0, fmt.Errorf("using cluster store %q is not allowed from namespace %q: denied by spec.condition", store.GetName(), wanted.GetNamespace())
+	case !of.allows(external.GetNamespace()):
+		return 0, fmt.Errorf("using cluster store %q is not allowed from namespace %q: denied by spec.condition", store.GetName(), external.GetNamespace())
 	}
 	data, err := e.fetch(ctx, spec)
 	if err != nil {
 		return 0, err
 	}
-	// An applied Secret loses the keys that are no longer asked for. One that has another controller is refused.
-	secret := corev1ac.Secret(target(wanted), wanted.GetNamespace()).
+	// A server-side apply removes the keys that are no longer required. It fails for a Secret that has another
+	// controller.
+	secret := corev1ac.Secret(target(external), external.GetNamespace()).
 		WithLabels(map[string]string{managed: "true"}).
 		WithOwnerReferences(metav1ac.OwnerReference().
-			WithAPIVersion(wanted.GetAPIVersion()).WithKind(wanted.GetKind()).
-			WithName(wanted.GetName()).WithUID(wanted.GetUID()).
+			WithAPIVersion(external.GetAPIVersion()).WithKind(external.GetKind()).
+			WithName(external.GetName()).WithUID(external.GetUID()).
 			WithController(true).WithBlockOwnerDeletion(true)).
 		WithData(data)
 	if t := spec.Target.Template; t != nil {
 		secret.WithAnnotations(t.Metadata.Annotations)
 	}
 	if err := e.cluster.Apply(ctx, secret, client.FieldOwner(owner), client.ForceOwnership); err != nil {
-		return 0, fmt.Errorf("applying secret %s: %w", target(wanted), err)
+		return 0, fmt.Errorf("applying secret %s: %w", target(external), err)
 	}
 	if spec.RefreshInterval == nil {
-		return usualRefresh, nil
+		return defaultRefresh, nil
 	}
 	return spec.RefreshInterval.Duration, nil
 }
 
-// fetch reads the parameters and makes of them what the Secret is to have.
+// fetch reads the parameters and returns the Secret's data.
 func (e externalSecrets) fetch(ctx context.Context, spec secretSpec) (map[string][]byte, error) {
 	fetched, plain := map[string]string{}, map[string][]byte{}
 	for _, d := range spec.Data {
@@ -119,10 +120,10 @@ func (e externalSecrets) fetch(ctx context.Context, spec secretSpec) (map[string
 	return render(spec.Target.Template.Data, fetched)
 }
 
-// target is the Secret's name.
-func target(wanted *unstructured.Unstructured) string {
-	if name, _, _ := unstructured.NestedString(wanted.Object, "spec", "target", "name"); name != "" {
+// target returns the name of an ExternalSecret's Secret.
+func target(external *unstructured.Unstructured) string {
+	if name, _, _ := unstructured.NestedString(external.Object, "spec", "target", "name"); name != "" {
 		return name
 	}
-	return wanted.GetName()
+	return external.GetName()
 }

@@ -1,11 +1,11 @@
-// Package secrets is what the three Deployments of External Secrets' stand-in run: Controller, which copies SSM
-// parameters into Secrets, Webhook, which refuses what Controller would not understand, and Certificates, which gives
-// the webhook its certificate and the API server the authority to check it by.
+// Package secrets implements the three Deployments of the stand-in for External Secrets: Controller copies SSM
+// parameters into Secrets, Webhook rejects resources that Controller does not support, and Certificates creates the
+// webhook's certificate and injects its authority into the webhook configurations.
 //
-// It knows ClusterSecretStores of AWS's Parameter Store that use the node's role, and ExternalSecrets whose data are
-// such parameters, as they are or through a template. It refuses every other field there is, with its name: nothing
-// that upstream would act on passes unseen. Secrets, conditions and events have upstream's names; templates have
-// Go's own functions and none of upstream's further ones.
+// It supports ClusterSecretStores for AWS's Parameter Store that use the node's role, and ExternalSecrets whose data
+// are such parameters, either as they are or through a template. It rejects every other field by name, so that it never
+// ignores a field on which upstream would act. Secrets, conditions and events have the same names as upstream's.
+// Templates have Go's own functions but not those that upstream adds.
 package secrets
 
 import (
@@ -37,7 +37,7 @@ func objects(kind schema.GroupVersionKind) *unstructured.UnstructuredList {
 	return list
 }
 
-// storeSpec is what a ClusterSecretStore may say here.
+// storeSpec holds the supported fields of a ClusterSecretStore.
 type storeSpec struct {
 	Provider struct {
 		AWS struct {
@@ -50,8 +50,9 @@ type storeSpec struct {
 	} `json:"conditions,omitempty"`
 }
 
-// serves says whether ExternalSecrets of a namespace may use the store: where there are conditions, one must be met.
-func (s storeSpec) serves(namespace string) bool {
+// allows reports whether ExternalSecrets of a namespace may use the store. If the store has conditions, one of them
+// must list the namespace.
+func (s storeSpec) allows(namespace string) bool {
 	for _, c := range s.Conditions {
 		if slices.Contains(c.Namespaces, namespace) {
 			return true
@@ -60,7 +61,7 @@ func (s storeSpec) serves(namespace string) bool {
 	return len(s.Conditions) == 0
 }
 
-// secretSpec is what an ExternalSecret may say here, with what the API server fills in.
+// secretSpec holds the supported fields of an ExternalSecret, and those that the API server sets to defaults.
 type secretSpec struct {
 	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
 	SecretStoreRef  struct {
@@ -98,7 +99,7 @@ func readStore(o *unstructured.Unstructured) (spec storeSpec, err error) {
 	}
 	aws := spec.Provider.AWS
 	if aws.Service != "ParameterStore" {
-		return spec, fmt.Errorf("spec.provider.aws.service is %q, and the rehearsal's AWS has only the ParameterStore", aws.Service)
+		return spec, fmt.Errorf("spec.provider.aws.service is %q, but the rehearsal supports ParameterStore only", aws.Service)
 	}
 	if aws.Region == "" {
 		return spec, errors.New("spec.provider.aws.region is empty")
@@ -113,12 +114,12 @@ func readSecret(o *unstructured.Unstructured) (spec secretSpec, err error) {
 	var problems []error
 	only := func(field, value string, known ...string) {
 		if value != "" && !slices.Contains(known, value) {
-			problems = append(problems, fmt.Errorf("%s is %q, and the rehearsal knows only %q", field, value, known[0]))
+			problems = append(problems, fmt.Errorf("%s is %q, but the rehearsal supports %q only", field, value, known[0]))
 		}
 	}
-	// Upstream's default is the other kind, which is not here.
+	// Upstream's default kind is SecretStore, which the rehearsal does not support.
 	if kind := spec.SecretStoreRef.Kind; kind != storeKind.Kind {
-		problems = append(problems, fmt.Errorf("spec.secretStoreRef.kind is %q, and the rehearsal knows only %q", kind, storeKind.Kind))
+		problems = append(problems, fmt.Errorf("spec.secretStoreRef.kind is %q, but the rehearsal supports %q only", kind, storeKind.Kind))
 	}
 	only("spec.target.creationPolicy", spec.Target.CreationPolicy, "Owner")
 	only("spec.target.deletionPolicy", spec.Target.DeletionPolicy, "Retain")
@@ -140,14 +141,15 @@ func readSecret(o *unstructured.Unstructured) (spec secretSpec, err error) {
 	return spec, errors.Join(problems...)
 }
 
-// readSpec reads an object's spec into the fields that are known, and refuses others.
+// readSpec decodes an object's spec into a struct. It returns an error if the spec has a field that the struct does not
+// have.
 func readSpec(o *unstructured.Unstructured, into any) error {
 	spec, found, err := unstructured.NestedMap(o.Object, "spec")
 	if err != nil || !found {
 		return errors.Join(errors.New("there is no spec"), err)
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(spec, into, true); err != nil {
-		return fmt.Errorf("the rehearsal does not know all of spec: %w", err)
+		return fmt.Errorf("the rehearsal does not support all fields of spec: %w", err)
 	}
 	return nil
 }

@@ -52,19 +52,19 @@ func TestMain(m *testing.M) {
 	apitest.Main(m, repo, &server)
 }
 
-// patience is how long the controllers may take for anything. The one who deletes what has no owner looks for new
-// kinds every half minute.
-const patience = 90 * time.Second
+// timeout is how long a test waits for anything. The garbage collector looks for new kinds only every 30 seconds.
+const timeout = 90 * time.Second
 
 const password = "Tr0ub4dor&3"
 
-// put has the account's SSM hold a secret.
+// put sets a SecureString parameter in the account's SSM.
 func put(w *awsapitest.World, name, value string) {
 	w.Helper()
 	w.Create("aws:ssm/parameter:Parameter", name, map[string]any{"name": name, "type": "SecureString", "value": value, "overwrite": true})
 }
 
-// cluster is an account that has a password, and an API server with upstream's definitions and the controllers at work.
+// cluster creates an account with a password parameter, installs upstream's definitions in the API server and runs the
+// controllers.
 func cluster(t *testing.T) (*awsapitest.World, client.Client) {
 	t.Helper()
 	server.Need(t)
@@ -72,13 +72,13 @@ func cluster(t *testing.T) (*awsapitest.World, client.Client) {
 	put(w, "/eco2/dev/password", password)
 	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
-	define(t, kinds)
+	define(t, scheme)
 	rest.Impersonate.UserName = account("external-secrets")
-	again := true // each test has a manager, with controllers of the same names
+	skip := true // each test has its own manager, with controllers of the same names
 	m, err := manager.New(rest, manager.Options{
-		Scheme: kinds, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &again},
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
 		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 	})
 	require.NoError(t, err)
@@ -87,49 +87,49 @@ func cluster(t *testing.T) (*awsapitest.World, client.Client) {
 	var group sync.WaitGroup
 	group.Go(func() { assert.NoError(t, m.Start(ctx)) })
 	t.Cleanup(func() { stop(); group.Wait() })
-	return w, direct(t, kinds)
+	return w, direct(t, scheme)
 }
 
-// direct is a client without a cache: what it reads is what is there.
-func direct(t *testing.T, kinds *runtime.Scheme) client.Client {
+// direct returns an administrator's client without a cache.
+func direct(t *testing.T, scheme *runtime.Scheme) client.Client {
 	t.Helper()
 	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
-	c, err := client.New(rest, client.Options{Scheme: kinds})
+	c, err := client.New(rest, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	return c
 }
 
-// namespace is the release's.
+// namespace is the release's namespace.
 const namespace = "platform-system"
 
 func account(name string) string { return "system:serviceaccount:" + namespace + ":" + name }
 
-// grant gives the chart's accounts their rights.
+// grant creates the RBAC objects of the chart's service accounts.
 func grant(t *testing.T, c client.Client) {
 	t.Helper()
 	require.NoError(t, client.IgnoreAlreadyExists(c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})))
-	ours, err := charts.Ours()
+	embedded, err := charts.Embedded()
 	require.NoError(t, err)
-	for _, o := range chartstest.Rights(chartstest.Objects(t, ours, chartstest.Releases(t, repo, "dev")["external-secrets"])) {
+	for _, o := range chartstest.RBAC(chartstest.Objects(t, embedded, chartstest.Releases(t, repo, "dev")["external-secrets"])) {
 		require.NoError(t, client.IgnoreAlreadyExists(c.Create(t.Context(), o)))
 	}
 }
 
 var defined atomic.Bool
 
-// define brings upstream's definitions of both kinds, once.
-func define(t *testing.T, kinds *runtime.Scheme) {
+// define installs upstream's definitions of both kinds, once for all tests.
+func define(t *testing.T, scheme *runtime.Scheme) {
 	t.Helper()
 	if defined.Swap(true) {
 		return
 	}
-	grant(t, direct(t, kinds))
+	grant(t, direct(t, scheme))
 	dir, err := toolchain.ModuleDir(t.Context(), "../../mirror/build/external-secrets", "github.com/external-secrets/external-secrets")
 	require.NoError(t, err)
 	bundle, err := os.ReadFile(filepath.Join(dir, "deploy", "crds", "bundle.yaml"))
 	require.NoError(t, err)
-	c := direct(t, kinds)
+	c := direct(t, scheme)
 	for _, text := range strings.Split(string(bundle), "\n---\n") {
 		definition := &unstructured.Unstructured{}
 		require.NoError(t, yaml.Unmarshal([]byte(text), &definition.Object))
@@ -147,11 +147,11 @@ func define(t *testing.T, kinds *runtime.Scheme) {
 				}
 			}
 			return false
-		}, patience, 20*time.Millisecond)
+		}, timeout, 20*time.Millisecond)
 	}
 }
 
-// create makes an object of a text, which goes with the test.
+// create creates an object from YAML and deletes it when the test ends.
 func create(t *testing.T, c client.Client, text string) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{}
@@ -161,7 +161,7 @@ func create(t *testing.T, c client.Client, text string) *unstructured.Unstructur
 	return o
 }
 
-// becomes waits until an object's condition is this, and returns its message.
+// becomes waits until an object's condition Ready has a status and a reason, and returns its message.
 func becomes(t *testing.T, c client.Client, o *unstructured.Unstructured, status corev1.ConditionStatus, reason string) string {
 	t.Helper()
 	var last condition
@@ -169,7 +169,7 @@ func becomes(t *testing.T, c client.Client, o *unstructured.Unstructured, status
 		require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(o), o))
 		last = readyCondition(o)
 		return last.Status == status && last.Reason == reason
-	}, patience, 20*time.Millisecond, "%s %s", o.GetKind(), o.GetName())
+	}, timeout, 20*time.Millisecond, "%s %s", o.GetKind(), o.GetName())
 	return last.Message
 }
 
@@ -179,7 +179,7 @@ kind: ClusterSecretStore
 metadata: {name: aws-ssm}
 spec: {provider: {aws: {service: ParameterStore, region: ap-northeast-2}}}`
 
-// grafana is what the program declares.
+// grafana is an ExternalSecret like the program's.
 const grafana = `
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
@@ -194,102 +194,103 @@ spec:
 
 func TestSecretFollowsItsParameter(t *testing.T) {
 	w, c := cluster(t)
-	// In either order: what waits for a store hears of it.
-	wanted := create(t, c, grafana)
+	// The order does not matter: an ExternalSecret is reconciled again when its store becomes ready.
+	external := create(t, c, grafana)
 	becomes(t, c, create(t, c, store), corev1.ConditionTrue, "Valid")
-	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
+	becomes(t, c, external, corev1.ConditionTrue, "SecretSynced")
 
 	secret := &corev1.Secret{}
 	has := func(want string) func() bool {
 		return func() bool {
-			err := c.Get(t.Context(), client.ObjectKeyFromObject(wanted), secret)
+			err := c.Get(t.Context(), client.ObjectKeyFromObject(external), secret)
 			return err == nil && string(secret.Data["admin-password"]) == want
 		}
 	}
 	require.True(t, has(password)())
 	assert.Equal(t, "admin", string(secret.Data["admin-user"]))
-	assert.Len(t, secret.Data, 2, "what was fetched is in no key of its own")
+	assert.Len(t, secret.Data, 2, "the Secret has the template's keys only")
 	require.Len(t, secret.OwnerReferences, 1)
-	assert.Equal(t, wanted.GetUID(), secret.OwnerReferences[0].UID)
+	assert.Equal(t, external.GetUID(), secret.OwnerReferences[0].UID)
 
 	put(w, "/eco2/dev/password", "another")
-	require.Eventually(t, has("another"), patience, 20*time.Millisecond)
+	require.Eventually(t, has("another"), timeout, 20*time.Millisecond)
 
 	require.NoError(t, c.Delete(t.Context(), secret))
-	require.Eventually(t, has("another"), patience, 20*time.Millisecond)
-	assert.NotContains(t, fmt.Sprint(wanted.Object), password)
+	require.Eventually(t, has("another"), timeout, 20*time.Millisecond)
+	assert.NotContains(t, fmt.Sprint(external.Object), password)
 }
 
-// A version that an ExternalSecret names is what its Secret gets, at once and with the annotation that says so.
-func TestAVersionIsFollowedAtOnce(t *testing.T) {
+// A changed version in an ExternalSecret is applied at once, before the refresh interval ends, together with the
+// annotation of its template.
+func TestNewParameterVersionIsAppliedAtOnce(t *testing.T) {
 	w, c := cluster(t)
 	create(t, c, store)
 	text := strings.NewReplacer("grafana-admin", "versioned", "refreshInterval: 1s", "refreshInterval: 1h",
 		"template: {", `template: {metadata: {annotations: {eco2.io/parameter-version: "1"}}, `,
 		"/eco2/dev/password}", `/eco2/dev/password, version: "1"}`).Replace(grafana)
-	wanted := create(t, c, text)
-	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
+	external := create(t, c, text)
+	becomes(t, c, external, corev1.ConditionTrue, "SecretSynced")
 
 	put(w, "/eco2/dev/password", "the second")
-	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(text, `"1"`, `"2"`)), &wanted.Object))
-	wanted.SetResourceVersion("")
-	wanted.SetManagedFields(nil)
-	require.NoError(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(wanted), client.FieldOwner("test"), client.ForceOwnership))
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(text, `"1"`, `"2"`)), &external.Object))
+	external.SetResourceVersion("")
+	external.SetManagedFields(nil)
+	require.NoError(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(external), client.FieldOwner("test"), client.ForceOwnership))
 	require.Eventually(t, func() bool {
 		secret := &corev1.Secret{}
-		err := c.Get(t.Context(), client.ObjectKeyFromObject(wanted), secret)
+		err := c.Get(t.Context(), client.ObjectKeyFromObject(external), secret)
 		return err == nil && secret.Annotations["eco2.io/parameter-version"] == "2" && string(secret.Data["admin-password"]) == "the second"
-	}, patience, 20*time.Millisecond)
+	}, timeout, 20*time.Millisecond)
 
 	missing := create(t, c, strings.NewReplacer("name: versioned", "name: ahead", `version: "1"}`, `version: "9"}`).Replace(text))
 	assert.Contains(t, becomes(t, c, missing, corev1.ConditionFalse, "SecretSyncedError"), "ParameterVersionNotFound")
 }
 
-// A store serves the namespaces of its conditions.
-func TestAStoreServesItsNamespaces(t *testing.T) {
+// Only the namespaces in a store's conditions may use the store.
+func TestStoreConditionsLimitNamespaces(t *testing.T) {
 	_, c := cluster(t)
 	create(t, c, strings.Replace(store, "spec: {", "spec: {conditions: [{namespaces: [monitoring, kube-public]}], ", 1))
 	denied := create(t, c, strings.ReplaceAll(grafana, "grafana-admin", "denied"))
 	require.Eventually(t, func() bool {
 		return becomes(t, c, denied, corev1.ConditionFalse, "SecretSyncedError") ==
 			`using cluster store "aws-ssm" is not allowed from namespace "default": denied by spec.condition`
-	}, patience, 20*time.Millisecond)
-	admitted := create(t, c, strings.NewReplacer("grafana-admin", "admitted", "namespace: default", "namespace: kube-public").Replace(grafana))
-	becomes(t, c, admitted, corev1.ConditionTrue, "SecretSynced")
+	}, timeout, 20*time.Millisecond)
+	allowed := create(t, c, strings.NewReplacer("grafana-admin", "allowed", "namespace: default", "namespace: kube-public").Replace(grafana))
+	becomes(t, c, allowed, corev1.ConditionTrue, "SecretSynced")
 }
 
-func TestSecretGoesWithItsOwner(t *testing.T) {
+func TestSecretIsDeletedWithItsOwner(t *testing.T) {
 	_, c := cluster(t)
 	create(t, c, store)
-	wanted := &unstructured.Unstructured{}
-	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(grafana, "grafana-admin", "goes")), &wanted.Object))
-	require.NoError(t, c.Create(t.Context(), wanted))
-	becomes(t, c, wanted, corev1.ConditionTrue, "SecretSynced")
-	require.NoError(t, c.Delete(t.Context(), wanted))
+	external := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(grafana, "grafana-admin", "deleted")), &external.Object))
+	require.NoError(t, c.Create(t.Context(), external))
+	becomes(t, c, external, corev1.ConditionTrue, "SecretSynced")
+	require.NoError(t, c.Delete(t.Context(), external))
 	require.Eventually(t, func() bool {
-		return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(wanted), &corev1.Secret{}))
-	}, patience, 20*time.Millisecond)
+		return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(external), &corev1.Secret{}))
+	}, timeout, 20*time.Millisecond)
 }
 
-// What is wrong is said in the condition and an event: with the parameter's name, and never with what is in one.
-func TestWhatIsWrongIsSaid(t *testing.T) {
+// An error is reported in the condition and an event, with the parameter's name but without its value.
+func TestErrorsAreReportedWithoutValues(t *testing.T) {
 	_, c := cluster(t)
 	create(t, c, store)
 	for name, test := range map[string]struct{ old, new, says string }{
 		"missing":  {"/eco2/dev/password", "/eco2/dev/passwort", "reading parameter /eco2/dev/passwort: calling AmazonSSM.GetParameter: ParameterNotFound: Parameter /eco2/dev/passwort not found."},
 		"denied":   {"/eco2/dev/password", "/other/password", "reading parameter /other/password: calling AmazonSSM.GetParameter: AccessDeniedException: User: arn:aws:sts::"},
-		"template": {"{{ .password }}", "{{ .passwort }}", "the template of key admin-password does not render with what was fetched: [password]"},
+		"template": {"{{ .password }}", "{{ .passwort }}", "executing the template of key admin-password failed; the fetched keys are [password]"},
 		"store":    {"aws-ssm", "another", `looking for the store: ClusterSecretStore.external-secrets.io "another" not found`},
-		"value":    {"{{ .password }}", "{{ slice .password 99 }}", "the template of key admin-password does not render with what was fetched: [password]"},
+		"value":    {"{{ .password }}", "{{ slice .password 99 }}", "executing the template of key admin-password failed; the fetched keys are [password]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.ReplaceAll(strings.Replace(grafana, test.old, test.new, 1), "grafana-admin", name)
-			wanted := create(t, c, text)
-			// A store that is not ready yet is said first.
+			external := create(t, c, text)
+			// The first error may be that the store is not ready yet.
 			require.Eventually(t, func() bool {
-				return strings.HasPrefix(becomes(t, c, wanted, corev1.ConditionFalse, "SecretSyncedError"), test.says)
-			}, patience, 20*time.Millisecond)
-			assert.True(t, apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(wanted), &corev1.Secret{})))
+				return strings.HasPrefix(becomes(t, c, external, corev1.ConditionFalse, "SecretSyncedError"), test.says)
+			}, timeout, 20*time.Millisecond)
+			assert.True(t, apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(external), &corev1.Secret{})))
 			all := &corev1.EventList{}
 			require.Eventually(t, func() bool {
 				require.NoError(t, c.List(t.Context(), all))
@@ -299,7 +300,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 					}
 				}
 				return false
-			}, patience, 20*time.Millisecond)
+			}, timeout, 20*time.Millisecond)
 			for _, e := range all.Items {
 				assert.NotContains(t, e.Message, password)
 			}
@@ -307,14 +308,14 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 	}
 }
 
-func TestStoreElsewhere(t *testing.T) {
+func TestStoreInAnotherRegionIsInvalid(t *testing.T) {
 	_, c := cluster(t)
 	message := becomes(t, c, create(t, c, strings.Replace(store, "ap-northeast-2", "eu-north-1", 1)), corev1.ConditionFalse, "InvalidProviderConfig")
 	assert.Contains(t, message, "eu-north-1")
 }
 
-// The webhook takes what the controller understands, and names what it does not.
-func TestRefusals(t *testing.T) {
+// The webhook allows what the controller supports. It denies the rest and names the field or value.
+func TestValidation(t *testing.T) {
 	const secretPath, storePath = "/validate-external-secrets-io-v1-externalsecret", "/validate-external-secrets-io-v1-clustersecretstore"
 	for name, test := range map[string]struct{ path, text, old, new, says string }{
 		"secret":   {path: secretPath, text: grafana},
@@ -337,23 +338,23 @@ func TestRefusals(t *testing.T) {
 			request := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
 				Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: raw},
 			}}
-			answer := refuse(refusals[test.path])(t.Context(), request)
+			answer := validating(validators[test.path])(t.Context(), request)
 			assert.Equal(t, test.says == "", answer.Allowed)
 			if test.says != "" {
 				assert.Contains(t, answer.Result.Message, test.says)
 			}
 			request.Operation, request.Object = admissionv1.Delete, runtime.RawExtension{}
-			assert.True(t, refuse(refusals[test.path])(t.Context(), request).Allowed, "what goes may go")
+			assert.True(t, validating(validators[test.path])(t.Context(), request).Allowed, "deletes are allowed")
 		})
 	}
 }
 
-// The API server learns an authority that vouches for the webhook's certificate, and keeps it.
+// The webhook configuration gets the authority of the webhook's certificate, which later reconciliations keep.
 func TestCertificates(t *testing.T) {
 	server.Need(t)
-	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
-	c, ctx := direct(t, kinds), t.Context()
+	c, ctx := direct(t, scheme), t.Context()
 	grant(t, c)
 	none, path := registrationv1.SideEffectClassNone, "/"
 	webhooks := &registrationv1.ValidatingWebhookConfiguration{
@@ -375,7 +376,7 @@ func TestCertificates(t *testing.T) {
 	rest, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
 	rest.Impersonate.UserName = account("external-secrets-cert-controller")
-	own, err := client.New(rest, client.Options{Scheme: kinds})
+	own, err := client.New(rest, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	certs := certificates{cluster: own, injected: &atomic.Bool{}, secret: certificate.Secret{
 		ObjectKey: key, Authority: "ca.crt", Certificate: corev1.TLSCertKey, Key: corev1.TLSPrivateKeyKey, Names: []string{name},
@@ -401,13 +402,13 @@ func TestCertificates(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// A store that the controller would not understand is refused when it is created, through the API server.
+// The API server asks the webhook and rejects a store that the controller does not support.
 func TestWebhook(t *testing.T) {
 	server.Need(t)
-	kinds, err := incluster.Kinds(corev1.AddToScheme, registrationv1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme, registrationv1.AddToScheme)
 	require.NoError(t, err)
-	define(t, kinds)
-	c := direct(t, kinds)
+	define(t, scheme)
+	c := direct(t, scheme)
 	grant(t, c)
 	secret := certificate.Secret{
 		ObjectKey: client.ObjectKey{Namespace: namespace, Name: webhookName},
@@ -447,7 +448,8 @@ func TestWebhook(t *testing.T) {
 
 	wrong := &unstructured.Unstructured{}
 	require.NoError(t, yaml.Unmarshal([]byte(strings.Replace(store, "ParameterStore", "SecretsManager", 1)), &wrong.Object))
-	// Until the API server has heard of the webhook nobody is refused, and until the webhook answers everybody is.
+	// The API server allows every create until it knows the webhook, and then rejects every create until the webhook
+	// answers.
 	require.Eventually(t, func() bool {
 		err := c.Create(t.Context(), wrong.DeepCopy())
 		if err == nil {
@@ -455,11 +457,11 @@ func TestWebhook(t *testing.T) {
 			return false
 		}
 		return strings.Contains(err.Error(), "SecretsManager")
-	}, patience, 100*time.Millisecond)
+	}, timeout, 100*time.Millisecond)
 	create(t, c, store)
 }
 
-// actAs has what finds the API server by itself find it as an account.
+// actAs sets KUBECONFIG to a kubeconfig that impersonates an account, for code that finds the API server by itself.
 func actAs(t *testing.T, name string) {
 	t.Helper()
 	kubeconfig, err := clientcmd.Load([]byte(server.Kubeconfig))

@@ -15,19 +15,19 @@ import (
 	awsclient "eco2/rehearsal/awsapi/client"
 )
 
-// A store is looked at again after recheck, and what failed is tried again after retry.
+// A valid store is validated again after recheck. Failed stores and ExternalSecrets are retried after retry.
 const (
 	recheck = 5 * time.Minute
 	retry   = 10 * time.Second
 )
 
-// AWS is what the controller asks of it.
+// AWS calls the AWS API. The controller uses SSM only.
 type AWS interface {
 	Region() string
 	Call(ctx context.Context, service, target string, in, out any) error
 }
 
-// stores says of each ClusterSecretStore whether it can be used.
+// stores reconciles ClusterSecretStores: it validates each.
 type stores struct {
 	cluster client.Client
 	events  events.EventRecorder
@@ -57,13 +57,14 @@ func (s stores) Reconcile(ctx context.Context, request reconcile.Request) (recon
 	return reconcile.Result{RequeueAfter: again}, err
 }
 
-// probed is a parameter that there is not, and that nobody may read. To be told either, one must have been known.
+// probed is the name of a parameter that does not exist and that nobody may read. AWS reports either only to a caller
+// with valid credentials.
 const probed = "external-secrets-asks-whether-it-is-known"
 
-// usable asks the store's service. Upstream is content with having credentials.
+// usable checks that the store's service answers. Upstream checks only that there are credentials.
 func (s stores) usable(ctx context.Context, spec storeSpec) error {
 	if region := spec.Provider.AWS.Region; region != s.aws.Region() {
-		return fmt.Errorf("the store is in %s, and the rehearsal has only %s", region, s.aws.Region())
+		return fmt.Errorf("the store's region is %s, but the rehearsal has %s only", region, s.aws.Region())
 	}
 	_, err := parameter(ctx, s.aws, probed)
 	var refused *awsclient.Error
@@ -73,7 +74,7 @@ func (s stores) usable(ctx context.Context, spec storeSpec) error {
 	return err
 }
 
-// parameter is the value of one of SSM's. No error has it.
+// parameter returns the value of an SSM parameter. Its errors do not contain the value.
 func parameter(ctx context.Context, aws AWS, name string) (string, error) {
 	in := struct {
 		Name           string
@@ -88,7 +89,7 @@ func parameter(ctx context.Context, aws AWS, name string) (string, error) {
 	return out.Parameter.Value, nil
 }
 
-// ready says whether a store can be used.
-func ready(store *unstructured.Unstructured) bool {
-	return readyCondition(store).Status == corev1.ConditionTrue
+// ready reports whether the condition Ready of a store or an ExternalSecret is true.
+func ready(o *unstructured.Unstructured) bool {
+	return readyCondition(o).Status == corev1.ConditionTrue
 }

@@ -8,21 +8,21 @@ import (
 	"text/template"
 )
 
-// parse reads templates. Its errors quote them, which are no secret.
+// parse parses templates. Its errors quote the templates, which are not secret.
 func parse(texts map[string]string) (map[string]*template.Template, error) {
 	parsed := map[string]*template.Template{}
 	for _, key := range slices.Sorted(maps.Keys(texts)) {
 		t, err := template.New(key).Option("missingkey=error").Parse(texts[key])
 		if err != nil {
-			return nil, fmt.Errorf("reading the template of key %s: %w", key, err)
+			return nil, fmt.Errorf("parsing the template of key %s: %w", key, err)
 		}
 		parsed[key] = t
 	}
 	return parsed, nil
 }
 
-// render makes a Secret's data of the templates and what was fetched. Its errors say nothing of values, as those of
-// Go's own do, which may quote one.
+// render executes the templates with the fetched values and returns a Secret's data. Its errors do not wrap those of
+// text/template, which may quote a value.
 func render(texts, fetched map[string]string) (map[string][]byte, error) {
 	templates, err := parse(texts)
 	if err != nil {
@@ -32,7 +32,7 @@ func render(texts, fetched map[string]string) (map[string][]byte, error) {
 	for key, t := range templates {
 		var text bytes.Buffer
 		if t.Execute(&text, fetched) != nil {
-			return nil, fmt.Errorf("the template of key %s does not render with what was fetched: %v", key, slices.Sorted(maps.Keys(fetched)))
+			return nil, fmt.Errorf("executing the template of key %s failed; the fetched keys are %v", key, slices.Sorted(maps.Keys(fetched)))
 		}
 		data[key] = text.Bytes()
 	}

@@ -19,30 +19,30 @@ import (
 	"eco2/rehearsal/incluster"
 )
 
-// webhookPort is upstream's, which the network policies open.
+// webhookPort is upstream's port, which the network policies allow.
 const webhookPort = 10250
 
-// refusals are the webhook's paths, with what each reads an object by.
-var refusals = map[string]func(*unstructured.Unstructured) error{
+// validators maps the webhook's paths to the function that validates an object there.
+var validators = map[string]func(*unstructured.Unstructured) error{
 	"/validate-external-secrets-io-v1-clustersecretstore": func(o *unstructured.Unstructured) error { _, err := readStore(o); return err },
 	"/validate-external-secrets-io-v1-externalsecret":     func(o *unstructured.Unstructured) error { _, err := readSecret(o); return err },
 }
 
-// Webhook refuses stores and secrets that Controller would not understand, as external-secrets-webhook. It is ready
-// once it has a certificate, which Certificates makes.
+// Webhook runs the stand-in for external-secrets-webhook, which rejects stores and ExternalSecrets that Controller does
+// not support. Its readiness probe succeeds once it has a certificate, which Certificates creates.
 func Webhook(ctx context.Context, namespace string) error {
-	return serve(ctx, namespace, webhookPort, incluster.Probes)
+	return serve(ctx, namespace, webhookPort, incluster.ProbeAddress)
 }
 
 func serve(ctx context.Context, namespace string, port int, probes string) error {
-	kinds, err := incluster.Kinds(corev1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme)
 	if err != nil {
 		return err
 	}
-	var kept client.Reader
+	var cluster client.Reader
 	load := func(ctx context.Context) (*tls.Certificate, error) {
 		secret := &corev1.Secret{}
-		if err := kept.Get(ctx, client.ObjectKey{Namespace: namespace, Name: webhookName}, secret); err != nil {
+		if err := cluster.Get(ctx, client.ObjectKey{Namespace: namespace, Name: webhookName}, secret); err != nil {
 			return nil, fmt.Errorf("looking for the certificate: %w", err)
 		}
 		certificate, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
@@ -52,31 +52,31 @@ func serve(ctx context.Context, namespace string, port int, probes string) error
 		return &certificate, nil
 	}
 	options := manager.Options{
-		Scheme: kinds, HealthProbeBindAddress: probes,
+		Scheme: scheme, HealthProbeBindAddress: probes,
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {
 			Namespaces: map[string]cache.Config{namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", webhookName)}},
 		}}},
 		WebhookServer: webhook.NewServer(webhook.Options{Port: port, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			// From the API and not from a mounted file, which the kubelet brings up to date a minute later.
+			// From the API and not from a mounted file, which the kubelet updates up to a minute later.
 			c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return load(hello.Context()) }
 		}}}),
 	}
 	return incluster.Run(ctx, options, func(m manager.Manager) error {
-		kept = m.GetClient()
-		// Before any probe asks for it, so that the cache has the Secret.
+		cluster = m.GetClient()
+		// Start the informer now, so that the cache has the Secret before the first probe needs the certificate.
 		if _, err := m.GetCache().GetInformer(ctx, &corev1.Secret{}); err != nil {
 			return fmt.Errorf("watching the certificate: %w", err)
 		}
-		for path, read := range refusals {
-			m.GetWebhookServer().Register(path, &admission.Webhook{Handler: refuse(read)})
+		for path, validate := range validators {
+			m.GetWebhookServer().Register(path, &admission.Webhook{Handler: validating(validate)})
 		}
-		// It asks the webhook itself, over TLS.
+		// This check connects to the webhook server over TLS.
 		return m.AddReadyzCheck("webhook", m.GetWebhookServer().StartedChecker())
 	})
 }
 
-// refuse is the webhook's answer for what read does not understand. What goes may go.
-func refuse(read func(*unstructured.Unstructured) error) admission.HandlerFunc {
+// validating returns a handler that denies objects for which validate returns an error. It allows every delete.
+func validating(validate func(*unstructured.Unstructured) error) admission.HandlerFunc {
 	return func(_ context.Context, request admission.Request) admission.Response {
 		if request.Operation == admissionv1.Delete {
 			return admission.Allowed("")
@@ -85,7 +85,7 @@ func refuse(read func(*unstructured.Unstructured) error) admission.HandlerFunc {
 		if err := o.UnmarshalJSON(request.Object.Raw); err != nil {
 			return admission.Errored(http.StatusBadRequest, fmt.Errorf("reading the object: %w", err))
 		}
-		if err := read(o); err != nil {
+		if err := validate(o); err != nil {
 			return admission.Denied(err.Error())
 		}
 		return admission.Allowed("")

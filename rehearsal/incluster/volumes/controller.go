@@ -18,14 +18,14 @@ import (
 	"eco2/rehearsal/incluster"
 )
 
-// A claim that failed is tried again after a second, then after twice as long each time, up to half a minute.
+// A failed claim is retried after retryFirst. The delay doubles each time, up to retryLast.
 const (
 	retryFirst = time.Second
 	retryLast  = 30 * time.Second
 )
 
-// Controller provisions, once in a cluster, as ebs-csi-controller with its provisioner. cluster is the name in the
-// volumes' tags, which the chart's controller.k8sTagClusterId gives.
+// Controller runs the stand-in for ebs-csi-controller and its provisioner; one per cluster is active. cluster is the
+// cluster's name for the volumes' tags, which the chart's value controller.k8sTagClusterId sets.
 func Controller(ctx context.Context, cluster string) error {
 	aws, err := awsclient.New(ctx)
 	if err != nil {
@@ -47,25 +47,25 @@ func Controller(ctx context.Context, cluster string) error {
 
 func newController(ctx context.Context, api kubernetes.Interface, p provisioner) *controller.ProvisionController {
 	return controller.NewProvisionController(ctx, api, Driver, p,
-		controller.LeaderElection(false), // the one who runs it has it
+		controller.LeaderElection(false), // the manager does it
 		controller.AddFinalizer(true),
 		controller.RateLimiter(workqueue.NewTypedItemExponentialFailureRateLimiter[string](retryFirst, retryLast)),
-		// Until it works: a volume that nobody tries to make any more looks like one that is being made.
+		// Retry without limit: an abandoned volume would look like one that is still being created.
 		controller.FailedProvisionThreshold(0), controller.FailedDeleteThreshold(0),
 	)
 }
 
-// Node keeps the directories of one node's volumes, as ebs-csi-node.
+// Node runs the stand-in for ebs-csi-node, which creates and removes the directories of one node's volumes.
 func Node(ctx context.Context) error {
 	node := os.Getenv("NODE_NAME")
 	if node == "" {
-		return fmt.Errorf("NODE_NAME is empty: which node's directories are to be kept?")
+		return fmt.Errorf("NODE_NAME is empty: set it to the name of the pod's node")
 	}
-	kinds, err := incluster.Kinds(corev1.AddToScheme)
+	scheme, err := incluster.NewScheme(corev1.AddToScheme)
 	if err != nil {
 		return err
 	}
-	return incluster.Run(ctx, manager.Options{Scheme: kinds}, func(m manager.Manager) error {
+	return incluster.Run(ctx, manager.Options{Scheme: scheme}, func(m manager.Manager) error {
 		found := &corev1.Node{}
 		if err := m.GetAPIReader().Get(ctx, client.ObjectKey{Name: node}, found); err != nil {
 			return fmt.Errorf("looking for this node: %w", err)

@@ -11,15 +11,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// directories makes and removes those of one node's volumes.
+// directories reconciles the directories of one node's volumes.
 type directories struct {
 	cluster client.Reader
-	// hostname is the node's label of that name, root where the directories are.
-	hostname, root string
+	// hostname is the node's label kubernetes.io/hostname.
+	hostname string
+	// root is the directory that contains the volumes' directories.
+	root string
 }
 
-// Reconcile makes the directory of a volume, and removes it once its claim has gone and its data are to go too. A
-// volume whose end this did not see leaves its directory behind, as the data of one that is to be kept do.
+// Reconcile creates the directory of a volume, and removes it when the volume is released and its reclaim policy is
+// Delete. The directory stays if the policy is Retain, or if the volume was deleted while Node did not run.
 func (d directories) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	volume := &corev1.PersistentVolume{}
 	if err := d.cluster.Get(ctx, request.NamespacedName, volume); err != nil {
@@ -35,12 +37,12 @@ func (d directories) Reconcile(ctx context.Context, request reconcile.Request) (
 	dir := filepath.Join(d.root, id)
 	if volume.Status.Phase == corev1.VolumeReleased && volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete {
 		if err := os.RemoveAll(dir); err != nil {
-			return reconcile.Result{}, fmt.Errorf("removing what was in volume %s: %w", id, err)
+			return reconcile.Result{}, fmt.Errorf("removing the directory of volume %s: %w", id, err)
 		}
 		return reconcile.Result{}, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return reconcile.Result{}, fmt.Errorf("making the directory of volume %s: %w", id, err)
+		return reconcile.Result{}, fmt.Errorf("creating the directory of volume %s: %w", id, err)
 	}
 	return reconcile.Result{}, nil
 }

@@ -17,25 +17,25 @@ import (
 	"eco2/rehearsal/awsapi/ebs"
 )
 
-// AWS is what a driver asks of it.
+// AWS calls the AWS API. The driver uses EC2's volume operations only.
 type AWS interface {
 	Call(ctx context.Context, service, target string, in, out any) error
 }
 
-// provisioner has AWS make and delete the volumes of claims.
+// provisioner creates and deletes the claims' volumes in AWS.
 type provisioner struct {
 	kubernetes kubernetes.Interface
 	aws        AWS
-	// cluster is whose volumes they are; it is in their tags.
+	// cluster is the name of the cluster for the volumes' tags; may be empty.
 	cluster string
 }
 
 var _ controller.Provisioner = provisioner{}
 
-// Provision makes the volume of a claim.
+// Provision creates the volume of a claim and attaches it to the node that the scheduler chose.
 func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
 	if o.SelectedNodeName == "" {
-		return nil, controller.ProvisioningFinished, errors.New("the StorageClass binds at once, and a volume is made where its pod will be: set volumeBindingMode to WaitForFirstConsumer")
+		return nil, controller.ProvisioningFinished, errors.New("the StorageClass binds claims immediately, but the volume must be created in the zone of its pod: set volumeBindingMode to WaitForFirstConsumer")
 	}
 	if err := check(o.StorageClass.Parameters); err != nil {
 		return nil, controller.ProvisioningFinished, fmt.Errorf("reading StorageClass %s: %w", o.StorageClass.Name, err)
@@ -46,24 +46,25 @@ func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOption
 	}
 	node, err := p.kubernetes.CoreV1().Nodes().Get(ctx, o.SelectedNodeName, metav1.GetOptions{})
 	if err != nil {
-		return nil, controller.ProvisioningFinished, fmt.Errorf("looking for the chosen node: %w", err)
+		return nil, controller.ProvisioningFinished, fmt.Errorf("reading the selected node: %w", err)
 	}
 	zone, instance, err := machine(node)
 	if err != nil {
 		return nil, controller.ProvisioningFinished, err
 	}
-	// From here on there may be a volume. It is asked for again, with the same token, also when nobody claims it any
-	// more: what is known can be deleted.
-	made, err := p.create(ctx, o, ebs.NewVolume{ClientToken: o.PVName, AvailabilityZone: zone, Size: size})
+	// From here on there may be a volume, so an error must be ProvisioningInBackground: the library then calls
+	// Provision again, which uses the same token, even if the claim was deleted. Once it succeeds, the volume can be
+	// deleted.
+	created, err := p.create(ctx, o, ebs.NewVolume{ClientToken: o.PVName, AvailabilityZone: zone, Size: size})
 	if err != nil {
 		return nil, controller.ProvisioningInBackground, err
 	}
-	// Upstream's attacher does this when a pod comes. Here the data lies with the node from the beginning. It is so
-	// already where somebody did not live to say so.
-	if made.InstanceID != instance {
-		err := p.aws.Call(ctx, ebs.Service, ebs.AttachVolume, ebs.Attachment{VolumeID: made.VolumeID, InstanceID: instance}, nil)
+	// Upstream's attacher attaches a volume when a pod uses it. Here the data are on the node from the beginning. The
+	// volume may be attached already if an earlier call was interrupted after that.
+	if created.InstanceID != instance {
+		err := p.aws.Call(ctx, ebs.Service, ebs.AttachVolume, ebs.Attachment{VolumeID: created.VolumeID, InstanceID: instance}, nil)
 		if err != nil {
-			return nil, controller.ProvisioningInBackground, fmt.Errorf("attaching volume %s to %s: %w", made.VolumeID, instance, err)
+			return nil, controller.ProvisioningInBackground, fmt.Errorf("attaching volume %s to %s: %w", created.VolumeID, instance, err)
 		}
 	}
 	filesystem := corev1.PersistentVolumeFilesystem
@@ -74,14 +75,14 @@ func (p provisioner) Provision(ctx context.Context, o controller.ProvisionOption
 			AccessModes:                   o.PVC.Spec.AccessModes,
 			VolumeMode:                    &filesystem,
 			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(int64(size)<<30, resource.BinarySI)},
-			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: path.Join(Root, made.VolumeID)}},
-			NodeAffinity:                  on(node),
+			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: path.Join(Root, created.VolumeID)}},
+			NodeAffinity:                  affinityTo(node),
 		},
 	}, controller.ProvisioningFinished, nil
 }
 
-// create has AWS make a volume with the tags by which people and policies know the cluster's.
-func (p provisioner) create(ctx context.Context, o controller.ProvisionOptions, request ebs.NewVolume) (made ebs.Volume, err error) {
+// create creates a volume with upstream's tags, by which people and IAM policies recognize the cluster's volumes.
+func (p provisioner) create(ctx context.Context, o controller.ProvisionOptions, request ebs.NewVolume) (created ebs.Volume, err error) {
 	request.Tags = map[string]string{
 		"CSIVolumeName":                           o.PVName,
 		Driver + "/cluster":                       "true",
@@ -93,13 +94,13 @@ func (p provisioner) create(ctx context.Context, o controller.ProvisionOptions, 
 		request.Tags[Driver+"/cluster-name"] = p.cluster
 		request.Tags["kubernetes.io/cluster/"+p.cluster] = "owned"
 	}
-	if err := p.aws.Call(ctx, ebs.Service, ebs.CreateVolume, request, &made); err != nil {
-		return made, fmt.Errorf("making a volume of %d GiB in %s: %w", request.Size, request.AvailabilityZone, err)
+	if err := p.aws.Call(ctx, ebs.Service, ebs.CreateVolume, request, &created); err != nil {
+		return created, fmt.Errorf("creating a volume of %d GiB in %s: %w", request.Size, request.AvailabilityZone, err)
 	}
-	return made, nil
+	return created, nil
 }
 
-// Delete deletes what a released PersistentVolume stands for. What is gone is deleted.
+// Delete detaches and deletes the EBS volume of a released PersistentVolume. It succeeds if the volume does not exist.
 func (p provisioner) Delete(ctx context.Context, volume *corev1.PersistentVolume) error {
 	id, err := volumeID(volume)
 	if err != nil {
@@ -128,33 +129,33 @@ func (p provisioner) Delete(ctx context.Context, volume *corev1.PersistentVolume
 	return nil
 }
 
-// check refuses what upstream would act on and this does not know. Whether a volume is encrypted and of which type is
-// said nowhere but in the class: the rehearsal's AWS has one kind.
+// check rejects parameters of a StorageClass on which upstream would act but the stand-in does not. It does not pass
+// type and encrypted on to AWS: the rehearsal's AWS has only one kind of volume.
 func check(parameters map[string]string) error {
 	for key, value := range parameters {
 		switch strings.ToLower(key) {
 		case "type":
 			if value != "gp3" {
-				return fmt.Errorf("type is %q, and the rehearsal has only gp3", value)
+				return fmt.Errorf("type is %q, but the rehearsal supports gp3 only", value)
 			}
 		case "encrypted", "csi.storage.k8s.io/fstype":
 		default:
-			return fmt.Errorf("parameter %q is unknown here; type, encrypted and csi.storage.k8s.io/fstype are not", key)
+			return fmt.Errorf("the rehearsal does not support parameter %q, only type, encrypted and csi.storage.k8s.io/fstype", key)
 		}
 	}
 	return nil
 }
 
-// gibibytes is how large a claim's volume will be, rounded up, once it is clear that it can be one of EBS's.
+// gibibytes returns the size of a claim's volume in GiB, rounded up. It returns an error if EBS cannot serve the claim.
 func gibibytes(claim *corev1.PersistentVolumeClaim) (int, error) {
 	for _, mode := range claim.Spec.AccessModes {
 		if mode != corev1.ReadWriteOnce && mode != corev1.ReadWriteOncePod {
-			return 0, fmt.Errorf("an EBS volume is for one node, and the claim asks for %s", mode)
+			return 0, fmt.Errorf("the claim has access mode %s, but an EBS volume can be used on one node only", mode)
 		}
 	}
 	if mode := claim.Spec.VolumeMode; mode != nil && *mode != corev1.PersistentVolumeFilesystem {
-		return 0, fmt.Errorf("the claim asks for the volume mode %s, and here is no device, only a directory", *mode)
+		return 0, fmt.Errorf("the claim has volume mode %s, but the rehearsal's volumes are directories, not devices", *mode)
 	}
-	wanted := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-	return int((wanted.Value() + 1<<30 - 1) >> 30), nil
+	request := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	return int((request.Value() + 1<<30 - 1) >> 30), nil
 }

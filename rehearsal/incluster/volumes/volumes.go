@@ -1,12 +1,12 @@
-// Package volumes is what the containers of the EBS CSI driver's stand-in run: Controller once in the cluster, and
-// Node on each machine.
+// Package volumes implements the containers of the stand-in for the EBS CSI driver: Controller runs once in the
+// cluster, Node on each machine.
 //
-// The controller answers the claims of StorageClasses with upstream's provisioner name, through the library that
-// upstream's own provisioner is made with: so finalizers, annotations, events and the order of things are the real
-// ones. It has AWS make a volume for each claim, in the zone of the node that the scheduler chose, and takes it away
-// with its claim. What a pod then mounts is no disk but a directory of that node, which Node makes: it stays on the
-// machine, is not bounded by the volume's size, is not encrypted, and cannot follow a pod to another node of the zone.
-// Volumes do not grow, and there are no snapshots.
+// The controller provisions the claims of StorageClasses with upstream's provisioner name. It uses the same library as
+// upstream's provisioner, so finalizers, annotations, events and the order of operations are the real ones. It creates
+// a volume in AWS for each claim, in the zone of the node that the scheduler chose, and deletes it with the claim. A
+// pod does not mount a disk but a directory on that node, which Node creates. The directory stays on the machine, is
+// not limited to the volume's size, is not encrypted, and cannot follow a pod to another node in the zone. There are
+// no volume expansion and no snapshots.
 package volumes
 
 import (
@@ -20,22 +20,22 @@ import (
 // Driver is the provisioner's name in a StorageClass.
 const Driver = "ebs.csi.aws.com"
 
-// Root is the directory of each node that has a directory for each volume, named by the volume's id.
+// Root is the directory on each node in which each volume has a directory, named after the volume's id.
 const Root = "/var/lib/" + Driver
 
 // provisionedBy is the annotation of a PersistentVolume that names its driver.
 const provisionedBy = "pv.kubernetes.io/provisioned-by"
 
-// volumeID is which of AWS's volumes a PersistentVolume stands for.
+// volumeID returns the id of the EBS volume of a PersistentVolume.
 func volumeID(volume *corev1.PersistentVolume) (string, error) {
 	if volume.Spec.Local == nil || path.Dir(volume.Spec.Local.Path) != Root {
-		return "", fmt.Errorf("persistent volume %s is none of a directory in %s", volume.Name, Root)
+		return "", fmt.Errorf("persistent volume %s does not have a local path directly in %s", volume.Name, Root)
 	}
 	return path.Base(volume.Spec.Local.Path), nil
 }
 
-// on is the affinity of what lies on one node's disk.
-func on(node *corev1.Node) *corev1.VolumeNodeAffinity {
+// affinityTo returns the node affinity of a volume that is a directory on one node.
+func affinityTo(node *corev1.Node) *corev1.VolumeNodeAffinity {
 	return &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{
 		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{
 			Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{node.Labels[corev1.LabelHostname]},
@@ -43,7 +43,7 @@ func on(node *corev1.Node) *corev1.VolumeNodeAffinity {
 	}}
 }
 
-// isOn says whether a volume lies on the node with this host name.
+// isOn reports whether a volume of this driver is on the node with a host name.
 func isOn(volume *corev1.PersistentVolume, hostname string) bool {
 	if volume.Annotations[provisionedBy] != Driver || volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
 		return false
@@ -58,12 +58,12 @@ func isOn(volume *corev1.PersistentVolume, hostname string) bool {
 	return false
 }
 
-// machine is the instance behind a node, and its zone, from aws:///ZONE/INSTANCE.
+// machine returns a node's zone and instance id, from the provider id aws:///ZONE/INSTANCE.
 func machine(node *corev1.Node) (zone, instance string, err error) {
 	rest, aws := strings.CutPrefix(node.Spec.ProviderID, "aws:///")
 	zone, instance, two := strings.Cut(rest, "/")
 	if !aws || !two || zone == "" || instance == "" {
-		return "", "", fmt.Errorf("node %s has the provider id %q and not aws:///ZONE/INSTANCE, so nobody knows its zone",
+		return "", "", fmt.Errorf("node %s has the provider id %q instead of aws:///ZONE/INSTANCE, so its zone is unknown",
 			node.Name, node.Spec.ProviderID)
 	}
 	return zone, instance, nil

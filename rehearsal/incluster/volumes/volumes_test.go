@@ -40,54 +40,55 @@ var server *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, repo, &server) }
 
-// patience is how long the controllers may take for anything.
-const patience = 30 * time.Second
+// timeout is how long a test waits for the controllers.
+const timeout = 30 * time.Second
 
-// reluctant is an AWS that answers some calls, by operation, with a refusal, until it is told to accept them.
-type reluctant struct {
+// faulty is an AWS in which a test can make operations fail.
+type faulty struct {
 	AWS
-	mu       sync.Mutex
-	refusals map[string]*awsclient.Error
+	mu     sync.Mutex
+	errors map[string]*awsclient.Error
 }
 
-func (r *reluctant) refuse(target string, refusal awsclient.Error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.refusals[target] = &refusal
+// fail makes all calls of an operation fail until succeed.
+func (f *faulty) fail(target string, err awsclient.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errors[target] = &err
 }
 
-func (r *reluctant) accept(target string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.refusals, target)
+func (f *faulty) succeed(target string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.errors, target)
 }
 
-func (r *reluctant) Call(ctx context.Context, service, target string, in, out any) error {
-	r.mu.Lock()
-	refusal := r.refusals[target]
-	r.mu.Unlock()
-	if refusal != nil {
-		return fmt.Errorf("calling %s: %w", target, refusal)
+func (f *faulty) Call(ctx context.Context, service, target string, in, out any) error {
+	f.mu.Lock()
+	err := f.errors[target]
+	f.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("calling %s: %w", target, err)
 	}
-	return r.AWS.Call(ctx, service, target, in, out)
+	return f.AWS.Call(ctx, service, target, in, out)
 }
 
-// world is an account that is called with the role of the program's nodes, and a cluster on two of its machines.
+// world is an account that is called with the role of the program's nodes, and a cluster with one of its machines.
 type world struct {
 	*awsapitest.World
-	aws *reluctant
+	aws *faulty
 	api *kubernetes.Clientset
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: awsapitest.New(t, repo)}
-	w.aws = &reluctant{AWS: w.Client, refusals: map[string]*awsclient.Error{}}
+	w.aws = &faulty{AWS: w.Client, errors: map[string]*awsclient.Error{}}
 	w.api = cluster(t, w.aws, w.Instances[1])
 	return w
 }
 
-// volumes are those that the driver has made.
+// volumes returns the volumes in the account.
 func (w *world) volumes() []aws.Volume {
 	w.Helper()
 	all, err := w.Account.Volumes()
@@ -95,7 +96,7 @@ func (w *world) volumes() []aws.Volume {
 	return all
 }
 
-// cluster is an API server with a node and the program's StorageClass, and the controller at work.
+// cluster adds a node and the program's StorageClass to the API server, and runs the controller.
 func cluster(t *testing.T, aws AWS, instance string) *kubernetes.Clientset {
 	t.Helper()
 	server.Need(t)
@@ -104,9 +105,9 @@ func cluster(t *testing.T, aws AWS, instance string) *kubernetes.Clientset {
 	ctx := t.Context()
 	_, err = api.CoreV1().Nodes().Create(ctx, node(instance), metav1.CreateOptions{})
 	require.NoError(t, err)
-	remove, late := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingWaitForFirstConsumer
+	reclaim, binding := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingWaitForFirstConsumer
 	_, err = api.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
-		ObjectMeta: metav1.ObjectMeta{Name: "gp3"}, Provisioner: Driver, ReclaimPolicy: &remove, VolumeBindingMode: &late,
+		ObjectMeta: metav1.ObjectMeta{Name: "gp3"}, Provisioner: Driver, ReclaimPolicy: &reclaim, VolumeBindingMode: &binding,
 		Parameters: map[string]string{"type": "gp3", "encrypted": "true", "csi.storage.k8s.io/fstype": "ext4"},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -116,27 +117,27 @@ func cluster(t *testing.T, aws AWS, instance string) *kubernetes.Clientset {
 		assert.NoError(t, api.StorageV1().StorageClasses().Delete(ctx, "gp3", metav1.DeleteOptions{}))
 	})
 	own := asController(t)
-	runs, stop := context.WithCancel(ctx)
+	running, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() {
-		newController(runs, own, provisioner{kubernetes: own, aws: aws, cluster: awsapitest.Cluster}).Run(runs)
+		newController(running, own, provisioner{kubernetes: own, aws: aws, cluster: awsapitest.Cluster}).Run(running)
 	})
 	t.Cleanup(func() { stop(); group.Wait() })
 	return api
 }
 
-// asController is a client with the rights that the chart gives the controller's account.
+// asController returns a client with the permissions that the chart grants to the controller's service account.
 func asController(t *testing.T) *kubernetes.Clientset {
 	t.Helper()
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(server.Kubeconfig))
 	require.NoError(t, err)
-	kinds, err := incluster.Kinds()
+	scheme, err := incluster.NewScheme()
 	require.NoError(t, err)
-	admin, err := client.New(config, client.Options{Scheme: kinds})
+	admin, err := client.New(config, client.Options{Scheme: scheme})
 	require.NoError(t, err)
-	ours, err := charts.Ours()
+	embedded, err := charts.Embedded()
 	require.NoError(t, err)
-	for _, o := range chartstest.Rights(chartstest.Objects(t, ours, chartstest.Releases(t, repo, "dev")["aws-ebs-csi-driver"])) {
+	for _, o := range chartstest.RBAC(chartstest.Objects(t, embedded, chartstest.Releases(t, repo, "dev")["aws-ebs-csi-driver"])) {
 		require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), o)))
 	}
 	config.Impersonate.UserName = "system:serviceaccount:kube-system:ebs-csi-controller"
@@ -152,7 +153,7 @@ func node(instance string) *corev1.Node {
 	}
 }
 
-// claim asks for a volume, and has the node chosen for its pod, as the scheduler does.
+// claim creates a claim with a selected node, as the scheduler sets it for the claim's pod.
 func claim(t *testing.T, api *kubernetes.Clientset, name, size string, mode corev1.PersistentVolumeAccessMode) {
 	t.Helper()
 	class := "gp3"
@@ -171,7 +172,7 @@ func unclaim(t *testing.T, api *kubernetes.Clientset, name string) {
 	require.NoError(t, api.CoreV1().PersistentVolumeClaims("default").Delete(t.Context(), name, metav1.DeleteOptions{}))
 }
 
-// bound waits until a claim has its volume.
+// bound waits until a claim is bound and returns its volume.
 func bound(t *testing.T, api *kubernetes.Clientset, name string) (volume *corev1.PersistentVolume) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -181,17 +182,17 @@ func bound(t *testing.T, api *kubernetes.Clientset, name string) (volume *corev1
 		}
 		volume, err = api.CoreV1().PersistentVolumes().Get(t.Context(), c.Spec.VolumeName, metav1.GetOptions{})
 		return err == nil
-	}, patience, 20*time.Millisecond)
+	}, timeout, 20*time.Millisecond)
 	return volume
 }
 
-// failed waits until the controller has said why it could not do something.
+// failed waits for an event about an object, with a reason and a part of the message.
 func failed(t *testing.T, api *kubernetes.Clientset, reason, object, message string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		events, err := api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + object + ",reason=" + reason})
 		return err == nil && len(events.Items) > 0 && assert.Contains(t, events.Items[0].Message, message)
-	}, patience, 20*time.Millisecond)
+	}, timeout, 20*time.Millisecond)
 }
 
 func gone(t *testing.T, api *kubernetes.Clientset, volume string) {
@@ -199,31 +200,31 @@ func gone(t *testing.T, api *kubernetes.Clientset, volume string) {
 	require.Eventually(t, func() bool {
 		_, err := api.CoreV1().PersistentVolumes().Get(t.Context(), volume, metav1.GetOptions{})
 		return apierrors.IsNotFound(err)
-	}, patience, 20*time.Millisecond)
+	}, timeout, 20*time.Millisecond)
 }
 
-func TestVolumeOfAClaim(t *testing.T) {
+func TestClaimIsProvisioned(t *testing.T) {
 	w := newWorld(t)
 	claim(t, w.api, "data", "1500Mi", corev1.ReadWriteOnce)
 	volume := bound(t, w.api, "data")
 
-	made := w.volumes()
-	require.Len(t, made, 1)
-	assert.Equal(t, 2, made[0].SizeGiB, "gibibytes, rounded up")
-	assert.Equal(t, "ap-northeast-2b", made[0].AvailabilityZone)
-	assert.Equal(t, w.Instances[1], made[0].InstanceID)
+	created := w.volumes()
+	require.Len(t, created, 1)
+	assert.Equal(t, 2, created[0].SizeGiB, "gibibytes, rounded up")
+	assert.Equal(t, "ap-northeast-2b", created[0].AvailabilityZone)
+	assert.Equal(t, w.Instances[1], created[0].InstanceID)
 	assert.Equal(t, map[string]string{
 		"CSIVolumeName": volume.Name, "ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": "eco2-dev",
 		"kubernetes.io/cluster/eco2-dev": "owned", "kubernetes.io/created-for/pv/name": volume.Name,
 		"kubernetes.io/created-for/pvc/name": "data", "kubernetes.io/created-for/pvc/namespace": "default",
-	}, made[0].Tags)
+	}, created[0].Tags)
 
 	assert.Contains(t, volume.Finalizers, "external-provisioner.volume.kubernetes.io/finalizer")
 	assert.Equal(t, Driver, volume.Annotations["pv.kubernetes.io/provisioned-by"])
 	assert.Equal(t, corev1.PersistentVolumeReclaimDelete, volume.Spec.PersistentVolumeReclaimPolicy)
 	id, err := volumeID(volume)
 	require.NoError(t, err)
-	assert.Equal(t, made[0].ID, id)
+	assert.Equal(t, created[0].ID, id)
 	assert.True(t, isOn(volume, "monitoring"))
 	assert.False(t, isOn(volume, "k8s-monitoring"), "the label counts, not the node's name")
 
@@ -232,36 +233,36 @@ func TestVolumeOfAClaim(t *testing.T) {
 	assert.Empty(t, w.volumes())
 }
 
-// A volume stays where AWS does not delete it, until it does.
+// A PersistentVolume exists until AWS has deleted its volume.
 func TestFinalizerWaitsForAWS(t *testing.T) {
 	w := newWorld(t)
 	claim(t, w.api, "held", "1Gi", corev1.ReadWriteOnce)
 	volume := bound(t, w.api, "held")
-	w.aws.refuse(ebs.DeleteVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	w.aws.fail(ebs.DeleteVolume, awsclient.Error{Code: "RequestLimitExceeded"})
 	unclaim(t, w.api, "held")
 	failed(t, w.api, "VolumeFailedDelete", volume.Name, "RequestLimitExceeded")
-	w.aws.accept(ebs.DeleteVolume)
+	w.aws.succeed(ebs.DeleteVolume)
 	gone(t, w.api, volume.Name)
 	assert.Empty(t, w.volumes())
 }
 
-// A call whose answer was lost makes no second volume.
-func TestProvisioningAgainMakesNoSecondVolume(t *testing.T) {
+// A retry after a failed attachment creates no second volume.
+func TestRetryCreatesNoSecondVolume(t *testing.T) {
 	w := newWorld(t)
-	w.aws.refuse(ebs.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	w.aws.fail(ebs.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
 	claim(t, w.api, "twice", "1Gi", corev1.ReadWriteOnce)
 	failed(t, w.api, "ProvisioningFailed", "twice", "RequestLimitExceeded")
-	w.aws.accept(ebs.AttachVolume)
+	w.aws.succeed(ebs.AttachVolume)
 	volume := bound(t, w.api, "twice")
 	assert.Len(t, w.volumes(), 1)
 	unclaim(t, w.api, "twice")
 	gone(t, w.api, volume.Name)
 }
 
-// A volume whose claim goes before it is whole goes too.
-func TestNoVolumeIsForgotten(t *testing.T) {
+// A volume is deleted also if its claim is deleted while its provisioning fails.
+func TestVolumeOfADroppedClaimIsDeleted(t *testing.T) {
 	w := newWorld(t)
-	w.aws.refuse(ebs.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
+	w.aws.fail(ebs.AttachVolume, awsclient.Error{Code: "RequestLimitExceeded"})
 	claim(t, w.api, "dropped", "1Gi", corev1.ReadWriteOnce)
 	failed(t, w.api, "ProvisioningFailed", "dropped", "RequestLimitExceeded")
 	require.Len(t, w.volumes(), 1)
@@ -269,9 +270,9 @@ func TestNoVolumeIsForgotten(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := w.api.CoreV1().PersistentVolumeClaims("default").Get(t.Context(), "dropped", metav1.GetOptions{})
 		return apierrors.IsNotFound(err)
-	}, patience, 20*time.Millisecond)
-	w.aws.accept(ebs.AttachVolume)
-	require.Eventually(t, func() bool { return len(w.volumes()) == 0 }, patience, 20*time.Millisecond)
+	}, timeout, 20*time.Millisecond)
+	w.aws.succeed(ebs.AttachVolume)
+	require.Eventually(t, func() bool { return len(w.volumes()) == 0 }, timeout, 20*time.Millisecond)
 }
 
 func TestClaimsThatEBSCannotServe(t *testing.T) {
@@ -296,26 +297,26 @@ func TestMachine(t *testing.T) {
 	assert.ErrorContains(t, err, "kind://docker/kind")
 }
 
-// Directories follow the volumes of their own node, and no other's.
+// A node creates and removes the directories of its own volumes only.
 func TestDirectories(t *testing.T) {
 	root := t.TempDir()
-	lies := func(name, hostname string, policy corev1.PersistentVolumeReclaimPolicy) *corev1.PersistentVolume {
+	volumeOn := func(name, hostname string, policy corev1.PersistentVolumeReclaimPolicy) *corev1.PersistentVolume {
 		n := node("i-0123")
 		n.Labels[corev1.LabelHostname] = hostname
 		return &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{provisionedBy: Driver}},
 			Spec: corev1.PersistentVolumeSpec{
-				PersistentVolumeReclaimPolicy: policy, NodeAffinity: on(n),
+				PersistentVolumeReclaimPolicy: policy, NodeAffinity: affinityTo(n),
 				PersistentVolumeSource: corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: path.Join(Root, "vol-"+name)}},
 			},
 		}
 	}
 	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.PersistentVolume{}).WithObjects(
-		lies("here", "monitoring", corev1.PersistentVolumeReclaimDelete),
-		lies("kept", "monitoring", corev1.PersistentVolumeReclaimRetain),
-		lies("elsewhere", "storage", corev1.PersistentVolumeReclaimDelete),
+		volumeOn("here", "monitoring", corev1.PersistentVolumeReclaimDelete),
+		volumeOn("kept", "monitoring", corev1.PersistentVolumeReclaimRetain),
+		volumeOn("elsewhere", "storage", corev1.PersistentVolumeReclaimDelete),
 	).Build()
-	all := func() (names []string) {
+	reconcileAll := func() (names []string) {
 		for _, name := range []string{"here", "kept", "elsewhere"} {
 			_, err := directories{cluster: c, hostname: "monitoring", root: root}.
 				Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})
@@ -328,7 +329,7 @@ func TestDirectories(t *testing.T) {
 		}
 		return names
 	}
-	assert.Equal(t, []string{"vol-here", "vol-kept"}, all())
+	assert.Equal(t, []string{"vol-here", "vol-kept"}, reconcileAll())
 
 	require.NoError(t, os.WriteFile(filepath.Join(root, "vol-here", "data"), []byte("x"), 0o600))
 	assert.FileExists(t, filepath.Join(root, "vol-here", "data"))
@@ -338,5 +339,5 @@ func TestDirectories(t *testing.T) {
 		volume.Status.Phase = corev1.VolumeReleased
 		require.NoError(t, c.Status().Update(t.Context(), volume))
 	}
-	assert.Equal(t, []string{"vol-kept"}, all())
+	assert.Equal(t, []string{"vol-kept"}, reconcileAll())
 }

@@ -1,5 +1,5 @@
-// Package apitest runs a real API server for tests: etcd, kube-apiserver and the controllers that do not need
-// nodes, as processes of this host. There is no node, so a pod never becomes ready.
+// Package apitest runs a real API server for tests: etcd, kube-apiserver, and a kube-controller-manager with the
+// controllers that need no nodes, as processes on this host. There is no node, so a pod never becomes ready.
 package apitest
 
 import (
@@ -29,30 +29,30 @@ import (
 	"eco2/rehearsal/needs"
 )
 
-// Token is the administrator's in the kubeconfig.
+// Token is the administrator's bearer token in the kubeconfig.
 const Token = "apitest-administrator"
 
-// startsWithin is how long an API server may take to be ready.
-const startsWithin = time.Minute
+// startTimeout is how long an API server may take to become ready.
+const startTimeout = time.Minute
 
-// controllers are those that make an API server behave as tests expect: namespaces empty and go, owners' objects
-// follow them, Deployments make pods, claims are bound to volumes and let them go.
+// controllers lists the controllers that tests rely on: they empty and delete namespaces, delete the dependents of
+// deleted owners, create pods for Deployments, and bind claims to volumes and release them.
 const controllers = "namespace-controller,garbage-collector-controller,deployment-controller,replicaset-controller," +
 	"persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller"
 
 // Server is a running API server.
 type Server struct {
-	// Kubeconfig is the administrator's.
+	// Kubeconfig is the text of the administrator's kubeconfig.
 	Kubeconfig string
 
 	dir       string
 	processes []*exec.Cmd
-	// missing says which of the binaries is not built, if one is: then nothing runs.
+	// missing is why no server runs: a binary is not built, or -short is set. It is nil if the server runs.
 	missing error
 }
 
-// Main runs a package's tests beside an API server and ends the process. Each test that uses the server calls its Need
-// first. repo is the project's checkout, and server is for the tests to find it by.
+// Main starts an API server, runs a package's tests and exits; call it from TestMain. It stores the server in *server,
+// and each test that uses the server calls its Need first. repo is the path of the project's checkout.
 func Main(m *testing.M, repo string, server **Server) {
 	flag.Parse()
 	binaries, err := mirror.FindControlPlane(repo)
@@ -69,7 +69,7 @@ func Main(m *testing.M, repo string, server **Server) {
 	os.Exit(code)
 }
 
-// Need fails a test where the server's binaries are not built, or skips it with -short.
+// Need fails the test if the server's binaries are not built, and skips it with -short.
 func (s *Server) Need(t testing.TB) {
 	t.Helper()
 	needs.Built(t, s.missing)
@@ -105,7 +105,7 @@ func start(binaries mirror.ControlPlane) (s *Server, err error) {
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+ports[2], "--endpoint-reconciler-type=none",
 		"--token-auth-file="+tokens, "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key, "--service-account-signing-key-file="+key,
-		// Nobody makes the service accounts that pods would need.
+		// No controller creates the service accounts that this plugin would require for pods.
 		"--disable-admission-plugins=ServiceAccount",
 	)
 	if err != nil {
@@ -122,7 +122,7 @@ func start(binaries mirror.ControlPlane) (s *Server, err error) {
 	return s, err
 }
 
-// credentials writes the key that signs service accounts' tokens, and the administrator's token.
+// credentials writes the key that signs service account tokens, and the file with the administrator's token.
 func (s *Server) credentials() (keyFile, tokenFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -139,42 +139,43 @@ func (s *Server) credentials() (keyFile, tokenFile string, err error) {
 	)
 }
 
-// process is a started one; ended is closed when it has ended.
+// process is a started binary with its output. exited is closed when it has exited.
 type process struct {
 	output bytes.Buffer
-	ended  chan struct{}
+	exited chan struct{}
 }
 
 func (s *Server) run(binary string, args ...string) (*process, error) {
-	p := &process{ended: make(chan struct{})}
+	p := &process{exited: make(chan struct{})}
 	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = &p.output, &p.output
-	// A killed test leaves nothing running.
+	// So that a killed test leaves no process behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", filepath.Base(binary), err)
 	}
 	s.processes = append(s.processes, cmd)
 	go func() {
-		_ = cmd.Wait() // it is stopped by a signal
-		close(p.ended)
+		_ = cmd.Wait() // always an error: stop kills it
+		close(p.exited)
 	}()
 	return p, nil
 }
 
-// ready waits for the API server, which makes its own certificate, and writes the kubeconfig.
+// ready waits until the API server is ready and sets s.Kubeconfig. certificate is the file to which the server writes
+// its self-signed certificate.
 func (s *Server) ready(p *process, address, certificate string) error {
-	deadline := time.After(startsWithin)
+	deadline := time.After(startTimeout)
 	for {
 		err := s.reach(address, certificate)
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-p.ended:
-			return fmt.Errorf("the API server ended: %s", p.output.String())
+		case <-p.exited:
+			return fmt.Errorf("the API server exited: %s", p.output.String())
 		case <-deadline:
-			return fmt.Errorf("the API server is not ready after %s: %w", startsWithin, err)
+			return fmt.Errorf("the API server is not ready after %s: %w", startTimeout, err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
@@ -202,7 +203,7 @@ func (s *Server) reach(address, certificate string) error {
 	return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(context.Background()).Error()
 }
 
-// Client is the administrator's.
+// Client returns a client with the administrator's credentials.
 func (s *Server) Client() (*kubernetes.Clientset, error) {
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(s.Kubeconfig))
 	if err != nil {
@@ -218,7 +219,7 @@ func (s *Server) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// freePorts finds ports that nobody listens on at this moment.
+// freePorts returns n TCP ports on which nothing listens at this moment.
 func freePorts(n int) (ports []string, err error) {
 	for range n {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

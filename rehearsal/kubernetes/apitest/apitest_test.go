@@ -13,7 +13,7 @@ var server *Server
 
 func TestMain(m *testing.M) { Main(m, "../../..", &server) }
 
-func TestReady(t *testing.T) {
+func TestServerIsReady(t *testing.T) {
 	server.Need(t)
 	client, err := server.Client()
 	require.NoError(t, err)
@@ -22,20 +22,20 @@ func TestReady(t *testing.T) {
 	assert.Equal(t, "ok", string(answer))
 }
 
-// Where nothing is built a test that needs the server fails and says what to do. It is skipped with -short alone.
-func TestNothingIsBuilt(t *testing.T) {
+// A test that needs the server fails if the binaries are not built, and says what to do. Only -short skips it.
+func TestNeedFailsWithoutTheBinaries(t *testing.T) {
 	run := func(more ...string) (string, error) {
-		again := exec.CommandContext(t.Context(), os.Args[0], append([]string{"-test.v", "-test.run=^TestReady$"}, more...)...)
+		again := exec.CommandContext(t.Context(), os.Args[0], append([]string{"-test.v", "-test.run=^TestServerIsReady$"}, more...)...)
 		again.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir())
 		output, err := again.CombinedOutput()
 		return string(output), err
 	}
 	output, err := run()
 	assert.Error(t, err)
-	assert.Contains(t, output, "--- FAIL: TestReady")
+	assert.Contains(t, output, "--- FAIL: TestServerIsReady")
 	assert.Contains(t, output, "is not built yet; `make test` builds it")
 	output, err = run("-test.short")
 	assert.NoError(t, err)
-	assert.Contains(t, output, "--- SKIP: TestReady")
+	assert.Contains(t, output, "--- SKIP: TestServerIsReady")
 	assert.Contains(t, output, "left out by -short")
 }

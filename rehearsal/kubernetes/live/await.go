@@ -19,56 +19,57 @@ import (
 	"eco2/rehearsal/kubernetes"
 )
 
-// pollEvery is how often an object is looked at.
+// pollEvery is the interval at which waits read an object.
 const pollEvery = 500 * time.Millisecond
 
-// await waits until an object is what it should be, and returns it as it is then. Of a kind that the real
-// provider does not wait for, every object is.
+// await waits until an object is ready and returns its state then. Objects of kinds that the real provider does not
+// wait for are ready at once.
 func (c *Cluster) await(ctx context.Context, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	ref := kubernetes.Manifest(object.Object).Ref()
 	served, err := c.resource(ref)
 	if err != nil {
 		return object, err
 	}
-	var lacks string
+	var reason string
 	err = wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
-		if lacks, err = c.lacks(ctx, object); err != nil || lacks == "" {
+		if reason, err = c.unreadyReason(ctx, object); err != nil || reason == "" {
 			return true, err
 		}
 		now, err := served.Get(ctx, ref.Name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
-			return false, errors.New("somebody deleted it")
+			return false, errors.New("somebody deleted it during the wait")
 		case err == nil:
 			object = now
 		}
-		return false, nil // where it cannot be read, the API server may be back in a moment
+		return false, nil // on other errors try again: the API server may be unavailable for a moment
 	})
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%s: %s%s", reasonOf(ctx), lacks, c.warnings(ctx, ref))
+		err = fmt.Errorf("%s: %s%s", whyDone(ctx), reason, c.warnings(ctx, ref))
 	}
 	return object, err
 }
 
-// reasonOf says why a wait ended.
-func reasonOf(ctx context.Context) string {
+// whyDone says why the context of a wait is done.
+func whyDone(ctx context.Context) string {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return "it took too long"
 	}
 	return "interrupted"
 }
 
-// lacks says what an object still has to become; an error says that it never will.
-func (c *Cluster) lacks(ctx context.Context, object *unstructured.Unstructured) (string, error) {
+// unreadyReason says why an object is not ready; it is empty if the object is ready. An error means that the object
+// will never become ready.
+func (c *Cluster) unreadyReason(ctx context.Context, object *unstructured.Unstructured) (string, error) {
 	switch kind := object.GroupVersionKind().GroupKind(); kind.String() {
 	case "Namespace":
-		return phase(object, "Active"), nil
+		return phaseReason(object, "Active"), nil
 	case "Service":
-		return c.serviceLacks(ctx, object), nil
+		return c.serviceReason(ctx, object), nil
 	case "Ingress.networking.k8s.io":
-		return addressLacks(object), nil
+		return addressReason(object), nil
 	case "PersistentVolumeClaim":
-		return c.claimLacks(ctx, object), nil
+		return c.claimReason(ctx, object), nil
 	case "Deployment.apps", "StatefulSet.apps", "DaemonSet.apps", "Job.batch", "Pod", "CustomResourceDefinition.apiextensions.k8s.io":
 		result, err := status.Compute(object)
 		switch {
@@ -86,16 +87,16 @@ func (c *Cluster) lacks(ctx context.Context, object *unstructured.Unstructured) 
 	}
 }
 
-func phase(object *unstructured.Unstructured, wanted ...string) string {
+func phaseReason(object *unstructured.Unstructured, expected ...string) string {
 	is, _, _ := unstructured.NestedString(object.Object, "status", "phase")
-	if slices.Contains(wanted, is) {
+	if slices.Contains(expected, is) {
 		return ""
 	}
-	return fmt.Sprintf("its phase is %q, and should be %s", is, strings.Join(wanted, " or "))
+	return fmt.Sprintf("its phase is %q, and should be %s", is, strings.Join(expected, " or "))
 }
 
-// addressLacks is for what a load balancer's controller gives an address.
-func addressLacks(object *unstructured.Unstructured) string {
+// addressReason is unreadyReason for objects that a load balancer controller gives an address.
+func addressReason(object *unstructured.Unstructured) string {
 	if addresses, _, _ := unstructured.NestedSlice(object.Object, "status", "loadBalancer", "ingress"); len(addresses) > 0 {
 		return ""
 	}
@@ -104,12 +105,12 @@ func addressLacks(object *unstructured.Unstructured) string {
 
 var endpointSlices = schema.GroupVersionResource{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}
 
-func (c *Cluster) serviceLacks(ctx context.Context, service *unstructured.Unstructured) string {
+func (c *Cluster) serviceReason(ctx context.Context, service *unstructured.Unstructured) string {
 	kind, _, _ := unstructured.NestedString(service.Object, "spec", "type")
 	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
 	if kind == "LoadBalancer" {
-		if lacks := addressLacks(service); lacks != "" {
-			return lacks
+		if reason := addressReason(service); reason != "" {
+			return reason
 		}
 	}
 	if kind == "ExternalName" || len(selector) == 0 {
@@ -135,9 +136,10 @@ func (c *Cluster) serviceLacks(ctx context.Context, service *unstructured.Unstru
 
 var storageClasses = schema.GroupVersionResource{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}
 
-// claimLacks lets a claim be pending that waits for its first pod by its class.
-func (c *Cluster) claimLacks(ctx context.Context, claim *unstructured.Unstructured) string {
-	wanted := []string{"Bound"}
+// claimReason is unreadyReason for a claim. A pending claim is ready if its storage class binds claims only when a pod
+// uses them.
+func (c *Cluster) claimReason(ctx context.Context, claim *unstructured.Unstructured) string {
+	expected := []string{"Bound"}
 	if name, _, _ := unstructured.NestedString(claim.Object, "spec", "storageClassName"); name != "" {
 		class, err := c.objects.Resource(storageClasses).Get(ctx, name, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
@@ -145,11 +147,11 @@ func (c *Cluster) claimLacks(ctx context.Context, claim *unstructured.Unstructur
 		}
 		if err == nil {
 			if mode, _, _ := unstructured.NestedString(class.Object, "volumeBindingMode"); mode == "WaitForFirstConsumer" {
-				wanted = append(wanted, "Pending")
+				expected = append(expected, "Pending")
 			}
 		}
 	}
-	return phase(claim, wanted...)
+	return phaseReason(claim, expected...)
 }
 
 func conditions(object *unstructured.Unstructured) []metav1.Condition {
@@ -166,10 +168,10 @@ func conditions(object *unstructured.Unstructured) []metav1.Condition {
 
 var events = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 
-// warnings are the latest of an object, and of what its controllers have named after it.
+// warnings returns the warning events of an object, and of the objects that its controllers named after it.
 func (c *Cluster) warnings(ctx context.Context, ref kubernetes.Ref) string {
-	// The wait is over, and why is worth another moment.
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), answersWithin)
+	// The caller's context is done already.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer stop()
 	list, err := c.objects.Resource(events).Namespace(ref.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
 	if err != nil {

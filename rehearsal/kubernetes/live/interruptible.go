@@ -7,12 +7,11 @@ import (
 	"helm.sh/helm/v3/pkg/kube"
 )
 
-// interruptible is Helm's client, which makes and changes nothing more, and waits for nothing, once its context has
-// ended. Helm's own way to be interrupted goes on in the background with what it had begun, beside what it takes
-// back.
+// interruptible wraps Helm's Kubernetes client so that it creates, changes and waits for nothing more once its context
+// is done. Helm's own RunWithContext would continue the operation in the background, in parallel with its rollback.
 type interruptible struct {
 	*kube.Client
-	// context is that of the moment: what is taken back is not interrupted.
+	// context returns the current operation's context. That of a rollback is never done.
 	context func() context.Context
 }
 
@@ -25,7 +24,7 @@ func (i interruptible) Create(resources kube.ResourceList) (*kube.Result, error)
 
 func (i interruptible) Update(original, target kube.ResourceList, force bool) (*kube.Result, error) {
 	if err := i.context().Err(); err != nil {
-		return &kube.Result{}, err // Helm reads what was made also where there is an error
+		return &kube.Result{}, err // Helm reads the result also if there is an error
 	}
 	return i.Client.Update(original, target, force)
 }
@@ -42,7 +41,8 @@ func (i interruptible) WatchUntilReady(resources kube.ResourceList, timeout time
 	return i.wait(func() error { return i.Client.WatchUntilReady(resources, timeout) })
 }
 
-// wait leaves a wait when it is interrupted. What it leaves only looks, until its timeout.
+// wait returns when the wait is over or the context is done. An abandoned wait continues until its timeout, but only
+// reads.
 func (i interruptible) wait(wait func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- wait() }()

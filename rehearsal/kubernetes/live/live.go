@@ -1,5 +1,5 @@
-// Package live is a real cluster for the rehearsal's Kubernetes provider: objects go to the API server, and
-// releases through Helm's own library.
+// Package live implements the cluster of the rehearsal's Kubernetes provider with a real one: it applies objects
+// through the API server and installs releases with Helm's library.
 package live
 
 import (
@@ -22,17 +22,17 @@ import (
 	"eco2/rehearsal/kubernetes"
 )
 
-// answersWithin is how long an API server may take to answer before it counts as unreachable.
-const answersWithin = 10 * time.Second
+// requestTimeout is how long an API server may take to answer before it counts as unreachable.
+const requestTimeout = 10 * time.Second
 
-// The rates of requests that the real provider allows itself.
+// The client's rate limits, which are those of the real provider.
 const (
 	requestsPerSecond = 50
-	requestsAtOnce    = 120
+	requestBurst      = 120
 )
 
-// Connector returns a kubernetes.Connect that reaches the API server of an endpoint. What it learns of a
-// cluster it keeps for the next connection.
+// Connector returns a kubernetes.Connect that connects to the API server of an endpoint. Connections to the same
+// endpoint share one Cluster, and so its discovery cache.
 func Connector() kubernetes.Connect {
 	var mu sync.Mutex
 	clusters := map[kubernetes.Endpoint]*Cluster{}
@@ -54,23 +54,24 @@ func Connector() kubernetes.Connect {
 		if err != nil {
 			return nil, err
 		}
-		return c, c.answers(ctx)
+		return c, c.ping(ctx)
 	}
 }
 
-// Cluster is what an API server serves. It implements kubernetes.Cluster.
+// Cluster implements kubernetes.Cluster with the API server of a real cluster.
 type Cluster struct {
 	config    *rest.Config
 	discovery *discovery.DiscoveryClient
 	objects   dynamic.Interface
-	// client is the kubeconfig with a namespace for what names none, and namespace the one that it has itself.
-	client    func(namespace string) clientcmd.ClientConfig
+	// client returns the kubeconfig with another default namespace.
+	client func(namespace string) clientcmd.ClientConfig
+	// namespace is the kubeconfig's own default namespace.
 	namespace string
-	// mapper knows the kinds that were served when it was asked for one that it did not know.
+	// mapper caches the served kinds. resource resets it when it asks for a kind that is not among them.
 	mapper *restmapper.DeferredDiscoveryRESTMapper
 }
 
-// errCredentials says no more than this: the reason may quote the kubeconfig.
+// errCredentials does not wrap the reason, which may quote the kubeconfig.
 var errCredentials = errors.New("the kubeconfig's context names no cluster or user that can be used")
 
 func newCluster(endpoint kubernetes.Endpoint) (*Cluster, error) {
@@ -90,8 +91,8 @@ func newCluster(endpoint kubernetes.Endpoint) (*Cluster, error) {
 	if c.config, err = c.client(c.namespace).ClientConfig(); err != nil {
 		return nil, errCredentials
 	}
-	c.config.QPS, c.config.Burst = requestsPerSecond, requestsAtOnce
-	c.config.WarningHandler = rest.NoWarnings{} // there is nobody to read them
+	c.config.QPS, c.config.Burst = requestsPerSecond, requestBurst
+	c.config.WarningHandler = rest.NoWarnings{} // nobody reads this process's log
 	if c.discovery, err = discovery.NewDiscoveryClientForConfig(c.config); err != nil {
 		return nil, errCredentials
 	}
@@ -102,11 +103,11 @@ func newCluster(endpoint kubernetes.Endpoint) (*Cluster, error) {
 	return c, nil
 }
 
-// answers says whether the API server does, and to these credentials.
-func (c *Cluster) answers(ctx context.Context) error {
-	ctx, stop := context.WithTimeout(ctx, answersWithin)
+// ping checks that the API server answers and accepts the kubeconfig's credentials.
+func (c *Cluster) ping(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, requestTimeout)
 	defer stop()
-	// What it serves, it tells those whom it knows.
+	// /api lists the served versions to authenticated clients only.
 	err := c.discovery.RESTClient().Get().AbsPath("/api").Do(ctx).Error()
 	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
 		return errors.New("the API server does not accept the kubeconfig's credentials")
@@ -114,7 +115,7 @@ func (c *Cluster) answers(ctx context.Context) error {
 	return err
 }
 
-// resource is where an object's kind is served.
+// resource returns the client for an object's kind and namespace.
 func (c *Cluster) resource(ref kubernetes.Ref) (dynamic.ResourceInterface, error) {
 	version, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
@@ -123,7 +124,7 @@ func (c *Cluster) resource(ref kubernetes.Ref) (dynamic.ResourceInterface, error
 	kind := version.WithKind(ref.Kind)
 	mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	if meta.IsNoMatchError(err) {
-		// Its definition may be newer than what is known.
+		// The kind's definition may be newer than the cache.
 		c.mapper.Reset()
 		mapping, err = c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	}
@@ -133,7 +134,7 @@ func (c *Cluster) resource(ref kubernetes.Ref) (dynamic.ResourceInterface, error
 	served := c.objects.Resource(mapping.Resource)
 	switch {
 	case mapping.Scope.Name() == meta.RESTScopeNameRoot && ref.Namespace != "":
-		return nil, fmt.Errorf("a %s belongs to no namespace, and %s is given one", ref.Kind, ref.Name)
+		return nil, fmt.Errorf("a %s is cluster-scoped, but %s has a namespace: remove it", ref.Kind, ref.Name)
 	case mapping.Scope.Name() == meta.RESTScopeNameRoot:
 		return served, nil
 	case ref.Namespace == "":

@@ -24,7 +24,7 @@ import (
 var server *apitest.Server
 
 func TestMain(m *testing.M) {
-	if victim() {
+	if runTask() {
 		return
 	}
 	apitest.Main(m, "../../..", &server)
@@ -43,7 +43,7 @@ const (
 	applicationType = "kubernetes:argoproj.io/v1alpha1:Application"
 )
 
-// world is a provider on the API server, and a namespace of the test's own.
+// world is a provider connected to the API server, and a namespace of its own for each test.
 type world struct {
 	*testing.T
 	provider  plugin.Provider
@@ -83,7 +83,7 @@ func annotated(o map[string]any, pairs ...string) map[string]any {
 	return o
 }
 
-// create checks and creates; the request that it returns is ready for what comes after.
+// create checks the inputs and creates the resource. It returns the request for an update or a delete.
 func (w *world) create(ctx context.Context, typ string, inputs map[string]any) (*plugin.Request, error) {
 	w.Helper()
 	kind := w.provider.Kinds(typ)
@@ -106,7 +106,7 @@ func (w *world) must(typ string, inputs map[string]any) *plugin.Request {
 	return r
 }
 
-// update changes a resource to these inputs.
+// update checks the inputs and updates the resource.
 func (w *world) update(r *plugin.Request, inputs map[string]any) error {
 	w.Helper()
 	return w.updateIn(w.Context(), r, inputs)
@@ -131,7 +131,8 @@ func (w *world) delete(r *plugin.Request) error {
 	return w.provider.Kinds(r.Type).Delete(w.Context(), r)
 }
 
-// drift is what a refresh shows of a resource, and the next update would take back: the paths that changed.
+// drift returns the paths that a refresh shows as changed, which the next update would revert; ["gone"] if the object
+// does not exist.
 func (w *world) drift(r *plugin.Request) []string {
 	w.Helper()
 	kind := w.provider.Kinds(r.Type)
@@ -162,8 +163,8 @@ func api(t *testing.T) *client.Clientset {
 
 func TestUnreachable(t *testing.T) {
 	w := newWorld(t, nil)
-	made := w.must(configMapType, object("a", w.namespace, nil))
-	cut := func(kubeconfig string, more map[string]any) *world {
+	existing := w.must(configMapType, object("a", w.namespace, nil))
+	connect := func(kubeconfig string, more map[string]any) *world {
 		config := map[string]any{"kubeconfig": kubeconfig}
 		maps.Copy(config, more)
 		other := &world{T: t, provider: kubernetes.New(live.Connector())}
@@ -173,32 +174,32 @@ func TestUnreachable(t *testing.T) {
 	endpoint, err := kubernetes.ParseKubeconfig(server.Kubeconfig, "", "")
 	require.NoError(t, err)
 	for name, test := range map[string]struct{ kubeconfig, want string }{
-		"nobody listens":         {strings.ReplaceAll(server.Kubeconfig, endpoint.Server, "https://127.0.0.1:1"), "connection refused"},
-		"another cluster":        {strings.ReplaceAll(server.Kubeconfig, apitest.Token, "somebody-elses-token"), "does not accept the kubeconfig's credentials"},
-		"no certificate matches": {strings.ReplaceAll(server.Kubeconfig, "127.0.0.1", "127.0.0.2"), "127.0.0.2"},
-		"no user":                {strings.ReplaceAll(server.Kubeconfig, "user: admin", "user: nobody"), "does not accept the kubeconfig's credentials"},
+		"connection refused": {strings.ReplaceAll(server.Kubeconfig, endpoint.Server, "https://127.0.0.1:1"), "connection refused"},
+		"wrong token":        {strings.ReplaceAll(server.Kubeconfig, apitest.Token, "somebody-elses-token"), "does not accept the kubeconfig's credentials"},
+		"wrong certificate":  {strings.ReplaceAll(server.Kubeconfig, "127.0.0.1", "127.0.0.2"), "127.0.0.2"},
+		"unknown user":       {strings.ReplaceAll(server.Kubeconfig, "user: admin", "user: nobody"), "does not accept the kubeconfig's credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			other := cut(test.kubeconfig, nil)
+			other := connect(test.kubeconfig, nil)
 			_, err := other.create(t.Context(), configMapType, object("b", "default", nil))
 			require.ErrorContains(t, err, "configured Kubernetes cluster is unreachable")
 			require.ErrorContains(t, err, test.want)
 			for _, secret := range []string{apitest.Token, "somebody-elses-token", "certificate-authority-data"} {
 				assert.NotContains(t, err.Error(), secret)
 			}
-			require.ErrorContains(t, other.delete(made), "set deleteUnreachable on the provider")
-			require.NoError(t, cut(test.kubeconfig, map[string]any{"deleteUnreachable": "true"}).delete(made))
+			require.ErrorContains(t, other.delete(existing), "set deleteUnreachable on the provider")
+			require.NoError(t, connect(test.kubeconfig, map[string]any{"deleteUnreachable": "true"}).delete(existing))
 		})
 	}
 }
 
-func TestAContextDecides(t *testing.T) {
+func TestContextSelectsTheUser(t *testing.T) {
 	server.Need(t)
 	const users = "\nusers:\n"
 	text := strings.Replace(server.Kubeconfig, users, users+"- name: nobody\n  user: {token: nonsense}\n", 1)
 	text = strings.Replace(text, "contexts:\n", "contexts:\n- name: other\n  context: {cluster: apitest, user: nobody}\n", 1)
 	for name, test := range map[string]struct{ context, want string }{
-		"the current one": {"", ""}, "another": {"other", "does not accept the kubeconfig's credentials"},
+		"the current context": {"", ""}, "another context": {"other", "does not accept the kubeconfig's credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			endpoint, err := kubernetes.ParseKubeconfig(text, test.context, "")
@@ -213,16 +214,18 @@ func TestAContextDecides(t *testing.T) {
 	}
 }
 
-// What the program declares, as it declares it: the API server's defaults are no drift, and a change by hand is.
+// The objects are declared as the program declares them. The API server's defaults are not drift; a change of a
+// declared field by hand is.
 func TestDrift(t *testing.T) {
 	w := newWorld(t, nil)
 	w.must(definitionType, object("applications.argoproj.io", "", definition("argoproj.io", "v1alpha1", "Application", "applications")))
 	for name, test := range map[string]struct {
 		typ    string
 		inputs map[string]any
-		// by hand is a merge patch, and drift what a refresh shows of it.
+		// byHand is a merge patch of the object.
 		byHand string
-		drift  []string
+		// drift lists the paths that a refresh shows as changed after it.
+		drift []string
 	}{
 		"a namespace": {
 			namespaceType, object(w.namespace+"-drift", "", map[string]any{"metadata": map[string]any{"name": w.namespace + "-drift", "labels": map[string]any{"a": "b"}}}),
@@ -297,7 +300,7 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-// path is where the API server has an object.
+// path returns an object's URL path on the API server.
 func path(r *plugin.Request) string {
 	apiVersion := r.Inputs["apiVersion"].StringValue()
 	metadata := r.Inputs["metadata"].ObjectValue()
@@ -337,7 +340,7 @@ func definition(group, version, kind, plural string) map[string]any {
 	}}
 }
 
-func TestApplying(t *testing.T) {
+func TestApply(t *testing.T) {
 	w := newWorld(t, map[string]any{"enableConfigMapMutable": "true"})
 	data := func(pairs ...string) map[string]any {
 		m := map[string]any{}
@@ -349,7 +352,7 @@ func TestApplying(t *testing.T) {
 	r := w.must(configMapType, data("k", "v", "gone", "x"))
 	assert.Equal(t, w.namespace+"/a", r.ID)
 	require.NoError(t, w.update(r, data("k", "w")))
-	assert.Equal(t, props(map[string]any{"k": "w"}), r.State["data"].ObjectValue(), "what is no longer applied is gone")
+	assert.Equal(t, props(map[string]any{"k": "w"}), r.State["data"].ObjectValue(), "a field that is no longer applied is removed")
 
 	_, err := w.create(t.Context(), configMapType, data("k", "v"))
 	require.ErrorContains(t, err, "ConfigMap "+w.namespace+"/a already exists")
@@ -366,11 +369,11 @@ func TestApplying(t *testing.T) {
 	require.ErrorContains(t, err, "podSelektor")
 
 	require.NoError(t, w.delete(r))
-	require.NoError(t, w.delete(r), "what is gone need not be deleted")
+	require.NoError(t, w.delete(r), "deleting a missing object is not an error")
 	assert.Equal(t, []string{"gone"}, w.drift(r))
 }
 
-func TestASecretsContentsAreInNoError(t *testing.T) {
+func TestErrorsDoNotQuoteSecrets(t *testing.T) {
 	w := newWorld(t, nil)
 	_, err := w.create(t.Context(), secretType, object("s", w.namespace, map[string]any{
 		"type": "kubernetes.io/tls", "stringData": map[string]any{"tls.key": "correct horse battery"}, "data": map[string]any{"tls.crt": "not base64: hunter22"},
@@ -382,30 +385,30 @@ func TestASecretsContentsAreInNoError(t *testing.T) {
 	assert.True(t, r.State["data"].IsSecret())
 }
 
-// A definition that comes while an object of its kind already waits for it.
-func TestADefinitionComesDuringTheUpdate(t *testing.T) {
+// The definition is created while the creation of an object of its kind already waits for it.
+func TestObjectWaitsForItsDefinition(t *testing.T) {
 	w := newWorld(t, nil)
-	// Asked for before there is a definition, the kind is known not to be there.
+	// This lookup makes the discovery cache remember that the kind does not exist.
 	const typ = "kubernetes:late.example.com/v1:Late"
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 	defer stop()
 	_, err := w.create(ctx, typ, object("a", w.namespace, nil))
 	require.ErrorContains(t, err, `no matches for kind "Late" in version "late.example.com/v1"`)
 
-	made := make(chan error, 1)
+	created := make(chan error, 1)
 	go func() {
 		_, err := w.create(t.Context(), typ, object("a", w.namespace, map[string]any{"spec": map[string]any{"x": "y"}}))
-		made <- err
+		created <- err
 	}()
 	crd := w.must(definitionType, object("lates.late.example.com", "", definition("late.example.com", "v1", "Late", "lates")))
-	require.NoError(t, <-made)
+	require.NoError(t, <-created)
 	assert.Equal(t, "True", established(t, crd))
 
 	require.NoError(t, w.delete(crd))
 	late := &plugin.Request{Type: typ, ID: w.namespace + "/a", URN: "urn:pulumi:dev::eco2::" + typ + "::res"}
 	id, _, err := w.provider.Kinds(typ).Read(t.Context(), late)
 	require.NoError(t, err)
-	assert.Empty(t, id, "a definition takes its objects along")
+	assert.Empty(t, id, "deleting a definition deletes its objects")
 }
 
 func established(t *testing.T, crd *plugin.Request) string {
@@ -418,11 +421,11 @@ func established(t *testing.T, crd *plugin.Request) string {
 	return ""
 }
 
-func TestWaits(t *testing.T) {
+func TestCreateWaitsUntilReady(t *testing.T) {
 	w := newWorld(t, nil)
 	r, err := w.create(t.Context(), deploymentType, annotated(object("never", w.namespace, map[string]any{"spec": deploymentSpec(1)}), "pulumi.com/timeoutSeconds", "2"))
 	var partial *plugin.PartialError
-	require.ErrorAs(t, err, &partial, "it exists, and is for the state")
+	require.ErrorAs(t, err, &partial, "the object exists and must go into the state")
 	assert.Equal(t, w.namespace+"/never", partial.ID)
 	assert.NotEmpty(t, partial.Outputs["metadata"].ObjectValue()["uid"].StringValue())
 	assert.Contains(t, partial.Reason, "it took too long")
@@ -434,7 +437,7 @@ func TestWaits(t *testing.T) {
 	w.must(deploymentType, object("empty", w.namespace, map[string]any{"spec": deploymentSpec(0)}))
 
 	_, err = w.create(t.Context(), configMapType, annotated(object("a", w.namespace, nil), "pulumi.com/waitFor", "condition=Ready"))
-	require.ErrorContains(t, err, "does not wait for what the annotation pulumi.com/waitFor says")
+	require.ErrorContains(t, err, "does not support the annotation pulumi.com/waitFor")
 
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
@@ -442,7 +445,7 @@ func TestWaits(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func TestAnInterruptEndsAWait(t *testing.T) {
+func TestInterruptEndsTheWait(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx, interrupt := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
@@ -458,14 +461,14 @@ func TestAnInterruptEndsAWait(t *testing.T) {
 	require.ErrorContains(t, <-failed, "interrupted: ")
 }
 
-func TestADeletionWaitsForFinalizers(t *testing.T) {
+func TestDeleteWaitsForFinalizers(t *testing.T) {
 	w := newWorld(t, nil)
 	inputs := object("held", w.namespace, nil)
 	inputs["metadata"].(map[string]any)["finalizers"] = []any{"eco2.example/hold"}
 	r := w.must(configMapType, inputs)
 	r.Timeout = time.Second
 	err := w.delete(r)
-	require.ErrorContains(t, err, "it was deleted and is still there")
+	require.ErrorContains(t, err, "it was deleted and still exists")
 	require.ErrorContains(t, err, "eco2.example/hold")
 
 	inside, err := w.create(t.Context(), namespaceType, object(w.namespace+"-in", "", nil))
@@ -484,8 +487,8 @@ func TestADeletionWaitsForFinalizers(t *testing.T) {
 	require.NoError(t, w.delete(inside))
 }
 
-// Nothing of the environment leads to another cluster.
-func TestTheEnvironmentIsNotAsked(t *testing.T) {
+// Neither KUBECONFIG nor Helm's variables select another cluster or namespace.
+func TestEnvironmentVariablesAreIgnored(t *testing.T) {
 	t.Setenv("KUBECONFIG", os.DevNull)
 	t.Setenv("HELM_NAMESPACE", "elsewhere")
 	w := newWorld(t, nil)

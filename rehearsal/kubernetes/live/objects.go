@@ -19,13 +19,13 @@ import (
 	"eco2/rehearsal/kubernetes"
 )
 
-// The annotations by which a program says how the provider waits.
+// The annotations by which a program controls whether and for what the provider waits.
 const (
 	skipAwait = "pulumi.com/skipAwait"
 	waitFor   = "pulumi.com/waitFor"
 )
 
-// retries are for a new object whose namespace or definition is still on its way, as in the real provider.
+// retries is the backoff for a new object whose namespace or definition does not exist yet, as in the real provider.
 var retries = wait.Backoff{Duration: time.Second, Factor: 2, Steps: 6}
 
 // Get implements kubernetes.Cluster.
@@ -38,10 +38,11 @@ func (c *Cluster) Get(ctx context.Context, ref kubernetes.Ref) (kubernetes.Manif
 	if err != nil {
 		return nil, notFound(ref, err)
 	}
-	return shown(live), nil
+	return withoutNoise(live), nil
 }
 
-// notFound is kubernetes.ErrNotFound where an object is not there; without its definition none is.
+// notFound returns kubernetes.ErrNotFound, with the object's name, if the object or its kind's definition does not
+// exist. It returns other errors as they are.
 func notFound(ref kubernetes.Ref, err error) error {
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
 		return fmt.Errorf("%s %w", ref, kubernetes.ErrNotFound)
@@ -57,20 +58,20 @@ func (c *Cluster) Apply(ctx context.Context, manifest kubernetes.Manifest, optio
 	case ref.Name == "":
 		return nil, errors.New("metadata.name: required value")
 	case annotations[waitFor] != "":
-		return nil, fmt.Errorf("the rehearsal does not wait for what the annotation %s says", waitFor)
+		return nil, fmt.Errorf("the rehearsal does not support the annotation %s: remove it", waitFor)
 	}
 	object, err := c.apply(ctx, manifest, options)
 	if err != nil {
-		return nil, withoutSecrets(refused(err), secretsIn(manifest), ref.Name, ref.Namespace)
+		return nil, withoutSecrets(withConflictHint(err), secretFields(manifest), ref.Name, ref.Namespace)
 	}
 	if annotations[skipAwait] == "true" {
-		return shown(object), nil
+		return withoutNoise(object), nil
 	}
 	object, err = c.await(ctx, object)
 	if err != nil {
 		err = &kubernetes.UnreadyError{Reason: err}
 	}
-	return shown(object), err
+	return withoutNoise(object), err
 }
 
 func (c *Cluster) apply(ctx context.Context, manifest kubernetes.Manifest, options kubernetes.ApplyOptions) (live *unstructured.Unstructured, err error) {
@@ -84,8 +85,8 @@ func (c *Cluster) apply(ctx context.Context, manifest kubernetes.Manifest, optio
 		if err != nil {
 			return err
 		}
-		if options.New {
-			// An apply does not tell a new object from one that is there.
+		if options.CreateOnly {
+			// A server-side apply does not distinguish a new object from an existing one.
 			switch _, err := served.Get(ctx, ref.Name, metav1.GetOptions{}); {
 			case err == nil:
 				return kubernetes.AlreadyExists(ref)
@@ -95,7 +96,7 @@ func (c *Cluster) apply(ctx context.Context, manifest kubernetes.Manifest, optio
 		}
 		live, err = served.Patch(ctx, ref.Name, types.ApplyPatchType, data, metav1.PatchOptions{
 			FieldManager: options.Manager, Force: &options.Force,
-			// The real provider only warns of fields that do not exist.
+			// Stricter than the real provider, which only warns about fields that do not exist.
 			FieldValidation: metav1.FieldValidationStrict,
 		})
 		return err
@@ -103,7 +104,7 @@ func (c *Cluster) apply(ctx context.Context, manifest kubernetes.Manifest, optio
 	var missing error
 	err = wait.ExponentialBackoffWithContext(ctx, retries, func(ctx context.Context) (bool, error) {
 		err := try(ctx)
-		if options.New && (apierrors.IsNotFound(err) || meta.IsNoMatchError(err)) {
+		if options.CreateOnly && (apierrors.IsNotFound(err) || meta.IsNoMatchError(err)) {
 			missing = err
 			return false, nil
 		}
@@ -115,25 +116,26 @@ func (c *Cluster) apply(ctx context.Context, manifest kubernetes.Manifest, optio
 	return live, err
 }
 
-// refused adds the way out to a conflict, which names the field and the manager that has it already.
-func refused(err error) error {
+// withConflictHint adds to a field manager conflict how to resolve it. The API server's message already names the
+// field and the manager that owns it.
+func withConflictHint(err error) error {
 	if apierrors.IsConflict(err) && apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict) {
 		return fmt.Errorf("%w; to take the fields over, set the annotation pulumi.com/patchForce on the object, or enablePatchForce on the provider", err)
 	}
 	return err
 }
 
-// secretsIn are what a Secret has in its fields.
-func secretsIn(manifest kubernetes.Manifest) map[string]any {
+// secretFields returns a Secret's data and stringData; nil for other kinds.
+func secretFields(manifest kubernetes.Manifest) map[string]any {
 	if manifest["apiVersion"] != "v1" || manifest["kind"] != "Secret" {
 		return nil
 	}
 	return map[string]any{"data": manifest["data"], "stringData": manifest["stringData"]}
 }
 
-// shown is an object without what only the API server and kubectl need of it. kubectl's annotation would
-// also repeat a Secret's contents.
-func shown(object *unstructured.Unstructured) kubernetes.Manifest {
+// withoutNoise returns an object without the parts that only the API server and kubectl need: managedFields and
+// kubectl's last-applied-configuration annotation. The annotation would also repeat a Secret's contents.
+func withoutNoise(object *unstructured.Unstructured) kubernetes.Manifest {
 	out := object.DeepCopy()
 	out.SetManagedFields(nil)
 	unstructured.RemoveNestedField(out.Object, "metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration")
@@ -160,7 +162,7 @@ func (c *Cluster) Delete(ctx context.Context, ref kubernetes.Ref) error {
 	return c.awaitGone(ctx, served, object)
 }
 
-// awaitGone waits until an object is gone, or another of its name there.
+// awaitGone waits until an object is gone, or another one with the same name exists.
 func (c *Cluster) awaitGone(ctx context.Context, served dynamic.ResourceInterface, object *unstructured.Unstructured) error {
 	err := wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
 		now, err := served.Get(ctx, object.GetName(), metav1.GetOptions{})
@@ -168,20 +170,20 @@ func (c *Cluster) awaitGone(ctx context.Context, served dynamic.ResourceInterfac
 		if err == nil && !gone {
 			object = now
 		}
-		return gone, nil // where it cannot be read, the API server may be back in a moment
+		return gone, nil // on other errors try again: the API server may be unavailable for a moment
 	})
 	if err != nil {
-		return fmt.Errorf("%s: it was deleted and is still there%s", reasonOf(ctx), strings.Join(holding(object), ""))
+		return fmt.Errorf("%s: it was deleted and still exists%s", whyDone(ctx), strings.Join(deletionBlockers(object), ""))
 	}
 	return nil
 }
 
-// holding is what keeps a deleted object.
-func holding(object *unstructured.Unstructured) (reasons []string) {
+// deletionBlockers says what prevents a deleted object from being removed.
+func deletionBlockers(object *unstructured.Unstructured) (reasons []string) {
 	if finalizers := object.GetFinalizers(); len(finalizers) > 0 {
-		reasons = append(reasons, fmt.Sprintf("; the controllers of its finalizers have not let go: %s", strings.Join(finalizers, ", ")))
+		reasons = append(reasons, fmt.Sprintf("; its controllers have not removed these finalizers: %s", strings.Join(finalizers, ", ")))
 	}
-	// A namespace says there what is left in it.
+	// A namespace's conditions say what it still contains.
 	for _, condition := range conditions(object) {
 		if condition.Status == metav1.ConditionTrue {
 			reasons = append(reasons, "; "+condition.Message)

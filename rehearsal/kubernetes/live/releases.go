@@ -29,19 +29,20 @@ import (
 	"eco2/rehearsal/kubernetes"
 )
 
-// helm is Helm at work on one release.
+// helm runs one Helm operation on one release.
 type helm struct {
 	*action.Configuration
 	cluster *Cluster
 	spec    kubernetes.ReleaseSpec
 
 	mu sync.Mutex
-	// context ends when somebody interrupts; nobody interrupts Helm when it takes something back.
-	context    context.Context
-	takingBack bool
-	// lacks is what Helm waited for when it last looked, before it began to take anything back, and stays what it could
-	// not delete.
-	lacks, stays string
+	// context is done when the user interrupts. It is ignored during a rollback, which must not be interrupted.
+	context     context.Context
+	rollingBack bool
+	// waitingFor is what Helm last reported as not ready before it began a rollback.
+	waitingFor string
+	// undeleted is what an uninstall could not delete, and why.
+	undeleted string
 }
 
 func (c *Cluster) helm(ctx context.Context, spec kubernetes.ReleaseSpec) (*helm, error) {
@@ -55,46 +56,47 @@ func (c *Cluster) helm(ctx context.Context, spec kubernetes.ReleaseSpec) (*helm,
 	if !ok {
 		return nil, fmt.Errorf("starting Helm: its client is a %T", h.KubeClient)
 	}
-	h.KubeClient = interruptible{client, h.now}
+	h.KubeClient = interruptible{client, h.currentContext}
 	return h, nil
 }
 
-// now is the context of what Helm is doing.
-func (h *helm) now() context.Context {
+// currentContext returns the context for what Helm is doing now.
+func (h *helm) currentContext() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.takingBack {
+	if h.rollingBack {
 		return context.WithoutCancel(h.context)
 	}
 	return h.context
 }
 
-// log is told everything that Helm does. What it waits for, and why it could not delete something, is nowhere else.
+// log receives Helm's debug messages. It recognizes the start of a rollback by them, what Helm waits for, and why it
+// could not delete something: Helm reports these in no other way.
 func (h *helm) log(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case strings.Contains(format, "atomic is set"):
-		h.takingBack = true
+		h.rollingBack = true
 	case strings.HasPrefix(format, "uninstall: Failed to delete release"):
-		h.stays = strings.TrimPrefix(fmt.Sprintf(format, args...), "uninstall: Failed to delete release: ")
-	case !h.takingBack && (strings.Contains(format, " is not ") || strings.Contains(format, "does not have")):
-		h.lacks = fmt.Sprintf(format, args...)
+		h.undeleted = strings.TrimPrefix(fmt.Sprintf(format, args...), "uninstall: Failed to delete release: ")
+	case !h.rollingBack && (strings.Contains(format, " is not ") || strings.Contains(format, "does not have")):
+		h.waitingFor = fmt.Sprintf(format, args...)
 	}
 }
 
-// failed is Helm's error with what it waited for, and without the values.
+// failed adds to Helm's error what Helm waited for and what it could not delete, and removes the release's values.
 func (h *helm) failed(err error) error {
 	if err == nil {
 		return nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.lacks != "" {
-		err = fmt.Errorf("%w; Helm last waited for this: %s", err, h.lacks)
+	if h.waitingFor != "" {
+		err = fmt.Errorf("%w; Helm last waited for this: %s", err, h.waitingFor)
 	}
-	if h.stays != "" {
-		err = fmt.Errorf("%w: %s", err, h.stays)
+	if h.undeleted != "" {
+		err = fmt.Errorf("%w: %s", err, h.undeleted)
 	}
 	return withoutSecrets(err, h.spec.Values, h.spec.Name, h.spec.Namespace, h.spec.Chart, h.spec.Version, h.spec.Repository)
 }
@@ -112,11 +114,11 @@ func (c *Cluster) Release(ctx context.Context, namespace, name string) (kubernet
 	if err != nil {
 		return kubernetes.Release{}, err
 	}
-	return recorded(last)
+	return releaseOf(last)
 }
 
-// recorded is a release as Helm records it.
-func recorded(r *release.Release) (kubernetes.Release, error) {
+// releaseOf converts Helm's record of a release.
+func releaseOf(r *release.Release) (kubernetes.Release, error) {
 	values := r.Config
 	if values == nil {
 		values = map[string]any{}
@@ -166,26 +168,26 @@ func (c *Cluster) Upgrade(ctx context.Context, spec kubernetes.ReleaseSpec) (kub
 	})
 }
 
-// deploy runs an install or an upgrade. One that had begun returns a release also when it fails: what is left of it
-// is in Helm's records.
+// deploy runs an install or an upgrade. If it fails after Helm recorded the release, deploy returns Helm's latest
+// record with an UnreadyError.
 func (c *Cluster) deploy(ctx context.Context, spec kubernetes.ReleaseSpec, run func(*helm) (*release.Release, error)) (kubernetes.Release, error) {
 	h, err := c.helm(ctx, spec)
 	if err != nil {
 		return kubernetes.Release{}, err
 	}
-	made, err := run(h)
+	deployed, err := run(h)
 	if err == nil {
-		return recorded(made)
+		return releaseOf(deployed)
 	}
 	err = h.failed(err)
-	if made == nil {
+	if deployed == nil {
 		return kubernetes.Release{}, err
 	}
 	last, lookup := h.Releases.Last(spec.Name)
 	if lookup != nil {
-		return kubernetes.Release{}, err // nothing is left, or nobody can say what
+		return kubernetes.Release{}, err // nothing is left, or the records cannot be read
 	}
-	left, lookup := recorded(last)
+	left, lookup := releaseOf(last)
 	if lookup != nil {
 		return kubernetes.Release{}, errors.Join(err, lookup)
 	}
@@ -216,7 +218,7 @@ func (c *Cluster) Uninstall(ctx context.Context, spec kubernetes.ReleaseSpec) er
 	}
 }
 
-// chart downloads the release's chart, with no settings of somebody's home directory.
+// chart downloads and loads the release's chart. It ignores Helm's settings and caches in the user's home directory.
 func (h *helm) chart(from *action.ChartPathOptions, through func(*registry.Client)) (*chart.Chart, error) {
 	dir, err := os.MkdirTemp("", "eco2-chart-")
 	if err != nil {
@@ -244,13 +246,13 @@ func (h *helm) chart(from *action.ChartPathOptions, through func(*registry.Clien
 		return nil, fmt.Errorf("chart %s cannot be installed: it is of type %s", h.spec.Chart, kind)
 	}
 	if err := action.CheckDependencies(loaded, loaded.Metadata.Dependencies); err != nil {
-		return nil, fmt.Errorf("chart %s is not whole: %w", h.spec.Chart, err)
+		return nil, fmt.Errorf("chart %s is incomplete: %w", h.spec.Chart, err)
 	}
 	return loaded, nil
 }
 
-// getter is how Helm reaches the cluster. It knows the kinds of this moment: definitions may have come since the last
-// release.
+// getter gives Helm access to the cluster. Each operation has its own, with an empty discovery cache, because
+// definitions may have been installed since the last release.
 type getter struct {
 	cluster   *Cluster
 	namespace string
@@ -264,5 +266,5 @@ func (g getter) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) 
 
 func (g getter) ToRESTMapper() (meta.RESTMapper, error) { return g.mapper, nil }
 
-// ToRawKubeConfigLoader has the release's namespace for the objects that name none.
+// ToRawKubeConfigLoader returns the kubeconfig with the release's namespace as the default.
 func (g getter) ToRawKubeConfigLoader() clientcmd.ClientConfig { return g.cluster.client(g.namespace) }

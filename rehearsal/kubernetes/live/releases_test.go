@@ -35,8 +35,9 @@ import (
 
 const releaseType = "kubernetes:helm.sh/v3:Release"
 
-// chartName's chart is a ConfigMap with a message and a Deployment, which is ready as long as it has no pods. Before
-// them may come a pod, which nobody runs.
+// chartName is the name of the tests' chart. It has a ConfigMap with a message and a Deployment, which is ready only
+// without replicas because the API server has no nodes. With the value before it also has a pod as a pre-install and
+// pre-upgrade hook, which no node runs.
 const chartName = "greeter"
 
 var chartFiles = map[string]string{
@@ -76,7 +77,8 @@ spec:
 const chartSchema = `{"type": "object", "additionalProperties": false, "properties": {
 	"message": {"type": "string", "pattern": "^[a-z0-9 ]*$"}, "replicas": {"type": "integer"}, "refuse": {"type": "boolean"}, "before": {"type": "boolean"}, "global": {}}}`
 
-// charts serves a chart repository with two versions of the chart.
+// charts serves a chart repository with two versions of the chart, and a chart whose dependency is missing. It returns
+// the repository's URL.
 func charts(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -112,7 +114,7 @@ func charts(t *testing.T) string {
 	return files.URL
 }
 
-// release is a release as the program declares one.
+// release returns the inputs of a release as the program declares one, with more inputs over them.
 func (w *world) release(charts string, more map[string]any) map[string]any {
 	inputs := map[string]any{
 		"name": "greeter", "namespace": w.namespace, "chart": chartName, "version": "1.0.0",
@@ -128,7 +130,7 @@ func values(message string, replicas float64) map[string]any {
 	return map[string]any{"values": map[string]any{"message": message, "replicas": replicas}}
 }
 
-// message is what the release's ConfigMap says; empty where there is none.
+// message returns the message in the release's ConfigMap; empty if it does not exist.
 func (w *world) message() string {
 	w.Helper()
 	configMap, err := api(w.T).CoreV1().ConfigMaps(w.namespace).Get(w.Context(), "greeter", metav1.GetOptions{})
@@ -144,7 +146,7 @@ func (w *world) status(r *plugin.Request) string {
 	return fmt.Sprintf("%s %s, revision %.0f", status["status"].StringValue(), status["version"].StringValue(), status["revision"].NumberValue())
 }
 
-func TestReleaseLife(t *testing.T) {
+func TestReleaseLifecycle(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
 	r := w.must(releaseType, w.release(repository, nil))
 	assert.Equal(t, w.namespace+"/greeter", r.ID)
@@ -165,7 +167,7 @@ func TestReleaseLife(t *testing.T) {
 	require.NoError(t, w.update(&byHand, w.release(repository, map[string]any{"version": "1.0.0", "values": map[string]any{"message": "by hand"}})))
 	assert.ElementsMatch(t, []string{"version", "values.message"}, w.drift(r))
 
-	// Three revisions are kept.
+	// Helm keeps maxHistory revisions.
 	for range 2 {
 		require.NoError(t, w.update(r, w.release(repository, nil)))
 	}
@@ -175,27 +177,27 @@ func TestReleaseLife(t *testing.T) {
 
 	require.NoError(t, w.delete(r))
 	assert.Empty(t, w.message())
-	require.NoError(t, w.delete(r), "what is gone need not be deleted")
+	require.NoError(t, w.delete(r), "deleting a missing release is not an error")
 	assert.Equal(t, []string{"gone"}, w.drift(r))
 	require.ErrorContains(t, w.update(r, w.release(repository, nil)), `"greeter" has no deployed releases`)
 }
 
-func TestWhereAChartComesFrom(t *testing.T) {
+func TestChartSources(t *testing.T) {
 	server.Need(t)
 	repository := charts(t)
 	for name, test := range map[string]struct {
 		change map[string]any
 		want   string
 	}{
-		"an archive":                  {map[string]any{"chart": repository + "/greeter-1.0.0.tgz", "repositoryOpts": nil}, ""},
-		"a namespace of its own":      {map[string]any{"namespace": "own", "createNamespace": true}, ""},
-		"no such namespace":           {map[string]any{"namespace": "nowhere"}, `namespaces "nowhere" not found`},
-		"no such version":             {map[string]any{"version": "2.0.0"}, `"greeter" version "2.0.0" not found`},
-		"no such chart":               {map[string]any{"chart": "other"}, `"other" version "1.0.0" not found`},
-		"no such repository":          {map[string]any{"repositoryOpts": map[string]any{"repo": repository + "/nothing"}}, "404 Not Found"},
-		"a chart that is not whole":   {map[string]any{"chart": "broken"}, "missing in charts/ directory: postgres"},
-		"a definition comes with it":  {map[string]any{"skipCrds": false}, ""},
-		"a registry that is not here": {map[string]any{"chart": "oci://127.0.0.1:1/charts/greeter", "repositoryOpts": nil}, "127.0.0.1:1"},
+		"an archive":                {map[string]any{"chart": repository + "/greeter-1.0.0.tgz", "repositoryOpts": nil}, ""},
+		"a namespace is created":    {map[string]any{"namespace": "own", "createNamespace": true}, ""},
+		"no such namespace":         {map[string]any{"namespace": "nowhere"}, `namespaces "nowhere" not found`},
+		"no such version":           {map[string]any{"version": "2.0.0"}, `"greeter" version "2.0.0" not found`},
+		"no such chart":             {map[string]any{"chart": "other"}, `"other" version "1.0.0" not found`},
+		"no such repository":        {map[string]any{"repositoryOpts": map[string]any{"repo": repository + "/nothing"}}, "404 Not Found"},
+		"a missing dependency":      {map[string]any{"chart": "broken"}, "missing in charts/ directory: postgres"},
+		"a chart with a definition": {map[string]any{"skipCrds": false}, ""},
+		"an unreachable registry":   {map[string]any{"chart": "oci://127.0.0.1:1/charts/greeter", "repositoryOpts": nil}, "127.0.0.1:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -221,7 +223,7 @@ func TestWhereAChartComesFrom(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAFirstInstallThatFailsLeavesNothing(t *testing.T) {
+func TestFailedInstallIsUninstalled(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
 	never := values("hello", 1)
 	never["timeout"] = 6.0
@@ -233,7 +235,7 @@ func TestAFirstInstallThatFailsLeavesNothing(t *testing.T) {
 	w.must(releaseType, w.release(repository, nil))
 }
 
-func TestWithoutAtomicAFailedInstallIsKept(t *testing.T) {
+func TestFailedInstallIsKeptWithoutAtomic(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
 	never := values("hello", 1)
 	never["timeout"], never["atomic"] = 6.0, false
@@ -246,10 +248,10 @@ func TestWithoutAtomicAFailedInstallIsKept(t *testing.T) {
 	assert.Equal(t, "deployed 1.0.0, revision 2", w.status(r))
 
 	never["skipAwait"] = true
-	require.NoError(t, w.update(r, w.release(repository, never)), "nobody waits")
+	require.NoError(t, w.update(r, w.release(repository, never)), "skipAwait does not wait")
 }
 
-func TestAnUpgradeThatFailsGoesBack(t *testing.T) {
+func TestFailedUpgradeIsRolledBack(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
 	r := w.must(releaseType, w.release(repository, nil))
 	never := values("good day", 1)
@@ -267,7 +269,7 @@ func TestAnUpgradeThatFailsGoesBack(t *testing.T) {
 }
 
 // Schemas, templates and API servers quote the values that they refuse.
-func TestValuesAreInNoError(t *testing.T) {
+func TestErrorsDoNotQuoteValues(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
 	const secret = "CORRECT horse 1"
 	for name, test := range map[string]struct {
@@ -288,18 +290,20 @@ func TestValuesAreInNoError(t *testing.T) {
 	assert.Empty(t, w.message())
 }
 
-// victimEnv has the spec of a release that a process of its own installs or upgrades, to be killed in it.
-const victimEnv = "ECO2_TEST_VICTIM"
+// taskEnv is the environment variable with the task of a child process, as JSON. The test kills the child during its
+// task.
+const taskEnv = "ECO2_TEST_VICTIM"
 
+// task is an install or an upgrade that a child process of the test performs.
 type task struct {
 	Kubeconfig string
 	Upgrade    bool
 	Spec       kubernetes.ReleaseSpec
 }
 
-// victim does the task of the environment, if there is one.
-func victim() bool {
-	text := os.Getenv(victimEnv)
+// runTask performs the task in the environment. It returns false if there is none.
+func runTask() bool {
+	text := os.Getenv(taskEnv)
 	if text == "" {
 		return false
 	}
@@ -320,11 +324,12 @@ func victim() bool {
 		run = cluster.Upgrade
 	}
 	_, err = run(context.Background(), t.Spec)
-	panic(err) // it is not killed
+	panic(err) // nobody killed the process
 }
 
-// killed runs an install or an upgrade that never gets ready, and kills it when Helm has recorded its status.
-func (w *world) killed(repository string, upgrade bool, status string) {
+// kill starts an install or an upgrade whose Deployment never becomes ready in a child process, and kills the child
+// during its wait. Helm's record then has the status.
+func (w *world) kill(repository string, upgrade bool, status string) {
 	w.Helper()
 	text, err := json.Marshal(task{Kubeconfig: server.Kubeconfig, Upgrade: upgrade, Spec: kubernetes.ReleaseSpec{
 		Namespace: w.namespace, Name: "greeter", Chart: chartName, Version: "1.0.0", Repository: repository, SkipCRDs: true,
@@ -332,7 +337,7 @@ func (w *world) killed(repository string, upgrade bool, status string) {
 	}})
 	require.NoError(w, err)
 	process := exec.Command(os.Args[0])
-	process.Env = append(os.Environ(), victimEnv+"="+string(text))
+	process.Env = append(os.Environ(), taskEnv+"="+string(text))
 	require.NoError(w, process.Start())
 	require.Eventually(w, func() bool {
 		deployment, err := api(w.T).AppsV1().Deployments(w.namespace).Get(w.Context(), "greeter", metav1.GetOptions{})
@@ -345,24 +350,24 @@ func (w *world) killed(repository string, upgrade bool, status string) {
 	require.Len(w, records.Items, 1)
 }
 
-// recover is the way out that docs/operations.md has: the record that is of no use goes.
+// recover deletes Helm's record of the killed operation, as docs/operations.md describes.
 func (w *world) recover(status string) {
 	w.Helper()
 	require.NoError(w, api(w.T).CoreV1().Secrets(w.namespace).DeleteCollection(w.Context(), metav1.DeleteOptions{},
 		metav1.ListOptions{LabelSelector: "owner=helm,name=greeter,status=" + status}))
 }
 
-// As with the real provider, Helm does not know that the process which had begun is gone.
-func TestAKilledProcess(t *testing.T) {
+// As with the real provider, Helm does not notice that the process which began the operation no longer exists.
+func TestKilledInstallOrUpgrade(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
-	w.killed(repository, false, "pending-install")
+	w.kill(repository, false, "pending-install")
 	_, err := w.create(t.Context(), releaseType, w.release(repository, nil))
 	require.ErrorContains(t, err, "cannot re-use a name that is still in use")
 	w.recover("pending-install")
 	r := w.must(releaseType, w.release(repository, nil))
 	assert.Equal(t, "deployed 1.0.0, revision 1", w.status(r))
 
-	w.killed(repository, true, "pending-upgrade")
+	w.kill(repository, true, "pending-upgrade")
 	err = w.update(r, w.release(repository, values("good day", 0)))
 	require.ErrorContains(t, err, "another operation (install/upgrade/rollback) is in progress")
 	require.NotErrorAs(t, err, new(*plugin.PartialError))
@@ -371,7 +376,7 @@ func TestAKilledProcess(t *testing.T) {
 	assert.Equal(t, "deployed 1.0.0, revision 2", w.status(r))
 	assert.Equal(t, "good day", w.message())
 
-	// A rollback has such a record while it waits.
+	// A killed rollback leaves such a record, too.
 	records := storage.Init(driver.NewSecrets(api(t).CoreV1().Secrets(w.namespace)))
 	last, err := records.Last("greeter")
 	require.NoError(t, err)
@@ -385,33 +390,33 @@ func TestAKilledProcess(t *testing.T) {
 	assert.Equal(t, "hello", w.message())
 }
 
-// interrupted runs an operation until something is there, interrupts it, and returns how it ended.
-func (w *world) interrupted(operation func(context.Context) error, until func() bool) error {
+// interrupt starts an operation, interrupts it when a condition holds, and returns the operation's error.
+func (w *world) interrupt(operation func(context.Context) error, when func() bool) error {
 	w.Helper()
-	ctx, interrupt := context.WithCancel(w.Context())
-	defer interrupt()
-	ended := make(chan error, 1)
-	go func() { ended <- operation(ctx) }()
-	require.Eventually(w, until, time.Minute, 50*time.Millisecond)
-	interrupt()
-	return <-ended
+	ctx, cancel := context.WithCancel(w.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- operation(ctx) }()
+	require.Eventually(w, when, time.Minute, 50*time.Millisecond)
+	cancel()
+	return <-done
 }
 
-// hooked says whether the pod that comes before the rest is there.
-func (w *world) hooked() bool {
+// hookExists reports whether the hook's pod exists.
+func (w *world) hookExists() bool {
 	_, err := api(w.T).CoreV1().Pods(w.namespace).Get(w.Context(), "greeter-before", metav1.GetOptions{})
 	return err == nil
 }
 
-// succeed has the pod that comes before the rest end well.
-func (w *world) succeed() {
+// succeedHook sets the phase of the hook's pod to Succeeded.
+func (w *world) succeedHook() {
 	w.Helper()
 	_, err := api(w.T).CoreV1().Pods(w.namespace).Patch(w.Context(), "greeter-before", types.MergePatchType,
 		[]byte(`{"status": {"phase": "Succeeded"}}`), metav1.PatchOptions{}, "status")
 	require.NoError(w, err)
 }
 
-func TestAnInterruptedInstallIsTakenBack(t *testing.T) {
+func TestInterruptedInstallIsUninstalled(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
 	install := func(inputs map[string]any) func(context.Context) error {
 		return func(ctx context.Context) error {
@@ -423,32 +428,32 @@ func TestAnInterruptedInstallIsTakenBack(t *testing.T) {
 		records, err := api(t).CoreV1().Secrets(w.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "owner=helm"})
 		return err == nil && len(records.Items) == 0 && w.message() == ""
 	}
-	err := w.interrupted(install(values("hello", 1)), func() bool { return w.message() != "" })
+	err := w.interrupt(install(values("hello", 1)), func() bool { return w.message() != "" })
 	require.ErrorContains(t, err, "has been uninstalled due to atomic being set: context canceled")
 	assert.True(t, nothingIsLeft())
 
-	err = w.interrupted(install(map[string]any{"values": map[string]any{"before": true}}), w.hooked)
+	err = w.interrupt(install(map[string]any{"values": map[string]any{"before": true}}), w.hookExists)
 	require.ErrorContains(t, err, "has been uninstalled due to atomic being set: failed pre-install: context canceled")
-	w.succeed() // what was waited for comes, and nothing goes on
+	w.succeedHook() // the interrupted install must not continue
 	assert.Never(t, func() bool { return !nothingIsLeft() }, 5*time.Second, 100*time.Millisecond)
 }
 
-func TestAnInterruptedUpgradeGoesBack(t *testing.T) {
+func TestInterruptedUpgradeIsRolledBack(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
 	r := w.must(releaseType, w.release(repository, nil))
-	err := w.interrupted(func(ctx context.Context) error {
+	err := w.interrupt(func(ctx context.Context) error {
 		return w.updateIn(ctx, r, w.release(repository, map[string]any{"values": map[string]any{"message": "good day", "before": true}}))
-	}, w.hooked)
+	}, w.hookExists)
 	require.ErrorContains(t, err, "has been rolled back due to atomic being set: pre-upgrade hooks failed: context canceled")
 	var partial *plugin.PartialError
 	require.ErrorAs(t, err, &partial)
 	r.State = partial.Outputs
 	assert.Equal(t, "deployed 1.0.0, revision 3", w.status(r))
-	w.succeed()
+	w.succeedHook()
 	assert.Never(t, func() bool { return w.message() != "hello" }, 5*time.Second, 100*time.Millisecond)
 }
 
-func TestAnUninstallSaysWhatStays(t *testing.T) {
+func TestUninstallErrorNamesWhatRemains(t *testing.T) {
 	w, repository := newWorld(t, nil), charts(t)
 	r := w.must(releaseType, w.release(repository, nil))
 	policies := api(t).AdmissionregistrationV1()
@@ -487,8 +492,8 @@ func TestAnUninstallSaysWhatStays(t *testing.T) {
 	require.ErrorContains(t, err, "the message is under preservation")
 }
 
-// A preview asks no cluster, and finds no chart.
-func TestPreviewOfARelease(t *testing.T) {
+// A preview neither connects to a cluster nor downloads a chart.
+func TestReleasePreviewNeedsNoCluster(t *testing.T) {
 	provider := kubernetes.New(live.Connector())
 	require.NoError(t, provider.Configure(t.Context(), props(map[string]any{"kubeconfig": "nonsense"})))
 	kind := provider.Kinds(releaseType)

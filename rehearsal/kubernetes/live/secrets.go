@@ -10,12 +10,13 @@ import (
 	"strings"
 )
 
-// shortest is how many characters a text has that an error may not quote. What is shorter is no secret, and
-// would be found in any sentence.
-const shortest = 5
+// minSecretLength is the length in bytes of the shortest value that withoutSecrets removes. A shorter one is not a
+// secret, and may be part of any sentence.
+const minSecretLength = 5
 
-// withoutSecrets is an error that quotes none of the values, any of which may be a secret: in place of each it has
-// the value's name. Templates, schemas and API servers all quote what they refuse. public are texts that may show.
+// withoutSecrets returns an error in whose text the values are replaced by their names. Any value may be secret, and
+// templates, schemas and API servers all quote the values that they refuse. Values that are part of one of the
+// public texts stay.
 func withoutSecrets(err error, values map[string]any, public ...string) error {
 	if err == nil || len(values) == 0 {
 		return err
@@ -23,14 +24,14 @@ func withoutSecrets(err error, values map[string]any, public ...string) error {
 	secrets := map[string]string{}
 	texts("", values, func(path, text string) {
 		known := func(p string) bool { return strings.Contains(p, text) }
-		if len(text) < shortest || slices.ContainsFunc(public, known) {
+		if len(text) < minSecretLength || slices.ContainsFunc(public, known) {
 			return
 		}
 		secrets[text] = path
 		secrets[base64.StdEncoding.EncodeToString([]byte(text))] = path
 	})
 	text := err.Error()
-	// The longest first: one may be part of another.
+	// The longest first, because one may be part of another.
 	byLength := func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) }
 	for _, secret := range slices.SortedFunc(maps.Keys(secrets), byLength) {
 		text = strings.ReplaceAll(text, secret, fmt.Sprintf("[the value of %s]", secrets[secret]))
@@ -41,7 +42,8 @@ func withoutSecrets(err error, values map[string]any, public ...string) error {
 	return errors.New(text)
 }
 
-// texts visits all texts among values, and each line of those that have several, in the order of their names.
+// texts calls visit for every string among the values, in the order of their names. It also calls visit for each line
+// of a string that has several.
 func texts(path string, value any, visit func(path, text string)) {
 	switch v := value.(type) {
 	case string:

@@ -5,8 +5,8 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// charts are the objects that charts bring, as far as anything asks for them: the workloads of controllers that
-// make things in AWS, and what asks those for volumes. By the name of the chart.
+// charts returns, by the chart's name, those objects of a chart that the model needs: the workloads of controllers
+// that create things in AWS, and the objects that request volumes from them.
 var charts = map[string]func(spec kubernetes.ReleaseSpec) []kubernetes.Manifest{
 	"aws-load-balancer-controller": func(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
 		return []kubernetes.Manifest{deployment(s.Namespace, "aws-load-balancer-controller")}
@@ -20,12 +20,13 @@ var charts = map[string]func(spec kubernetes.ReleaseSpec) []kubernetes.Manifest{
 	"kube-prometheus-stack": prometheusStack,
 }
 
-// prometheusStack is its operator, what that makes Prometheus and Alertmanager from, and Grafana's disk.
+// prometheusStack returns the operator, the Prometheus and Alertmanager resources that it acts on, and Grafana with
+// its volume claim.
 func prometheusStack(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
 	watched := func(kind, name, specKey, storageKey string) kubernetes.Manifest {
-		values := branch(s.Values, name, specKey)
+		values := nested(s.Values, name, specKey)
 		spec := map[string]any{"replicas": float64(1)}
-		if storage := branch(values, storageKey); storage != nil {
+		if storage := nested(values, storageKey); storage != nil {
 			spec["storage"] = storage
 		}
 		m := named("monitoring.coreos.com/v1", kind, s.Namespace, s.Name+"-"+name)
@@ -37,7 +38,7 @@ func prometheusStack(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
 		watched("Prometheus", "prometheus", "prometheusSpec", "storageSpec"),
 		watched("Alertmanager", "alertmanager", "alertmanagerSpec", "storage"),
 	}
-	persistence := branch(s.Values, "grafana", "persistence")
+	persistence := nested(s.Values, "grafana", "persistence")
 	if persistence["enabled"] != true {
 		return all
 	}
@@ -48,7 +49,7 @@ func prometheusStack(s kubernetes.ReleaseSpec) []kubernetes.Manifest {
 		"resources": map[string]any{"requests": map[string]any{"storage": persistence["size"]}},
 	}
 	grafana := deployment(s.Namespace, name)
-	branch(grafana, "spec", "template")["spec"] = map[string]any{"volumes": []any{map[string]any{
+	nested(grafana, "spec", "template")["spec"] = map[string]any{"volumes": []any{map[string]any{
 		"name": "storage", "persistentVolumeClaim": map[string]any{"claimName": name},
 	}}}
 	return append(all, claim, grafana)
@@ -60,26 +61,26 @@ func named(apiVersion, kind, namespace, name string) kubernetes.Manifest {
 	}
 }
 
-// deployment is one with one pod.
+// deployment returns a Deployment with one replica.
 func deployment(namespace, name string) kubernetes.Manifest {
 	m := named("apps/v1", "Deployment", namespace, name)
 	m["spec"] = map[string]any{"replicas": float64(1), "template": map[string]any{}}
 	return m
 }
 
-// branch follows keys through objects; nil where there is none.
-func branch(m map[string]any, keys ...string) map[string]any {
+// nested returns the object at a path of keys, or nil if there is none.
+func nested(m map[string]any, keys ...string) map[string]any {
 	for _, key := range keys {
 		m, _ = m[key].(map[string]any)
 	}
 	return m
 }
 
-// helm is the manager of what charts bring.
+// helm is the field manager of charts' objects.
 const helm = "helm"
 
-// bring applies the objects of a chart.
-func (c *Cluster) bring(tx *store.Tx, spec kubernetes.ReleaseSpec) error {
+// applyChart applies the objects of a release's chart.
+func (c *Cluster) applyChart(tx *store.Tx, spec kubernetes.ReleaseSpec) error {
 	objects := charts[chartName(spec.Chart)]
 	if objects == nil {
 		return nil
@@ -96,8 +97,8 @@ func (c *Cluster) bring(tx *store.Tx, spec kubernetes.ReleaseSpec) error {
 	return nil
 }
 
-// takeBack deletes them.
-func (c *Cluster) takeBack(tx *store.Tx, release kubernetes.Release) error {
+// deleteChart deletes the objects of a release's chart.
+func (c *Cluster) deleteChart(tx *store.Tx, release kubernetes.Release) error {
 	objects := charts[release.Chart]
 	if objects == nil {
 		return nil

@@ -9,23 +9,23 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// Object is an object as controllers see it.
+// Object is an object with what a controller needs to know about it.
 type Object struct {
 	Ref  kubernetes.Ref
 	UID  string
 	Live kubernetes.Manifest
-	// Deleted is when somebody deleted it, while a finalizer keeps it; otherwise zero.
+	// Deleted is the deletion timestamp of an object that still has finalizers; zero if nobody deleted it.
 	Deleted time.Time
 }
 
-// Holds says whether a finalizer keeps the object.
-func (o Object) Holds(finalizer string) bool {
+// HasFinalizer reports whether the object has a finalizer.
+func (o Object) HasFinalizer(finalizer string) bool {
 	metadata, _ := o.Live["metadata"].(map[string]any)
 	list, _ := metadata["finalizers"].([]string)
 	return slices.Contains(list, finalizer)
 }
 
-// List lists the objects, ordered by group, kind, namespace and name.
+// List returns all objects, ordered by group, kind, namespace and name.
 func (c *Cluster) List() (objects []Object, err error) {
 	err = c.store.View(func(tx *store.Tx) error {
 		return c.each(tx, func(o object) {
@@ -39,28 +39,28 @@ func (c *Cluster) List() (objects []Object, err error) {
 	return objects, err
 }
 
-// SetStatus is a controller's word on an object; one that is gone has none.
+// SetStatus sets an object's status, as its controller does. It does nothing if the object does not exist.
 func (c *Cluster) SetStatus(ref kubernetes.Ref, status kubernetes.Manifest) error {
-	return c.amend(ref, func(o *object) { o.Status = status })
+	return c.update(ref, func(o *object) { o.Status = status })
 }
 
-// Hold makes a deleted object wait for the finalizer's controller.
-func (c *Cluster) Hold(ref kubernetes.Ref, finalizer string) error {
-	return c.amend(ref, func(o *object) {
+// AddFinalizer adds a finalizer to an object: when it is deleted, it stays until RemoveFinalizer.
+func (c *Cluster) AddFinalizer(ref kubernetes.Ref, finalizer string) error {
+	return c.update(ref, func(o *object) {
 		if !slices.Contains(o.Finalizers, finalizer) {
 			o.Finalizers = append(o.Finalizers, finalizer)
 		}
 	})
 }
 
-// LetGo lets go of an object: once nobody holds it, a deleted one is gone.
-func (c *Cluster) LetGo(ref kubernetes.Ref, finalizer string) error {
-	return c.amend(ref, func(o *object) {
+// RemoveFinalizer removes a finalizer from an object. A deleted object without finalizers is gone.
+func (c *Cluster) RemoveFinalizer(ref kubernetes.Ref, finalizer string) error {
+	return c.update(ref, func(o *object) {
 		o.Finalizers = slices.DeleteFunc(o.Finalizers, func(f string) bool { return f == finalizer })
 	})
 }
 
-func (c *Cluster) amend(ref kubernetes.Ref, change func(*object)) error {
+func (c *Cluster) update(ref kubernetes.Ref, change func(*object)) error {
 	return c.store.Update(func(tx *store.Tx) error {
 		var o object
 		found, err := tx.Get(objectKind, c.key(ref), &o)
@@ -75,17 +75,18 @@ func (c *Cluster) amend(ref kubernetes.Ref, change func(*object)) error {
 	})
 }
 
-// Manage makes an object what somebody keeps in Git: Argo CD makes it again whenever it is gone.
-func (c *Cluster) Manage(manifest kubernetes.Manifest) error {
+// AddToGit adds an object's manifest to those that are kept in Git. Argo CD creates the object again whenever it is
+// missing.
+func (c *Cluster) AddToGit(manifest kubernetes.Manifest) error {
 	ref := manifest.Ref()
 	if ref.Name == "" {
-		return fmt.Errorf("keeping a %s in Git: it has no name", ref.Kind)
+		return fmt.Errorf("adding a %s to Git: it has no name", ref.Kind)
 	}
 	return c.store.Update(func(tx *store.Tx) error { return tx.Put(managedKind, c.key(ref), manifest) })
 }
 
-// Managed lists what is kept in Git, ordered as objects are.
-func (c *Cluster) Managed() (manifests []kubernetes.Manifest, err error) {
+// InGit returns the manifests that are kept in Git, ordered by group, kind, namespace and name.
+func (c *Cluster) InGit() (manifests []kubernetes.Manifest, err error) {
 	err = c.store.View(func(tx *store.Tx) error {
 		return store.Each(tx, managedKind, func(id string, m kubernetes.Manifest) error {
 			if c.owns(id) {

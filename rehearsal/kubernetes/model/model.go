@@ -1,6 +1,6 @@
-// Package model is a Kubernetes cluster as far as the rehearsal needs one: its nodes, the kinds it serves,
-// its objects with the managers that own their fields, and its Helm releases. An object is what was applied,
-// and a release what Helm was asked for; package controllers makes of both what controllers would.
+// Package model simulates a Kubernetes cluster as far as the rehearsal needs one: its nodes, the kinds it serves, its
+// objects with their field managers, and its Helm releases. It only stores the applied manifests and the releases'
+// inputs; package controllers simulates what controllers do with them.
 package model
 
 import (
@@ -15,10 +15,10 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// File is the model's file below the rehearsal's state directory.
+// File is the name of the model's file in the rehearsal's state directory.
 const File = "cluster.db"
 
-// The kinds of things in the store; their ids begin with the cluster's.
+// The kinds of records in the store. Each record's id begins with its cluster's id.
 const (
 	clusterKind = "cluster"
 	nodeKind    = "node"
@@ -27,25 +27,25 @@ const (
 	managedKind = "managed"
 )
 
-// Model is all clusters that ever were; package hosts knows which still answer.
+// Model holds all clusters that were ever created. Package hosts knows which of them still exist.
 type Model struct{ store *store.Store }
 
-// Open names the model in a state directory; nothing is there before the first cluster.
+// Open opens the model in a state directory. The file is created with the first cluster.
 func Open(stateDir string) *Model {
 	return &Model{store.Open(filepath.Join(stateDir, File))}
 }
 
-// Info is what a cluster is made with, and the kinds it has learned since.
+// Info describes a cluster: how it was created, and the custom kinds that were installed since.
 type Info struct {
-	// ID is the cluster's own: two that were made one after the other at one address differ.
+	// ID is unique: it distinguishes clusters that were created one after the other at one address.
 	ID string `json:"id"`
-	// Version is that of Kubernetes, without "v".
+	// Version is the Kubernetes version without "v".
 	Version string `json:"version"`
-	// Custom are the kinds of its custom resource definitions.
+	// Custom lists the kinds of its custom resource definitions.
 	Custom []kubernetes.API `json:"custom,omitempty"`
-	// Bundles are the names of the bundles that they came in.
+	// Bundles lists the installed bundles, by their names in kubernetes.Bundles.
 	Bundles []string `json:"bundles,omitempty"`
-	// Down: the API server does not answer, though its machine does.
+	// Down says that the API server does not answer, although its machine does.
 	Down bool `json:"down,omitempty"`
 }
 
@@ -61,7 +61,7 @@ func (i Info) serves(apiVersion, kind string) (kubernetes.API, bool) {
 	return kubernetes.API{}, false
 }
 
-// New makes a cluster with the namespaces that every cluster has.
+// New creates a cluster with the namespaces that every cluster has.
 func (m *Model) New(version string) (*Cluster, error) {
 	c := &Cluster{id: randomHex(16), store: m.store}
 	err := m.store.Update(func(tx *store.Tx) error {
@@ -73,27 +73,27 @@ func (m *Model) New(version string) (*Cluster, error) {
 		return tx.Put(clusterKind, c.id, Info{ID: c.id, Version: version})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making a cluster: %w", err)
+		return nil, fmt.Errorf("creating a cluster: %w", err)
 	}
 	return c, nil
 }
 
-// Cluster is one cluster by its id, whether or not it exists.
+// Cluster returns the cluster with an id, without checking that it exists.
 func (m *Model) Cluster(id string) *Cluster { return &Cluster{id: id, store: m.store} }
 
-// Cluster is one cluster. It implements kubernetes.Cluster.
+// Cluster is one simulated cluster. It implements kubernetes.Cluster.
 type Cluster struct {
 	id    string
 	store *store.Store
 }
 
-// owns says whether an id in the store is one of this cluster's.
+// owns reports whether the record with an id belongs to this cluster.
 func (c *Cluster) owns(id string) bool { return strings.HasPrefix(id, c.id+"|") }
 
-// ID is the cluster's.
+// ID returns the cluster's id.
 func (c *Cluster) ID() string { return c.id }
 
-// Info reads what the cluster is.
+// Info reads the cluster's description.
 func (c *Cluster) Info() (info Info, err error) {
 	err = c.store.View(func(tx *store.Tx) error {
 		info, err = c.info(tx)
@@ -110,7 +110,7 @@ func (c *Cluster) info(tx *store.Tx) (info Info, err error) {
 	return info, err
 }
 
-// SetDown stops the API server, or starts it again.
+// SetDown stops the API server, or starts it.
 func (c *Cluster) SetDown(down bool) error {
 	return c.store.Update(func(tx *store.Tx) error {
 		info, err := c.info(tx)
@@ -122,7 +122,7 @@ func (c *Cluster) SetDown(down bool) error {
 	})
 }
 
-// InstallBundle adds the kinds of one of kubernetes.Bundles, as applying its definitions does.
+// InstallBundle adds the kinds of one of kubernetes.Bundles, as applying its definitions would.
 func (c *Cluster) InstallBundle(name string) error {
 	return c.store.Update(func(tx *store.Tx) error { return c.installBundle(tx, name) })
 }
@@ -130,7 +130,7 @@ func (c *Cluster) InstallBundle(name string) error {
 func (c *Cluster) installBundle(tx *store.Tx, name string) error {
 	apis, ok := kubernetes.Bundles[name]
 	if !ok {
-		return fmt.Errorf("installing custom resources: the model knows no bundle %q", name)
+		return fmt.Errorf("installing custom resources: there is no bundle %q in kubernetes.Bundles", name)
 	}
 	info, err := c.info(tx)
 	if err != nil {
@@ -147,7 +147,7 @@ func (c *Cluster) installBundle(tx *store.Tx, name string) error {
 	return tx.Put(clusterKind, c.id, info)
 }
 
-// AddNamespace makes a namespace that another manager than the program owns; it may exist.
+// AddNamespace creates a namespace for a manager that is not the program. It does nothing if the namespace exists.
 func (c *Cluster) AddNamespace(name, manager string) error {
 	return c.store.Update(func(tx *store.Tx) error { return c.addNamespace(tx, name, manager) })
 }

@@ -9,25 +9,25 @@ import (
 // Node is a member of the cluster.
 type Node struct {
 	Name string `json:"name"`
-	// ProviderID is aws:///<zone>/<instance id>.
+	// ProviderID has the format aws:///<zone>/<instance id>.
 	ProviderID string `json:"providerID"`
 	// Address is the private IP address.
 	Address      string            `json:"address"`
 	Version      string            `json:"version"`
 	ControlPlane bool              `json:"controlPlane,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
-	// Taints are in the form of kubectl: key=value:Effect.
+	// Taints has kubectl's format: key=value:Effect.
 	Taints []string `json:"taints,omitempty"`
-	// Ready is whether the node has a pod network: the model knows no other reason against it.
+	// Ready says whether the cluster has a pod network. In the model nothing else makes a node not ready.
 	Ready bool `json:"-"`
 }
 
-// Register makes a node a member, or changes one.
+// Register adds a node to the cluster, or changes it.
 func (c *Cluster) Register(node Node) error {
 	return c.store.Update(func(tx *store.Tx) error { return tx.Put(nodeKind, c.id+"|"+node.Name, node) })
 }
 
-// RemoveNode takes a node out and says whether it was there.
+// RemoveNode removes a node and reports whether it existed.
 func (c *Cluster) RemoveNode(name string) (found bool, err error) {
 	err = c.store.Update(func(tx *store.Tx) error {
 		if found, err = tx.Get(nodeKind, c.id+"|"+name, &Node{}); err != nil {
@@ -38,7 +38,7 @@ func (c *Cluster) RemoveNode(name string) (found bool, err error) {
 	return found, err
 }
 
-// Nodes lists the members, ordered by name.
+// Nodes returns the nodes, ordered by name.
 func (c *Cluster) Nodes() (nodes []Node, err error) {
 	err = c.store.View(func(tx *store.Tx) error {
 		info, err := c.info(tx)

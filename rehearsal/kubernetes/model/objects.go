@@ -16,23 +16,24 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// systemNamespaces are those of every cluster; the API server does not delete them.
+// systemNamespaces lists the namespaces that every cluster has. The model refuses to delete them.
 var systemNamespaces = []string{"default", "kube-node-lease", "kube-public", "kube-system"}
 
-// object is one object as the store keeps it. What it looks like follows from what was applied.
+// object is an object's record in the store. live computes the object from it.
 type object struct {
 	Ref     kubernetes.Ref `json:"ref"`
 	UID     string         `json:"uid"`
 	Created time.Time      `json:"created"`
 	// Generation counts the applies that changed something, from 1.
 	Generation int `json:"generation"`
-	// Applied is each manager's last manifest, the latest last; each owns the fields in its own.
+	// Applied holds the last manifest of each field manager, the latest last. A manager owns the fields in its
+	// manifest.
 	Applied []applied `json:"applied"`
-	// Finalizers are the controllers that must let go before a deleted object is gone.
+	// Finalizers must be removed by their controllers before a deleted object is gone.
 	Finalizers []string `json:"finalizers,omitempty"`
-	// Deleted is when somebody deleted it, while a finalizer keeps it.
+	// Deleted is the deletion timestamp of an object that still has finalizers.
 	Deleted *time.Time `json:"deleted,omitempty"`
-	// Status is what its controller says of it.
+	// Status is set by the object's controller.
 	Status kubernetes.Manifest `json:"status,omitempty"`
 }
 
@@ -41,7 +42,7 @@ type applied struct {
 	Manifest kubernetes.Manifest `json:"manifest"`
 }
 
-// live is the object as the API server shows it.
+// live returns the object as the API server would.
 func (o *object) live() kubernetes.Manifest {
 	out := map[string]any{}
 	for _, a := range o.Applied {
@@ -71,7 +72,7 @@ func (o *object) live() kubernetes.Manifest {
 	return out
 }
 
-// merge puts what from has over what into has; lists are taken whole.
+// merge copies the fields of from into into, recursively. It replaces lists as a whole.
 func merge(into, from map[string]any) {
 	for key, value := range from {
 		child, isMap := value.(map[string]any)
@@ -88,7 +89,7 @@ func merge(into, from map[string]any) {
 	}
 }
 
-// leaves calls fn with every field that is no object itself, in the order of their paths.
+// leaves calls fn for every field that is not itself a non-empty object, in the order of the paths.
 func leaves(m map[string]any, path []string, fn func(path []string, value any)) {
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		at := append(slices.Clone(path), key)
@@ -100,7 +101,7 @@ func leaves(m map[string]any, path []string, fn func(path []string, value any)) 
 	}
 }
 
-// lookup finds a field, and drop removes it.
+// lookup returns the field at a path.
 func lookup(m map[string]any, path []string) (any, bool) {
 	for _, key := range path[:len(path)-1] {
 		m, _ = m[key].(map[string]any)
@@ -109,6 +110,7 @@ func lookup(m map[string]any, path []string) (any, bool) {
 	return value, ok
 }
 
+// drop removes the field at a path.
 func drop(m map[string]any, path []string) {
 	for _, key := range path[:len(path)-1] {
 		m, _ = m[key].(map[string]any)
@@ -160,7 +162,7 @@ func (c *Cluster) apply(tx *store.Tx, manifest kubernetes.Manifest, options kube
 		return nil, fmt.Errorf("%s: metadata.name: required value", ref.Kind)
 	}
 	if api.ClusterWide != (ref.Namespace == "") {
-		return nil, fmt.Errorf("the server could not find the requested resource: whether a %s belongs to a namespace is not as the manifest has it", ref.Kind)
+		return nil, fmt.Errorf("the server could not find the requested resource: the scope of %s does not fit the manifest's namespace", ref.Kind)
 	}
 	if ref.Namespace != "" {
 		if found, err := tx.Get(objectKind, c.key(namespaceRef(ref.Namespace)), &object{}); err != nil || !found {
@@ -175,29 +177,29 @@ func (c *Cluster) apply(tx *store.Tx, manifest kubernetes.Manifest, options kube
 	switch {
 	case !found:
 		o = object{Ref: ref, UID: randomHex(32), Created: time.Now()}
-	case options.New:
+	case options.CreateOnly:
 		return nil, kubernetes.AlreadyExists(ref)
 	}
-	if err := o.take(manifest, options); err != nil {
+	if err := o.apply(manifest, options); err != nil {
 		return nil, err
 	}
 	if ref.Kind == "CustomResourceDefinition" {
-		if err := c.learn(tx, info, o.live()); err != nil {
+		if err := c.addKinds(tx, info, o.live()); err != nil {
 			return nil, err
 		}
 	}
 	return o.live(), tx.Put(objectKind, c.key(ref), o)
 }
 
-// take makes a manager's new manifest part of the object: its fields that others hold with another value
-// are conflicts, and its earlier fields that are gone from it go from the object.
-func (o *object) take(manifest kubernetes.Manifest, options kubernetes.ApplyOptions) error {
+// apply replaces a manager's manifest in the object. Fields that another manager owns with another value are
+// conflicts, unless options.Force takes them over. Fields that only the manager's earlier manifest had disappear.
+func (o *object) apply(manifest kubernetes.Manifest, options kubernetes.ApplyOptions) error {
 	before := o.live()
 	var conflicts []string
 	leaves(manifest, nil, func(path []string, value any) {
 		for _, other := range o.Applied {
-			theirs, held := lookup(other.Manifest, path)
-			if other.Manager == options.Manager || !held || reflect.DeepEqual(theirs, value) || path[0] == "apiVersion" {
+			theirs, owned := lookup(other.Manifest, path)
+			if other.Manager == options.Manager || !owned || reflect.DeepEqual(theirs, value) || path[0] == "apiVersion" {
 				continue
 			}
 			if options.Force {
@@ -218,8 +220,8 @@ func (o *object) take(manifest kubernetes.Manifest, options kubernetes.ApplyOpti
 	return nil
 }
 
-// Delete deletes an object, which is gone at once unless a finalizer keeps it. A namespace takes everything
-// in it along, a custom resource definition all objects of its kind.
+// Delete deletes an object, which is gone at once unless it has finalizers. Deleting a namespace deletes everything in
+// it; deleting a custom resource definition deletes all objects of its kind.
 func (c *Cluster) Delete(_ context.Context, ref kubernetes.Ref) error {
 	return c.store.Update(func(tx *store.Tx) error { return c.delete(tx, ref) })
 }
@@ -238,19 +240,19 @@ func (c *Cluster) delete(tx *store.Tx, ref kubernetes.Ref) error {
 		if err := c.deleteWhere(tx, func(r kubernetes.Ref) bool { return r.Namespace == ref.Name }); err != nil {
 			return err
 		}
-		// Helm keeps its releases as Secrets in their namespace.
+		// Helm stores its releases as Secrets in their namespace.
 		if err := c.deleteReleases(tx, ref.Name); err != nil {
 			return err
 		}
 	case "CustomResourceDefinition":
-		if err := c.forget(tx, o.live()); err != nil {
+		if err := c.removeKinds(tx, o.live()); err != nil {
 			return err
 		}
 	}
 	return c.remove(tx, o)
 }
 
-// remove takes an object away, or marks it as deleted for the controllers that hold it.
+// remove removes an object from the store. If it has finalizers, remove only sets its deletion timestamp.
 func (c *Cluster) remove(tx *store.Tx, o object) error {
 	if len(o.Finalizers) == 0 {
 		return tx.Delete(objectKind, c.key(o.Ref))
@@ -262,10 +264,10 @@ func (c *Cluster) remove(tx *store.Tx, o object) error {
 	return tx.Put(objectKind, c.key(o.Ref), o)
 }
 
-func (c *Cluster) deleteWhere(tx *store.Tx, doomed func(kubernetes.Ref) bool) error {
+func (c *Cluster) deleteWhere(tx *store.Tx, match func(kubernetes.Ref) bool) error {
 	var found []object
 	err := c.each(tx, func(o object) {
-		if doomed(o.Ref) {
+		if match(o.Ref) {
 			found = append(found, o)
 		}
 	})
@@ -284,7 +286,7 @@ func (c *Cluster) each(tx *store.Tx, fn func(object)) error {
 	})
 }
 
-// Objects lists the objects as they are, ordered by group, kind, namespace and name.
+// Objects returns the manifests of all objects, ordered by group, kind, namespace and name.
 func (c *Cluster) Objects() (manifests []kubernetes.Manifest, err error) {
 	err = c.store.View(func(tx *store.Tx) error {
 		return c.each(tx, func(o object) { manifests = append(manifests, o.live()) })
@@ -292,10 +294,9 @@ func (c *Cluster) Objects() (manifests []kubernetes.Manifest, err error) {
 	return manifests, err
 }
 
-// learn adds the kind that a custom resource definition defines, and forget takes it away again with its
-// objects.
-func (c *Cluster) learn(tx *store.Tx, info Info, definition kubernetes.Manifest) error {
-	apis, err := defined(definition)
+// addKinds makes the cluster serve the kind of a custom resource definition.
+func (c *Cluster) addKinds(tx *store.Tx, info Info, definition kubernetes.Manifest) error {
+	apis, err := kindsOf(definition)
 	if err != nil {
 		return err
 	}
@@ -307,8 +308,9 @@ func (c *Cluster) learn(tx *store.Tx, info Info, definition kubernetes.Manifest)
 	return tx.Put(clusterKind, c.id, info)
 }
 
-func (c *Cluster) forget(tx *store.Tx, definition kubernetes.Manifest) error {
-	apis, err := defined(definition)
+// removeKinds undoes addKinds and deletes the objects of the kind.
+func (c *Cluster) removeKinds(tx *store.Tx, definition kubernetes.Manifest) error {
+	apis, err := kindsOf(definition)
 	if err != nil {
 		return err
 	}
@@ -325,8 +327,8 @@ func (c *Cluster) forget(tx *store.Tx, definition kubernetes.Manifest) error {
 	})
 }
 
-// defined reads the kinds from a custom resource definition.
-func defined(definition kubernetes.Manifest) ([]kubernetes.API, error) {
+// kindsOf returns the kind of a custom resource definition in each of its served versions.
+func kindsOf(definition kubernetes.Manifest) ([]kubernetes.API, error) {
 	var crd struct {
 		Spec struct {
 			Group, Scope string
@@ -361,7 +363,7 @@ func (c *Cluster) addNamespace(tx *store.Tx, name, manager string) error {
 	}
 	o := object{Ref: ref, UID: randomHex(32), Created: time.Now()}
 	manifest := kubernetes.Manifest{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}}
-	if err := o.take(manifest, kubernetes.ApplyOptions{Manager: manager}); err != nil {
+	if err := o.apply(manifest, kubernetes.ApplyOptions{Manager: manager}); err != nil {
 		return err
 	}
 	return tx.Put(objectKind, c.key(ref), o)
@@ -371,7 +373,8 @@ func namespaceRef(name string) kubernetes.Ref {
 	return kubernetes.Ref{APIVersion: "v1", Kind: "Namespace", Name: name}
 }
 
-// key is an object's id in the store: versions of one group share their objects.
+// key returns an object's id in the store. It contains the group without the version, because all versions of a group
+// share their objects.
 func (c *Cluster) key(ref kubernetes.Ref) string {
 	return strings.Join([]string{c.id, ref.Group(), ref.Kind, ref.Namespace, ref.Name}, "|")
 }
@@ -380,8 +383,8 @@ func noMatch(apiVersion, kind string) error {
 	return fmt.Errorf("no matches for kind %q in version %q", kind, apiVersion)
 }
 
-// normalise gives a manifest the types that JSON has, and stores a Secret's stringData as the API server
-// does: in data, encoded.
+// normalise converts a manifest's values to JSON's types, and moves a Secret's stringData to data, base64-encoded, as
+// the API server does.
 func normalise(manifest kubernetes.Manifest) (out kubernetes.Manifest, err error) {
 	if err := remarshal(manifest, &out); err != nil {
 		return nil, fmt.Errorf("reading the manifest: %w", err)

@@ -36,7 +36,7 @@ func (c *Cluster) Install(_ context.Context, spec kubernetes.ReleaseSpec) (relea
 		if found, err := tx.Get(objectKind, c.key(namespaceRef(spec.Namespace)), &object{}); err != nil || !found {
 			return orElse(err, fmt.Errorf("namespaces %q not found", spec.Namespace))
 		}
-		if bundle := bundleOf(spec.Chart); bundle != "" && bringsDefinitions(spec) {
+		if bundle := bundleOf(spec.Chart); bundle != "" && installsCRDs(spec) {
 			if err := c.installBundle(tx, bundle); err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ func (c *Cluster) Install(_ context.Context, spec kubernetes.ReleaseSpec) (relea
 	return release, err
 }
 
-// Upgrade implements kubernetes.Cluster. Unlike an install it brings no definitions, as with Helm.
+// Upgrade implements kubernetes.Cluster. As with Helm, it does not install definitions.
 func (c *Cluster) Upgrade(_ context.Context, spec kubernetes.ReleaseSpec) (release kubernetes.Release, err error) {
 	err = c.store.Update(func(tx *store.Tx) error {
 		found, err := tx.Get(releaseKind, c.releaseKey(spec.Namespace, spec.Name), &release)
@@ -63,14 +63,15 @@ func (c *Cluster) Upgrade(_ context.Context, spec kubernetes.ReleaseSpec) (relea
 	return release, err
 }
 
-// The states of a release.
+// Helm's names for the states of a release.
 const (
 	deployed = "deployed"
 	pending  = "pending-install"
 )
 
-// Pend records what an install that lost its API server leaves: a name that is taken, and nothing under it.
-func (c *Cluster) Pend(spec kubernetes.ReleaseSpec) error {
+// AddPendingRelease records a release in the state pending-install, without objects. An install leaves it behind if the
+// API server fails during it; the release's name is then taken.
+func (c *Cluster) AddPendingRelease(spec kubernetes.ReleaseSpec) error {
 	return c.store.Update(func(tx *store.Tx) error {
 		return tx.Put(releaseKind, c.releaseKey(spec.Namespace, spec.Name), kubernetes.Release{
 			Namespace: spec.Namespace, Name: spec.Name, Chart: chartName(spec.Chart), Version: spec.Version, Revision: 1, Status: pending,
@@ -78,7 +79,8 @@ func (c *Cluster) Pend(spec kubernetes.ReleaseSpec) error {
 	})
 }
 
-// deploy records a revision, if the cluster serves what its chart makes or its pods look for.
+// deploy applies the chart's objects and records a revision. It fails if the cluster does not serve the custom kinds of
+// the chart's bundle, which the chart creates or its pods read.
 func (c *Cluster) deploy(tx *store.Tx, spec kubernetes.ReleaseSpec, revision int) (kubernetes.Release, error) {
 	info, err := c.info(tx)
 	if err != nil {
@@ -97,7 +99,7 @@ func (c *Cluster) deploy(tx *store.Tx, spec kubernetes.ReleaseSpec, revision int
 		Namespace: spec.Namespace, Name: spec.Name, Chart: chartName(spec.Chart), Version: spec.Version,
 		Checksum: checksum, Revision: revision, Status: deployed,
 	}
-	if err := c.bring(tx, spec); err != nil {
+	if err := c.applyChart(tx, spec); err != nil {
 		return kubernetes.Release{}, err
 	}
 	return release, tx.Put(releaseKind, c.releaseKey(spec.Namespace, spec.Name), release)
@@ -111,14 +113,14 @@ func (c *Cluster) Uninstall(_ context.Context, spec kubernetes.ReleaseSpec) erro
 		if found, err := tx.Get(releaseKind, key, &release); err != nil || !found {
 			return orElse(err, fmt.Errorf("release %s/%s %w", spec.Namespace, spec.Name, kubernetes.ErrNotFound))
 		}
-		if err := c.takeBack(tx, release); err != nil {
+		if err := c.deleteChart(tx, release); err != nil {
 			return err
 		}
 		return tx.Delete(releaseKind, key)
 	})
 }
 
-// Releases lists the releases, ordered by namespace and name.
+// Releases returns all releases, ordered by namespace and name.
 func (c *Cluster) Releases() (releases []kubernetes.Release, err error) {
 	err = c.store.View(func(tx *store.Tx) error {
 		releases, err = c.releases(tx)
@@ -156,10 +158,12 @@ func (c *Cluster) releaseKey(namespace, name string) string {
 	return strings.Join([]string{c.id, namespace, name}, "|")
 }
 
-// chartName is the last part of a repository's chart, an oci:// reference or a path.
+// chartName returns the name of a chart: the last element of its reference, which is a name in a repository, an oci://
+// URL or a path.
 func chartName(chart string) string { return path.Base(strings.TrimSuffix(chart, ".tgz")) }
 
-// bundleOf is the bundle of definitions that a chart needs; empty for none that is known.
+// bundleOf returns the name of the bundle of definitions that a chart needs; empty if there is none in
+// kubernetes.Bundles.
 func bundleOf(chart string) string {
 	name := chartName(chart)
 	if _, ok := kubernetes.Bundles[name]; ok {
@@ -168,10 +172,10 @@ func bundleOf(chart string) string {
 	return ""
 }
 
-// bringsDefinitions says whether installing the chart installs its definitions. Those in its crds folder
-// depend on skipCrds, those among its templates on a value: external-secrets and kube-prometheus-stack
-// have installCRDs and crds.enabled.
-func bringsDefinitions(spec kubernetes.ReleaseSpec) bool {
+// installsCRDs reports whether installing the chart installs its definitions. skipCrds disables those in its crds
+// folder; a value disables those among its templates: installCRDs or crds.enabled in external-secrets and
+// kube-prometheus-stack.
+func installsCRDs(spec kubernetes.ReleaseSpec) bool {
 	crds, _ := spec.Values["crds"].(map[string]any)
 	return !spec.SkipCRDs && spec.Values["installCRDs"] != false && crds["enabled"] != false
 }

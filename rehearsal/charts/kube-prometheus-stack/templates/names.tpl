@@ -1,11 +1,11 @@
-{{- /* selector: of one component's pods. root and name. */ -}}
+{{- /* selector: the labels of a component's pods. Arguments: root, name. */ -}}
 {{- define "selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .name }}
 {{- end -}}
 
-{{- /* service: in front of one component. root, name, its component, port and targetPort; the port's name is "http-web". */ -}}
+{{- /* service: a component's Service with port "http-web". Arguments: root, name, selector, port, targetPort. */ -}}
 {{- define "service" -}}
 apiVersion: v1
 kind: Service
@@ -21,7 +21,7 @@ spec:
   selector: {{- .selector | nindent 4 }}
 {{- end -}}
 
-{{- /* monitor: has Prometheus ask a component behind its service. root and name. */ -}}
+{{- /* monitor: the ServiceMonitor for a component's Service. Arguments: root, name. */ -}}
 {{- define "monitor" -}}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
