@@ -169,8 +169,8 @@ func TestEgressIsEnforced(t *testing.T) {
 	assert.Equal(t, "a", l.overSSH(a, "hostname"), "replies to allowed traffic pass")
 }
 
-// On AWS, traffic to a public address comes from the sender's public address, which a rule that refers to the group does
-// not match.
+// On AWS, traffic to a public address comes from the sender's public address. A rule that refers to the group does not
+// match that.
 func TestMachinesReachPublicAddressesFromTheirOwnPublicAddress(t *testing.T) {
 	l := newLab(t)
 	l.self()

@@ -111,8 +111,8 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 		}
 	}
 	run("dpkg is killed half-way", func(t *testing.T) {
-		// This systemctl blocks when a package's script calls it. It is in /usr/sbin, because apt's PATH for dpkg begins
-		// with that and does not have /usr/local.
+		// This systemctl blocks when a package's script calls it. It is in /usr/sbin, because apt's PATH for dpkg
+		// begins with that and does not have /usr/local.
 		p.file("/usr/sbin/systemctl", "#!/bin/bash\n[[ $(ps -o args= $PPID) != *.postinst* ]] || { touch /root/reached; sleep 600; }\nexec /usr/bin/systemctl \"$@\"")
 		p.says(p.machine, "chmod 755 /usr/sbin/systemctl")
 		unit := p.start()
