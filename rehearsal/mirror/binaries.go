@@ -254,8 +254,8 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 	return b, nil
 }
 
-// copyWithPlaceholders copies the module's directory and adds the placeholders. The copy is necessary, because Go accepts
-// no substitutes for files in its module cache.
+// copyWithPlaceholders copies the module's directory and adds the placeholders. The copy is necessary, because Go
+// accepts no substitutes for files in its module cache.
 func (b Built) copyWithPlaceholders(ctx context.Context) (dir string, err error) {
 	source, err := b.Source(ctx)
 	if err != nil {
