@@ -95,7 +95,7 @@ func destroyPath(resources []stack.Resource) Path {
 			return n
 		}
 		n := 0
-		for _, other := range byURN[urn].After() {
+		for _, other := range byURN[urn].DependsOn() {
 			n = max(n, layer(other)+1)
 		}
 		known[urn] = n

@@ -82,7 +82,7 @@ func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 	})
 
 	t.Run("a preview of another stack on a copy of its state is not refused", func(t *testing.T) {
-		prod, err := stack.Shaped(t.Context(), "prod", "dev", w.Tools, stack.Options{Repo: w.Options.Repo, StateDir: w.Dir}, t.TempDir())
+		prod, err := stack.OpenWithStateOf(t.Context(), "prod", "dev", w.Tools, stack.Options{Repo: w.Options.Repo, StateDir: w.Dir}, t.TempDir())
 		require.NoError(t, err)
 		printed, err := prod.Output(t.Context(), prod.Operation("preview", "--diff")...)
 		require.NoError(t, err, printed)

@@ -134,7 +134,7 @@ func (r *run) preview() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := stack.Shaped(cmd.Context(), r.name, from, tools, o, dir)
+			s, err := stack.OpenWithStateOf(cmd.Context(), r.name, from, tools, o, dir)
 			if err != nil {
 				return err
 			}
