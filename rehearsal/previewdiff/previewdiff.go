@@ -74,7 +74,7 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	if err != nil {
 		return fail(fmt.Errorf("the working tree's program cannot be built: %w", err))
 	}
-	base, err := head.At(ctx, project, filepath.Join(dir, "tools"), "the base's program", o.Progress)
+	base, err := head.ForCheckout(ctx, project, filepath.Join(dir, "tools"), "the base's program", o.Progress)
 	if err != nil {
 		return fail(fmt.Errorf("the base %s cannot be built: %w", report.base(), err))
 	}

@@ -26,9 +26,9 @@ func TestPluginsAreRefused(t *testing.T) {
 		"bench":                {[]string{"bench", "--plugins=official"}, models},
 		"what is missing":      {[]string{"up", "--plugins=official"}, ": pulumi plugin install resource kubernetes "},
 		"missing for destroy":  {[]string{"destroy", "--plugins=official"}, ": pulumi plugin install resource command "},
-		"missing for a bench":  {[]string{"bench-rehearsal", "--plugins=official", "--level=simulate"}, ", with pulumi-language-go beside it: "},
-		"missing for prepare":  {[]string{"prepare", "--plugins=official"}, ", with pulumi-language-go beside it: "},
-		"missing for a review": {[]string{"preview", "--plugins=official", "--from=dev"}, ", with pulumi-language-go beside it: "},
+		"missing for a bench":  {[]string{"bench-rehearsal", "--plugins=official", "--level=simulate"}, ", with pulumi-language-go in the same directory: "},
+		"missing for prepare":  {[]string{"prepare", "--plugins=official"}, ", with pulumi-language-go in the same directory: "},
+		"missing for a review": {[]string{"preview", "--plugins=official", "--from=dev"}, ", with pulumi-language-go in the same directory: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := filepath.Join(t.TempDir(), "state")
