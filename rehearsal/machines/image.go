@@ -127,7 +127,7 @@ func hasImage(ctx context.Context, docker *client.Client, tag string) (bool, err
 
 // readBuild reads the progress of a build until it is finished. Docker reports a failed build within that stream.
 func readBuild(progress io.Reader) error {
-	var said strings.Builder
+	var output strings.Builder
 	for decoder := json.NewDecoder(progress); ; {
 		var line struct{ Stream, Error string }
 		err := decoder.Decode(&line)
@@ -137,9 +137,9 @@ func readBuild(progress io.Reader) error {
 		case err != nil:
 			return err
 		case line.Error != "":
-			return fmt.Errorf("%s%s", line.Error, indented(said.String()))
+			return fmt.Errorf("%s%s", line.Error, indented(output.String()))
 		}
-		said.WriteString(line.Stream)
+		output.WriteString(line.Stream)
 	}
 }
 

@@ -69,10 +69,10 @@ func (p *preparation) start() string {
 	return unit
 }
 
-func (p *preparation) said(unit string) string {
+func (p *preparation) log(unit string) string {
 	p.Helper()
-	said, _ := p.in(p.machine, "cat /root/%s.log", unit)
-	return said
+	output, _ := p.in(p.machine, "cat /root/%s.log", unit)
+	return output
 }
 
 func (p *preparation) await(what string, condition func() bool) {
@@ -88,9 +88,9 @@ func (p *preparation) awaitSuccess(unit string) string {
 		state = p.says(p.machine, "systemctl show --property=SubState --value %s", unit)
 		return state != "running"
 	})
-	said := p.said(unit)
-	require.Equal(p, "exited", state, said)
-	return said
+	output := p.log(unit)
+	require.Equal(p, "exited", state, output)
+	return output
 }
 
 // hold takes a lock as apt does, until release is called.
@@ -145,7 +145,7 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 			p.says(p.machine, "dpkg --purge --force-hold kubectl")
 			release := p.hold(path)
 			unit := p.start()
-			p.await("it logs what it waits for", func() bool { return strings.Contains(p.said(unit), " has to wait: ") })
+			p.await("it logs what it waits for", func() bool { return strings.Contains(p.log(unit), " has to wait: ") })
 			release()
 			assert.Regexp(t, `installing packages on node has to wait: .*lock`, p.awaitSuccess(unit))
 			assert.Contains(t, p.says(p.machine, "apt-mark showhold"), "kubectl")
@@ -155,7 +155,7 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 		p.says(p.machine, "apt-mark unhold kubectl")
 		release := p.hold("/var/lib/dpkg/lock-frontend")
 		unit := p.start()
-		p.await("it logs what it waits for", func() bool { return strings.Contains(p.said(unit), " has to wait: ") })
+		p.await("it logs what it waits for", func() bool { return strings.Contains(p.log(unit), " has to wait: ") })
 		release()
 		p.awaitSuccess(unit)
 		assert.Contains(t, p.says(p.machine, "apt-mark showhold"), "kubectl")
@@ -169,8 +169,8 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 		p.await("it fails", func() bool {
 			return p.says(p.machine, "systemctl show --property=SubState --value %s", unit) == "failed"
 		})
-		assert.Regexp(t, `E: Version '1\..*' for 'containerd.io' was not found`, p.said(unit))
-		assert.NotContains(t, p.said(unit), "has to wait")
+		assert.Regexp(t, `E: Version '1\..*' for 'containerd.io' was not found`, p.log(unit))
+		assert.NotContains(t, p.log(unit), "has to wait")
 	})
 	run("containerd is restarted only if it is older than its configuration", func(t *testing.T) {
 		process := func() string { return p.says(p.machine, "systemctl show --property=MainPID --value containerd") }

@@ -86,10 +86,10 @@ func (c *cluster) noSecretShows(t *testing.T, printed, events string, processes 
 		assert.Empty(t, joinToken.FindString(text), what)
 	}
 	// Except for the programs, and the administrator's kubeconfig, which connect wrote.
-	assert.Empty(t, c.Left(secrets, "bin", "kubeconfig"))
+	assert.Empty(t, c.SecretsInFiles(secrets, "bin", "kubeconfig"))
 
 	// The machines' processes are visible on this host.
-	assert.Empty(t, processes.Shown(secrets, c.Tools.Program))
+	assert.Empty(t, processes.SecretsShown(secrets, c.Tools.Program))
 	ran := map[string]bool{}
 	for _, process := range processes.Seen() {
 		ran[filepath.Base(process.Path)] = true

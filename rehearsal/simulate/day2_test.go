@@ -70,7 +70,7 @@ func TestDayTwo(t *testing.T) {
 		changes(t, each("Delete "+rule, rules...))
 	})
 
-	run("the SSH key is rotated: no machine is touched, and the old key lets nobody in", func(t *testing.T) {
+	run("the SSH key is rotated: no machine is touched, and the old key is refused", func(t *testing.T) {
 		old, other := w.PrivateKey(), newWorld(t, "other", "dev")
 		other.Open() // generates another throw-away key
 		signer, err := ssh.ParsePrivateKey([]byte(other.PrivateKey()))

@@ -79,7 +79,7 @@ func TestFaults(t *testing.T) {
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: "aws:ec2/vpc:Vpc"})
 		end(t, w)
 	})
-	t.Run("the engine is killed while it makes what has a name of its own", func(t *testing.T) {
+	t.Run("the engine is killed while it creates a resource with a fixed name", func(t *testing.T) {
 		w := begin(t)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: "aws:ec2/keyPair:KeyPair"})
 		end(t, w)

@@ -47,7 +47,7 @@ func TestDev(t *testing.T) {
 	})
 
 	var done []string
-	t.Run("a load balancer that nobody removed blocks the destroy, soon and by name", func(t *testing.T) {
+	t.Run("a leftover load balancer blocks the destroy, which soon fails and names it", func(t *testing.T) {
 		account := aws.Open(w.Dir)
 		vpcs, err := account.VPCs()
 		require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestDev(t *testing.T) {
 		require.NoError(t, account.DeleteLoadBalancer(left.ARN, time.Now()))
 	})
 
-	t.Run("destroy leaves nothing, and asks the cluster for the sweeps alone", func(t *testing.T) {
+	t.Run("destroy leaves nothing, and runs only the sweeps in the cluster", func(t *testing.T) {
 		w.Must(w.Destroy())
 		// Including what the blocked destroy above has done already.
 		assert.Equal(t, sweeps, stacktest.InCluster(append(done, w.Changes()...)))

@@ -135,7 +135,7 @@ func (w *planted) previews(t *testing.T) {
 // files searches all files that are left.
 func (w *planted) files(t *testing.T) {
 	t.Helper()
-	assert.Empty(t, w.Left(w.secrets))
+	assert.Empty(t, w.SecretsInFiles(w.secrets))
 	left, err := os.ReadDir(w.temporary)
 	require.NoError(t, err)
 	assert.Empty(t, left, "no temporary file is left")
@@ -254,7 +254,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 	})
 
 	t.Run("processes", func(t *testing.T) {
-		assert.Empty(t, processes.Shown(w.secrets, w.Tools.Program))
+		assert.Empty(t, processes.SecretsShown(w.secrets, w.Tools.Program))
 		seen := map[string]bool{}
 		for _, process := range processes.Seen() {
 			if process.Of(w.World) {

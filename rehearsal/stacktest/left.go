@@ -61,7 +61,7 @@ func (w *World) OwnHome() {
 	w.Tools.Home = home
 }
 
-// Left returns the secrets that are in plain text in a file of the world: in its state with all copies and histories,
+// SecretsInFiles returns the secrets that are in plain text in a file of the world: in its state with all copies and histories,
 // in logs of the engine, of its events and of calls, in the settings, and in the models. Two files may contain secrets,
 // and must be readable by their owner only:
 //
@@ -70,7 +70,7 @@ func (w *World) OwnHome() {
 //     searched by objects, because the file also has freed pages.
 //
 // except are directories and files of the test itself, which are not searched.
-func (w *World) Left(s *Secrets, except ...string) []string {
+func (w *World) SecretsInFiles(s *Secrets, except ...string) []string {
 	w.t.Helper()
 	owners := []string{throwAwayFile, aws.StateFile}
 	except = append(except, owners...)

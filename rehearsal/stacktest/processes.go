@@ -126,13 +126,13 @@ func (p Process) Of(w *World) bool {
 // ofEngine matches the engine, the plugins that it starts, and git, which it runs to inspect the checkout.
 var ofEngine = regexp.MustCompile(`^(pulumi|pulumi-(language|resource)-[a-z]+|git)$`)
 
-// Shown returns the secrets in the arguments and the environments of the processes so far.
+// SecretsShown returns the secrets in the arguments and the environments of the processes so far.
 //
 // Everybody can read arguments, so they must contain none. Only the owner of a process can read its environment. Two
 // variables there may contain secrets: the engine gets the passphrase in one, which its child processes inherit, and
 // its owner can read it at its source too. The program gets its settings in another one, by the engine's protocol.
 // Processes that a plugin starts must get neither.
-func (p *Processes) Shown(s *Secrets, program string) (found []string) {
+func (p *Processes) SecretsShown(s *Secrets, program string) (found []string) {
 	for _, process := range p.Seen() {
 		name := filepath.Base(process.Path)
 		for _, what := range s.In(strings.Join(process.Args, " ")) {
