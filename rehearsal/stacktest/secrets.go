@@ -35,7 +35,7 @@ type Secrets struct {
 type form struct{ secret, as, text string }
 
 const (
-	// formStart is the length of those first bytes, and of the shortest form.
+	// formStart is the length of the prefixes by which forms are indexed, and of the shortest form.
 	formStart = 8
 	// partLength is short enough that each line of a PEM block, or of wrapped base64, contains a whole part.
 	partLength = 16
