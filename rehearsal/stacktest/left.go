@@ -61,9 +61,9 @@ func (w *World) OwnHome() {
 	w.Tools.Home = home
 }
 
-// SecretsInFiles returns the secrets that are in plain text in a file of the world: in its state with all copies and histories,
-// in logs of the engine, of its events and of calls, in the settings, and in the models. Two files may contain secrets,
-// and must be readable by their owner only:
+// SecretsInFiles returns the secrets that are in plain text in a file of the world: in its state with all copies and
+// histories, in logs of the engine, of its events and of calls, in the settings, and in the models. Two files may
+// contain secrets, and must be readable by their owner only:
 //
 //   - throwaway.json.
 //   - aws.db, the account. It may contain the values of SecureStrings, which AWS stores, and no secret elsewhere. It is
