@@ -1,5 +1,6 @@
-// Package needs checks what a test requires of the machine that it runs on. It skips the test, with a reason, if another
-// user or another machine would be needed. If something is missing that `make test` builds, it fails the test instead.
+// Package needs checks what a test requires of the machine that it runs on. It skips the test, with a reason, if
+// another user or another machine would be needed. If something is missing that `make test` builds, it fails the test
+// instead.
 package needs
 
 import (
@@ -50,8 +51,8 @@ func Long(t testing.TB) {
 	}
 }
 
-// Built fails a test if something that it needs has not been built. err says what is missing, or is nil. With -short the
-// test is skipped instead.
+// Built fails a test if something that it needs has not been built. err says what is missing, or is nil. With -short
+// the test is skipped instead.
 func Built(t testing.TB, err error) {
 	t.Helper()
 	switch {
