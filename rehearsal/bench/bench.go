@@ -1,5 +1,5 @@
-// Package bench measures what the program costs the engine: steps and seconds without any waiting, for
-// clusters of several sizes, and, from the latencies of the models, how long the longest chain of waits is.
+// Package bench measures how much work the program is for the engine: the number of steps, and the seconds without any
+// waiting, for clusters of several sizes. It also computes the critical paths from the models' latencies.
 package bench
 
 import (
@@ -15,18 +15,19 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// Sizes are the numbers of nodes: the cluster's own, and four and sixteen times as many.
+// Sizes are the measured numbers of nodes: that of the cluster, and four and sixteen times as many.
 var Sizes = []int{14, 56, 224}
 
-// distance is how long a bucket of AWS takes to answer: tens of milliseconds from an office in the same country or from
-// a runner elsewhere, a few from a machine in the region.
+// distance is the time that a bucket in AWS takes to answer: tens of milliseconds from an office in the same country or
+// from a runner elsewhere, a few from a machine in the region.
 const distance = 50 * time.Millisecond
 
-// largestInBucket bounds the sizes that are measured in a bucket: beyond it an update takes a quarter of an hour.
+// largestInBucket is the largest size that is measured with the state in a bucket. With a larger one an update takes a
+// quarter of an hour.
 const largestInBucket = 56
 
 // Run brings a stack of each size up, previews it and destroys it, with its state in a directory and in a bucket, and
-// prints tables. All of it goes to temporary directories.
+// prints tables to out. It works in temporary directories.
 func Run(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) error {
 	up, down, err := inDirectory(ctx, out, progress, tools, repo)
 	if err != nil {
@@ -45,8 +46,8 @@ func Run(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain
 	return err
 }
 
-// inDirectory prints what the engine's work takes with the state in a directory of this machine, and returns the
-// critical paths of the smallest size.
+// inDirectory prints the measurements with the state in a local directory, and returns the critical paths of the
+// smallest size.
 func inDirectory(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) (up, down Path, err error) {
 	const columns = "%6v  %11v  %7v  %12v  %10v  %10v  %20v\n"
 	_, _ = fmt.Fprintf(out, columns, "nodes", "steps of up", "up s", "unchanged s", "preview s", "destroy s", "critical path of up")
@@ -63,13 +64,15 @@ func inDirectory(ctx context.Context, out, progress io.Writer, tools toolchain.T
 	return up, down, nil
 }
 
-// What README.md recommends for a state in a bucket: compressed, and of a destroy written once.
+// The settings that README.md recommends for a state in a bucket: compression, and a destroy that writes the state
+// once.
 var (
 	compressed = []string{"PULUMI_DIY_BACKEND_ZSTD=true"}
 	unsaved    = []string{"PULUMI_SKIP_CHECKPOINTS=true"}
 )
 
-// inBucket prints the same with the state in a bucket: first with Pulumi's defaults, then as README.md recommends.
+// inBucket prints the measurements with the state in a bucket: first with Pulumi's defaults, then as README.md
+// recommends.
 func inBucket(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) error {
 	const columns = "%6v  %-9v  %7v  %12v  %10v  %10v  %28v  %22v\n"
 	_, _ = fmt.Fprintf(out, "\nThe same with the state in a bucket that answers after %v:\n", distance)
@@ -96,8 +99,8 @@ func inBucket(ctx context.Context, out, progress io.Writer, tools toolchain.Tool
 	return nil
 }
 
-// slowDestroy measures a destroy that waits as long as AWS does. It is the stack's own size, and of it the
-// sweep really runs.
+// slowDestroy measures a destroy with latencies like AWS's, of a stack of the default size. The script of its sweep is
+// really run.
 func slowDestroy(ctx context.Context, progress io.Writer, tools toolchain.Toolchain, repo string) (took seconds, err error) {
 	dir, err := os.MkdirTemp("", "eco2-bench-")
 	if err != nil {
@@ -118,7 +121,7 @@ func slowDestroy(ctx context.Context, progress io.Writer, tools toolchain.Toolch
 	return took, nil
 }
 
-// operate is how long an operation takes.
+// operate runs an operation and returns how long it took.
 func operate(ctx context.Context, progress io.Writer, s *stack.Stack, what, operation string, more ...string) (seconds, error) {
 	_, _ = fmt.Fprintf(progress, "%s: %s\n", what, operation)
 	started := time.Now()
@@ -133,18 +136,18 @@ type result struct {
 	steps                           int
 	up, unchanged, preview, destroy seconds
 	path, destroyPath               Path
-	upTraffic, destroyTraffic       bucket.Traffic // none where the state is in a directory
+	upTraffic, destroyTraffic       bucket.Traffic // zero if the state is in a directory
 }
 
 type seconds time.Duration
 
 func (s seconds) String() string { return fmt.Sprintf("%.1f", time.Duration(s).Seconds()) }
 
-// setup is where the state is, and how it is written.
+// setup says where the state is stored, and how it is written.
 type setup struct {
-	// distance is how long a bucket takes to answer; zero for a directory.
+	// distance is the time that a bucket takes to answer; zero means a directory instead of a bucket.
 	distance time.Duration
-	// always is the environment of all operations, destroy that of the destroy besides.
+	// always are environment variables for all operations, destroy additional ones for the destroy.
 	always, destroy []string
 }
 
@@ -198,7 +201,7 @@ func measure(ctx context.Context, progress io.Writer, tools toolchain.Toolchain,
 	return r, err
 }
 
-// workers spreads a number of workers over the entries of the node table, as counts of their overrides.
+// workers distributes n workers over the entries of the node table, and returns the overrides with their counts.
 func workers(n int) map[string]any {
 	names := []string{
 		"k8s-api-auth", "k8s-api-my", "k8s-api-scan", "k8s-api-character", "k8s-api-location", "k8s-api-info",

@@ -15,7 +15,8 @@ func urn(typ, name string) resource.URN {
 	return resource.URN("urn:pulumi:bench::eco2::" + typ + "::" + name)
 }
 
-// A destroy goes in layers, against the dependencies, and what goes with something else takes no call.
+// A destroy deletes layer by layer in reverse order of the dependencies, and needs no call for a resource that is
+// deleted with another one.
 func TestPaths(t *testing.T) {
 	const (
 		vpcType, machineType, ruleType = "aws:ec2/vpc:Vpc", "aws:ec2/instance:Instance", "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"

@@ -15,17 +15,18 @@ import (
 	"eco2/rehearsal/timeline"
 )
 
-// sweepTime is how long the sweep of a cluster in use takes: a load balancer or a volume that is deleted, what
-// external-dns waits before it acts, and the script's own pauses. An estimate; `Run` measures one beside it.
+// sweepTime is an estimate of how long the sweep of a cluster in use takes: the deletion of a load balancer or a
+// volume, the time that external-dns waits before it acts, and the script's own pauses. Run also measures a sweep, with
+// a whole destroy.
 const sweepTime = 20 * time.Second
 
-// releaseTime is how long a chart takes to become ready: an estimate, until it is measured on a real cluster.
+// releaseTime is an estimate of how long a chart takes to become ready, until it is measured on a real cluster.
 const releaseTime = 40 * time.Second
 
-// objectTime is one call to the API server and the engine's own time for a resource.
+// objectTime is the time of one call to the API server, and of the engine's own work for a resource.
 const objectTime = 100 * time.Millisecond
 
-// Path is a chain of resources each of which waits for the one before.
+// Path is a chain of resources, each of which waits for the one before.
 type Path struct {
 	Total time.Duration
 	Steps []Step
@@ -50,8 +51,8 @@ func (p Path) String() string {
 	return b.String()
 }
 
-// criticalPath is the chain of an update that takes longest. The engine starts a resource as soon as those it
-// depends on are done, so with enough parallelism an update takes as long as this.
+// criticalPath returns the chain of dependencies of an update that takes longest. The engine starts a resource as soon
+// as its dependencies are done, so with enough parallelism an update takes as long as this path.
 func criticalPath(resources []stack.Resource) Path {
 	byURN := byURN(resources)
 	known := map[resource.URN]Path{}
@@ -84,8 +85,8 @@ func criticalPath(resources []stack.Resource) Path {
 	return critical
 }
 
-// destroyPath is what a destroy waits for. The engine deletes in layers: those resources first that are furthest
-// from what depends on nothing, and each layer waits for the slowest of the one before.
+// destroyPath returns the critical path of a destroy. The engine deletes layer by layer, beginning with the resources
+// that are furthest from those without dependencies, and each layer waits for the slowest resource of the one before.
 func destroyPath(resources []stack.Resource) Path {
 	byURN := byURN(resources)
 	known := map[resource.URN]int{}
@@ -95,7 +96,7 @@ func destroyPath(resources []stack.Resource) Path {
 			return n
 		}
 		n := 0
-		for _, other := range byURN[urn].After() {
+		for _, other := range byURN[urn].DependsOn() {
 			n = max(n, layer(other)+1)
 		}
 		known[urn] = n
@@ -123,7 +124,7 @@ func byURN(resources []stack.Resource) map[resource.URN]stack.Resource {
 	return all
 }
 
-// removal is how long a resource takes to go. What goes with another one takes no call.
+// removal returns how long the deletion of a resource takes. One that is deleted with another needs no call.
 func removal(r stack.Resource) time.Duration {
 	switch {
 	case r.DeletedWith != "":
@@ -133,12 +134,13 @@ func removal(r stack.Resource) time.Duration {
 	case r.URN.Name() == "sweep":
 		return sweepTime
 	case r.URN.Name() == "early-sweep":
-		return time.Second // it finds nothing
+		return time.Second // it finds nothing to delete
 	default:
 		return 0
 	}
 }
 
+// creation returns how long the creation of a resource takes.
 func creation(r stack.Resource) time.Duration {
 	switch {
 	case strings.HasPrefix(r.Type, "aws:"):

@@ -18,12 +18,12 @@ import (
 	"eco2/rehearsal/stack"
 )
 
-// Rehearsal measures, on real machines, what the program costs beside kubeadm: the time of an update from
-// prepared machines to 14 Ready nodes, against kubeadm init and 13 joins at once, by hand, on machines that
-// are the same. In both, the packages are installed and the images pulled before the clock starts.
+// Rehearsal measures, on real machines, how much slower the program is than kubeadm alone: the time of an update from
+// prepared machines to 14 Ready nodes, compared with `kubeadm init` and 13 concurrent joins by hand on identical
+// machines. In both cases the packages are installed and the images pulled before the measurement begins.
 //
-// s must be a stack of level rehearse that does not exist yet; it is gone afterwards. manifest is the
-// network's, as the machines get it.
+// s must be a stack of level rehearse that does not exist yet. It is destroyed afterwards. manifest is the manifest of
+// the pod network, as the machines get it.
 func Rehearsal(ctx context.Context, out, progress io.Writer, s *stack.Stack, manifest string) (err error) {
 	r := rehearsal{stack: s, manifest: manifest, progress: progress}
 	defer func() {
@@ -76,9 +76,10 @@ type rehearsal struct {
 
 	control string
 	workers []string
-	// hosts are user@address by node.
+	// hosts maps nodes to user@address.
 	hosts map[string]string
-	key   string
+	// key is the private SSH key.
+	key string
 }
 
 func (r *rehearsal) say(format string, args ...any) {
@@ -93,7 +94,7 @@ func (r *rehearsal) pulumi(ctx context.Context, operation string, more ...string
 	return nil
 }
 
-// prepare brings machines up to where kubeadm can begin, with all images on them.
+// prepare brings machines up to where kubeadm can begin, pulls all images, and returns how long that took.
 func (r *rehearsal) prepare(ctx context.Context) (time.Duration, error) {
 	r.say("booting and preparing 14 machines")
 	return timed(func() error {
@@ -111,7 +112,7 @@ func (r *rehearsal) prepare(ctx context.Context) (time.Duration, error) {
 			}
 			pull := strings.Fields(images)
 			if node != r.control {
-				// A worker has no control plane.
+				// A worker needs no images of the control plane.
 				pull = slices.DeleteFunc(pull, func(image string) bool {
 					return !strings.Contains(image, "kube-proxy") && !strings.Contains(image, "pause")
 				})
@@ -171,7 +172,7 @@ func (r *rehearsal) everywhere(ctx context.Context, nodes []string, do func(node
 	return group.Wait()
 }
 
-// run runs a line on a machine and returns what it printed.
+// run runs a command line on a machine, and returns its output.
 func (r *rehearsal) run(ctx context.Context, node, line, stdin string) (string, error) {
 	user, host, _ := strings.Cut(r.hosts[node], "@")
 	var out, problems bytes.Buffer
@@ -181,14 +182,15 @@ func (r *rehearsal) run(ctx context.Context, node, line, stdin string) (string, 
 		Command:    line, Stdin: stdin, Stdout: &out, Stderr: &problems, Status: ignore, Warn: ignore,
 	})
 	if err == nil && exit != 0 {
-		err = fmt.Errorf("%q ended with exit code %d: %s%s", line, exit, out.String(), problems.String())
+		err = fmt.Errorf("%q exited with code %d: %s%s", line, exit, out.String(), problems.String())
 	}
 	return out.String(), err
 }
 
 const asAdministrator = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf "
 
-// bare makes the cluster as its makers' manual says, the joins side by side, and waits as `ready` does.
+// bare makes a cluster as upstream's manual describes, with concurrent joins, and waits until all nodes are Ready, as
+// the program's command `ready` does.
 func (r *rehearsal) bare(ctx context.Context) error {
 	if _, err := r.run(ctx, r.control, "sudo kubeadm init --pod-network-cidr=192.168.0.0/16 --skip-token-print 2>&1", ""); err != nil {
 		return err

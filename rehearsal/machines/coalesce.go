@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// gather is how long a round waits for more callers: the engine makes the machines of a stack all at once.
+// gather is how long a round waits for more callers before it runs. The Pulumi engine creates the machines of a stack
+// all at once, so one round can serve them all.
 const gather = 50 * time.Millisecond
 
-// coalescer runs one thing, one run at a time, for many callers: each gets the result of a run that began after
-// its call, and callers that come while a run is going on share the next.
+// coalescer runs a function for many callers, one run at a time. Each caller gets the result of a run that began after
+// its call; callers that arrive during a run share the next one.
 type coalescer[T any] struct {
 	run func(ctx context.Context) T
 
@@ -19,7 +20,7 @@ type coalescer[T any] struct {
 	busy bool
 }
 
-// round is one run and those who wait for it.
+// round is one run and the callers that wait for it.
 type round[T any] struct {
 	ctx     context.Context
 	abandon context.CancelFunc
@@ -28,11 +29,11 @@ type round[T any] struct {
 	result  T
 }
 
-// do waits for a run; it ends early, with the context's error, when ctx does. A run whose callers have all left
-// is cancelled.
+// do waits for a run and returns its result. When ctx is done first, it returns the context's error. A run is cancelled
+// when none of its callers waits any more.
 func (c *coalescer[T]) do(ctx context.Context) (result T, err error) {
 	c.mu.Lock()
-	if c.next == nil || c.next.ctx.Err() != nil { // all who waited for it have left
+	if c.next == nil || c.next.ctx.Err() != nil { // cancelled, because all its callers have left
 		c.next = &round[T]{done: make(chan struct{})}
 		c.next.ctx, c.next.abandon = context.WithCancel(context.WithoutCancel(ctx))
 	}
@@ -57,7 +58,7 @@ func (c *coalescer[T]) do(ctx context.Context) (result T, err error) {
 	return result, ctx.Err()
 }
 
-// work runs rounds until nobody waits.
+// work runs rounds until no caller waits.
 func (c *coalescer[T]) work() {
 	for {
 		time.Sleep(gather)

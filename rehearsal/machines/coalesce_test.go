@@ -31,11 +31,11 @@ func TestEveryCallerGetsARunThatBeganAfterItsCall(t *testing.T) {
 }
 
 func TestARunIsCancelledWhenItsLastCallerLeaves(t *testing.T) {
-	started, ended := make(chan struct{}), make(chan error)
+	started, stopped := make(chan struct{}), make(chan error)
 	c := &coalescer[struct{}]{run: func(ctx context.Context) struct{} {
 		close(started)
 		<-ctx.Done()
-		ended <- ctx.Err()
+		stopped <- ctx.Err()
 		return struct{}{}
 	}}
 	first, leaveFirst := context.WithCancel(t.Context())
@@ -56,11 +56,11 @@ func TestARunIsCancelledWhenItsLastCallerLeaves(t *testing.T) {
 	leaveFirst()
 	require.ErrorIs(t, <-errs, context.Canceled)
 	select {
-	case <-ended:
-		t.Fatal("the run ended while a caller was waiting for it")
+	case <-stopped:
+		t.Fatal("the run stopped while a caller was waiting for it")
 	default:
 	}
 	leaveSecond()
 	require.ErrorIs(t, <-errs, context.Canceled)
-	require.ErrorIs(t, <-ended, context.Canceled)
+	require.ErrorIs(t, <-stopped, context.Canceled)
 }

@@ -26,9 +26,9 @@ import (
 )
 
 const (
-	// stopLimit is how many seconds a machine may take to shut down; its units have ten each, see image/system.conf.
+	// stopLimit is how many seconds a machine may take to shut down. Each unit may take ten, see image/system.conf.
 	stopLimit = 20
-	// bootLimit is for many machines at once on few cores; one alone takes a second.
+	// bootLimit bounds a boot. A machine alone takes a second; the limit is for many at once on few cores.
 	bootLimit = 2 * time.Minute
 )
 
@@ -38,8 +38,8 @@ func boxName(box container.Summary) string {
 	return strings.TrimPrefix(strings.Join(box.Names, ""), "/")
 }
 
-// run makes a machine's container, or starts it, or gives it its new firewall: whatever it lacks. It returns the
-// container's id if that runs.
+// run brings one machine into its desired state: it creates the container, starts or stops it, or loads a changed
+// firewall, as needed. It returns the container's id if the container runs.
 func (d *Driver) run(ctx context.Context, m machine, box container.Summary) (id string, err error) {
 	defer func() {
 		if err != nil {
@@ -47,7 +47,7 @@ func (d *Driver) run(ctx context.Context, m machine, box container.Summary) (id 
 		}
 	}()
 	files := d.files(m.ID)
-	if box.State == container.StateDead || box.State == container.StateRemoving { // a removal that was cut short
+	if box.State == container.StateDead || box.State == container.StateRemoving { // an interrupted removal
 		if err := d.remove(ctx, box); err != nil {
 			return "", err
 		}
@@ -74,7 +74,7 @@ func (d *Driver) run(ctx context.Context, m machine, box container.Summary) (id 
 			return "", fmt.Errorf("stopping it: %w", err)
 		}
 	}
-	// The machine reads its firewall when it starts.
+	// The machine loads its firewall when it starts.
 	if err := errors.Join(files.write(firewallFile, m.firewall), files.write(inForce, m.firewall), files.write("launch", m.launch())); err != nil {
 		return "", err
 	}
@@ -84,11 +84,11 @@ func (d *Driver) run(ctx context.Context, m machine, box container.Summary) (id 
 	return id, nil
 }
 
-// controlPlaneShares is the control plane's share of this host's processors, where another machine has 1024. On AWS it
-// has processors of its own, and here all machines wait for it.
+// controlPlaneShares is the CPU weight of the control plane's container; the other machines have Docker's default of
+// 1024. On AWS the control plane has its own processors, and all machines wait for it.
 const controlPlaneShares = 8 * 1024
 
-// create makes the container of a machine, which does not start yet.
+// create creates the container of a machine without starting it.
 func (d *Driver) create(ctx context.Context, m machine) (id string, err error) {
 	files := d.files(m.ID)
 	err = errors.Join(
@@ -120,14 +120,14 @@ func (d *Driver) create(ctx context.Context, m machine) (id string, err error) {
 	answer, err := d.docker.ContainerCreate(ctx,
 		&container.Config{
 			Image: image, Hostname: m.hostname, StopTimeout: &limit,
-			Tty:    true, // what systemd says while it boots is in `docker logs`
+			Tty:    true, // shows systemd's boot messages in `docker logs`
 			Labels: map[string]string{Label: d.stateDir, idLabel: m.ID, nameLabel: m.title()},
-			// overlayfs does not nest, and etcd waits for the disk: these are on the host's file system.
+			// overlayfs cannot be nested, and etcd is sensitive to a slow disk: these are on the host's file system.
 			Volumes: map[string]struct{}{"/var/lib/containerd": {}, "/var/lib/kubelet": {}, "/var/lib/etcd": {}},
 		},
 		host, endpoint(m.network, m.PrivateIP), nil, dockerName(m.title(), m.ID))
 	if err != nil {
-		return "", fmt.Errorf("making its container: %w", err)
+		return "", fmt.Errorf("creating its container: %w", err)
 	}
 	return answer.ID, nil
 }
@@ -138,14 +138,15 @@ func endpoint(n network, ip string) *dockernet.NetworkingConfig {
 	}}
 }
 
-// capabilities are those that containers may have and Docker 20.10 knows, without CAP_SYS_RESOURCE.
+// capabilities are all capabilities that Docker 20.10 can give a container, except CAP_SYS_RESOURCE.
 var capabilities = strings.Fields(`AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE DAC_READ_SEARCH
 	FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE
 	NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT
 	SYS_PTRACE SYS_RAWIO SYS_TIME SYS_TTY_CONFIG WAKE_ALARM`)
 
-// unconfine lets systemd, kubelet and containerd do what they do on a machine. Where this host's root itself lacks
-// CAP_SYS_RESOURCE, nobody can have it, and Docker refuses a privileged container.
+// unconfine gives a container the privileges that systemd, kubelet and containerd need. Usually that is a privileged
+// container. Where this host's root itself lacks CAP_SYS_RESOURCE, no container can have it and Docker refuses a
+// privileged one, so unconfine sets everything else that privileged implies.
 func unconfine(host *container.HostConfig) error {
 	bounded, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
 	if err != nil {
@@ -156,7 +157,7 @@ func unconfine(host *container.HostConfig) error {
 	}
 	host.CapAdd = capabilities
 	host.SecurityOpt = []string{"seccomp=unconfined", "apparmor=unconfined"}
-	host.MaskedPaths, host.ReadonlyPaths = []string{}, []string{} // empty, unlike nil, is none
+	host.MaskedPaths, host.ReadonlyPaths = []string{}, []string{} // empty means none, nil means Docker's defaults
 	host.DeviceCgroupRules = []string{"a *:* rwm"}
 	return nil
 }
@@ -172,23 +173,23 @@ func (d *Driver) remove(ctx context.Context, box container.Summary) error {
 	return nil
 }
 
-// reload gives a running machine a changed firewall. What is in force is noted afterwards, so that a run that is
-// killed in between does it again.
+// reload loads a changed firewall in a running machine. It records the loaded ruleset only afterwards, so that after a
+// kill in between the next run loads it again.
 func (d *Driver) reload(ctx context.Context, box string, files files, ruleset string) error {
 	if files.holds(inForce, ruleset) {
 		return nil
 	}
-	// While it boots it reads the old one.
-	if err := d.booted(ctx, box); err != nil {
+	// A booting machine may still load the old one.
+	if err := d.awaitBoot(ctx, box); err != nil {
 		return err
 	}
 	if err := files.write(firewallFile, ruleset); err != nil {
 		return err
 	}
-	// It does this by itself too; here is waited for it.
+	// The machine also does this by itself, a moment later; loading it here makes sure that it is in force on return.
 	output, exit, err := d.exec(ctx, box, "nft", "--file", "/etc/rehearsal/"+firewallFile)
 	if err == nil && exit != 0 {
-		err = fmt.Errorf("nft ended with exit code %d%s", exit, indented(output))
+		err = fmt.Errorf("nft exited with code %d%s", exit, indented(output))
 	}
 	if err != nil {
 		return fmt.Errorf("changing its firewall: %w", err)
@@ -196,8 +197,8 @@ func (d *Driver) reload(ctx context.Context, box string, files files, ruleset st
 	return files.write(inForce, ruleset)
 }
 
-// booted waits until a machine is up, whatever became of single units.
-func (d *Driver) booted(ctx context.Context, box string) error {
+// awaitBoot waits until a machine has booted. It accepts failed units: systemd may be "running" or "degraded".
+func (d *Driver) awaitBoot(ctx context.Context, box string) error {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
 	for {
@@ -213,23 +214,23 @@ func (d *Driver) booted(ctx context.Context, box string) error {
 		case inspectErr != nil:
 			return fmt.Errorf("waiting for it to boot: %w", inspectErr)
 		case !info.State.Running:
-			return fmt.Errorf("booting it: its first process ended with exit code %d%s", info.State.ExitCode, d.console(box, true))
+			return fmt.Errorf("booting it: its first process exited with code %d%s", info.State.ExitCode, d.console(box, true))
 		}
 		time.Sleep(100 * time.Millisecond) // systemd does not answer yet
 	}
 }
 
-// console is the end of what a container's first process printed. With a terminal there is one stream, not two in
-// one.
+// console returns the last lines that a container's first process printed. tty says whether the container has a
+// terminal: then the log is one plain stream, otherwise Docker multiplexes stdout and stderr in it.
 func (d *Driver) console(box string, tty bool) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	logs, err := d.docker.ContainerLogs(ctx, box, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: fmt.Sprint(shownLines)})
 	if err != nil {
-		return "" // the error at hand matters more
+		return "" // the log is only an addition to the actual error
 	}
 	defer func() { _ = logs.Close() }() // it was read
-	var text bytes.Buffer               // whatever there is
+	var text bytes.Buffer               // as much as could be read
 	if tty {
 		_, _ = io.Copy(&text, logs)
 	} else {
@@ -238,7 +239,7 @@ func (d *Driver) console(box string, tty bool) string {
 	return indented(text.String())
 }
 
-// exec runs a command in a machine to its end.
+// exec runs a command in a machine and waits for it.
 func (d *Driver) exec(ctx context.Context, box string, args ...string) (output string, exit int, err error) {
 	created, err := d.docker.ContainerExecCreate(ctx, box, container.ExecOptions{Cmd: args, AttachStdout: true, AttachStderr: true})
 	if err != nil {
@@ -258,7 +259,8 @@ func (d *Driver) exec(ctx context.Context, box string, args ...string) (output s
 	return text.String(), done.ExitCode, err
 }
 
-// files are what a machine is told of itself: a directory of the state directory, which it sees at /etc/rehearsal.
+// files is the directory with a machine's own configuration. It is in the state directory, and mounted read-only at
+// /etc/rehearsal in the machine.
 type files struct{ dir string }
 
 func (d *Driver) files(id string) files { return filesOf(d.stateDir, id) }
@@ -268,13 +270,13 @@ func filesOf(stateDir, id string) files { return files{filepath.Join(stateDir, d
 func (f files) path(name string) string { return filepath.Join(f.dir, name) }
 
 const (
-	// firewallFile is the ruleset that the machine loads when it boots, and whenever it changes.
+	// firewallFile is the ruleset that the machine loads when it boots and whenever the file changes.
 	firewallFile = "firewall.nft"
-	// inForce is the ruleset that a driver last saw loaded.
+	// inForce is a copy of the ruleset that a driver last loaded, or that the machine started with.
 	inForce = "firewall.in-force"
 )
 
-// write writes a file whole or not at all.
+// write writes a file atomically.
 func (f files) write(name, text string) error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return fmt.Errorf("writing the machine's files: %w", err)
@@ -290,11 +292,12 @@ func (f files) holds(name, text string) bool {
 	return err == nil && string(data) == text+"\n"
 }
 
-// servicesLimit is how long the services may take until they answer.
+// servicesLimit bounds how long a started services container may take to answer.
 const servicesLimit = 15 * time.Second
 
-// serve sees to the services of a VPC: a container at its second address.
-func (d *Driver) serve(ctx context.Context, n network, box container.Summary) error {
+// runServices makes sure that the services of a VPC run, in a container at its second address. It replaces a container
+// that was made from another image, program, mirror directory or certificate authority.
+func (d *Driver) runServices(ctx context.Context, n network, box container.Summary) error {
 	binary := filepath.Join(d.stateDir, "bin", "services")
 	program, err := os.ReadFile(binary)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -316,10 +319,10 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 		return fmt.Errorf("starting the services of %s: %w", n.ID, err)
 	}
 	sum := sha256.New()
-	_, _ = fmt.Fprintln(sum, image, mirror, trusted.PEM(), len(program)) // a hash takes everything
+	_, _ = fmt.Fprintln(sum, image, mirror, trusted.PEM(), len(program)) // writing to a hash never fails
 	_, _ = sum.Write(program)
-	made := hex.EncodeToString(sum.Sum(nil))
-	if box.ID != "" && box.Labels[recipeLabel] != made {
+	recipeHash := hex.EncodeToString(sum.Sum(nil))
+	if box.ID != "" && box.Labels[recipeLabel] != recipeHash {
 		if err := d.remove(ctx, box); err != nil {
 			return err
 		}
@@ -329,20 +332,20 @@ func (d *Driver) serve(ctx context.Context, n network, box container.Summary) er
 		return nil
 	}
 	if box.ID == "" {
-		if box.ID, err = d.createServices(ctx, n, image, binary, mirror, trusted.Dir(), made); err != nil {
-			return fmt.Errorf("making the services of %s: %w", n.ID, err)
+		if box.ID, err = d.createServices(ctx, n, image, binary, mirror, trusted.Dir(), recipeHash); err != nil {
+			return fmt.Errorf("creating the services of %s: %w", n.ID, err)
 		}
 	}
 	if err := d.docker.ContainerStart(ctx, box.ID, container.StartOptions{}); err != nil {
 		return fmt.Errorf("starting the services of %s: %w", n.ID, err)
 	}
-	return d.answers(ctx, n, box.ID)
+	return d.awaitServices(ctx, n, box.ID)
 }
 
-func (d *Driver) createServices(ctx context.Context, n network, image, binary, mirror, authority, made string) (id string, err error) {
+func (d *Driver) createServices(ctx context.Context, n network, image, binary, mirror, authority, recipeHash string) (id string, err error) {
 	args := []string{"/usr/local/sbin/services", "--state", "/state", "--vpc", n.ID, "--authority", "/authority"}
-	// In the state are the account, which pods change through AWS's API, and the machines' firewalls, which change
-	// when a load balancer comes or goes.
+	// The state directory is writable: it has the account, which pods change through AWS's API, and the machines'
+	// firewalls, which change when a load balancer is created or deleted.
 	binds := []string{binary + ":/usr/local/sbin/services:ro", d.stateDir + ":/state", authority + ":/authority:ro"}
 	if mirror != "" {
 		args = append(args, "--internet", MirrorAddress, "--mirror", "/mirror")
@@ -351,16 +354,17 @@ func (d *Driver) createServices(ctx context.Context, n network, image, binary, m
 	answer, err := d.docker.ContainerCreate(ctx,
 		&container.Config{
 			Image: image, Cmd: args, StopSignal: "SIGTERM",
-			Labels: map[string]string{Label: d.stateDir, idLabel: n.ID, nameLabel: "services", recipeLabel: made, mirrorLabel: mirror},
+			Labels: map[string]string{Label: d.stateDir, idLabel: n.ID, nameLabel: "services", recipeLabel: recipeHash, mirrorLabel: mirror},
 		},
-		// It gives itself the addresses that it serves on, and each answer its number of hops.
+		// It adds the addresses that it serves on to its interface, and sets the hop limit of the metadata service's
+		// answers.
 		&container.HostConfig{CapAdd: []string{"NET_ADMIN"}, Binds: binds},
 		endpoint(n, n.resolver().String()), nil, dockerName(n.Name+"-services", n.ID))
 	return answer.ID, err
 }
 
-// answers waits until the services do.
-func (d *Driver) answers(ctx context.Context, n network, box string) error {
+// awaitServices waits until the services accept connections.
+func (d *Driver) awaitServices(ctx context.Context, n network, box string) error {
 	ctx, cancel := context.WithTimeout(ctx, servicesLimit)
 	defer cancel()
 	for {
@@ -375,7 +379,7 @@ func (d *Driver) answers(ctx context.Context, n network, box string) error {
 		case inspectErr != nil:
 			return fmt.Errorf("waiting for the services of %s: %w", n.ID, inspectErr)
 		case !info.State.Running:
-			return fmt.Errorf("starting the services of %s: they ended with exit code %d%s", n.ID, info.State.ExitCode, d.console(box, false))
+			return fmt.Errorf("starting the services of %s: they exited with code %d%s", n.ID, info.State.ExitCode, d.console(box, false))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

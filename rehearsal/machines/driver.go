@@ -1,12 +1,13 @@
-// Package machines makes the instances of the AWS model real: Linux machines as containers in Docker, on a bridge
-// with their VPC's network, behind the firewall that their security groups say.
+// Package machines runs the instances of the AWS model as real Linux machines: Docker containers on a bridge that has
+// their VPC's network, each with a firewall that enforces its security groups.
 //
-// What the account says is what runs. Nothing here is told what changed: each time, a Driver compares all that
-// Docker has under the state directory's label with the account, and makes it equal. So a run that was killed
-// leaves nothing that the next does not repair.
+// The account is the desired state. A Driver isn't told what changed: each time it compares everything that Docker has
+// under the state directory's label with the account, and reconciles the two. The next run therefore repairs whatever
+// a killed run left behind.
 //
-// A VPC is a bridge. This host is its router, at the first address; a container at the second has what AWS has in
-// every VPC, the metadata service and a resolver, and the mirror, which is the machines' internet. See cmd/services.
+// A VPC is a bridge. This host is its router, at the VPC's first address. A container at the second address runs what
+// AWS provides in every VPC (the metadata service and a resolver), and the mirror that replaces the internet for the
+// machines. See cmd/services.
 package machines
 
 import (
@@ -31,25 +32,26 @@ import (
 )
 
 const (
-	// Label is on everything in Docker that is a rehearsal's; its value is the state directory.
+	// Label is set on everything in Docker that belongs to a rehearsal. Its value is the state directory.
 	Label = "eco2.rehearsal"
-	// idLabel is what in the account a container or network stands for, nameLabel what people call it.
+	// idLabel holds the AWS id that a container or network stands for, nameLabel its name for people.
 	idLabel   = Label + ".id"
 	nameLabel = Label + ".name"
-	// recipeLabel is what a services container was made of, mirrorLabel the directory that it serves.
+	// recipeLabel holds a hash of what a services container was made from, mirrorLabel the directory that it serves.
 	recipeLabel = Label + ".recipe"
 	mirrorLabel = Label + ".mirror"
 
-	// MirrorEnv names the directory that the mirror serves. A driver that is not told leaves the mirror as it is.
+	// MirrorEnv is the environment variable with the directory that the mirror serves. Without it a driver keeps the
+	// directory that the services container already has.
 	MirrorEnv = "ECO2_REHEARSAL_MIRROR"
 
-	// directory is where in the state directory the machines' own files are.
+	// directory is the subdirectory of the state directory with the machines' own files.
 	directory = "machines"
-	// parallel is how many containers are worked on at once: the engine serialises most of it.
+	// parallel bounds how many containers are worked on at once. The Docker engine serialises most of it anyway.
 	parallel = 8
 )
 
-// Driver makes what runs follow the account of a state directory. It implements aws.Machines.
+// Driver reconciles containers and networks with the account of a state directory. It implements aws.Machines.
 type Driver struct {
 	stateDir, mirrorDir string
 	account             *aws.Account
@@ -57,7 +59,7 @@ type Driver struct {
 	rounds              *coalescer[outcome]
 }
 
-// New makes a driver for a state directory. Prepare must have been here before.
+// New returns a driver for a state directory. Prepare must have run on this host before.
 func New(stateDir string) (*Driver, error) {
 	stateDir, err := filepath.Abs(stateDir)
 	if err != nil {
@@ -68,33 +70,33 @@ func New(stateDir string) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{stateDir: stateDir, mirrorDir: os.Getenv(MirrorEnv), account: aws.Open(stateDir), docker: docker}
-	d.rounds = &coalescer[outcome]{run: d.follow}
+	d.rounds = &coalescer[outcome]{run: d.reconcile}
 	return d, nil
 }
 
-// fault is what could not be made as the account says.
-type fault struct {
-	// about are the ids of what it concerns; nil is everything.
-	about []string
-	err   error
+// failure is one thing that could not be brought into its desired state.
+type failure struct {
+	// affected are the AWS ids that it concerns; nil means all.
+	affected []string
+	err      error
 }
 
-// outcome is what a round achieved.
+// outcome is the result of one round.
 type outcome struct {
-	faults []fault
-	// running are the containers of machines that run, by instance id.
+	failures []failure
+	// running are the ids of the running machines' containers, by instance id.
 	running map[string]string
 }
 
-// Apply implements aws.Machines. When it returns for an instance, that has booted.
+// Apply implements aws.Machines. When it returns nil for an instance, that instance has booted.
 func (d *Driver) Apply(ctx context.Context, id string) error {
 	result, err := d.rounds.do(ctx)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, f := range result.faults {
-		if f.about == nil || slices.Contains(f.about, id) {
+	for _, f := range result.failures {
+		if f.affected == nil || slices.Contains(f.affected, id) {
 			errs = append(errs, f.err)
 		}
 	}
@@ -102,40 +104,41 @@ func (d *Driver) Apply(ctx context.Context, id string) error {
 		return err
 	}
 	if box, ok := result.running[id]; ok {
-		return d.booted(ctx, box)
+		return d.awaitBoot(ctx, box)
 	}
 	return nil
 }
 
-// follow makes everything as the account says, one process at a time.
-func (d *Driver) follow(ctx context.Context) (result outcome) {
+// reconcile brings everything into the state that the account describes. A lock lets one process at a time do so.
+func (d *Driver) reconcile(ctx context.Context) (result outcome) {
 	unlock, err := lock(ctx, filepath.Join(d.stateDir, directory+".lock"))
 	if err != nil {
-		return outcome{faults: []fault{{err: err}}}
+		return outcome{failures: []failure{{err: err}}}
 	}
 	defer unlock()
 	w, err := read(d.account)
 	if err != nil {
-		return outcome{faults: []fault{{err: err}}}
+		return outcome{failures: []failure{{err: err}}}
 	}
 	return d.converge(ctx, w)
 }
 
-// converge makes what is wanted, and removes all else that is labelled. What fails for one machine stops no other.
-func (d *Driver) converge(ctx context.Context, w wanted) (result outcome) {
+// converge creates what the desired state lacks and removes everything else that has the state directory's label. A
+// failure of one machine does not stop the others.
+func (d *Driver) converge(ctx context.Context, w desired) (result outcome) {
 	found, err := d.find(ctx)
 	if err != nil {
-		return outcome{faults: []fault{{err: err}}}
+		return outcome{failures: []failure{{err: err}}}
 	}
-	fail := func(err error, about ...string) {
+	fail := func(err error, affected ...string) {
 		if err != nil {
-			result.faults = append(result.faults, fault{about, err})
+			result.failures = append(result.failures, failure{affected, err})
 		}
 	}
 	for _, f := range d.removeOthers(ctx, found, w) {
-		fail(f.err, f.about...)
+		fail(f.err, f.affected...)
 	}
-	claimed, err := w.claimed()
+	claimed, err := w.claimedByOthers()
 	if err != nil {
 		fail(err)
 	}
@@ -147,32 +150,32 @@ func (d *Driver) converge(ctx context.Context, w wanted) (result outcome) {
 		}
 	}
 	for _, n := range w.networks {
-		about := []string{n.ID}
+		affected := []string{n.ID}
 		for _, m := range w.machines {
 			if m.VPCID == n.ID {
-				about = append(about, m.ID)
+				affected = append(affected, m.ID)
 			}
 		}
 		if _, ok := found.networks[n.ID]; !ok {
 			if err := d.createNetwork(ctx, n); err != nil {
-				fail(err, about...)
+				fail(err, affected...)
 				continue
 			}
 		}
-		fail(attach(n, w), about...)
-		fail(d.serve(ctx, n, found.boxes[n.ID]), about...)
+		fail(attach(n, w), affected...)
+		fail(d.runServices(ctx, n, found.boxes[n.ID]), affected...)
 	}
-	if err := translate(d.stateDir, w); err != nil {
+	if err := setHostRules(d.stateDir, w); err != nil {
 		fail(err)
 	}
-	faults := make([]error, len(w.machines))
+	errs := make([]error, len(w.machines))
 	result.running = map[string]string{}
 	boxes := make([]string, len(w.machines))
 	inParallel(w.machines, func(i int, m machine) {
-		boxes[i], faults[i] = d.run(ctx, m, found.boxes[m.ID])
+		boxes[i], errs[i] = d.run(ctx, m, found.boxes[m.ID])
 	})
 	for i, m := range w.machines {
-		fail(faults[i], append([]string{m.ID}, m.SecurityGroupIDs...)...)
+		fail(errs[i], append([]string{m.ID}, m.SecurityGroupIDs...)...)
 		if boxes[i] != "" {
 			result.running[m.ID] = boxes[i]
 		}
@@ -185,7 +188,7 @@ func (d *Driver) converge(ctx context.Context, w wanted) (result outcome) {
 	return result
 }
 
-// found is what Docker has, by the ids in the account that it stands for.
+// found is what Docker has under the state directory's label, by the AWS id that each container or network stands for.
 type found struct {
 	boxes    map[string]container.Summary
 	networks map[string]dockernet.Summary
@@ -211,8 +214,9 @@ func (d *Driver) find(ctx context.Context) (found, error) {
 	return f, nil
 }
 
-// removeOthers removes what is not wanted, with its disks: machines first, as they hold their networks.
-func (d *Driver) removeOthers(ctx context.Context, f found, w wanted) (faults []fault) {
+// removeOthers removes what the desired state does not have, with its disks. Containers go first: Docker removes no
+// network that still has one.
+func (d *Driver) removeOthers(ctx context.Context, f found, w desired) (failures []failure) {
 	keep := map[string]bool{}
 	for _, n := range w.networks {
 		keep[n.ID] = true
@@ -227,7 +231,7 @@ func (d *Driver) removeOthers(ctx context.Context, f found, w wanted) (faults []
 	})
 	for i, id := range others {
 		if errs[i] != nil {
-			faults = append(faults, fault{[]string{id}, errs[i]})
+			failures = append(failures, failure{[]string{id}, errs[i]})
 		}
 	}
 	for id, n := range f.networks {
@@ -235,10 +239,10 @@ func (d *Driver) removeOthers(ctx context.Context, f found, w wanted) (faults []
 			continue
 		}
 		if err := d.docker.NetworkRemove(ctx, n.ID); err != nil && !isNotFound(err) {
-			faults = append(faults, fault{[]string{id}, fmt.Errorf("removing the network %s of %s: %w", n.Name, id, err)})
+			failures = append(failures, failure{[]string{id}, fmt.Errorf("removing the network %s of %s: %w", n.Name, id, err)})
 		}
 	}
-	return faults
+	return failures
 }
 
 func inParallel[T any](list []T, do func(i int, v T)) {
@@ -253,8 +257,8 @@ func inParallel[T any](list []T, do func(i int, v T)) {
 	_ = group.Wait() // do keeps its own errors
 }
 
-// Restore starts what the account says runs and does not, as after this host was rebooted, and returns when it has
-// booted.
+// Restore starts the machines that should run according to the account and do not, for example after a reboot of this
+// host. It returns when all of them have booted.
 func Restore(ctx context.Context, stateDir string) error {
 	d, err := New(stateDir)
 	if err != nil {
@@ -269,17 +273,17 @@ func Restore(ctx context.Context, stateDir string) error {
 		return err
 	}
 	var errs []error
-	for _, f := range result.faults {
+	for _, f := range result.failures {
 		errs = append(errs, f.err)
 	}
 	for _, box := range result.running {
-		errs = append(errs, d.booted(ctx, box))
+		errs = append(errs, d.awaitBoot(ctx, box))
 	}
 	return errors.Join(errs...)
 }
 
-// Remove takes away everything that the machines of a state directory have on this host: containers with their
-// disks, networks, addresses, translations. It needs no account.
+// Remove removes everything that the machines of a state directory have on this host: containers with their disks,
+// networks, addresses and NAT rules. It works without an account.
 func Remove(ctx context.Context, stateDir string) error {
 	d, err := New(stateDir)
 	if err != nil {
@@ -288,7 +292,7 @@ func Remove(ctx context.Context, stateDir string) error {
 	defer func() { _ = d.docker.Close() }() // nothing was written
 	_, statErr := os.Stat(filepath.Join(d.stateDir, directory))
 	if _, err := d.docker.Ping(ctx); client.IsErrConnectionFailed(err) && errors.Is(statErr, os.ErrNotExist) {
-		return nil // there never was a machine
+		return nil // no machine was ever created
 	}
 	if err := os.MkdirAll(d.stateDir, 0o755); err != nil {
 		return fmt.Errorf("finding the state directory: %w", err)
@@ -299,23 +303,23 @@ func Remove(ctx context.Context, stateDir string) error {
 	}
 	defer unlock()
 	var errs []error
-	for _, f := range d.converge(ctx, wanted{}).faults {
+	for _, f := range d.converge(ctx, desired{}).failures {
 		errs = append(errs, f.err)
 	}
 	return errors.Join(errs...)
 }
 
-// Machine is a machine that Docker has.
+// Machine is an instance of the account and its container.
 type Machine struct {
-	// Name is the instance's Name tag, Container the container's name.
+	// Name is the instance's Name tag, Container the container's name, which is empty if there is no container.
 	Name, InstanceID, Container string
-	// State is Docker's word: "running", "exited".
+	// State is the state that Docker reports ("running", "exited"), or "missing" without a container.
 	State string
-	// PublicIP is empty if it has none.
+	// PublicIP is empty if the instance has none.
 	PrivateIP, PublicIP string
 }
 
-// List lists the machines of a state directory by name.
+// List returns the machines of a state directory, sorted by name.
 func List(ctx context.Context, stateDir string) ([]Machine, error) {
 	d, err := New(stateDir)
 	if err != nil {
@@ -344,7 +348,7 @@ func List(ctx context.Context, stateDir string) ([]Machine, error) {
 	return list, nil
 }
 
-// lock waits for a lock between processes, which ends with the process if nothing else.
+// lock waits for an exclusive lock between processes. The kernel releases it when the process exits, however it does.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

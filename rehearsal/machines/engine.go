@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// engineLog is where an engine that was started by hand writes to.
+	// engineLog is the log file of an engine that was started without systemd.
 	engineLog = "/var/log/dockerd.log"
-	// engineStart bounds how long a started engine may take to answer; it takes two seconds or three.
+	// engineStart bounds how long a started engine may take to answer; it usually takes two or three seconds.
 	engineStart = time.Minute
 )
 
-// connect makes a client of the Docker engine, which may not run.
+// connect returns a client of the Docker engine. It does not check that the engine runs.
 func connect() (*client.Client, error) {
 	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
@@ -31,7 +31,7 @@ func connect() (*client.Client, error) {
 	return docker, nil
 }
 
-// startEngine sees to it that Docker answers: it installs Debian's where there is none, and starts it.
+// startEngine makes sure that a Docker engine answers: where there is none it installs Debian's, and starts it.
 func startEngine(ctx context.Context, out io.Writer) error {
 	docker, err := connect()
 	if err != nil {
@@ -65,14 +65,14 @@ func startEngine(ctx context.Context, out io.Writer) error {
 	}
 }
 
-// launch starts an engine that is installed: through systemd where that runs the machine, else by hand, as a
-// process that outlives this one.
+// launch starts an installed engine: through systemd where that is the init system, otherwise directly, as a process
+// that outlives this one.
 func launch(ctx context.Context, out io.Writer) error {
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		say(out, "starting the Docker engine")
 		return command(ctx, "systemctl", "start", "docker")
 	}
-	say(out, "starting the Docker engine by hand, as this machine has no systemd; it logs to %s", engineLog)
+	say(out, "starting dockerd directly, because this machine does not run systemd; it logs to %s", engineLog)
 	log, err := os.OpenFile(engineLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("opening the log of the Docker engine: %w", err)
@@ -87,7 +87,7 @@ func launch(ctx context.Context, out io.Writer) error {
 	return engine.Process.Release()
 }
 
-// install installs Debian packages, after it has said so.
+// install prints what it is about to install, and installs the Debian packages.
 func install(ctx context.Context, out io.Writer, what string, packages ...string) error {
 	say(out, "installing %s: apt-get install %s", what, strings.Join(packages, " "))
 	if _, err := exec.LookPath("apt-get"); err != nil {
@@ -99,8 +99,8 @@ func install(ctx context.Context, out io.Writer, what string, packages ...string
 	return command(ctx, "apt-get", append([]string{"install", "--assume-yes", "--no-install-recommends"}, packages...)...)
 }
 
-// command runs a program to its end; its error carries the end of what it said. The program is a process group
-// of its own, so that an interrupt ends all of it.
+// command runs a program and waits for it. Its error includes the last lines of the output. The program gets its own
+// process group, so that an interrupt stops its children too.
 func command(ctx context.Context, name string, args ...string) error {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -121,13 +121,13 @@ func command(ctx context.Context, name string, args ...string) error {
 	return fmt.Errorf("running %s %s: %w%s", name, strings.Join(args, " "), err, indented(output.String()))
 }
 
-// shownLines bounds how much of a program's output an error repeats.
+// shownLines bounds how many lines of a program's output an error includes.
 const shownLines = 20
 
 func lastLines(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "" // what it would have added is not worth another error
+		return "" // the log is only an addition to the actual error
 	}
 	return indented(string(data))
 }
@@ -139,5 +139,5 @@ func indented(text string) string {
 }
 
 func say(out io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(out, format+"\n", args...) // progress that nobody sees fails nothing
+	_, _ = fmt.Fprintf(out, format+"\n", args...) // lost progress output is no failure
 }

@@ -14,18 +14,18 @@ import (
 	"eco2/rehearsal/imds"
 )
 
-// firewall is the nftables ruleset by which a machine enforces its security groups, the same text for the same
-// rules. The members are the private addresses of each group's instances and load balancers, for rules that refer
-// to groups, and the resolver is the VPC's own.
+// firewall returns the nftables ruleset with which a machine enforces its security groups: always the same text for the
+// same rules. members are the private addresses of each group's instances and load balancers, for rules that refer to
+// groups. resolver is the VPC's resolver.
 //
-// A group judges what passes the instance's network card, so both chains look at eth0 alone. Inwards that is
-// after conntrack and before kube-proxy translates: a NodePort is judged by its own port. Outwards it is after
-// all translation: the card sees what leaves. As in AWS, what was allowed in one direction is answered in the
-// other, and an open connection survives the rule that let it in.
+// A security group filters packets at the instance's network interface, so both chains apply to eth0 only. Ingress is
+// filtered after conntrack and before kube-proxy's DNAT, so that traffic to a NodePort is matched by the NodePort.
+// Egress is filtered after all NAT, so that a packet is matched as it leaves. As in AWS, groups are stateful: replies
+// to allowed traffic pass, and an open connection survives the deletion of the rule that allowed it.
 func firewall(rules []aws.Rule, members map[string][]netip.Addr, resolver netip.Addr) string {
 	var text strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
-	// Declared first, so that there is something to delete; all of it is one transaction.
+	// Declared first, so that the delete does not fail where there is no table yet. The whole file is one transaction.
 	line("table inet security-groups")
 	line("delete table inet security-groups")
 	line("table inet security-groups {")
@@ -62,9 +62,9 @@ func firewall(rules []aws.Rule, members map[string][]netip.Addr, resolver netip.
 	return text.String()
 }
 
-// UpdateFirewalls gives the machines of a state directory the rulesets that the account now says. The machines load
-// them by themselves, a moment later. It needs no Docker: it is for changes that no program makes, so that no Driver
-// hears of them, as when a load balancer comes or goes.
+// UpdateFirewalls writes the rulesets that result from the current account for the machines of a state directory. The
+// machines load them by themselves, a moment later. It needs no Docker. It is for changes that are not made through the
+// program, so that no Driver runs: a controller creates or deletes a load balancer.
 func UpdateFirewalls(ctx context.Context, stateDir string) error {
 	unlock, err := lock(ctx, filepath.Join(stateDir, directory+".lock"))
 	if err != nil {
@@ -78,7 +78,7 @@ func UpdateFirewalls(ctx context.Context, stateDir string) error {
 	for _, m := range w.machines {
 		f := filesOf(stateDir, m.ID)
 		if _, err := os.Stat(f.path(firewallFile)); err != nil || f.holds(firewallFile, m.firewall) {
-			continue // what a Driver has still to make gets its first ruleset from that
+			continue // unchanged, or not created yet: then a Driver writes its first ruleset
 		}
 		if err := f.write(firewallFile, m.firewall); err != nil {
 			return fmt.Errorf("changing the firewall of machine %s (%s): %w", m.title(), m.ID, err)
@@ -87,7 +87,7 @@ func UpdateFirewalls(ctx context.Context, stateDir string) error {
 	return nil
 }
 
-// referenced are the groups that rules name, in order.
+// referenced returns the ids of the security groups that rules refer to, sorted.
 func referenced(rules []aws.Rule) (ids []string) {
 	for _, r := range rules {
 		if r.ReferencedGroupID != "" {
@@ -107,7 +107,7 @@ func joined(addresses []netip.Addr) string {
 	return strings.Join(texts, ", ")
 }
 
-// matches are what rules of one direction admit, as nftables says it, in order.
+// matches returns the nftables expressions for what the rules of one direction allow, sorted.
 func matches(rules []aws.Rule, d aws.Direction) (texts []string) {
 	side := map[aws.Direction]string{aws.Ingress: "saddr", aws.Egress: "daddr"}[d]
 	for _, r := range rules {
@@ -122,7 +122,7 @@ func matches(rules []aws.Rule, d aws.Direction) (texts []string) {
 		case r.CIDR.IsValid():
 			peer = fmt.Sprintf("ip6 %s %s", side, r.CIDR.Masked())
 		default:
-			continue // a prefix list: the account has none, so there is nobody on it
+			continue // a prefix list: the account has none, so such a rule allows nothing
 		}
 		texts = append(texts, strings.TrimSpace(peer+" "+service(r)))
 	}
@@ -130,7 +130,7 @@ func matches(rules []aws.Rule, d aws.Direction) (texts []string) {
 	return slices.Compact(texts)
 }
 
-// service is what of a peer's traffic a rule admits; empty for all of it.
+// service returns the nftables expression for the protocol and ports that a rule allows; empty means all traffic.
 func service(r aws.Rule) string {
 	switch r.Protocol {
 	case "-1":
@@ -154,7 +154,7 @@ func ports(r aws.Rule) string {
 	return fmt.Sprintf("%d-%d", r.FromPort, r.ToPort)
 }
 
-// icmp: of these rules the ports are type and code, and -1 is any.
+// icmp returns the expression for an ICMP rule, in which FromPort is the type and ToPort the code; -1 means any.
 func icmp(name, protocol string, r aws.Rule) string {
 	if r.FromPort < 0 {
 		return "meta l4proto " + protocol

@@ -17,7 +17,7 @@ import (
 
 func TestFirewall(t *testing.T) {
 	any4, any6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
-	home := netip.MustParsePrefix("203.0.113.7/24") // AWS keeps the network of it
+	home := netip.MustParsePrefix("203.0.113.7/24") // AWS stores it without the host bits
 	for name, test := range map[string]struct {
 		rules   []aws.Rule
 		members map[string][]netip.Addr
@@ -41,7 +41,7 @@ func TestFirewall(t *testing.T) {
 				{Direction: aws.Ingress, Protocol: "4", CIDR: any4},
 				{Direction: aws.Ingress, Protocol: "tcp", FromPort: 443, ToPort: 443, PrefixListID: "pl-0a"},
 				{Direction: aws.Egress, Protocol: "tcp", FromPort: 443, ToPort: 443, CIDR: any6},
-				// Two groups with the same rule.
+				// The same rule in two groups.
 				{Direction: aws.Egress, Protocol: "udp", FromPort: 1, ToPort: 2, ReferencedGroupID: "sg-0b", GroupID: "sg-0a"},
 				{Direction: aws.Egress, Protocol: "udp", FromPort: 1, ToPort: 2, ReferencedGroupID: "sg-0b", GroupID: "sg-0b"},
 			},
@@ -77,28 +77,28 @@ func TestALoadBalancersInterfacesAreMembersOfItsGroups(t *testing.T) {
 	create(ingressType, props{"securityGroupId": group, "ipProtocol": "-1", "referencedSecurityGroupId": group})
 	machine := props{"ami": aws.UbuntuImage("20250821", "amd64", "x86_64").In("eu-central-1"), "instanceType": "t3.small", "subnetId": subnet,
 		"vpcSecurityGroupIds": []any{group}}
-	running, unmade := create(instanceType, machine), create(instanceType, machine)
+	running, notCreated := create(instanceType, machine), create(instanceType, machine)
 
 	account := aws.Open(state)
 	f := filesOf(state, running)
-	require.NoError(t, f.write(firewallFile, "what a driver wrote"))
-	follow := func() string {
+	require.NoError(t, f.write(firewallFile, "a ruleset of a driver"))
+	update := func() string {
 		require.NoError(t, UpdateFirewalls(t.Context(), state))
 		ruleset, err := os.ReadFile(f.path(firewallFile))
 		require.NoError(t, err)
 		return string(ruleset)
 	}
-	assert.Contains(t, follow(), "elements = { 10.0.0.4, 10.0.0.5 }")
+	assert.Contains(t, update(), "elements = { 10.0.0.4, 10.0.0.5 }")
 	balancer := aws.LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: vpc, SubnetIDs: []string{subnet}, SecurityGroupIDs: []string{group}}
 	require.NoError(t, account.PutLoadBalancer(balancer))
-	assert.Contains(t, follow(), "elements = { 10.0.0.4, 10.0.0.5, 10.0.15.254 }")
+	assert.Contains(t, update(), "elements = { 10.0.0.4, 10.0.0.5, 10.0.15.254 }")
 	balancer.SecurityGroupIDs = []string{"sg-0b"}
 	require.NoError(t, account.PutLoadBalancer(balancer))
-	assert.NotContains(t, follow(), "10.0.15.254", "a member of another group")
+	assert.NotContains(t, update(), "10.0.15.254", "a member of another group")
 	balancer.SecurityGroupIDs = []string{group}
 	require.NoError(t, account.PutLoadBalancer(balancer))
-	assert.Contains(t, follow(), "10.0.15.254")
+	assert.Contains(t, update(), "10.0.15.254")
 	require.NoError(t, account.DeleteLoadBalancer(balancer.ARN, time.Now().Add(time.Hour)))
-	assert.NotContains(t, follow(), "10.0.15.254")
-	assert.NoDirExists(t, filesOf(state, unmade).dir, "a driver has still to make it")
+	assert.NotContains(t, update(), "10.0.15.254")
+	assert.NoDirExists(t, filesOf(state, notCreated).dir, "a driver has not created this machine yet")
 }

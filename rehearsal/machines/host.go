@@ -14,11 +14,11 @@ import (
 	"strings"
 )
 
-// Prepare makes this host one that can run machines: a Docker engine, kernel settings, the machine image. What
-// it installs and changes it says on out first. Where all is there, it is quick and changes nothing.
+// Prepare sets this host up to run machines: a Docker engine, kernel settings, the machine image. It prints to out what
+// it installs or changes before it does. Where everything is there already, it is quick and changes nothing.
 func Prepare(ctx context.Context, out io.Writer) error {
 	if os.Geteuid() != 0 {
-		return errors.New("the rehearsal's machines need root: run it as root, or leave the machines a model with LEVEL=simulate")
+		return errors.New("the rehearsal's machines need root: run it as root, or use modelled machines with LEVEL=simulate")
 	}
 	if err := loadModules(ctx); err != nil {
 		return err
@@ -35,17 +35,17 @@ func Prepare(ctx context.Context, out io.Writer) error {
 	return buildImage(ctx, out)
 }
 
-// modules are what machines need of the kernel. They have none of their own to load: the host's are theirs.
+// modules are the kernel modules that machines need. A machine shares the host's kernel and cannot load its own.
 var modules = []string{"overlay", "br_netfilter", "nf_conntrack", "nf_tables", "vxlan", "ip_set", "xt_set"}
 
-// loadModules loads what is not built in. A kernel that has something under neither name fails where it is used,
-// with a message of its own.
+// loadModules loads the modules that are not built into the kernel. Where this host has no modules at all, or no
+// modprobe, it does nothing: a missing feature then fails where it is used, with its own message.
 func loadModules(ctx context.Context) error {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return fmt.Errorf("reading the kernel's version: %w", err)
 	}
-	// Without such a directory the kernel has no modules: what it can do is built in.
+	// Without this directory the kernel has no modules: everything it supports is built in.
 	if _, err := os.Stat(filepath.Join("/lib/modules", strings.TrimSpace(string(release)))); err != nil {
 		return nil //nolint:nilerr // see above
 	}
@@ -55,27 +55,28 @@ func loadModules(ctx context.Context) error {
 	return command(ctx, "modprobe", append([]string{"--all"}, modules...)...)
 }
 
-// setting is a value of /proc/sys that machines share with the host.
+// setting is a sysctl value that machines share with the host.
 type setting struct {
 	key   string
 	value int
-	// atLeast: a greater value is as good.
+	// atLeast permits a greater value.
 	atLeast bool
-	// optional: not every kernel has it.
+	// optional permits that the kernel does not have this setting.
 	optional bool
-	why      string
+	// why is printed when the setting is changed.
+	why string
 }
 
 func settings() []setting {
-	const kubelet = "kubelet sets this on every machine, and the kernel has one value for all"
+	const kubelet = "kubelet sets this on every machine, and all machines share one kernel"
 	return []setting{
 		{"fs.inotify.max_user_instances", 8192, true, false, "each kubelet and containerd needs dozens"},
-		{"fs.inotify.max_user_watches", 1 << 20, true, false, "the same"},
+		{"fs.inotify.max_user_watches", 1 << 20, true, false, "each kubelet and containerd needs many"},
 		{"net.ipv4.ip_forward", 1, false, false, "public addresses are translated on this host"},
-		// kube-proxy wants conntrack.maxPerCore 32768 for each core, and conntrack.min 131072 at the least. A container
-		// cannot set it, but kube-proxy leaves alone what has exactly its value.
-		{"net.netfilter.nf_conntrack_max", max(32768*runtime.NumCPU(), 131072), false, false, "kube-proxy wants exactly this and cannot set it from within a machine"},
-		// kubelet's own, from its container manager: setupKernelTunables.
+		// kube-proxy computes this from its defaults: conntrack.maxPerCore 32768 for each core, at least conntrack.min
+		// 131072. A container cannot set it, but kube-proxy leaves a value alone that is exactly what it computed.
+		{"net.netfilter.nf_conntrack_max", max(32768*runtime.NumCPU(), 131072), false, false, "kube-proxy requires exactly this and cannot set it from within a machine"},
+		// The values that kubelet's container manager sets, in setupKernelTunables.
 		{"vm.overcommit_memory", 1, false, false, kubelet},
 		{"vm.panic_on_oom", 0, false, false, kubelet},
 		{"kernel.panic", 10, false, false, kubelet},
@@ -85,7 +86,7 @@ func settings() []setting {
 	}
 }
 
-// setKernel changes the host's kernel settings, until its next boot.
+// setKernel changes the host's kernel settings where they differ. The change lasts until the host's next boot.
 func setKernel(out io.Writer) error {
 	for _, s := range settings() {
 		path := "/proc/sys/" + strings.ReplaceAll(s.key, ".", "/")

@@ -26,8 +26,8 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// A machine image is Debian as debootstrap makes it, which takes a minute or two and the network, and on top of
-// that what the Dockerfile in image/ says, which takes seconds and neither.
+// The machine image has two layers: a base made by debootstrap, which takes a minute or two and needs the network, and
+// the Dockerfile in image/ on top of it, which takes seconds and needs no network.
 
 //go:embed image
 var recipe embed.FS
@@ -35,8 +35,8 @@ var recipe embed.FS
 // suite is the Debian release of the machines.
 const suite = "bookworm"
 
-// packages are what a cloud's image of Debian has and kubeadm, kubelet and containerd rely on. containerd and
-// Kubernetes themselves are for the program to install.
+// packages are what Debian's cloud image has and kubeadm, kubelet and containerd rely on. containerd and Kubernetes
+// themselves are installed by the program.
 var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "openssh-server", "openssh-client", "sudo", "procps", "less",
 	"ca-certificates", "curl", "gpgv", "xz-utils",
@@ -45,12 +45,13 @@ var packages = []string{
 	"git", // for the services, which run in the same image
 }
 
-// baseTag and imageTag name images by what they are made of: another recipe is another image.
+// baseTag returns the tag of the base image, which contains a hash of what it is made from.
 func baseTag() string {
 	sum := sha256.Sum256([]byte(suite + "\n" + strings.Join(packages, "\n")))
 	return "eco2-debian:" + hex.EncodeToString(sum[:])[:12]
 }
 
+// imageTag returns the tag of the machine image, which contains a hash of the build context.
 func imageTag() (string, error) {
 	context, err := buildContext()
 	if err != nil {
@@ -60,7 +61,7 @@ func imageTag() (string, error) {
 	return "eco2-machine:" + hex.EncodeToString(sum[:])[:12], nil
 }
 
-// buildImage makes the machine image where Docker has none of this recipe.
+// buildImage builds the machine image, unless Docker has one from the same recipe.
 func buildImage(ctx context.Context, out io.Writer) error {
 	docker, err := connect()
 	if err != nil {
@@ -75,7 +76,7 @@ func buildImage(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if err := importBase(ctx, out, docker); err != nil {
-		return fmt.Errorf("making the machines' Debian: %w", err)
+		return fmt.Errorf("making the base image of the machines: %w", err)
 	}
 	files, err := buildContext()
 	if err != nil {
@@ -95,7 +96,7 @@ func buildImage(ctx context.Context, out io.Writer) error {
 	return removeOldImages(ctx, docker, tag)
 }
 
-// removeOldImages removes what other recipes made, unless a machine still runs on it.
+// removeOldImages removes machine images of other recipes, unless a machine still uses them.
 func removeOldImages(ctx context.Context, docker *client.Client, tag string) error {
 	name, _, _ := strings.Cut(tag, ":")
 	images, err := docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", name))})
@@ -124,9 +125,9 @@ func hasImage(ctx context.Context, docker *client.Client, tag string) (bool, err
 	return true, nil
 }
 
-// readBuild reads a build's progress to its end; an error is part of it.
+// readBuild reads the progress of a build until it is finished. Docker reports a failed build within that stream.
 func readBuild(progress io.Reader) error {
-	var said strings.Builder
+	var output strings.Builder
 	for decoder := json.NewDecoder(progress); ; {
 		var line struct{ Stream, Error string }
 		err := decoder.Decode(&line)
@@ -136,13 +137,13 @@ func readBuild(progress io.Reader) error {
 		case err != nil:
 			return err
 		case line.Error != "":
-			return fmt.Errorf("%s%s", line.Error, indented(said.String()))
+			return fmt.Errorf("%s%s", line.Error, indented(output.String()))
 		}
-		said.WriteString(line.Stream)
+		output.WriteString(line.Stream)
 	}
 }
 
-// buildContext is the recipe's directory as a tar archive, the same every time.
+// buildContext returns the directory image/ as a tar archive, which is byte for byte the same every time.
 func buildContext() ([]byte, error) {
 	var buffer bytes.Buffer
 	archive := tar.NewWriter(&buffer)
@@ -156,7 +157,7 @@ func buildContext() ([]byte, error) {
 		}
 		header := &tar.Header{Name: strings.TrimPrefix(path, "image/"), Mode: 0o644, Size: int64(len(data))}
 		if bytes.HasPrefix(data, []byte("#!")) {
-			header.Mode = 0o755 // an embedded file does not say
+			header.Mode = 0o755 // embedded files have no executable bit
 		}
 		if err := archive.WriteHeader(header); err != nil {
 			return err
@@ -173,7 +174,7 @@ func buildContext() ([]byte, error) {
 	return buffer.Bytes(), nil
 }
 
-// importBase gives Docker the plain Debian, from the user's cache or newly made.
+// importBase imports the base image into Docker, from the user's cache or newly made.
 func importBase(ctx context.Context, out io.Writer, docker *client.Client) error {
 	tag := baseTag()
 	if found, err := hasImage(ctx, docker, tag); err != nil || found {
@@ -202,7 +203,7 @@ func importBase(ctx context.Context, out io.Writer, docker *client.Client) error
 		return err
 	}
 	defer func() { _ = file.Close() }() // it was read
-	say(out, "loading the machines' Debian into Docker")
+	say(out, "importing the machines' base image into Docker")
 	answer, err := docker.ImageImport(ctx, image.ImportSource{Source: file, SourceName: "-"}, tag, image.ImportOptions{})
 	if err != nil {
 		return fmt.Errorf("loading %s: %w", cached, err)
@@ -211,21 +212,21 @@ func importBase(ctx context.Context, out io.Writer, docker *client.Client) error
 	return readBuild(answer)
 }
 
-// debootstrap installs Debian into a directory and packs it. The file appears when it is complete.
+// debootstrap installs Debian into a directory and packs it into file, which appears only when it is complete.
 func debootstrap(ctx context.Context, out io.Writer, file string) (err error) {
 	if _, err := exec.LookPath("debootstrap"); err != nil {
-		if err := install(ctx, out, "debootstrap, which makes the machines' Debian", "debootstrap"); err != nil {
+		if err := install(ctx, out, "debootstrap, which makes the machines' base image", "debootstrap"); err != nil {
 			return err
 		}
 	}
-	// One that a killed run left is begun anew: debootstrap does not go on with half a system.
+	// debootstrap cannot resume, so the remains of a killed run are removed.
 	root := file + ".new.d"
 	if err := os.RemoveAll(root); err != nil {
 		return fmt.Errorf("removing what an earlier run left: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	say(out, "making the machines' Debian with debootstrap: a minute or two, once")
-	// What it mounts goes with its mount namespace: nothing is left to trip over, however it ends.
+	say(out, "making the machines' base image with debootstrap: a minute or two, once")
+	// In its own mount namespace, so that none of its mounts is left behind, however it exits.
 	args := []string{"--mount", "debootstrap", "--variant=minbase", "--include=" + strings.Join(packages, ","), suite, root}
 	if mirror := debianMirror(ctx); mirror != "" {
 		args = append(args, mirror)
@@ -242,18 +243,19 @@ func debootstrap(ctx context.Context, out io.Writer, file string) (err error) {
 	return os.Rename(file+".new", file)
 }
 
-// debianMirror is where this host gets the same Debian from; empty leaves it to debootstrap.
+// debianMirror returns the URL from which this host's apt gets the same Debian release. It is empty if there is none,
+// and debootstrap uses its default then.
 func debianMirror(ctx context.Context) string {
 	output, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)",
 		"Created-By: Packages", "Codename: "+suite, "Component: main").Output()
 	if err != nil {
-		return "" // no apt, or one without sources
+		return "" // no apt, or no sources
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(string(output)), "\n")
 	return first
 }
 
-// trim removes what a machine can do without: a third of the whole.
+// trim removes documentation, translations, caches and logs, which are a third of the whole.
 func trim(root string) error {
 	for _, pattern := range []string{
 		"usr/share/doc/*", "usr/share/man/*", "usr/share/info/*", "usr/share/locale/*", "usr/share/lintian",
@@ -272,7 +274,7 @@ func trim(root string) error {
 	return nil
 }
 
-// pack is tar's work: owners, links, devices and capabilities have to survive.
+// pack writes root as a compressed archive. It runs tar, because owners, links, devices and capabilities must be kept.
 func pack(ctx context.Context, root, file string) (err error) {
 	target, err := os.Create(file)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// lab is an account with real machines, in a VPC of its own, for one test.
+// lab is an account with a VPC and real machines for one test.
 type lab struct {
 	*testing.T
 	driver   *Driver
@@ -34,13 +34,13 @@ type lab struct {
 
 type props = map[string]any
 
-// These keep clear of what a stack on the same host has.
+// These networks differ from those of a stack on the same host.
 const (
 	cidr       = "10.77.0.0/16"
 	publicPool = "198.18.77.0/24"
 )
 
-// newLab prepares this host, and a VPC with a security group that admits SSH from the operator and all of itself.
+// newLab prepares this host, and creates a VPC with a security group that allows SSH from the operator and all egress.
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	needs.Machines(t)
@@ -77,7 +77,7 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// services is the binary for the services container, built once for all labs.
+// services returns the program for the services container. It is built once for all labs.
 var services = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "services-")
 	if err != nil {
@@ -169,7 +169,7 @@ func (l *lab) egress(name string, in props) string {
 	return l.create(egressType, name, in)
 }
 
-// self is the rule that admits the group's own.
+// self adds the rule that allows all traffic from the group itself, and returns its id.
 func (l *lab) self() string {
 	l.Helper()
 	return l.ingress("self", props{"ipProtocol": "-1", "referencedSecurityGroupId": l.group})
@@ -183,7 +183,7 @@ func (l *lab) inputs(name string) props {
 	}
 }
 
-// machine boots one and returns it as the account has it.
+// machine boots a machine and returns its instance in the account.
 func (l *lab) machine(name string) aws.Instance {
 	l.Helper()
 	return l.instance(l.create(instanceType, name, l.inputs(name)))
@@ -202,7 +202,7 @@ func (l *lab) instance(id string) aws.Instance {
 	return aws.Instance{}
 }
 
-// box is the id of a machine's container.
+// box returns the id of a machine's container.
 func (l *lab) box(i aws.Instance) string {
 	l.Helper()
 	found, err := l.driver.find(l.Context())
@@ -211,7 +211,7 @@ func (l *lab) box(i aws.Instance) string {
 	return found.boxes[i.ID].ID
 }
 
-// in runs a shell command in a machine, as root, and returns what it said and its exit code.
+// in runs a shell command in a machine, as root, and returns its output and its exit code.
 func (l *lab) in(i aws.Instance, format string, args ...any) (string, int) {
 	l.Helper()
 	output, exit, err := l.driver.exec(l.Context(), l.box(i), "bash", "-c", fmt.Sprintf(format, args...))
@@ -219,7 +219,7 @@ func (l *lab) in(i aws.Instance, format string, args ...any) (string, int) {
 	return strings.TrimSpace(output), exit
 }
 
-// says is in, for what must succeed.
+// says is like in, but the command must succeed.
 func (l *lab) says(i aws.Instance, format string, args ...any) string {
 	l.Helper()
 	output, exit := l.in(i, format, args...)
@@ -232,7 +232,7 @@ func (l *lab) overSSH(i aws.Instance, command string) string {
 	l.Helper()
 	client, err := ssh.Dial("tcp", i.PublicIP+":22", &ssh.ClientConfig{
 		User: "ubuntu", Auth: []ssh.AuthMethod{ssh.PublicKeys(l.key)}, Timeout: 5 * time.Second,
-		HostKeyCallback: ssh.InsecureIgnoreHostKey(), //nolint:gosec // made a second ago, known to nobody
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), //nolint:gosec // the key was generated at boot, so there is nothing to compare it with
 	})
 	require.NoError(l, err)
 	defer func() { _ = client.Close() }()

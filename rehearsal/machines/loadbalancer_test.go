@@ -15,7 +15,7 @@ import (
 	"eco2/rehearsal/balancer"
 )
 
-// What a controller makes, no driver hears of.
+// A load balancer is made by a controller, so no driver runs when it appears.
 func TestALoadBalancerReachesMachinesByTheRuleForTheGroupItself(t *testing.T) {
 	l := newLab(t)
 	self := l.self()
@@ -80,13 +80,13 @@ systemd-run --quiet --unit=web socat TCP-LISTEN:30080,fork,reuseaddr EXEC:/usr/l
 	assert.Equal(t, "hello", body)
 	assert.Equal(t, "10.77.15.254", l.says(m, "getent ahostsv4 %s | awk 'NR == 1 {print $1}'", name))
 	assert.Contains(t, l.says(m, "nft list set inet security-groups %s", l.group), "10.77.15.254")
-	assert.Equal(t, "hello", l.says(m, "curl --silent --insecure --max-time 5 https://%s/", name), "the rule lets machines in there, too")
+	assert.Equal(t, "hello", l.says(m, "curl --silent --insecure --max-time 5 https://%s/", name), "the rule also allows machines to reach the load balancer")
 
 	l.delete(ingressType, self)
 	status, _ := ask()
 	assert.Equal(t, http.StatusGatewayTimeout, status, "without the rule for itself, the group's load balancer does not reach its machines")
 	_, exit := l.in(m, "curl --silent --insecure --max-time 5 https://%s/", name)
-	assert.NotZero(t, exit, "nor they it: the other rule is about the operator")
+	assert.NotZero(t, exit, "nor do machines reach the load balancer: the other rule allows only the operator")
 	l.self()
 	answers(http.StatusOK)
 

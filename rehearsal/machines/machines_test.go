@@ -29,7 +29,7 @@ import (
 	"eco2/rehearsal/workloads"
 )
 
-func TestAMachineIsWhatCloudInitMakesOfIt(t *testing.T) {
+func TestAMachineIsSetUpAsCloudInitWould(t *testing.T) {
 	l := newLab(t)
 	m := l.machine("k8s-redis")
 	assert.Equal(t, "k8s-redis", l.overSSH(m, "hostname"))
@@ -42,10 +42,10 @@ func TestAMachineIsWhatCloudInitMakesOfIt(t *testing.T) {
 	assert.Equal(t, m.PrivateIP, l.says(m, "getent ahostsv4 %s | awk 'NR == 1 {print $1}'", m.PrivateDNS))
 	output, exit := l.in(m, "curl --silent --show-error --max-time 5 http://93.184.215.14/")
 	assert.NotZero(t, exit, "there is no internet")
-	assert.NotContains(t, output, "timed out", "and that is said at once")
+	assert.NotContains(t, output, "timed out", "the connection is rejected at once")
 }
 
-func TestManyMachinesBootAtOnceAndGoAtOnce(t *testing.T) {
+func TestManyMachinesBootAndTerminateConcurrently(t *testing.T) {
 	const count = 14
 	l := newLab(t)
 	began := time.Now()
@@ -86,7 +86,7 @@ func TestTheSecurityGroupIsEnforced(t *testing.T) {
 	a, b := l.machine("a"), l.machine("b")
 	files, err := filepath.Glob("testdata/firewall-*.nft")
 	require.NoError(t, err)
-	require.Len(t, files, 3, "those of TestFirewall, which a machine's nft takes")
+	require.Len(t, files, 3, "the golden files of TestFirewall")
 	for _, file := range files {
 		rules, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestTheSecurityGroupIsEnforced(t *testing.T) {
 		_, exit := l.in(a, "nc -z -w 2 %s %d", b.PrivateIP, port)
 		return exit == 0
 	}
-	vxlan := func() bool { // whatever arrives at the port
+	vxlan := func() bool { // whether a datagram arrives at VXLAN's port
 		l.says(b, "rm -f /tmp/datagram; systemd-run --quiet --collect --unit=udp timeout 3 bash -c 'nc -lu 4789 >/tmp/datagram'; "+
 			"timeout 3 bash -c 'until ss -lun | grep -q :4789; do sleep 0.1; done'")
 		l.says(a, "echo hello | nc -u -w 1 %s 4789", b.PrivateIP)
@@ -130,7 +130,7 @@ func TestTheSecurityGroupIsEnforced(t *testing.T) {
 	assert.True(t, vxlan())
 }
 
-func TestSSHIsForTheOperatorOnly(t *testing.T) {
+func TestSSHIsAllowedFromTheOperatorOnly(t *testing.T) {
 	l := newLab(t)
 	m := l.machine("a")
 	assert.Equal(t, "a", l.overSSH(m, "hostname"))
@@ -138,12 +138,12 @@ func TestSSHIsForTheOperatorOnly(t *testing.T) {
 	link, err := netlink.LinkByName(network{ID: l.vpc}.bridge())
 	require.NoError(t, err)
 	stranger := net.ParseIP("100.64.0.99")
-	require.NoError(t, netlink.AddrAdd(link, &netlink.Addr{IPNet: host(stranger)})) // goes with the bridge
+	require.NoError(t, netlink.AddrAdd(link, &netlink.Addr{IPNet: host(stranger)})) // removed with the bridge
 	dialer := net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.TCPAddr{IP: stranger}}
 	_, err = dialer.DialContext(t.Context(), "tcp", m.PublicIP+":22")
 	var timeout net.Error
 	require.ErrorAs(t, err, &timeout)
-	assert.True(t, timeout.Timeout(), "what is not allowed is dropped, not refused: %s", err)
+	assert.True(t, timeout.Timeout(), "traffic that is not allowed is dropped, not rejected: %s", err)
 
 	l.ingress("everybody", props{"ipProtocol": "tcp", "fromPort": 20, "toPort": 30, "cidrIpv4": "100.64.0.0/24"})
 	conn, err := dialer.DialContext(t.Context(), "tcp", m.PublicIP+":22")
@@ -166,16 +166,17 @@ func TestEgressIsEnforced(t *testing.T) {
 	_, exit := l.in(a, "nc -z -w 2 %s 22", b.PrivateIP)
 	assert.NotZero(t, exit, "nothing is allowed outwards")
 	l.says(a, "curl --silent --fail --max-time 2 --request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://%s/latest/api/token", imds.Address)
-	assert.Equal(t, "a", l.overSSH(a, "hostname"), "what was let in is answered")
+	assert.Equal(t, "a", l.overSSH(a, "hostname"), "replies to allowed traffic pass")
 }
 
-// On AWS, who goes to a public address comes from one: a rule for the group itself does not know him.
-func TestMachinesMeetUnderPublicAddresses(t *testing.T) {
+// On AWS, traffic to a public address comes from the sender's public address. A rule that refers to the group does not
+// match that.
+func TestMachinesReachPublicAddressesFromTheirOwnPublicAddress(t *testing.T) {
 	l := newLab(t)
 	l.self()
 	a, b := l.machine("a"), l.machine("b")
 	_, exit := l.in(a, "nc -z -w 2 %s 22", b.PublicIP)
-	assert.NotZero(t, exit, "the rule for the group itself is about private addresses")
+	assert.NotZero(t, exit, "the rule for the group itself matches private addresses only")
 	l.ingress("a", props{"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "cidrIpv4": a.PublicIP + "/32"})
 	l.says(a, "nc -z -w 2 %s 22", b.PublicIP)
 }
@@ -195,14 +196,14 @@ func TestAnElasticAddressMovesWithItsAssociation(t *testing.T) {
 	assert.Equal(t, "b", l.overSSH(b, "hostname"))
 }
 
-func TestARestartedMachineIsTheSame(t *testing.T) {
+func TestARestartedMachineKeepsItsDiskRoutesFirewallAndKeys(t *testing.T) {
 	l := newLab(t)
 	l.self()
 	a, b := l.machine("a"), l.machine("b")
 	l.says(a, "echo kept >/root/file; nft list table inet security-groups >/root/rules; ip route >/root/routes; cat /etc/ssh/*.pub >/root/keys")
 	output, err := exec.CommandContext(t.Context(), "docker", "restart", l.box(a)).CombinedOutput()
 	require.NoError(t, err, string(output))
-	require.NoError(t, l.driver.booted(t.Context(), l.box(a)))
+	require.NoError(t, l.driver.awaitBoot(t.Context(), l.box(a)))
 	assert.Equal(t, "a", l.overSSH(a, "hostname"))
 	assert.Equal(t, "kept", l.says(a, "cat /root/file"))
 	assert.Empty(t, l.says(a, "ip route | diff - /root/routes; cat /etc/ssh/*.pub | diff - /root/keys"))
@@ -211,11 +212,11 @@ func TestARestartedMachineIsTheSame(t *testing.T) {
 	l.says(b, "nc -z -w 2 %s 22", a.PrivateIP)
 }
 
-func TestAnotherTypeStopsAndStartsTheMachine(t *testing.T) {
+func TestChangingTheInstanceTypeRestartsTheMachine(t *testing.T) {
 	l := newLab(t)
 	a := l.machine("a")
 	l.says(a, "echo kept >/root/file")
-	const started = "cut -d' ' -f22 /proc/1/stat" // its first process, in hundredths of a second
+	const started = "cut -d' ' -f22 /proc/1/stat" // start time of its first process, in hundredths of a second
 	before := l.says(a, started)
 	kind, r := l.kind(instanceType, l.inputs("a"))
 	r.ID, r.Name = a.ID, "a"
@@ -227,7 +228,7 @@ func TestAnotherTypeStopsAndStartsTheMachine(t *testing.T) {
 	a = l.instance(a.ID)
 	assert.NotEqual(t, before, l.says(a, started))
 	assert.Equal(t, "kept", l.says(a, "cat /root/file"))
-	assert.Equal(t, "a", l.overSSH(a, "hostname"), "under its new public address")
+	assert.Equal(t, "a", l.overSSH(a, "hostname"), "at its new public address")
 }
 
 func TestAMachineThatDoesNotBootStaysInTheState(t *testing.T) {
@@ -240,18 +241,18 @@ func TestAMachineThatDoesNotBootStaysInTheState(t *testing.T) {
 	assert.NotEmpty(t, partial.ID)
 	assert.Contains(t, partial.Reason, "running machine lab-a")
 	b := l.machine("b")
-	assert.Equal(t, "b", l.overSSH(b, "hostname"), "one machine's trouble is nobody else's")
+	assert.Equal(t, "b", l.overSSH(b, "hostname"), "a failure of one machine does not affect another")
 	l.delete(instanceType, partial.ID)
 
 	require.NoError(t, l.driver.files(b.ID).write("firewall.nft", "nonsense"))
 	box := l.box(b)
 	require.NoError(t, l.driver.docker.ContainerRestart(t.Context(), box, container.StopOptions{}))
-	err = l.driver.booted(t.Context(), box)
-	require.ErrorContains(t, err, "its first process ended with exit code 1")
-	assert.Contains(t, err.Error(), "firewall.nft:1", "with the end of what it printed")
+	err = l.driver.awaitBoot(t.Context(), box)
+	require.ErrorContains(t, err, "its first process exited with code 1")
+	assert.Contains(t, err.Error(), "firewall.nft:1", "with the last lines of its output")
 }
 
-func TestWhatWasStoppedOrRemovedByHandComesBack(t *testing.T) {
+func TestRestoreBringsBackStoppedAndRemovedContainers(t *testing.T) {
 	l := newLab(t)
 	a, b := l.machine("a"), l.machine("b")
 	zero := 0
@@ -265,7 +266,7 @@ func TestWhatWasStoppedOrRemovedByHandComesBack(t *testing.T) {
 	assert.Equal(t, "b", l.overSSH(b, "hostname"))
 }
 
-func TestAnInterruptedCreateIsFinishedLater(t *testing.T) {
+func TestAnInterruptedCreateIsFinishedByTheNextApply(t *testing.T) {
 	l := newLab(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	kind, r := l.kind(instanceType, l.inputs("a"))
@@ -278,7 +279,7 @@ func TestAnInterruptedCreateIsFinishedLater(t *testing.T) {
 	assert.Equal(t, "a", l.overSSH(l.instance(partial.ID), "hostname"))
 }
 
-func TestANetworkThatTheHostHasIsRefused(t *testing.T) {
+func TestAVPCThatOverlapsAHostRouteIsRefused(t *testing.T) {
 	l := newLab(t)
 	_, err := l.tryCreate("aws:ec2/vpc:Vpc", "second", props{"cidrBlock": "10.77.64.0/18"})
 	var partial *plugin.PartialError
@@ -295,11 +296,11 @@ func TestMetadata(t *testing.T) {
 	const latest = "http://169.254.169.254/latest/"
 	get := "curl --silent --fail --max-time 2 "
 	_, exit := l.in(m, "%s", get+latest+"meta-data/instance-id")
-	assert.Equal(t, 22, exit, "version 1 is refused")
+	assert.Equal(t, 22, exit, "IMDSv1 is refused")
 	token := get + "--request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 60' " + latest + "api/token"
 	assert.Equal(t, m.ID, l.says(m, `%s --header "X-aws-ec2-metadata-token: $(%s)" %s`, get, token, latest+"meta-data/instance-id"))
 
-	// Someone behind the machine, as its pods are: one hop further, masqueraded.
+	// A client behind the machine, as its pods are: one hop further away, and masqueraded.
 	l.says(m, `ip netns add pod && ip link add veth type veth peer name eth0 netns pod && ip address add 172.31.0.1/24 dev veth &&
 		ip link set veth up && ip -n pod address add 172.31.0.2/24 dev eth0 && ip -n pod link set eth0 up &&
 		ip -n pod route add default via 172.31.0.1 && sysctl --quiet net.ipv4.ip_forward=1 &&
@@ -313,15 +314,15 @@ func TestMetadata(t *testing.T) {
 		r.Inputs = resource.NewPropertyMapFromMap(in)
 		_, err := kind.Update(t.Context(), r)
 		require.NoError(t, err)
-		l.says(m, "%s", token) // the machine itself always gets one
+		l.says(m, "%s", token) // the machine itself always gets a token
 		_, exit = l.in(m, "ip netns exec pod %s", token)
 		return exit
 	}
-	assert.Equal(t, 28, hops(1), "the answer does not live long enough")
+	assert.Equal(t, 28, hops(1), "the answer's hop limit is too low")
 	assert.Equal(t, 0, hops(2))
 }
 
-func TestAWSAndGitAnswerMachines(t *testing.T) {
+func TestMachinesReachAWSAndGit(t *testing.T) {
 	t.Setenv(MirrorEnv, t.TempDir())
 	l := newLab(t)
 	trust := `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}}`
@@ -341,7 +342,7 @@ func TestAWSAndGitAnswerMachines(t *testing.T) {
 	const list = "git ls-remote https://" + gitserver.Host + "/" + workloads.Name + " " + workloads.Branch
 	assert.Equal(t, commit+"\trefs/heads/"+workloads.Branch, l.says(m, "GIT_SSL_CAINFO=/ca.pem %s", list))
 	output, exit := l.in(m, "%s", list)
-	assert.NotZero(t, exit, "who does not know the authority trusts nobody")
+	assert.NotZero(t, exit, "a client without the authority's certificate does not trust the server")
 	assert.Contains(t, output, "certificate")
 
 	session, ok, err := l.driver.account.SessionOf(m)
@@ -354,7 +355,7 @@ func TestAWSAndGitAnswerMachines(t *testing.T) {
 			"--header 'Content-Type: application/x-amz-json-1.1' --header 'X-Amz-Target: %s' --data '%s' https://%s.eu-central-1.amazonaws.com/",
 			session.AccessKeyID, secret, service, session.Token, target, body, service)
 	}
-	// curl signs by itself: it knows nothing of ours.
+	// curl signs requests by itself, independently of the rehearsal's code.
 	assert.Contains(t, call(session.SecretAccessKey, "ssm", "AmazonSSM.GetParameter", `{"Name": "/p"}`), `"Value":"hello"`)
 	assert.Contains(t, call("other", "ssm", "AmazonSSM.GetParameter", `{"Name": "/p"}`), "SignatureDoesNotMatch")
 	assert.Contains(t, call(session.SecretAccessKey, ebs.Service, ebs.CreateVolume, `{"AvailabilityZone": "eu-central-1a", "Size": 1}`), `"VolumeID":"vol-`)
@@ -379,6 +380,6 @@ func TestTwoRehearsalsWithTheSameAddressesAreRefused(t *testing.T) {
 	require.ErrorAs(t, err, &partial)
 	assert.Contains(t, partial.Reason, "translating "+first+" for machine lab-a")
 	assert.Contains(t, partial.Reason, "on the network device lo; destroy it first")
-	require.NoError(t, l.driver.Apply(t.Context(), partial.ID), "when the other one is gone, it works")
+	require.NoError(t, l.driver.Apply(t.Context(), partial.ID), "it works when the other one is gone")
 	assert.Equal(t, "a", l.overSSH(l.instance(partial.ID), "hostname"))
 }

@@ -13,25 +13,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A public address is the host's to translate, as AWS's internet gateway does: the machine never sees its own.
-// Who comes from outside, which is this host alone, arrives from OperatorAddress; a machine that goes to a public
-// address arrives from its own public address, and does not arrive if it has none. There is no other way out of
-// a VPC, nor into one.
+// This host translates public addresses, as AWS's internet gateway does: a machine never sees its own public address.
+// Traffic from outside, which is from this host only, has OperatorAddress as its source. Traffic from a machine to a
+// public address has the machine's own public address as its source; it is dropped if the machine has none. Nothing
+// else enters or leaves a VPC.
 
-// tableName names the nftables table of a state directory.
+// tableName returns the name of the nftables table of a state directory.
 func tableName(stateDir string) string {
 	sum := sha256.Sum256([]byte(stateDir))
 	return "eco2-" + hex.EncodeToString(sum[:])[:12]
 }
 
-// translate replaces the host's table in one transaction; without networks it removes the table.
-func translate(stateDir string, w wanted) error {
+// setHostRules replaces this host's nftables table with the NAT and forwarding rules for the desired state, in one
+// transaction. Without networks it removes the table.
+func setHostRules(stateDir string, w desired) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName(stateDir)}
-	// Declared first, so that there is something to delete.
+	// Added first, so that the delete does not fail where there is no table yet.
 	c.AddTable(table)
 	c.DelTable(table)
 	if len(w.networks) > 0 {
@@ -54,7 +55,7 @@ func translate(stateDir string, w wanted) error {
 		for _, n := range w.networks {
 			c.AddRule(&nftables.Rule{Table: table, Chain: chains.forward, Exprs: with(from(n.bridge()), notTo(n.bridge()), unreachable())})
 			c.AddRule(&nftables.Rule{Table: table, Chain: chains.forward, Exprs: with(notFrom(n.bridge()), to(n.bridge()), drop())})
-			// The host itself is no machine of the VPC.
+			// Machines must not open connections to this host: it is not part of the VPC.
 			c.AddRule(&nftables.Rule{Table: table, Chain: chains.input, Exprs: with(from(n.bridge()), isNew(), drop())})
 		}
 	}
@@ -79,7 +80,7 @@ func hostChains(c *nftables.Conn, table *nftables.Table) chains {
 	}
 }
 
-// The words of a rule. nftables reads them into a register and compares.
+// The expressions of a rule. nftables loads a value into a register and compares it.
 
 func with(parts ...[]expr.Any) (rule []expr.Any) {
 	for _, part := range parts {
@@ -117,7 +118,7 @@ func through(key expr.MetaKey, op expr.CmpOp, device string) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Register: 1, Op: op, Data: name}}
 }
 
-// destinationTranslated is the kernel's IPS_DST_NAT: the connection was to another address.
+// destinationTranslated is the kernel's IPS_DST_NAT: the connection's destination was translated.
 const destinationTranslated = 1 << 5
 
 func translated() []expr.Any { return conntrack(expr.CtKeySTATUS, destinationTranslated) }
@@ -141,7 +142,7 @@ func nat(typ expr.NATType, a netip.Addr) []expr.Any {
 
 func drop() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}} }
 
-// unreachable answers that there is no such network, so that nobody waits for the internet.
+// unreachable rejects with "network unreachable", so that nobody waits for a connection to the internet.
 func unreachable() []expr.Any {
 	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 0}}
 }

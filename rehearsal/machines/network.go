@@ -13,20 +13,22 @@ import (
 )
 
 const (
-	// OperatorAddress is where the rehearsal's user, this host, is for the machines. It is the address that the
-	// models know as hosts.DefaultOperator.
+	// OperatorAddress is the address from which the machines see the rehearsal's user, this host. The models know the
+	// same address as hosts.DefaultOperator.
 	OperatorAddress = "100.64.0.10"
-	// MirrorAddress is where the machines find the mirror, in the range that carriers keep for themselves (RFC 6598).
+	// MirrorAddress is the address at which the machines reach the mirror. It is in the shared address space of
+	// carriers (RFC 6598).
 	MirrorAddress = "100.64.0.1"
 )
 
-// routeProtocol marks the host's routes that are the rehearsal's. The number is nobody's in iproute2's rt_protos.
+// routeProtocol identifies this host's routes that belong to a rehearsal. iproute2's rt_protos does not assign the
+// number.
 const routeProtocol = 236
 
-// createNetwork makes the bridge of a VPC. Its machines reach each other and what this host translates, and
-// nothing else: they are not masqueraded.
+// createNetwork creates the bridge of a VPC. Its machines reach each other and the addresses that this host translates,
+// and nothing else: their traffic is not masqueraded.
 func (d *Driver) createNetwork(ctx context.Context, n network) error {
-	if err := unused(n); err != nil {
+	if err := checkNoOverlap(n); err != nil {
 		return err
 	}
 	_, err := d.docker.NetworkCreate(ctx, dockerName(n.Name, n.ID), dockernet.CreateOptions{
@@ -39,13 +41,13 @@ func (d *Driver) createNetwork(ctx context.Context, n network) error {
 		Labels: map[string]string{Label: d.stateDir, idLabel: n.ID},
 	})
 	if err != nil {
-		return fmt.Errorf("making the network %s of %s: %w", n.CIDR, n.ID, err)
+		return fmt.Errorf("creating the network %s of %s: %w", n.CIDR, n.ID, err)
 	}
 	return nil
 }
 
-// unused verifies that this host reaches no other network by addresses of the VPC's.
-func unused(n network) error {
+// checkNoOverlap returns an error if this host has a route to another network that overlaps the VPC's.
+func checkNoOverlap(n network) error {
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
 		return fmt.Errorf("listing the host's routes: %w", err)
@@ -61,16 +63,16 @@ func unused(n network) error {
 			if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
 				device = link.Attrs().Name
 			}
-			return fmt.Errorf("making the network %s of %s: this host reaches %s through %s; give the stack another vpcCidr, or remove that network",
+			return fmt.Errorf("creating the network %s of %s: this host reaches %s through %s; give the stack another vpcCidr, or remove that network",
 				n.CIDR, n.ID, prefix, device)
 		}
 	}
 	return nil
 }
 
-// attach gives this host its address in a VPC, and a route to each public address there, and takes away routes
-// that no machine has any more.
-func attach(n network, w wanted) error {
+// attach gives this host its address in a VPC and a route to each public address there, and removes the routes to
+// public addresses that no machine has any more.
+func attach(n network, w desired) error {
 	link, err := netlink.LinkByName(n.bridge())
 	if err != nil {
 		return fmt.Errorf("finding the bridge of %s: %w", n.ID, err)
@@ -81,7 +83,7 @@ func attach(n network, w wanted) error {
 	}
 	routes := []netlink.Route{{
 		Dst: host(net.ParseIP(MirrorAddress)), Gw: net.IP(n.resolver().AsSlice()),
-		// Every VPC has one. This host may take any of them.
+		// Every VPC has a mirror, and this host may use any of them: each route gets a metric of its own.
 		Priority: link.Attrs().Index,
 	}}
 	for _, m := range w.machines {
@@ -89,13 +91,13 @@ func attach(n network, w wanted) error {
 			routes = append(routes, netlink.Route{Dst: host(ip), Src: operator, Scope: unix.RT_SCOPE_LINK})
 		}
 	}
-	wanted := map[string]bool{}
+	keep := map[string]bool{}
 	for _, r := range routes {
 		r.LinkIndex, r.Protocol = link.Attrs().Index, routeProtocol
 		if err := netlink.RouteReplace(&r); err != nil {
-			return fmt.Errorf("making a route to %s in %s: %w", r.Dst.IP, n.ID, err)
+			return fmt.Errorf("adding a route to %s in %s: %w", r.Dst.IP, n.ID, err)
 		}
-		wanted[r.Dst.String()] = true
+		keep[r.Dst.String()] = true
 	}
 	existing, err := netlink.RouteListFiltered(netlink.FAMILY_V4,
 		&netlink.Route{LinkIndex: link.Attrs().Index, Protocol: routeProtocol}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
@@ -103,7 +105,7 @@ func attach(n network, w wanted) error {
 		return fmt.Errorf("listing the routes into %s: %w", n.ID, err)
 	}
 	for _, r := range existing {
-		if wanted[r.Dst.String()] {
+		if keep[r.Dst.String()] {
 			continue
 		}
 		if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -113,9 +115,9 @@ func attach(n network, w wanted) error {
 	return nil
 }
 
-// claimed are the public addresses that another rehearsal on this host has, with the network device that it has
-// them on. Each account begins with the same addresses.
-func (w wanted) claimed() (map[string]string, error) {
+// claimedByOthers returns the public addresses that other rehearsals on this host use, each with its network device.
+// They can collide, because each account allocates from the same pool, beginning with the same address.
+func (w desired) claimedByOthers() (map[string]string, error) {
 	own, claimed := map[string]bool{}, map[string]string{}
 	for _, n := range w.networks {
 		own[n.bridge()] = true
@@ -125,7 +127,7 @@ func (w wanted) claimed() (map[string]string, error) {
 		return nil, fmt.Errorf("listing the host's routes: %w", err)
 	}
 	for _, r := range routes {
-		// A device that is gone by now took its routes with it.
+		// If the device is gone by now, so are its routes.
 		if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil && !own[link.Attrs().Name] {
 			claimed[r.Dst.IP.String()] = link.Attrs().Name
 		}

@@ -25,7 +25,7 @@ type preparation struct {
 	runs    int
 }
 
-// newPreparation is a machine with the script and the packages that it asks for.
+// newPreparation returns a machine with the script and with a mirror that has the packages that the script installs.
 func newPreparation(t *testing.T) *preparation {
 	t.Helper()
 	needs.Machines(t)
@@ -60,7 +60,7 @@ func (p *preparation) file(path, content string) {
 	p.says(p.machine, "cat >%s <<'END-OF-FILE'\n%s\nEND-OF-FILE", path, content)
 }
 
-// start begins a run beside the test, and returns the name of its unit.
+// start starts a run in the background and returns the name of its unit.
 func (p *preparation) start() string {
 	p.Helper()
 	p.runs++
@@ -69,10 +69,10 @@ func (p *preparation) start() string {
 	return unit
 }
 
-func (p *preparation) said(unit string) string {
+func (p *preparation) log(unit string) string {
 	p.Helper()
-	said, _ := p.in(p.machine, "cat /root/%s.log", unit)
-	return said
+	output, _ := p.in(p.machine, "cat /root/%s.log", unit)
+	return output
 }
 
 func (p *preparation) await(what string, condition func() bool) {
@@ -80,20 +80,20 @@ func (p *preparation) await(what string, condition func() bool) {
 	require.Eventually(p, condition, 3*time.Minute, 300*time.Millisecond, what)
 }
 
-// ends waits for a run to end well, and returns what it said.
-func (p *preparation) ends(unit string) string {
+// awaitSuccess waits until a run has succeeded, and returns its log.
+func (p *preparation) awaitSuccess(unit string) string {
 	p.Helper()
 	var state string
-	p.await(unit+" ends", func() bool {
+	p.await(unit+" exits", func() bool {
 		state = p.says(p.machine, "systemctl show --property=SubState --value %s", unit)
 		return state != "running"
 	})
-	said := p.said(unit)
-	require.Equal(p, "exited", state, said)
-	return said
+	output := p.log(unit)
+	require.Equal(p, "exited", state, output)
+	return output
 }
 
-// hold takes a lock as apt does, until release.
+// hold takes a lock as apt does, until release is called.
 func (p *preparation) hold(path string) (release func()) {
 	p.Helper()
 	p.says(p.machine, `systemd-run --quiet --unit=holder --property=Type=notify --property=NotifyAccess=all perl -e '
@@ -102,7 +102,7 @@ func (p *preparation) hold(path string) (release func()) {
 	return func() { p.says(p.machine, "systemctl stop holder") }
 }
 
-// Somebody else uses apt while a new machine boots, and runs are cut. Each next run makes it good.
+// Other processes use apt while a new machine boots, and runs are interrupted. The next run must still succeed.
 func TestAptWaitsForItsLocks(t *testing.T) {
 	p := newPreparation(t)
 	run := func(name string, step func(*testing.T)) {
@@ -111,7 +111,8 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 		}
 	}
 	run("dpkg is killed half-way", func(t *testing.T) {
-		// A package's script calls this on its way: apt's PATH for dpkg begins with /usr/sbin, and has no /usr/local.
+		// This systemctl blocks when a package's script calls it. It is in /usr/sbin, because apt's PATH for dpkg
+		// begins with that and does not have /usr/local.
 		p.file("/usr/sbin/systemctl", "#!/bin/bash\n[[ $(ps -o args= $PPID) != *.postinst* ]] || { touch /root/reached; sleep 600; }\nexec /usr/bin/systemctl \"$@\"")
 		p.says(p.machine, "chmod 755 /usr/sbin/systemctl")
 		unit := p.start()
@@ -120,46 +121,46 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 			return exit == 0
 		})
 		p.says(p.machine, "/usr/bin/systemctl kill --signal=KILL %s; rm /usr/sbin/systemctl", unit)
-		p.await("the run has ended", func() bool {
+		p.await("the run has failed", func() bool {
 			return p.says(p.machine, "systemctl show --property=SubState --value %s", unit) == "failed"
 		})
 		_, exit := p.in(p.machine, "apt-get --assume-yes install cri-tools")
-		require.NotZero(t, exit, "dpkg left nothing half done")
-		p.ends(p.start())
+		require.NotZero(t, exit, "dpkg was not interrupted half-way")
+		p.awaitSuccess(p.start())
 	})
-	run("of each package the newest revision is there", func(t *testing.T) {
+	run("the newest revision of each package is installed", func(t *testing.T) {
 		for name, revision := range map[string]string{"kubelet": "-2.1", "kubeadm": "-2.1", "kubectl": "-1.1", "containerd.io": "-2~debian.12~bookworm"} {
 			assert.Regexp(t, regexp.QuoteMeta(revision)+"$", p.says(p.machine, "dpkg-query --show --showformat='${Version}' %s", name), name)
 		}
 	})
-	run("an older revision stays", func(t *testing.T) {
+	run("an installed older revision is kept", func(t *testing.T) {
 		p.says(p.machine, "apt-get --assume-yes --allow-downgrades --allow-change-held-packages install kubelet=\\*-1.1 && apt-mark hold kubelet")
-		p.ends(p.start())
+		p.awaitSuccess(p.start())
 		assert.Regexp(t, `-1\.1$`, p.says(p.machine, "dpkg-query --show --showformat='${Version}' kubelet"))
 	})
 	for lock, path := range map[string]string{
 		"dpkg's lock": "/var/lib/dpkg/lock-frontend", "the lock of the lists": "/var/lib/apt/lists/lock", "the lock of the archives": "/var/cache/apt/archives/lock",
 	} {
-		run("somebody holds "+lock+" during an install", func(t *testing.T) {
+		run("another process holds "+lock+" during an install", func(t *testing.T) {
 			p.says(p.machine, "dpkg --purge --force-hold kubectl")
 			release := p.hold(path)
 			unit := p.start()
-			p.await("it says what it waits for", func() bool { return strings.Contains(p.said(unit), " has to wait: ") })
+			p.await("it logs what it waits for", func() bool { return strings.Contains(p.log(unit), " has to wait: ") })
 			release()
-			assert.Regexp(t, `installing packages on node has to wait: .*lock`, p.ends(unit))
+			assert.Regexp(t, `installing packages on node has to wait: .*lock`, p.awaitSuccess(unit))
 			assert.Contains(t, p.says(p.machine, "apt-mark showhold"), "kubectl")
 		})
 	}
-	run("somebody holds dpkg's lock when all is installed, and not held", func(t *testing.T) {
+	run("another process holds dpkg's lock when everything is installed but not on hold", func(t *testing.T) {
 		p.says(p.machine, "apt-mark unhold kubectl")
 		release := p.hold("/var/lib/dpkg/lock-frontend")
 		unit := p.start()
-		p.await("it says what it waits for", func() bool { return strings.Contains(p.said(unit), " has to wait: ") })
+		p.await("it logs what it waits for", func() bool { return strings.Contains(p.log(unit), " has to wait: ") })
 		release()
-		p.ends(unit)
+		p.awaitSuccess(unit)
 		assert.Contains(t, p.says(p.machine, "apt-mark showhold"), "kubectl")
 	})
-	run("what is not to be had is said at once, in apt's words", func(t *testing.T) {
+	run("an unavailable version fails at once, with apt's message", func(t *testing.T) {
 		args := p.args
 		p.args = strings.Replace(args, "--containerd-version 2", "--containerd-version 1", 1)
 		require.NotEqual(t, args, p.args)
@@ -168,19 +169,19 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 		p.await("it fails", func() bool {
 			return p.says(p.machine, "systemctl show --property=SubState --value %s", unit) == "failed"
 		})
-		assert.Regexp(t, `E: Version '1\..*' for 'containerd.io' was not found`, p.said(unit))
-		assert.NotContains(t, p.said(unit), "has to wait")
+		assert.Regexp(t, `E: Version '1\..*' for 'containerd.io' was not found`, p.log(unit))
+		assert.NotContains(t, p.log(unit), "has to wait")
 	})
-	run("containerd starts anew where it is older than its configuration, and only there", func(t *testing.T) {
+	run("containerd is restarted only if it is older than its configuration", func(t *testing.T) {
 		process := func() string { return p.says(p.machine, "systemctl show --property=MainPID --value containerd") }
 		before := process()
-		p.ends(p.start())
+		p.awaitSuccess(p.start())
 		assert.Equal(t, before, process())
-		p.says(p.machine, "touch /etc/containerd/config.toml") // as by a run that ended before the restart
-		p.ends(p.start())
+		p.says(p.machine, "touch /etc/containerd/config.toml") // as if a run stopped before the restart
+		p.awaitSuccess(p.start())
 		after := process()
 		assert.NotEqual(t, before, after)
-		p.ends(p.start())
+		p.awaitSuccess(p.start())
 		assert.Equal(t, after, process())
 	})
 }

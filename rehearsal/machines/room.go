@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What 14 machines take with all of the program on them, in bytes, as the README has it.
+// The disk space and memory, in bytes, that 14 machines take with the whole program on them. The README gives the same
+// figures.
 const (
 	diskTaken   = 22 << 30
 	memoryTaken = 13 << 30
 )
 
-// noteRoom says where the host has less room than machines take, before any runs. It refuses nothing: a stack may have
-// fewer.
+// noteRoom prints a note if this host has less free disk space or memory than 14 machines take, and no machine runs
+// yet. It is not an error: a stack may have fewer machines.
 func noteRoom(ctx context.Context, out io.Writer) error {
 	docker, err := connect()
 	if err != nil {
@@ -51,7 +52,7 @@ func noteRoom(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// available is the memory that /proc/meminfo says processes can have, in bytes.
+// available returns MemAvailable of /proc/meminfo, in bytes.
 func available(meminfo string) (bytes uint64) {
 	for line := range strings.Lines(meminfo) {
 		var kibibytes uint64
@@ -65,7 +66,7 @@ func available(meminfo string) (bytes uint64) {
 func shortages(root string, disk, memory uint64) (lines []string) {
 	note := func(what string, has, taken uint64) {
 		if has < taken {
-			lines = append(lines, fmt.Sprintf("note: %s has %.1f GiB left, and 14 machines with all of the program take %d; make room, or expect what fails for it",
+			lines = append(lines, fmt.Sprintf("note: %s has %.1f GiB left, and 14 machines with the whole program take %d GiB; free some, or expect failures for lack of it",
 				what, float64(has)/(1<<30), taken>>30))
 		}
 	}

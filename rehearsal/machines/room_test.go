@@ -27,8 +27,8 @@ func TestTheREADMESaysTheSame(t *testing.T) {
 func TestShortages(t *testing.T) {
 	assert.Empty(t, shortages("/var/lib/docker", diskTaken, memoryTaken))
 	assert.Equal(t, []string{
-		"note: the disk under /var/lib/docker has 4.5 GiB left, and 14 machines with all of the program take 22; make room, or expect what fails for it",
-		"note: this host's memory has 1.0 GiB left, and 14 machines with all of the program take 13; make room, or expect what fails for it",
+		"note: the disk under /var/lib/docker has 4.5 GiB left, and 14 machines with the whole program take 22 GiB; free some, or expect failures for lack of it",
+		"note: this host's memory has 1.0 GiB left, and 14 machines with the whole program take 13 GiB; free some, or expect failures for lack of it",
 	}, shortages("/var/lib/docker", 9<<29, 1<<30))
 }
 

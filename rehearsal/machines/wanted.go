@@ -14,8 +14,8 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// wanted is what the account says there should be.
-type wanted struct {
+// desired is the desired state, derived from the account.
+type desired struct {
 	networks []network
 	machines []machine
 }
@@ -30,36 +30,40 @@ type network struct {
 type machine struct {
 	aws.Instance
 	network network
-	// hostname and login are what cloud-init makes of the user data and the image.
+	// hostname and login are the host name and the first user that cloud-init would set up from the user data and the
+	// image.
 	hostname, login string
-	// authorizedKey is the key pair's, a line of authorized_keys; empty without one.
+	// authorizedKey is the key pair's public key as a line of authorized_keys; empty without a key pair.
 	authorizedKey string
-	firewall      string
+	// firewall is an nftables ruleset.
+	firewall string
 }
 
-// gateway is the VPC's first address, its router: this host. resolver is the second, where AWS has its DNS.
-func (n network) gateway() netip.Addr  { return n.CIDR.Masked().Addr().Next() }
+// gateway returns the VPC's first address, that of its router: this host.
+func (n network) gateway() netip.Addr { return n.CIDR.Masked().Addr().Next() }
+
+// resolver returns the VPC's second address, at which AWS has its DNS.
 func (n network) resolver() netip.Addr { return n.gateway().Next() }
 
-// short is the part of an AWS id that tells it apart: "0a1b2c3d" of "vpc-00a1b2c3d4e5f6071".
+// short returns the distinctive part of an AWS id: "0a1b2c3d" of "vpc-00a1b2c3d4e5f6071".
 func short(id string) string {
 	_, hex, _ := strings.Cut(id, "-")
 	hex = strings.TrimPrefix(hex, "0")
 	return hex[:min(len(hex), 8)]
 }
 
-// bridge is the name of the network's device on this host, of which Linux allows 15 characters.
+// bridge returns the name of the network's device on this host. Linux allows at most 15 characters.
 func (n network) bridge() string { return "eco2-" + short(n.ID) }
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9_.-]+`)
 
-// dockerName is a name for people that is unique on this host.
+// dockerName returns a readable name for a Docker object that is unique on this host.
 func dockerName(name, id string) string {
 	return strings.Trim(notInNames.ReplaceAllString(name, "-"), "-.") + "-" + short(id)
 }
 
-// read takes the account for what there should be.
-func read(account *aws.Account) (w wanted, err error) {
+// read derives the desired state from the account.
+func read(account *aws.Account) (w desired, err error) {
 	vpcs, err := account.VPCs()
 	if err != nil {
 		return w, fmt.Errorf("listing VPCs: %w", err)
@@ -117,7 +121,7 @@ func read(account *aws.Account) (w wanted, err error) {
 			return w, err
 		}
 		if i.KeyName != "" {
-			pair, _, err := account.KeyPair(i.Region, i.KeyName) // one that was deleted since lets nobody in
+			pair, _, err := account.KeyPair(i.Region, i.KeyName) // a key pair that was deleted since permits no login
 			if err != nil {
 				return w, fmt.Errorf("reading the key pair of %s: %w", i.ID, err)
 			}
@@ -133,7 +137,7 @@ func read(account *aws.Account) (w wanted, err error) {
 	return w, nil
 }
 
-// title names a machine for people.
+// title returns the machine's Name tag, or its instance id without one.
 func (m machine) title() string {
 	if name := m.Name(); name != "" {
 		return name
@@ -141,16 +145,17 @@ func (m machine) title() string {
 	return m.ID
 }
 
-// launch changes when AWS stops and starts an instance: it does that to change either of these.
+// launch returns a hash of the instance type and the user data. AWS stops and starts an instance to change either, so
+// the machine must be restarted when the hash changes.
 func (m machine) launch() string {
 	sum := sha256.Sum256([]byte(m.Type + "\n" + m.UserData))
 	return hex.EncodeToString(sum[:])
 }
 
-// hostname is what cloud-init makes of the user data, or what AWS calls the machine.
+// hostname returns the host name in the user data's cloud-config, or else the first label of the private DNS name.
 func hostname(i aws.Instance) string {
 	var config struct{ Hostname string }
-	// What is no cloud-config, a script for instance, names no host.
+	// User data of another kind, such as a script, sets no host name.
 	if strings.HasPrefix(i.UserData, "#cloud-config") && yaml.Unmarshal([]byte(i.UserData), &config) == nil && config.Hostname != "" {
 		return config.Hostname
 	}
@@ -158,13 +163,13 @@ func hostname(i aws.Instance) string {
 	return name
 }
 
-// logins are the first users of images, by who publishes them. The machines are all Debian, whatever they are
-// called.
+// logins are the first users of images, by a part of the image's name. The machines themselves all run Debian, whatever
+// the image's name says.
 var logins = []struct{ image, user string }{
 	{"ubuntu", "ubuntu"}, {"debian", "admin"},
 }
 
-// login is the first user of an instance's image, whom cloud-init gives the key.
+// login returns the first user of an instance's image, for whom cloud-init installs the key.
 func login(account *aws.Account, i aws.Instance) (string, error) {
 	image, ok, err := account.Image(i.Region, i.Image)
 	if err != nil {
@@ -176,5 +181,5 @@ func login(account *aws.Account, i aws.Instance) (string, error) {
 			return logins[at].user, nil
 		}
 	}
-	return "", fmt.Errorf("starting %s: nobody knows the first user of its image %s (%q)", i.ID, i.Image, image.Name)
+	return "", fmt.Errorf("starting %s: the first user of its image %s (%q) is unknown; add it to logins in rehearsal/machines", i.ID, i.Image, image.Name)
 }

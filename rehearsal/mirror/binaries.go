@@ -18,23 +18,30 @@ import (
 
 // project is an upstream project whose binaries are built from its Go module.
 type project struct {
-	// name is the folder below build/ whose go.mod pins the project, and module the line in it that counts.
+	// name is the folder below build/ whose go.mod pins the project. module is the module in it whose version is the
+	// project's.
 	name, module string
-	// packages are the commands to build, below the module, with how long each takes with empty caches on
-	// two cores, in this order: the first of a project compiles what the others share.
+	// packages are the commands to build, in this order. The first one of a project takes longest, as it compiles the
+	// packages that they share.
 	packages []command
-	// ldflags say which version a binary is, where it cannot know.
+	// ldflags returns linker flags that set the version in a binary that would not know it otherwise.
 	ldflags func(version string) string
-	// placeholders are files that a binary embeds and that the module does not carry, such as built pages.
+	// placeholders are files that a binary embeds but the module does not contain, such as a built web interface.
 	placeholders []string
 }
 
-// command is a package of a project. Its binary has the name that `go build` would give it, or its own.
+// command is a main package of a project.
 type command struct {
-	path, name, usual, tags string
-	// module is the package's where that is not the project's own.
+	// path is the package's directory, relative to the module.
+	path string
+	// name is the name of the binary; empty is the name that `go build` would give it.
+	name string
+	// usual is how long the build takes with empty caches on two cores.
+	usual string
+	tags  string
+	// module is the package's module if that is not the project's.
 	module string
-	// test is whether the binary is that of the package's tests.
+	// test builds the binary of the package's tests.
 	test bool
 }
 
@@ -49,8 +56,8 @@ func (c command) binary(p project) string {
 	}
 }
 
-// clusterProjects are what machines and kubeadm need, platformProjects what runs in the cluster after that, and
-// testProjects what tests a cluster.
+// clusterProjects are needed by machines and kubeadm, platformProjects run in the cluster after that, and testProjects
+// test a cluster.
 var (
 	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
 	platformProjects = []project{
@@ -82,7 +89,7 @@ var (
 		name: "containerd", module: "github.com/containerd/containerd/v2",
 		packages: []command{
 			{path: "cmd/containerd", usual: "2 minutes"}, {path: "cmd/ctr", usual: "10 seconds"},
-			// As upstream builds it: there is one in memory for each pod.
+			// With upstream's tag. The size matters, because each pod has a shim in memory.
 			{path: "cmd/containerd-shim-runc-v2", usual: "20 seconds", tags: "no_grpc"},
 		},
 		ldflags: func(version string) string {
@@ -110,7 +117,7 @@ var (
 	}
 	argoCD = project{
 		name: "argocd", module: "github.com/argoproj/argo-cd/v3",
-		// One binary, which looks at the name by which it is called.
+		// One binary for all of Argo CD's commands, which it tells apart by the name it is called by.
 		packages: []command{{path: "cmd", name: "argocd", usual: "6 minutes"}},
 		ldflags: func(version string) string {
 			return " -X github.com/argoproj/argo-cd/v3/common.version=" + strings.TrimPrefix(version, "v")
@@ -125,7 +132,7 @@ var (
 	}
 )
 
-// kubernetesVersion stamps what Kubernetes' programs print.
+// kubernetesVersion returns linker flags that set the version in Kubernetes' programs.
 func kubernetesVersion(version string) string {
 	numbers := strings.Split(strings.TrimPrefix(version, "v"), ".")
 	flags := ""
@@ -137,36 +144,38 @@ func kubernetesVersion(version string) string {
 	return flags
 }
 
-// Built is an upstream project whose binaries are in the user's cache directory.
+// Built is an upstream project whose binaries have been built into the user's cache directory.
 type Built struct {
-	// Version is as the module has it: "v1.36.4".
+	// Version is the module's version, with the "v": "v1.36.4".
 	Version string
 	project project
 	modules string
 	dir     string
 }
 
-// Binary is the path of one of the project's binaries.
+// Binary returns the path of one of the project's binaries.
 func (b Built) Binary(name string) string { return filepath.Join(b.dir, name) }
 
-// Source is the directory of the project's module: what upstream publishes beside its binaries, unchanged.
+// Source returns the directory of the project's module, which has upstream's files unchanged, such as manifests.
 func (b Built) Source(ctx context.Context) (string, error) {
 	return toolchain.ModuleDir(ctx, filepath.Join(b.modules, b.project.name), b.project.module)
 }
 
-// Build makes what is missing of a project that is no part of what Prepare builds. repo is the project's checkout,
-// version what the caller is made for, as the module has it, and progress goes to out.
+// Build builds the missing binaries of a project that Prepare does not build. repo is the checkout of the whole
+// repository. version is the module version that the caller is written for; it must be the one that is pinned. Progress
+// goes to out.
 func Build(ctx context.Context, repo, name, version string, out io.Writer) (Built, error) {
 	p, err := projectNamed(name)
 	if err != nil {
 		return Built{}, err
 	}
-	// Before minutes are spent on another one.
+	// Checked before minutes are spent on building the wrong version.
 	switch pinned, err := p.version(modulesOf(repo)); {
 	case err != nil:
 		return Built{}, err
 	case pinned != version:
-		return Built{}, fmt.Errorf("adding %s to the mirror: rehearsal/mirror/build/%s pins %s and the rehearsal is made for %s", name, name, pinned, version)
+		return Built{}, fmt.Errorf("adding %s to the mirror: rehearsal/mirror/build/%s pins %s, but the rehearsal is written for %s; make them agree",
+			name, name, pinned, version)
 	}
 	cache, unlock, err := lockedCache(ctx, out)
 	if err != nil {
@@ -176,7 +185,7 @@ func Build(ctx context.Context, repo, name, version string, out io.Writer) (Buil
 	return p.build(ctx, out, modulesOf(repo), cache)
 }
 
-// Find finds what Build has built.
+// Find returns a project that Prepare or Build has built. It fails if a binary is missing.
 func Find(repo, name string) (Built, error) {
 	p, err := projectNamed(name)
 	if err != nil {
@@ -186,7 +195,7 @@ func Find(repo, name string) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
-	b, err := p.built(modulesOf(repo), cache)
+	b, err := p.locate(modulesOf(repo), cache)
 	for _, command := range p.packages {
 		if binary := command.binary(p); err == nil && !exists(b.Binary(binary)) {
 			err = fmt.Errorf("%s %s is not built yet; `make test` builds it", binary, b.Version)
@@ -199,24 +208,23 @@ func projectNamed(name string) (project, error) {
 	all := slices.Concat(clusterProjects, platformProjects, testProjects)
 	i := slices.IndexFunc(all, func(p project) bool { return p.name == name })
 	if i < 0 {
-		return project{}, fmt.Errorf("building %s: there is no rehearsal/mirror/build/%s that says how", name, name)
+		return project{}, fmt.Errorf("building %s: package mirror has no project of this name", name)
 	}
 	return all[i], nil
 }
 
-// modulesOf is the directory of the modules that pin the projects.
+// modulesOf returns the directory of the modules that pin the projects.
 func modulesOf(repo string) string { return filepath.Join(repo, "rehearsal", "mirror", "build") }
 
-// built says where the project's binaries are, or will be.
-func (p project) built(modules, cache string) (Built, error) {
+// locate returns the project with the directory of its binaries, whether they have been built or not.
+func (p project) locate(modules, cache string) (Built, error) {
 	version, err := p.version(modules)
 	return Built{Version: version, project: p, modules: modules, dir: filepath.Join(cache, p.name+"-"+version)}, err
 }
 
-// build makes the binaries that are not in the cache yet. modules is the directory
-// of the modules that pin them.
+// build builds the binaries that are not in the cache yet. modules is the directory of the modules that pin them.
 func (p project) build(ctx context.Context, out io.Writer, modules, cache string) (Built, error) {
-	b, err := p.built(modules, cache)
+	b, err := p.locate(modules, cache)
 	if err != nil {
 		return Built{}, err
 	}
@@ -231,7 +239,7 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 			LDFlags: "-s -w", Tags: command.tags, Static: true, Test: command.test,
 		}
 		if len(p.placeholders) > 0 {
-			if target.Dir, err = b.complete(ctx); err != nil {
+			if target.Dir, err = b.copyWithPlaceholders(ctx); err != nil {
 				return Built{}, err
 			}
 			target.Packages = []string{"./" + command.path}
@@ -246,9 +254,9 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 	return b, nil
 }
 
-// complete is a copy of the module's directory that has the placeholders too. Go takes no file for one in its own
-// cache of modules.
-func (b Built) complete(ctx context.Context) (dir string, err error) {
+// copyWithPlaceholders copies the module's directory and adds the placeholders. The copy is necessary, because Go
+// accepts no substitutes for files in its module cache.
+func (b Built) copyWithPlaceholders(ctx context.Context) (dir string, err error) {
 	source, err := b.Source(ctx)
 	if err != nil {
 		return "", err
@@ -272,31 +280,31 @@ func (b Built) complete(ctx context.Context) (dir string, err error) {
 	return dir, nil
 }
 
-// version is what the project's build module pins.
+// version returns the version of the project that its build module pins.
 func (p project) version(modules string) (string, error) {
 	file := filepath.Join(modules, p.name, "go.mod")
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("reading which %s is built: %w", p.name, err)
+		return "", fmt.Errorf("reading the pinned version of %s: %w", p.name, err)
 	}
 	parsed, err := modfile.ParseLax(file, data, nil)
 	if err != nil {
-		return "", fmt.Errorf("reading which %s is built: %w", p.name, err)
+		return "", fmt.Errorf("reading the pinned version of %s: %w", p.name, err)
 	}
 	for _, require := range parsed.Require {
 		if require.Mod.Path == p.module {
 			return require.Mod.Version, nil
 		}
 	}
-	return "", fmt.Errorf("reading which %s is built: %s does not require %s", p.name, file, p.module)
+	return "", fmt.Errorf("reading the pinned version of %s: %s does not require %s", p.name, file, p.module)
 }
 
-// mustBe reports another version than the wanted one, which has no "v" before it.
-func (p project) mustBe(wanted, modules string) error {
+// checkVersion returns an error if the project is pinned to another version than required, which has no "v" before it.
+func (p project) checkVersion(required, modules string) error {
 	pinned, err := p.version(modules)
-	if err == nil && pinned != "v"+wanted {
-		err = fmt.Errorf("the rehearsal builds %s %s and %s is asked for; take the former in eco2:versions, or pin the latter in rehearsal/mirror/build/%s",
-			p.name, strings.TrimPrefix(pinned, "v"), wanted, p.name)
+	if err == nil && pinned != "v"+required {
+		err = fmt.Errorf("the rehearsal builds %s %s, but the stack requires %s; set the former in eco2:versions, or pin the latter in rehearsal/mirror/build/%s",
+			p.name, strings.TrimPrefix(pinned, "v"), required, p.name)
 	}
 	return err
 }

@@ -1,9 +1,11 @@
 package mirror
 
-// CalicoRelease is the release that calico is built as. Its module has the same commit, without the tag.
+// CalicoRelease is the release that is built. Its tag is not a version of the module, which is pinned by the same
+// commit instead.
 const CalicoRelease = "v3.31.0"
 
-// calico needs the replacements of its own go.mod too, which a module that requires it does not inherit.
+// calico needs the replace directives of its own go.mod too. A module that requires it does not inherit them, so
+// build/calico/go.mod repeats them.
 var calico = project{
 	name: "calico", module: "github.com/projectcalico/calico",
 	packages: []command{

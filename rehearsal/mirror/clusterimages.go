@@ -13,33 +13,33 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// proxyPackages are Debian's iptables and nft, one of which kube-proxy runs, with the libraries they need.
+// proxyPackages are Debian's iptables and nft, with the libraries that they need. kube-proxy runs one of the two.
 var proxyPackages = []string{
 	"iptables", "nftables",
 	"libbsd0", "libc6", "libedit2", "libgmp10", "libip4tc2", "libip6tc2", "libjansson4", "libmd0", "libmnl0",
 	"libnetfilter-conntrack3", "libnfnetlink0", "libnftables1", "libnftnl11", "libtinfo6", "libxtables12",
 }
 
-// addClusterImages adds what kubeadm pulls, as far as it is not there yet.
+// addClusterImages adds the images that kubeadm pulls, unless the mirror has them already.
 func (m Mirror) addClusterImages(ctx context.Context, s sources) error {
-	names, err := wantedImages(ctx, s)
+	names, err := clusterImages(ctx, s)
 	if err != nil {
 		return fmt.Errorf("asking kubeadm for its images: %w", err)
 	}
-	for _, wanted := range names {
-		tag, err := name.NewTag(wanted, name.StrictValidation)
+	for _, imageName := range names {
+		tag, err := name.NewTag(imageName, name.StrictValidation)
 		if err != nil {
 			return fmt.Errorf("asking kubeadm for its images: %w", err)
 		}
 		if exists(m.layout().Tag(repositoryOf(tag), tag.TagStr())) {
 			continue
 		}
-		say(s.out, "making the image %s", wanted)
+		say(s.out, "making the image %s", imageName)
 		image, err := s.image(ctx, tag)
 		if err != nil {
 			return err
 		}
-		image.Name = wanted
+		image.Name = imageName
 		if err := m.addImage(ctx, image, s.debian); err != nil {
 			return err
 		}
@@ -47,8 +47,8 @@ func (m Mirror) addClusterImages(ctx context.Context, s sources) error {
 	return nil
 }
 
-// wantedImages are those that kubeadm itself names.
-func wantedImages(ctx context.Context, s sources) ([]string, error) {
+// clusterImages returns the images that `kubeadm config images list` names.
+func clusterImages(ctx context.Context, s sources) ([]string, error) {
 	cmd := exec.CommandContext(ctx, s.binary("kubernetes", "kubeadm"),
 		"config", "images", "list", "--kubernetes-version", s.built["kubernetes"].Version)
 	output, err := cmd.Output()
@@ -58,14 +58,14 @@ func wantedImages(ctx context.Context, s sources) ([]string, error) {
 	return strings.Fields(string(output)), nil
 }
 
-// image is what upstream's image of this name does.
+// image describes an image that does what upstream's image of this name does.
 func (s sources) image(ctx context.Context, tag name.Tag) (Image, error) {
 	component := path.Base(tag.RepositoryStr())
 	switch component {
 	case "etcd", "coredns":
-		// A tag may count upstream's builds of the same version: 3.6.8-0.
+		// After the version, a tag may have the number of upstream's build of it: 3.6.8-0.
 		if version, _, _ := strings.Cut(strings.TrimPrefix(tag.TagStr(), "v"), "-"); version != s.version(component) {
-			return Image{}, fmt.Errorf("kubeadm wants %s %s and rehearsal/mirror/build/%s pins %s; pin the former",
+			return Image{}, fmt.Errorf("kubeadm requires %s %s, but rehearsal/mirror/build/%s pins %s; pin the former",
 				component, version, component, s.version(component))
 		}
 		binary := "/usr/local/bin/" + component
@@ -76,7 +76,7 @@ func (s sources) image(ctx context.Context, tag name.Tag) (Image, error) {
 			What: "pause", Usual: "a few seconds", Dir: s.rehearsal, Output: pause,
 			Packages: []string{"./mirror/pause"}, LDFlags: "-s -w", Static: true,
 		})
-		// Nobody's number, as upstream's.
+		// The same unprivileged user as in upstream's image.
 		return Image{Files: map[string]string{"/pause": pause}, Entrypoint: []string{"/pause"}, User: "65535:65535"}, err
 	case "kube-apiserver", "kube-controller-manager", "kube-scheduler":
 		return Image{Files: map[string]string{"/usr/local/bin/" + component: s.binary("kubernetes", component)}}, nil
@@ -87,11 +87,11 @@ func (s sources) image(ctx context.Context, tag name.Tag) (Image, error) {
 			Links:  iptablesLinks(),
 		}, nil
 	default:
-		return Image{}, fmt.Errorf("kubeadm wants the image %s, which the rehearsal does not know to make", tag.Name())
+		return Image{}, fmt.Errorf("kubeadm requires the image %s, which the rehearsal cannot build; add it to rehearsal/mirror/clusterimages.go", tag.Name())
 	}
 }
 
-// iptablesLinks are the alternatives that Debian chooses when the package is installed.
+// iptablesLinks returns the links that Debian's alternatives system would create when the package is installed.
 func iptablesLinks() map[string]string {
 	links := map[string]string{}
 	for _, command := range []string{"iptables", "ip6tables"} {

@@ -5,10 +5,12 @@ import (
 	"path/filepath"
 )
 
-// ControlPlane are the binaries of a control plane, as they are in the machines' images. They run on this host too.
+// ControlPlane holds the paths of a control plane's binaries. They are the same as in the machines' images, and run on
+// this host too.
 type ControlPlane struct{ Etcd, APIServer, ControllerManager string }
 
-// FindControlPlane finds what Prepare has built. repo is the project's checkout.
+// FindControlPlane returns the control plane that Prepare has built. It fails if a binary is missing. repo is the
+// checkout of the whole repository.
 func FindControlPlane(repo string) (ControlPlane, error) {
 	cache, err := cacheDir()
 	if err != nil {

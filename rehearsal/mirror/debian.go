@@ -13,11 +13,11 @@ import (
 	"strings"
 )
 
-// suite is the Debian release of the machines. What is taken from Debian must be of the same: it is linked
-// against that release's libraries.
+// suite is the Debian release of the machines. Files from Debian's packages must be from the same release, because they
+// are linked against its libraries.
 const suite = "bookworm"
 
-// debian is a directory of binary packages as Debian has them.
+// debian is a directory of Debian's binary packages.
 type debian struct {
 	dir string
 	out io.Writer
@@ -28,7 +28,7 @@ func newDebian(out io.Writer) (debian, error) {
 	return debian{dir: filepath.Join(cache, "debian-"+suite), out: out}, err
 }
 
-// packages are the files of the named packages, downloaded with the host's own apt where they are not there yet.
+// packages returns the files of the named packages. It downloads missing ones with the host's own apt.
 func (d debian) packages(ctx context.Context, names ...string) ([]string, error) {
 	var missing, files []string
 	for _, name := range names {
@@ -69,7 +69,7 @@ func (d debian) download(ctx context.Context, names []string) (err error) {
 		return err
 	}
 	if !strings.Contains(string(release), "\nVERSION_CODENAME="+suite+"\n") {
-		return fmt.Errorf("this host is not Debian %s, whose packages the machines need; run the rehearsal on one", suite)
+		return fmt.Errorf("this host does not run Debian %s, whose packages the machines need; run the rehearsal on such a host", suite)
 	}
 	incoming := filepath.Join(d.dir, "incoming")
 	if err := os.RemoveAll(incoming); err != nil {
@@ -96,7 +96,7 @@ func (d debian) download(ctx context.Context, names []string) (err error) {
 	return nil
 }
 
-// files calls take for each file and link of a binary package. Documentation is left out.
+// files calls take for each file and link of a binary package, except documentation.
 func (d debian) files(ctx context.Context, file string, take func(*tar.Header, io.Reader) error) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", file)
 	stdout, err := cmd.StdoutPipe()
@@ -107,7 +107,7 @@ func (d debian) files(ctx context.Context, file string, take func(*tar.Header, i
 		return fmt.Errorf("unpacking %s: %w", filepath.Base(file), err)
 	}
 	err = eachFile(tar.NewReader(stdout), take)
-	// What is behind the archive's end, so that dpkg-deb can end.
+	// Read the padding behind the archive's end too, or dpkg-deb blocks on writing it.
 	_, drained := io.Copy(io.Discard, stdout)
 	if err := errors.Join(err, drained, cmd.Wait()); err != nil {
 		return fmt.Errorf("unpacking %s: %w", filepath.Base(file), err)

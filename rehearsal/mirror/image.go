@@ -21,35 +21,35 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Image is a container image of a few files. The same files make the same image, digest and all.
+// Image describes a container image of a few files. The same files always make the same image, with the same digest.
 type Image struct {
-	// Name is what a pod asks for: registry/repository:tag.
+	// Name is the full name that a pod uses: registry/repository:tag.
 	Name string
-	// Files are executables of this machine, by their path in the image. Each is a layer of its own, so that
-	// images share what they have in common.
+	// Files maps paths in the image to executables on this host. Each file is a layer of its own, so that images share
+	// the files that they have in common.
 	Files map[string]string
-	// Setuid are like Files, but run as root, who owns them, whoever starts them.
+	// Setuid is like Files, but the executables are setuid root.
 	Setuid map[string]string
-	// Folders are directories that anybody may write to, such as /tmp.
+	// Folders are world-writable directories, such as /tmp.
 	Folders []string
-	// Texts are files that anybody may read, with their contents, by their path in the image.
+	// Texts maps paths in the image to the contents of world-readable files.
 	Texts map[string]string
-	// Writable are empty files that anybody may write, by their path in the image.
+	// Writable are paths of empty, world-writable files.
 	Writable []string
-	// Links are targets of symbolic links, by their path in the image.
+	// Links maps paths of symbolic links in the image to their targets.
 	Links map[string]string
-	// Debian are binary packages whose files are in the image too. Their dependencies have to be named as well.
+	// Debian are binary packages whose files the image contains. Dependencies are not resolved: list them too.
 	Debian     []string
 	Entrypoint []string
 	// Args are the default arguments.
 	Args []string
-	// User is a number, as user or user:group; empty is root.
+	// User is a numeric user or user:group; empty means root.
 	User string
-	// Env are further variables, as NAME=value.
+	// Env are environment variables in addition to PATH, as NAME=value.
 	Env []string
 }
 
-// AddImage serves the image, in the place of one that had its name.
+// AddImage builds the image and adds it to the mirror. It replaces an image of the same name.
 func (m Mirror) AddImage(ctx context.Context, i Image, out io.Writer) error {
 	d, err := newDebian(out)
 	if err != nil {
@@ -140,8 +140,8 @@ func (i Image) build(ctx context.Context, d debian) (v1.Image, error) {
 	return mutate.ConfigFile(image, file)
 }
 
-// layer packs what write writes. It is not compressed: no wire is saved where everything is on one machine,
-// and 14 nodes would each have to decompress it.
+// layer returns a layer with the entries that write writes. It is not compressed: on one machine that would save no
+// network traffic, and each of 14 nodes would have to decompress it.
 func layer(write func(*tar.Writer) error) (v1.Layer, error) {
 	var buffer bytes.Buffer
 	archive := tar.NewWriter(&buffer)
@@ -154,7 +154,7 @@ func layer(write func(*tar.Writer) error) (v1.Layer, error) {
 	return static.NewLayer(buffer.Bytes(), types.OCIUncompressedLayer), nil
 }
 
-// entry is a file without an owner or a time, so that the layer depends on nothing but the contents.
+// entry returns the header of a file without owner and time, so that the layer depends on the files' contents only.
 func entry(name string, kind byte) *tar.Header {
 	return &tar.Header{Typeflag: kind, Name: strings.TrimPrefix(path.Clean(name), "/"), Mode: 0o755, Format: tar.FormatPAX}
 }
@@ -236,7 +236,7 @@ func debianLayer(ctx context.Context, d debian, names []string) (v1.Layer, error
 	if err != nil {
 		return nil, err
 	}
-	libraries := libraries{}
+	libraries := libraries{} // checked at the end
 	return layer(func(archive *tar.Writer) error {
 		for _, file := range files {
 			err := d.files(ctx, file, func(found *tar.Header, content io.Reader) error {
@@ -257,11 +257,11 @@ func debianLayer(ctx context.Context, d debian, names []string) (v1.Layer, error
 				return err
 			}
 		}
-		return libraries.complete()
+		return libraries.checkComplete()
 	})
 }
 
-// repositoryOf has the registry before it, as pods name images: docker.io, not the host that serves it.
+// repositoryOf returns the repository with its registry as pods name it: docker.io, not the host that serves it.
 func repositoryOf(tag name.Tag) string {
 	if tag.RegistryStr() == name.DefaultRegistry {
 		return path.Join("docker.io", tag.RepositoryStr())
@@ -269,7 +269,7 @@ func repositoryOf(tag name.Tag) string {
 	return path.Join(tag.RegistryStr(), tag.RepositoryStr())
 }
 
-// put writes what an image is made of, and its tag last.
+// put writes an image's layers, configuration and manifest, and then its tag.
 func (m Mirror) put(tag name.Tag, image v1.Image) error {
 	layers, err := image.Layers()
 	if err != nil {

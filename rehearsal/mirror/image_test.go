@@ -21,7 +21,7 @@ func program(t *testing.T, content string) string {
 	return path
 }
 
-func TestImageIsPulledAsItWasDescribed(t *testing.T) {
+func TestPulledImageMatchesItsDescription(t *testing.T) {
 	m := Mirror{Dir: t.TempDir()}
 	description := Image{
 		Name:       "quay.example/calico/node:v1",
@@ -60,7 +60,7 @@ func TestImageIsPulledAsItWasDescribed(t *testing.T) {
 	assert.ErrorContains(t, err, "the mirror has no manifest v1 of the image docker.example/calico/node")
 }
 
-func TestImageHasWhatEveryUserMayDo(t *testing.T) {
+func TestImageHasSetuidFilesAndWritableFolders(t *testing.T) {
 	m := Mirror{Dir: t.TempDir()}
 	require.NoError(t, m.AddImage(t.Context(), Image{
 		Name: "quay.example/some/tool:v1", Setuid: map[string]string{"/bin/tool": program(t, "tool")}, Folders: []string{"/tmp"}, Args: []string{"tool"},
@@ -79,7 +79,8 @@ func TestImageHasWhatEveryUserMayDo(t *testing.T) {
 	}
 }
 
-// A tag whose image changes without a reason would be pulled again, and its pods' images would differ.
+// If a rebuild of the same files changed the image, nodes would pull it again, and pods of one tag would run different
+// images.
 func TestSameFilesMakeTheSameImage(t *testing.T) {
 	digest := func(content string) string {
 		m := Mirror{Dir: t.TempDir()}
@@ -96,7 +97,7 @@ func TestSameFilesMakeTheSameImage(t *testing.T) {
 	assert.NotEqual(t, digest("b"), digest("c"))
 }
 
-func TestImageTakesThePlaceOfOneWithItsName(t *testing.T) {
+func TestImageReplacesOneOfTheSameName(t *testing.T) {
 	m := Mirror{Dir: t.TempDir()}
 	for _, content := range []string{"old", "new"} {
 		require.NoError(t, m.AddImage(t.Context(), Image{
@@ -117,12 +118,12 @@ func TestImageTakesThePlaceOfOneWithItsName(t *testing.T) {
 	}
 }
 
-func TestImageNeedsAWholeName(t *testing.T) {
+func TestImageNeedsAFullName(t *testing.T) {
 	err := Mirror{Dir: t.TempDir()}.AddImage(t.Context(), Image{Name: "calico/node"}, io.Discard)
 	assert.ErrorContains(t, err, "calico/node")
 }
 
-// A container is too late to find out.
+// A missing library is an error when the image is built, not when its container starts.
 func TestImageNeedsItsLibraries(t *testing.T) {
 	m := Mirror{Dir: t.TempDir()}
 	add := func(packages ...string) error {

@@ -1,6 +1,7 @@
 package mirror
 
-// kubernetesE2E are upstream's tests of a cluster, what runs them side by side, and the programs that they have pods run.
+// kubernetesE2E builds upstream's end-to-end tests, Ginkgo, which runs them in parallel, and the programs that run in
+// the tests' pods.
 var kubernetesE2E = project{
 	name: "kubernetes-e2e", module: "k8s.io/kubernetes",
 	packages: []command{

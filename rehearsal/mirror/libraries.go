@@ -10,41 +10,43 @@ import (
 	"strings"
 )
 
-// libraries are the shared libraries of an image, by name: who needs them, and which are there.
+// libraries records which shared libraries an image has and which its files need.
 type libraries struct {
+	// neededBy maps a library's name to a file that needs it.
 	neededBy map[string]string
-	there    map[string]bool
+	// present has the base names of all files and links.
+	present map[string]bool
 }
 
-// add notes a file or link, and if it is a program or a library also what that needs.
+// add records a file or link, and the libraries it needs if it is a program or a library.
 func (l *libraries) add(name string, content []byte) {
-	if l.there == nil {
-		*l = libraries{neededBy: map[string]string{}, there: map[string]bool{}}
+	if l.present == nil {
+		*l = libraries{neededBy: map[string]string{}, present: map[string]bool{}}
 	}
-	l.there[path.Base(name)] = true
+	l.present[path.Base(name)] = true
 	binary, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {
-		return // a text, say
+		return // not a binary: a text, for example
 	}
 	needed, err := binary.ImportedLibraries()
 	if err != nil {
-		return // linked statically
+		return // no dynamic section: it is linked statically
 	}
 	for _, library := range needed {
 		l.neededBy[library] = name
 	}
 }
 
-// complete reports what is needed and not there, before a container is the first to notice.
-func (l *libraries) complete() error {
+// checkComplete returns an error that names the missing libraries. Otherwise only a running container would show them.
+func (l *libraries) checkComplete() error {
 	var missing []string
 	for _, library := range slices.Sorted(maps.Keys(l.neededBy)) {
-		if !l.there[library] {
+		if !l.present[library] {
 			missing = append(missing, fmt.Sprintf("%s for %s", library, l.neededBy[library]))
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("its Debian packages lack %s; name the packages that have them, which `dpkg -S` tells", strings.Join(missing, ", "))
+		return fmt.Errorf("its Debian packages lack %s; add the packages that contain them, which `dpkg -S` finds", strings.Join(missing, ", "))
 	}
 	return nil
 }

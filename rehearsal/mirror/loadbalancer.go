@@ -1,7 +1,7 @@
 package mirror
 
-// LoadBalancerRelease is the release that the pinned version of the load balancer controller's module is: its tags are
-// on its repository, and not on the path under which the proxy has the module.
+// LoadBalancerRelease is the release of the load balancer controller that the pinned commit belongs to. The release's
+// tag exists in the repository, but the module proxy has no such version under the module's path.
 const LoadBalancerRelease = "v3.2.2"
 
 var loadBalancerController = project{

@@ -1,6 +1,6 @@
-// Package mirror makes what the rehearsal's machines have in place of the internet: the package repositories
-// and container images that the program's scripts ask for, under upstream's names and versions, built from
-// Go modules or taken from Debian. The program reaches it through its own mirror setting.
+// Package mirror makes what the rehearsal's machines use instead of the internet: package repositories and container
+// images with upstream's names and versions, built from Go modules or taken from Debian. The program's scripts use them
+// through its mirror setting.
 package mirror
 
 import (
@@ -17,27 +17,29 @@ import (
 	"eco2/rehearsal/mirror/server"
 )
 
-// recipe is part of the mirror's name in the cache. It must change when the same versions are packed in
-// another way.
+// recipe is part of the mirror's name in the cache. Increment it when the same versions are packed differently, so that
+// a mirror in the cache is not reused.
 const recipe = 2
 
-// Versions are those that the program installs, without a "v" before them.
+// Versions are the versions that the program installs, without a "v" before them.
 type Versions struct{ Kubernetes, Containerd string }
 
-// Mirror is a directory that package server serves.
+// Mirror is a directory in the format that package server serves.
 type Mirror struct {
 	Dir     string
 	kubectl string
 }
 
-// Kubectl is the path of a kubectl of the cluster's version for this host. Only Prepare knows it.
+// Kubectl returns the path of a kubectl for this host that has the cluster's version. It is empty if the Mirror was not
+// returned by Prepare.
 func (m Mirror) Kubectl() string { return m.kubectl }
 
 func (m Mirror) layout() server.Dir { return server.Dir(m.Dir) }
 
-// Prepare builds what is missing, into the user's cache directory, where it stays: the first time takes a
-// quarter of an hour on two cores, the next a moment. repo is the project's checkout, and progress goes to out.
-// Each part appears under its name when it is complete, so a run that was interrupted goes on.
+// Prepare builds the binaries, packages and images of a cluster that are missing in the user's cache directory, and
+// keeps them there: the first run takes a quarter of an hour on two cores, the next a moment. repo is the checkout of
+// the whole repository, and progress goes to out. A part gets its final name only when it is complete, so a run resumes
+// where an interrupted one stopped.
 func Prepare(ctx context.Context, repo string, v Versions, out io.Writer) (Mirror, error) {
 	cache, unlock, err := lockedCache(ctx, out)
 	if err != nil {
@@ -46,8 +48,8 @@ func Prepare(ctx context.Context, repo string, v Versions, out io.Writer) (Mirro
 	defer unlock()
 
 	modules := modulesOf(repo)
-	// Before a quarter of an hour is spent on the wrong ones.
-	if err := errors.Join(kubernetes.mustBe(v.Kubernetes, modules), containerd.mustBe(v.Containerd, modules)); err != nil {
+	// Checked before a quarter of an hour is spent on building the wrong versions.
+	if err := errors.Join(kubernetes.checkVersion(v.Kubernetes, modules), containerd.checkVersion(v.Containerd, modules)); err != nil {
 		return Mirror{}, err
 	}
 	projects := map[string]Built{}
@@ -68,7 +70,7 @@ func Prepare(ctx context.Context, repo string, v Versions, out io.Writer) (Mirro
 	return m, m.addClusterImages(ctx, s)
 }
 
-// sources are what packages and images are made of.
+// sources holds what packages and images are made from.
 type sources struct {
 	built  map[string]Built
 	debian debian
@@ -78,15 +80,15 @@ type sources struct {
 	out       io.Writer
 }
 
-// binary is a built one's path.
+// binary returns the path of a project's built binary.
 func (s sources) binary(project, name string) string { return s.built[project].Binary(name) }
 
-// version is a project's, without the "v" before it.
+// version returns a project's version without the "v".
 func (s sources) version(project string) string {
 	return strings.TrimPrefix(s.built[project].Version, "v")
 }
 
-// AddFile serves data in the place of https://HOST/PATH.
+// AddFile adds a file to the mirror, in the place of https://HOST/PATH.
 func (m Mirror) AddFile(url string, data []byte) error {
 	if err := writeFile(m.layout().File(url), data); err != nil {
 		return fmt.Errorf("adding %s to the mirror: %w", url, err)
@@ -94,7 +96,7 @@ func (m Mirror) AddFile(url string, data []byte) error {
 	return nil
 }
 
-// writeFile replaces a file as a whole: nobody reads half of one.
+// writeFile replaces a file atomically.
 func writeFile(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -105,7 +107,7 @@ func writeFile(path string, data []byte) error {
 	return os.Rename(path+".new", path)
 }
 
-// cacheDir is where the rehearsal keeps what it has built.
+// cacheDir returns the directory in which the rehearsal keeps its builds.
 func cacheDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -119,7 +121,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// lockedCache is cacheDir, with what is built in it locked.
+// lockedCache locks cacheDir for building, and returns it.
 func lockedCache(ctx context.Context, out io.Writer) (cache string, unlock func(), err error) {
 	if cache, err = cacheDir(); err != nil {
 		return "", nil, err
@@ -130,7 +132,7 @@ func lockedCache(ctx context.Context, out io.Writer) (cache string, unlock func(
 	return cache, unlock, nil
 }
 
-// lock keeps two runs from building the same; the kernel lets go of it when a run is killed.
+// lock keeps two runs from building the same thing. The kernel releases the lock when a run is killed.
 func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -148,7 +150,7 @@ func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err e
 			return nil, errors.Join(err, file.Close())
 		}
 		if !waiting {
-			say(out, "waiting for another run, which prepares the mirror")
+			say(out, "waiting for another run that is preparing the mirror")
 		}
 		select {
 		case <-ctx.Done():

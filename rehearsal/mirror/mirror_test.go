@@ -14,24 +14,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The rehearsal is of what the program installs where nobody says otherwise.
+// The rehearsal builds the versions that the program installs by default.
 func TestPinsAreTheProgramsDefaults(t *testing.T) {
 	program, err := os.ReadFile("../../config/versions.go")
 	require.NoError(t, err)
 	for p, field := range map[*project]string{&kubernetes: "Kubernetes", &kubernetesE2E: "Kubernetes", &containerd: "Containerd"} {
 		found := regexp.MustCompile(`(?m)^\t` + field + `:\s+"(.*)",$`).FindSubmatch(program)
 		require.NotNil(t, found, field)
-		assert.NoError(t, p.mustBe(string(found[1]), "build"))
+		assert.NoError(t, p.checkVersion(string(found[1]), "build"))
 	}
-	assert.EqualError(t, kubernetes.mustBe("1.2.3", "build"), "the rehearsal builds kubernetes 1.36.4 and 1.2.3 is asked for; "+
-		"take the former in eco2:versions, or pin the latter in rehearsal/mirror/build/kubernetes")
+	assert.EqualError(t, kubernetes.checkVersion("1.2.3", "build"), "the rehearsal builds kubernetes 1.36.4, but the stack requires 1.2.3; "+
+		"set the former in eco2:versions, or pin the latter in rehearsal/mirror/build/kubernetes")
 }
 
 func TestEachProjectIsPinned(t *testing.T) {
 	for _, p := range slices.Concat(clusterProjects, platformProjects, testProjects) {
 		version, err := p.version("build")
 		require.NoError(t, err)
-		// A release, or the commit of one that has no tag as a module.
+		// A release, or a commit, for a release whose tag is not a version of the module.
 		assert.Regexp(t, `^v\d+\.\d+\.\d+(-\d{14}-[0-9a-f]{12})?$`, version, p.name)
 	}
 	_, err := project{name: "etcd", module: "example.com/other"}.version("build")
@@ -58,7 +58,7 @@ func TestLockWaitsAndIsInterrupted(t *testing.T) {
 	var out bytes.Buffer
 	_, err = lock(ctx, path, &out)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Equal(t, "waiting for another run, which prepares the mirror\n", out.String())
+	assert.Equal(t, "waiting for another run that is preparing the mirror\n", out.String())
 
 	unlock()
 	unlock, err = lock(t.Context(), path, &out)

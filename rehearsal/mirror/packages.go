@@ -14,34 +14,35 @@ import (
 	"strings"
 )
 
-// units are systemd units and settings that the packages carry. kubeadm relies on the drop-in's names.
+// units are systemd units and settings that the packages contain. kubeadm relies on the names in the drop-in.
 //
 //go:embed packages
 var units embed.FS
 
-// debPackage is a binary package, named, versioned and laid out as upstream's.
+// debPackage is a binary package with the name, version and layout of upstream's.
 type debPackage struct {
 	name, version, summary string
 	// relations are further fields of its control file.
 	relations []string
-	// binaries are files of this machine, by their path in the package.
+	// binaries maps paths in the package to files on this host.
 	binaries map[string]string
-	// settings are files in packages/, by their path in the package.
+	// settings maps paths in the package to files in packages/.
 	settings map[string]string
-	// postinst is what runs on a machine that has installed it.
+	// postinst is a shell command that runs after the package was installed.
 	postinst string
 }
 
 const reloadUnits = "[ ! -d /run/systemd/system ] || systemctl daemon-reload"
 
-// Revisions as pkgs.k8s.io has them: how often a version was packed. Most versions have one, and some only the second.
+// Package revisions as on pkgs.k8s.io, which count how often a version was packaged. Most versions have only the
+// first, and some only the second.
 const (
 	firstRevision  = "-1.1"
 	secondRevision = "-2.1"
 )
 
-// kubernetesPackages are what pkgs.k8s.io has for a minor version: of kubelet both revisions, of kubeadm the second
-// alone, so that whoever asks for a revision of his own misses one.
+// kubernetesPackages returns packages like those of pkgs.k8s.io for a minor version: both revisions of kubelet, and
+// only the second of kubeadm. A script that hardcodes a revision will therefore not find one of the packages.
 func kubernetesPackages(s sources) []debPackage {
 	version := func(project string) string { return s.version(project) + firstRevision }
 	plugins := map[string]string{}
@@ -55,7 +56,7 @@ func kubernetesPackages(s sources) []debPackage {
 		settings:  map[string]string{"/usr/lib/systemd/system/kubelet.service": "kubelet.service"},
 		postinst:  reloadUnits,
 	}
-	newer := kubelet
+	newer := kubelet // the same files in the second revision
 	newer.version = s.version("kubernetes") + secondRevision
 	return []debPackage{
 		kubelet,
@@ -81,8 +82,8 @@ func kubernetesPackages(s sources) []debPackage {
 	}
 }
 
-// containerdPackage is what download.docker.com has for the machines' Debian, in a second revision. It brings runc, which needs C and
-// is therefore Debian's.
+// containerdPackage returns a package like that of download.docker.com for the machines' Debian release, in a second
+// revision. It contains runc, which is taken from Debian because its build needs C.
 func containerdPackage(s sources, runc string) debPackage {
 	return debPackage{
 		name: "containerd.io", version: s.version("containerd") + "-2~debian.12~" + suite, summary: "a container runtime",
@@ -104,7 +105,7 @@ func containerdPackage(s sources, runc string) debPackage {
 	}
 }
 
-// control is the package's entry in its own archive and in a repository's index.
+// control returns the package's control file, which is also the beginning of its entry in a repository's index.
 func (p debPackage) control() string {
 	fields := append([]string{
 		"Package: " + p.name, "Version: " + p.version, "Architecture: " + runtime.GOARCH,
@@ -113,7 +114,7 @@ func (p debPackage) control() string {
 	return strings.Join(append(fields, "Description: "+p.summary), "\n") + "\n"
 }
 
-// filename is as upstream's.
+// filename returns the archive's name, in upstream's format.
 func (p debPackage) filename() string {
 	return p.name + "_" + p.version + "_" + runtime.GOARCH + ".deb"
 }
@@ -122,11 +123,11 @@ func (p debPackage) filename() string {
 func (p debPackage) build(ctx context.Context, dir string) (_ string, err error) {
 	tree := filepath.Join(dir, p.name+".d")
 	defer func() { err = errors.Join(err, os.RemoveAll(tree)) }()
-	if err := p.lay(tree); err != nil {
+	if err := p.writeTree(tree); err != nil {
 		return "", fmt.Errorf("making the package %s: %w", p.name, err)
 	}
 	file := filepath.Join(dir, p.filename())
-	// zstd, since 14 machines unpack it at once.
+	// zstd, because it is fast to decompress and 14 machines unpack it at once.
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", tree, file)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("making the package %s: dpkg-deb: %w\n%s", p.name, err, output)
@@ -134,8 +135,8 @@ func (p debPackage) build(ctx context.Context, dir string) (_ string, err error)
 	return file, nil
 }
 
-// lay puts the package's files where dpkg-deb expects them.
-func (p debPackage) lay(tree string) error {
+// writeTree writes the package's files into the directory tree that dpkg-deb packs.
+func (p debPackage) writeTree(tree string) error {
 	if err := place(filepath.Join(tree, "DEBIAN", "control"), []byte(p.control()), 0o644); err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func place(path string, data []byte, mode os.FileMode) error {
 	return os.WriteFile(path, data, mode)
 }
 
-// runc takes the binary out of Debian's package, into dir.
+// runc extracts the binary from Debian's package into dir, and returns its path.
 func (d debian) runc(ctx context.Context, dir string) (string, error) {
 	packages, err := d.packages(ctx, "runc")
 	if err != nil {

@@ -16,7 +16,7 @@ var (
 	}
 	prometheusServer = project{
 		name: "prometheus", module: "github.com/prometheus/prometheus",
-		// Of all that it could discover targets in, only Kubernetes: the clouds' clients take longer than the rest.
+		// With service discovery for Kubernetes only: the clouds' clients take longer to build than the rest.
 		packages: []command{{path: "cmd/prometheus", usual: "3 minutes", tags: "remove_all_sd,enable_kubernetes_sd"}},
 		ldflags:  func(version string) string { return prometheusVersion(PrometheusRelease(version)) },
 	}
@@ -28,7 +28,7 @@ var (
 	alertmanager = project{
 		name: "alertmanager", module: "github.com/prometheus/alertmanager",
 		packages: []command{{path: "cmd/alertmanager", usual: "a minute"}},
-		// Its pages, which upstream builds with Node.js.
+		// The web interface, which upstream builds with Node.js.
 		placeholders: []string{"ui/app/dist/index.html"},
 		ldflags:      func(version string) string { return prometheusVersion(strings.TrimPrefix(version, "v")) },
 	}
@@ -39,12 +39,12 @@ var (
 	}
 )
 
-// prometheusVersion stamps what all of Prometheus' programs print.
+// prometheusVersion returns linker flags that set the version in Prometheus' programs.
 func prometheusVersion(version string) string {
 	return " -X github.com/prometheus/common/version.Version=" + version
 }
 
-// PrometheusRelease is the release that a version of Prometheus' module is: v0.314.0 is 3.14.0.
+// PrometheusRelease returns the release that a version of Prometheus' module belongs to: v0.314.0 is release 3.14.0.
 func PrometheusRelease(version string) string {
 	_, rest, _ := strings.Cut(version, ".")
 	minor, patch, _ := strings.Cut(rest, ".")

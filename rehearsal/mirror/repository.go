@@ -23,15 +23,15 @@ import (
 
 // repository is a signed apt repository.
 type repository struct {
-	// root is its HOST/PATH, and key the path of its public key in it.
+	// root is its HOST/PATH, and key the path of its public key below root.
 	root, key string
 	// suite is empty for a flat repository, which has no components either.
 	suite, component string
-	// pool is where its packages are, below root.
+	// pool is the directory of its packages, below root.
 	pool string
 }
 
-// addRepositories makes the repositories that are not there yet, as prepare.sh asks for them.
+// addRepositories makes the repositories that prepare.sh uses, unless the mirror has them already.
 func (m Mirror) addRepositories(ctx context.Context, s sources) error {
 	minor := s.version("kubernetes")
 	minor = minor[:strings.LastIndexByte(minor, '.')]
@@ -50,15 +50,15 @@ func (m Mirror) addRepositories(ctx context.Context, s sources) error {
 	})
 }
 
-// addRepository makes a repository of the packages, which may use a directory for what they need. It
-// appears as a whole.
+// addRepository makes a repository of the packages. The function packages gets a scratch directory for files that they
+// need. The repository gets its final name only when it is complete.
 func (m Mirror) addRepository(ctx context.Context, s sources, r repository, packages func(dir string) ([]debPackage, error)) (err error) {
 	target := m.layout().File(r.root)
 	if exists(target) {
 		return nil
 	}
 	dir := target + ".new"
-	// One that a killed run left is begun anew.
+	// The remains of a killed run.
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("making the repository %s: %w", r.root, err)
 	}
@@ -93,7 +93,7 @@ func (m Mirror) addRepository(ctx context.Context, s sources, r repository, pack
 	return nil
 }
 
-// appendIndex adds a package's stanza. name is the archive's path as apt asks for it, below the root.
+// appendIndex appends a package's entry to the index. name is the archive's path below the root, as apt requests it.
 func appendIndex(index io.Writer, p debPackage, name, file string) error {
 	archive, err := os.Open(file)
 	if err != nil {
@@ -109,8 +109,8 @@ func appendIndex(index io.Writer, p debPackage, name, file string) error {
 	return err
 }
 
-// publish writes the index and signs it, with a key that nobody keeps: a repository that is made anew has
-// another, and its clients fetch it together with the repository.
+// publish writes the index and signs it with a new key, whose private part is not kept. A repository that is made again
+// has another key; clients always fetch the key together with the repository.
 func (r repository) publish(dir, index string) error {
 	lists, packages := "", "Packages"
 	if r.suite != "" {
@@ -140,7 +140,7 @@ func (r repository) publish(dir, index string) error {
 	return place(filepath.Join(dir, lists, "InRelease"), signed, 0o644)
 }
 
-// release says which indexes a repository has, and what is in them.
+// release returns the contents of the Release file, which lists the repository's index with its checksum.
 func (r repository) release(now time.Time, packages, index string) string {
 	fields := []string{"Origin: eco2", "Architectures: " + runtime.GOARCH, "Date: " + now.Format(time.RFC1123)}
 	if r.suite != "" {

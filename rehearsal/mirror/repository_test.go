@@ -28,7 +28,7 @@ var (
 	}
 )
 
-// agent is a small package with all that a package may have.
+// agent returns a small package that has every field set.
 func agent(t *testing.T) debPackage {
 	return debPackage{
 		name: "agent", version: "1.2.3-1.1", summary: "an agent", relations: []string{"Depends: mount"},
@@ -56,7 +56,7 @@ func TestReleaseIsSignedByThePublishedKey(t *testing.T) {
 		keyring, err := openpgp.ReadArmoredKeyRing(key)
 		require.NoError(t, err)
 		require.NoError(t, key.Close())
-		assert.Nil(t, keyring[0].PrivateKey, "the private key is nobody's")
+		assert.Nil(t, keyring[0].PrivateKey, "the private key is not published")
 
 		signed, err := os.ReadFile(filepath.Join(dir, release))
 		require.NoError(t, err)
@@ -102,7 +102,7 @@ SHA256: %x
 	assert.Equal(t, "/etc/agent.toml\n", string(conffiles))
 }
 
-// The host's apt judges, with directories of its own.
+// The host's own apt reads the repositories, with separate state directories.
 func TestAptReadsTheRepositories(t *testing.T) {
 	needs(t, "apt-get", "dpkg-deb", "gpgv")
 	m := Mirror{Dir: t.TempDir()}
@@ -115,7 +115,7 @@ func TestAptReadsTheRepositories(t *testing.T) {
 		require.NoError(t, err)
 		key := m.layout().File(r.root + "/" + r.key)
 		apt := newApt(t, fmt.Sprintf("deb [signed-by=%s.asc] %s/files/%s %s\n", key, s.URL, r.root, suite))
-		require.NoError(t, os.Link(key, key+".asc")) // apt goes by the name, which prepare.sh gives it
+		require.NoError(t, os.Link(key, key+".asc")) // apt recognizes an armored key by this name, which prepare.sh uses too
 
 		apt.run(t, "update")
 		apt.run(t, "download", "agent=1.2.3-1.1")
@@ -123,7 +123,8 @@ func TestAptReadsTheRepositories(t *testing.T) {
 	}
 }
 
-// The patterns of prepare.sh: whatever the revision, and of several the newest, for the machine's own release.
+// These are prepare.sh's patterns: they match any revision, apt takes the newest, and containerd's must be for the
+// machine's own Debian release.
 func TestAptTakesTheNewestRevision(t *testing.T) {
 	needs(t, "apt-get", "dpkg-deb", "gpgv")
 	m := Mirror{Dir: t.TempDir()}
@@ -157,7 +158,7 @@ func TestAptTakesTheNewestRevision(t *testing.T) {
 	assert.Empty(t, left)
 }
 
-// apt is a directory in which the host's apt knows one source.
+// apt is a state directory in which the host's apt has one source only.
 type apt string
 
 func newApt(t *testing.T, source string) apt {
@@ -183,8 +184,8 @@ func (a apt) run(t *testing.T, args ...string) {
 	require.NoError(t, err, string(output))
 }
 
-// What a run that was killed left behind is not taken for a repository.
-func TestRepositoryAppearsAsAWhole(t *testing.T) {
+// The remains of a killed run are not taken for a repository.
+func TestRepositoryAppearsOnlyWhenComplete(t *testing.T) {
 	needs(t, "dpkg-deb")
 	m := Mirror{Dir: t.TempDir()}
 	half := m.layout().File(flat.root) + ".new"
@@ -200,5 +201,5 @@ func TestRepositoryAppearsAsAWhole(t *testing.T) {
 	require.NoError(t, add(agent(t)))
 	assert.NoDirExists(t, half)
 	assert.NoDirExists(t, filepath.Join(m.layout().File(flat.root), "rubbish"))
-	require.NoError(t, add(broken), "what is there is not made again")
+	require.NoError(t, add(broken), "an existing repository is not made again")
 }

@@ -1,5 +1,6 @@
-// Package needs asks for what a test needs of the machine that it runs on. What only another user or another machine
-// has skips the test, with the reason. What `make test` builds is no reason to skip: without it the test fails.
+// Package needs checks what a test requires of the machine that it runs on. It skips the test, with a reason, if
+// another user or another machine would be needed. If something is missing that `make test` builds, it fails the test
+// instead.
 package needs
 
 import (
@@ -7,18 +8,18 @@ import (
 	"testing"
 )
 
-// RootReason is how the reason of every skip for want of root begins. `make test` accepts those, and only where it is not
-// run as root itself.
+// RootReason is the beginning of the reason of every skip because root is required. `make test` accepts such skips only
+// if it does not run as root itself.
 const RootReason = "needs root"
 
-// ShortReason is how the reason of every skip by -short begins. `make check` accepts those.
+// ShortReason is the beginning of the reason of every skip because of -short. `make check` accepts such skips.
 const ShortReason = "left out by -short"
 
-// OfficialReason is how the reason of every skip for want of Pulumi's own plugins begins. `make test` accepts those
-// everywhere, since nobody has to install them.
+// OfficialReason is the beginning of the reason of every skip because Pulumi's own plugins are missing. `make test`
+// always accepts such skips, since nobody has to install the plugins.
 const OfficialReason = "needs Pulumi's own plugins"
 
-// Root skips a test that only root can run, and says what it needs root for.
+// Root skips a test unless it runs as root. to completes the reason: "needs root, to …".
 func Root(t testing.TB, to string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -26,14 +27,15 @@ func Root(t testing.TB, to string) {
 	}
 }
 
-// Machines skips a test that boots machines in Docker where nobody may, and with -short, since that takes long.
+// Machines skips a test that boots machines in Docker unless it runs as root. With -short it is skipped too, since it
+// takes long.
 func Machines(t testing.TB) {
 	t.Helper()
 	Root(t, "run machines in Docker")
 	Long(t)
 }
 
-// Official skips a test of Pulumi's own plugins where they are not installed. err says what is missing, or is nil.
+// Official skips a test of Pulumi's own plugins if they are not installed. err says what is missing, or is nil.
 func Official(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -41,7 +43,7 @@ func Official(t testing.TB, err error) {
 	}
 }
 
-// Long skips a test with -short, because it takes more than a few seconds.
+// Long skips a test with -short. Use it for tests that take more than a few seconds.
 func Long(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
@@ -49,8 +51,8 @@ func Long(t testing.TB) {
 	}
 }
 
-// Built fails a test for whose sake something must be built first. err says what is missing, or is nil. With -short the
-// test is skipped.
+// Built fails a test if something that it needs has not been built. err says what is missing, or is nil. With -short
+// the test is skipped instead.
 func Built(t testing.TB, err error) {
 	t.Helper()
 	switch {

@@ -15,8 +15,8 @@ import (
 	"eco2/rehearsal/gitcli"
 )
 
-// DefaultBase is the commit that a checkout is compared with where nobody names one: the tip of the main
-// branch as it was fetched last, or else the commit before.
+// DefaultBase returns the commit with which a checkout is compared by default: the tip of the main branch as it was
+// last fetched, or the previous commit if there is none.
 func DefaultBase(ctx context.Context, repo string) string {
 	if _, err := git(ctx, repo, "rev-parse", "--verify", "--quiet", "origin/main^{commit}"); err == nil {
 		return "origin/main"
@@ -24,7 +24,7 @@ func DefaultBase(ctx context.Context, repo string) string {
 	return "HEAD~1"
 }
 
-// resolve finds the commit that a name stands for.
+// resolve returns the hash of the commit that ref names.
 func resolve(ctx context.Context, repo, ref string) (commit string, err error) {
 	if _, err := git(ctx, repo, "rev-parse", "--git-dir"); err != nil {
 		return "", fmt.Errorf("looking for the commit %s: %w", ref, err)
@@ -34,7 +34,7 @@ func resolve(ctx context.Context, repo, ref string) (commit string, err error) {
 	if errors.As(err, &exit) && ctx.Err() == nil {
 		fetch := "fetch it"
 		if shallow(ctx, repo) {
-			fetch = "fetch it: this clone is shallow, and `git fetch --unshallow` brings all commits"
+			fetch = "fetch it: this clone is shallow, and `git fetch --unshallow` fetches all commits"
 		}
 		return "", fmt.Errorf("there is no commit %s in this checkout; %s, or give BASE=<another>", ref, fetch)
 	}
@@ -46,7 +46,8 @@ func shallow(ctx context.Context, repo string) bool {
 	return err == nil && answer == "true"
 }
 
-// ahead counts a commit's ancestors that the checkout has not; zero also where it cannot tell.
+// ahead returns how many commits the history of commit has that the checkout's history lacks. It is also zero if that
+// is unknown, as in a shallow clone.
 func ahead(ctx context.Context, repo, commit string) int {
 	text, err := git(ctx, repo, "rev-list", "--count", "HEAD.."+commit)
 	if err != nil || shallow(ctx, repo) {
@@ -59,11 +60,11 @@ func ahead(ctx context.Context, repo, commit string) int {
 	return count
 }
 
-// checkOut makes a worktree of a commit in dir, which must not exist, and returns the project's directory
-// in it. remove takes it away again, and must be called also after an error.
+// checkOut makes a worktree of a commit in dir, which must not exist, and returns the project's directory in it. The
+// caller must call remove to remove it again, even after an error.
 func checkOut(ctx context.Context, repo, commit, dir string) (project string, remove func() error, err error) {
 	remove = func() error {
-		// An interrupt is what this is for.
+		// It must also run after an interrupt, when ctx is cancelled.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		list, err := git(ctx, repo, "worktree", "list", "--porcelain")
@@ -75,10 +76,10 @@ func checkOut(ctx context.Context, repo, commit, dir string) (project string, re
 		}
 		return nil
 	}
-	// The project may be a part of its repository.
+	// The project may be in a subdirectory of its repository.
 	prefix, err := git(ctx, repo, "rev-parse", "--show-prefix")
 	if err == nil {
-		// A hook is for what its owner checks out.
+		// Without hooks: they are meant for the user's own checkouts.
 		_, err = git(ctx, repo, "-c", "core.hooksPath="+os.DevNull, "worktree", "add", "--quiet", "--detach", dir, commit)
 	}
 	if err != nil {
@@ -87,12 +88,12 @@ func checkOut(ctx context.Context, repo, commit, dir string) (project string, re
 	return filepath.Join(dir, filepath.FromSlash(prefix)), remove, nil
 }
 
-// git runs a git command in a checkout and returns what it printed, without the line's end.
+// git runs a git command in a checkout, and returns its trimmed output.
 func git(ctx context.Context, repo string, args ...string) (string, error) {
 	cmd := gitcli.Command(ctx, repo, args...)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
-	// Asked to stop, git removes what it has half made.
+	// After an interrupt, git removes what is incomplete.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {

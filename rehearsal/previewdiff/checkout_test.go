@@ -17,7 +17,7 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// history is a repository with two commits; a file says which is checked out.
+// history creates a repository with two commits. The contents of a file tell which one is checked out.
 func history(t *testing.T) string {
 	t.Helper()
 	repo := t.TempDir()
@@ -42,7 +42,7 @@ func worktrees(t *testing.T, repo string) int {
 	return strings.Count(run(t, repo, "worktree", "list"), "\n") + 1
 }
 
-func TestABaseThatIsNotThere(t *testing.T) {
+func TestAMissingBaseIsAnError(t *testing.T) {
 	repo := history(t)
 	clone := filepath.Join(t.TempDir(), "clone")
 	run(t, repo, "clone", "--quiet", "--depth=1", "file://"+repo, clone)
@@ -50,7 +50,7 @@ func TestABaseThatIsNotThere(t *testing.T) {
 		"unknown":   {repo, "nowhere", "there is no commit nowhere in this checkout; fetch it, or give BASE=<another>"},
 		"before":    {repo, "HEAD~2", "there is no commit HEAD~2 in this checkout; fetch it, or give BASE=<another>"},
 		"an option": {repo, "--all", "there is no commit --all in this checkout; fetch it, or give BASE=<another>"},
-		"shallow":   {clone, "HEAD~1", "there is no commit HEAD~1 in this checkout; fetch it: this clone is shallow, and `git fetch --unshallow` brings all commits, or give BASE=<another>"},
+		"shallow":   {clone, "HEAD~1", "there is no commit HEAD~1 in this checkout; fetch it: this clone is shallow, and `git fetch --unshallow` fetches all commits, or give BASE=<another>"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := resolve(t.Context(), test.repo, test.ref)
@@ -88,11 +88,12 @@ func TestCheckOut(t *testing.T) {
 	assert.Empty(t, run(t, repo, "status", "--porcelain"))
 }
 
-// checkOutIn is the repository that this test's process checks a commit out of, where it runs as a hook of it.
+// checkOutIn is an environment variable. It names the repository from which this test's process checks out a commit
+// when it runs as a hook of that repository.
 const checkOutIn = "ECO2_TEST_CHECK_OUT_IN"
 
-// `make preview-diff` may be a pre-commit hook. Git tells hooks in their environment which index the commit is made
-// of: what the hook checks out must not get into it.
+// `make preview-diff` may run in a pre-commit hook. Git's environment for hooks names the index of the commit, and what
+// the hook checks out must not get into that index.
 func TestCheckOutInAHook(t *testing.T) {
 	if repo := os.Getenv(checkOutIn); repo != "" {
 		project, remove, err := checkOut(t.Context(), repo, "HEAD~1", filepath.Join(t.TempDir(), "base"))
@@ -128,8 +129,8 @@ func TestCheckOutInAHook(t *testing.T) {
 	}
 }
 
-// A project may be a part of its repository.
-func TestCheckOutOfAPart(t *testing.T) {
+// A project may be in a subdirectory of its repository.
+func TestCheckOutOfASubdirectory(t *testing.T) {
 	repo := history(t)
 	part := filepath.Join(repo, "infra", "eco2")
 	require.NoError(t, os.MkdirAll(part, 0o700))
@@ -140,14 +141,14 @@ func TestCheckOutOfAPart(t *testing.T) {
 	require.NoError(t, remove())
 }
 
-func TestCommitsThatTheCheckoutHasNot(t *testing.T) {
+func TestAheadCountsCommitsThatTheCheckoutLacks(t *testing.T) {
 	repo := history(t)
 	assert.Equal(t, 0, ahead(t.Context(), repo, run(t, repo, "rev-parse", "HEAD~1")))
 	run(t, repo, "checkout", "--quiet", "HEAD~1")
 	assert.Equal(t, 1, ahead(t.Context(), repo, run(t, repo, "rev-parse", "main")))
 }
 
-// However a comparison ends, it leaves no worktree and no directory.
+// Whether a comparison succeeds, fails or is interrupted, it leaves no worktree and no directory.
 func TestNothingIsLeft(t *testing.T) {
 	for name, test := range map[string]struct {
 		base    string
@@ -155,7 +156,7 @@ func TestNothingIsLeft(t *testing.T) {
 		problem string
 		err     error
 	}{
-		"a base that is not there": {base: "nowhere", problem: "there is no commit nowhere in this checkout; fetch it, or give BASE=<another>"},
+		"a missing base": {base: "nowhere", problem: "there is no commit nowhere in this checkout; fetch it, or give BASE=<another>"},
 		"a program that does not build": {base: "HEAD~1",
 			tools:   func(func()) error { return errors.New("building the program: undefined: missing") },
 			problem: "the working tree's program cannot be built: building the program: undefined: missing"},

@@ -7,13 +7,14 @@ import (
 	"eco2/rehearsal/cost"
 )
 
-// costRow is a line of the table of costs: a stack's total, or one of its parts.
+// costRow is a row of the cost table: a stack's total, or one of its parts.
 type costRow struct {
 	name, before, after, difference string
 	total                           bool
 }
 
-// costRows are the stacks' costs a month before and after; the parts of one only where it changes.
+// costRows returns the stacks' monthly costs before and after the change. A stack's parts are included only if one of
+// them changes.
 func (r Report) costRows() []costRow {
 	var rows []costRow
 	for _, s := range r.Stacks {
@@ -37,7 +38,7 @@ func (r Report) costRows() []costRow {
 	return rows
 }
 
-// same is the difference of what costs the same.
+// same is the difference that is shown for equal costs.
 const same = "0"
 
 func row(name string, before, after cost.Amount) costRow {
@@ -58,7 +59,7 @@ func money(a cost.Amount) string {
 	return fmt.Sprintf("%.2f", a.Monthly)
 }
 
-// unpriced says what the table of prices lacks, for people to put it there.
+// unpriced returns sentences about prices that the table of prices lacks, so that somebody adds them.
 func (r Report) unpriced() []string {
 	var sentences []string
 	for _, s := range r.Stacks {
@@ -70,7 +71,7 @@ func (r Report) unpriced() []string {
 	return slices.Compact(sentences)
 }
 
-// basis says what kind of numbers these are.
+// basis returns a sentence about the source and the limits of the estimate.
 func (r Report) basis() string {
 	return fmt.Sprintf("An estimate from the on-demand prices of %s in rehearsal/cost/prices.yaml, dated %s, with %.0f hours a month. It leaves out %s.",
 		r.Prices.Region, r.Prices.Date, r.Prices.HoursPerMonth, r.Prices.LeavesOut)

@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// Marker is the first line of a comment, which nobody sees: by it a workflow finds the comment of the last
-// push, and writes over it.
+// Marker is the first line of a comment, which GitHub does not show. With it a workflow finds the comment of the last
+// push, and overwrites it.
 const Marker = "<!-- eco2-preview -->"
 
-// GitHub refuses a comment of more than 65,536 characters and a job's summary of more than 1 MiB. Bytes are
-// never fewer than characters, however those are counted.
+// GitHub refuses a comment of more than 65,536 characters and a job's summary of more than 1 MiB. These limits are in
+// bytes: there are never fewer bytes than characters, however those are counted.
 const (
 	CommentLimit = 65_000
 	SummaryLimit = 1_000_000
 )
 
-// mostLost is how many replacements and deletions of a stack are called out; the diff has all.
+// mostLost is how many replacements and deletions of a stack are listed. The diff has all of them.
 const mostLost = 40
 
-// Markdown is the report for GitHub, of at most so many bytes. What does not fit is cut from the stacks'
-// diffs, at the end of a line, and the text says so.
+// Markdown returns the report for GitHub, of at most limit bytes. If it is too long, the stacks' diffs are cut at the
+// end of a line, with a note.
 func (r Report) Markdown(limit int) string {
 	head := r.head(limit)
 	blocks := r.blocks(limit - len(head))
@@ -33,7 +33,7 @@ func (r Report) Markdown(limit int) string {
 	return cut(text, limit-len(note)) + note
 }
 
-// head is all but the diffs.
+// head returns everything except the diffs.
 func (r Report) head(limit int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n### Preview: what this changes in the stacks\n\n", Marker)
@@ -106,7 +106,8 @@ func (r Report) costTable() string {
 	return b.String()
 }
 
-// blocks are the stacks' diffs, folded, in this room altogether. What one does not need is the others'.
+// blocks returns the stacks' diffs as folded blocks of at most room bytes in total. Each gets an equal share, and what
+// a smaller one does not need is shared by the others.
 func (r Report) blocks(room int) []string {
 	var open []Stack
 	for _, s := range r.Stacks {
@@ -125,7 +126,7 @@ func (r Report) blocks(room int) []string {
 				waiting--
 			}
 		}
-		if waiting == before { // each of these is larger than its share
+		if waiting == before { // each remaining one is larger than its share
 			for i, s := range open {
 				if blocks[i] == "" {
 					blocks[i] = block(s, cut(s.Diff, share-len(block(s, ""))))
@@ -137,7 +138,7 @@ func (r Report) blocks(room int) []string {
 	return blocks
 }
 
-// block is as much of a stack's diff as shown.
+// block returns a folded block with a part of a stack's diff.
 func block(s Stack, shown string) string {
 	note := ""
 	if shown != s.Diff {
@@ -149,7 +150,7 @@ func block(s Stack, shown string) string {
 		s.Name, fence, strings.TrimRight(shown, "\n"), fence, note)
 }
 
-// cut is the beginning of a text, whole lines of at most so many bytes.
+// cut returns the first whole lines of a text, of at most so many bytes.
 func cut(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -157,7 +158,7 @@ func cut(text string, most int) string {
 	return text[:strings.LastIndexByte(text[:max(most, 0)], '\n')+1]
 }
 
-// fenceFor is a fence that no line of a text can close.
+// fenceFor returns a code fence that is longer than any run of backticks in a text, so that no line closes it.
 func fenceFor(text string) string {
 	longest, run := 2, 0
 	for _, c := range text {
@@ -176,5 +177,5 @@ func fenced(text string) string {
 	return fmt.Sprintf("%s\n%s\n%s\n", fence, strings.TrimRight(text, "\n"), fence)
 }
 
-// code is a short text as Markdown shows code.
+// code returns a short text as a Markdown code span.
 func code(text string) string { return "`" + strings.ReplaceAll(text, "`", "'") + "`" }

@@ -24,7 +24,7 @@ const (
 	command  tokens.Type = "command:remote:Command"
 )
 
-// report has one stack in which everything happens.
+// report returns a report about one stack that has changes of every kind.
 func report() Report {
 	return Report{
 		Base: "origin/main", Commit: "0123456789abcdef0123456789abcdef01234567",
@@ -80,7 +80,7 @@ func TestComment(t *testing.T) {
 	assert.Equal(t, strings.ReplaceAll(wantComment, "''", "`"), report().Markdown(CommentLimit))
 }
 
-func TestTheBaseForPeople(t *testing.T) {
+func TestNameOfTheBase(t *testing.T) {
 	const commit = "0123456789abcdef0123456789abcdef01234567"
 	for base, want := range map[string]string{
 		"origin/main": "0123456 (origin/main)", "0123456": "0123456", commit: "0123456789ab",
@@ -150,7 +150,7 @@ func TestACommentFitsWhateverChanges(t *testing.T) {
 	}
 }
 
-func TestWhatIsCutIsSaidAndShared(t *testing.T) {
+func TestDiffsThatDoNotFitAreCutWithANote(t *testing.T) {
 	line := strings.Repeat("가", 33) + "\n"
 	changes := report().Stacks[0].Changes
 	r := Report{Stacks: []Stack{
@@ -159,8 +159,8 @@ func TestWhatIsCutIsSaidAndShared(t *testing.T) {
 		{Name: "test", Changes: changes, Diff: strings.Repeat(line, 1_000)},
 	}}
 	text := r.Markdown(CommentLimit)
-	assert.Greater(t, len(text), CommentLimit-1_000, "the room is used")
-	assert.Contains(t, text, strings.Repeat("short\n", 10)+"```\n", "what is small is whole")
+	assert.Greater(t, len(text), CommentLimit-1_000, "the available room is used")
+	assert.Contains(t, text, strings.Repeat("short\n", 10)+"```\n", "a small diff is not cut")
 	assert.Regexp(t, "Cut: 3\\d\\d of 1000 lines are here. The job's summary has more of them, `diff.dev.txt` in its artifact all.", text)
 	assert.Regexp(t, "Cut: 3\\d\\d of 1000 lines are here. The job's summary has more of them, `diff.test.txt` in its artifact all.", text)
 	assert.NotContains(t, text, "`diff.prod.txt`")
@@ -168,13 +168,13 @@ func TestWhatIsCutIsSaidAndShared(t *testing.T) {
 	assert.NotContains(t, r.Markdown(SummaryLimit), "Cut:")
 }
 
-func TestAFenceIsLongerThanWhatItHolds(t *testing.T) {
+func TestAFenceIsLongerThanAnyInTheText(t *testing.T) {
 	for text, want := range map[string]string{"": "```", "a `b` c": "```", "```\n": "````", "~ `````\n```": "``````"} {
 		assert.Equal(t, want, fenceFor(text), text)
 	}
 }
 
-func TestTheCutIsAtALinesEnd(t *testing.T) {
+func TestATextIsCutAtALinesEnd(t *testing.T) {
 	for most, want := range map[int]string{-5: "", 0: "", 3: "", 4: "one\n", 7: "one\n", 8: "one\ntwo\n", 100: "one\ntwo\n"} {
 		assert.Equal(t, want, cut("one\ntwo\n", most), most)
 	}
@@ -220,7 +220,7 @@ func TestText(t *testing.T) {
 	assert.True(t, strings.HasSuffix(text, "\n~ one\n+ two\n\n"), text)
 	behind := report()
 	behind.Ahead = 3
-	assert.Contains(t, printed(t, behind), "The base has 3 commit(s) that the working tree has not")
+	assert.Contains(t, printed(t, behind), "The base has 3 commit(s) that the working tree lacks")
 	assert.Equal(t, "The preview failed: no such thing\n", printed(t, Report{Problem: "no such thing"}))
 	assert.Equal(t, "Nothing changes against HEAD.\n", printed(t, Report{Base: "HEAD"}))
 }
@@ -243,6 +243,6 @@ func TestFiles(t *testing.T) {
 	require.NoError(t, Clear(dir))
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, left, 1, "nothing but what is somebody else's")
+	require.Len(t, left, 1, "only files of a report are removed")
 	assert.Equal(t, "mine.txt", left[0].Name())
 }

@@ -14,27 +14,27 @@ import (
 
 // Change is what an update would do with one resource.
 type Change struct {
-	// Op is create, update, replace, delete or same; or, rarely, another of the engine's.
+	// Op is create, update, replace, delete or same; or, rarely, another operation of the engine.
 	Op  string
 	URN resource.URN
-	// Why says what makes the engine replace or delete it; empty for others.
+	// Why is the reason of a replacement or a deletion; empty for others.
 	Why string
-	// Follows says that it is replaced for another's sake alone.
+	// Follows says that the resource is replaced only because another one is.
 	Follows bool
 }
 
-// String is the resource in the engine's short form: "aws:ec2:Instance k8s-redis".
+// String returns the resource in the engine's short form: "aws:ec2:Instance k8s-redis".
 func (c Change) String() string { return name(c.URN) }
 
 func name(urn resource.URN) string { return urn.Type().DisplayName() + " " + urn.Name() }
 
-// plan is what the engine's JSON says of an update: what changes, and the resources before and after.
+// plan holds what the engine's preview says: the changes, and the resources before and after the update.
 type plan struct {
-	changes       []Change // in the order of their names
+	changes       []Change // sorted by name
 	before, after []apitype.ResourceV3
 }
 
-// step is a step of the engine's preview, as far as it is read here.
+// step holds the fields of a step in the engine's JSON that are used here.
 type step struct {
 	Op             string
 	URN            resource.URN
@@ -52,7 +52,7 @@ func readPlan(data []byte) (plan, error) {
 	}
 	steps := map[resource.URN]step{}
 	for _, s := range preview.Steps {
-		// A replacement may be told as two more steps, the making and the removing.
+		// A replacement may have two more steps: the creation and the deletion.
 		s.Op = strings.NewReplacer("create-replacement", "replace", "delete-replaced", "replace").Replace(s.Op)
 		if known, ok := steps[s.URN]; ok && known.Op == "replace" {
 			continue
@@ -60,7 +60,7 @@ func readPlan(data []byte) (plan, error) {
 		steps[s.URN] = s
 	}
 	var p plan
-	// By what people read: AWS's come first that way.
+	// Sorted by the displayed names, so that AWS's resources come first.
 	byName := func(a, b resource.URN) int { return cmp.Or(cmp.Compare(name(a), name(b)), cmp.Compare(a, b)) }
 	for _, urn := range slices.SortedFunc(maps.Keys(steps), byName) {
 		s := steps[urn]
@@ -82,11 +82,11 @@ func readPlan(data []byte) (plan, error) {
 	return p, nil
 }
 
-// mostReasons is how many properties are named; more are counted.
+// mostReasons is how many properties are named as reasons; further ones are only counted.
 const mostReasons = 4
 
-// why says what forces a replacement: a property of the resource's own, or another resource that is
-// replaced, whose new id or attributes it needs.
+// why returns the reason of a replacement: a property of the resource itself, or another resource that is replaced, and
+// whose new id or attributes it needs.
 func why(s step, steps map[resource.URN]step) string {
 	var reasons []string
 	for _, property := range forcing(s) {
@@ -104,14 +104,14 @@ func why(s step, steps map[resource.URN]step) string {
 	if len(reasons) > 0 {
 		return strings.Join(reasons, ", ")
 	}
-	// The engine gives no reason where one is replaced with another.
+	// The engine gives no reason if a resource is replaced because of another one.
 	if root, ok := root(s, steps); ok {
 		return fmt.Sprintf("because %s is replaced", name(root))
 	}
 	return "the engine gives no reason"
 }
 
-// forcing are the properties of a resource that cannot change in place.
+// forcing returns the changed properties that require a replacement of the resource.
 func forcing(s step) []string {
 	var properties []string
 	for property, diff := range s.DetailedDiff {
@@ -126,7 +126,7 @@ func forcing(s step) []string {
 	return properties
 }
 
-// replaced finds the first of these resources that is replaced.
+// replaced returns the first of these resources that is replaced.
 func replaced(urns []resource.URN, steps map[resource.URN]step) (resource.URN, bool) {
 	i := slices.IndexFunc(urns, func(urn resource.URN) bool { return steps[urn].Op == "replace" })
 	if i < 0 {
@@ -135,8 +135,8 @@ func replaced(urns []resource.URN, steps map[resource.URN]step) (resource.URN, b
 	return urns[i], true
 }
 
-// root finds what a resource is replaced with: the nearest of its dependencies, and of theirs, that is
-// replaced for a reason of its own.
+// root returns the root cause of a resource's replacement: the nearest of its direct and indirect dependencies that is
+// replaced because of its own properties.
 func root(s step, steps map[resource.URN]step) (resource.URN, bool) {
 	seen := map[resource.URN]bool{s.URN: true}
 	for level := []step{s}; len(level) > 0; {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The reasons that the engine gives, and those that follow from its graph.
+// Reasons that the engine gives, and reasons that are derived from the dependencies.
 func TestWhy(t *testing.T) {
 	const (
 		a       = "urn:pulumi:dev::eco2::aws:ec2/instance:Instance::a"
@@ -67,8 +67,8 @@ func TestWhy(t *testing.T) {
 
 func kind(name string) map[string]any { return map[string]any{"kind": name} }
 
-// A replacement that makes first and removes later is one change, and counts once before and once after.
-func TestAReplacementInThreeStepsIsOne(t *testing.T) {
+// A replacement that creates first and deletes later is one change, with one resource before and one after.
+func TestAReplacementInThreeStepsIsOneChange(t *testing.T) {
 	const a = "urn:pulumi:dev::eco2::aws:ec2/instance:Instance::a"
 	state := map[string]any{"urn": a, "type": "aws:ec2/instance:Instance"}
 	data, err := json.Marshal(map[string]any{"steps": []map[string]any{

@@ -1,5 +1,5 @@
-// Package previewdiff says what a checkout of the project would change in its stacks, against another
-// commit: that one's program is brought up in a model, and the checkout's is previewed on what it left.
+// Package previewdiff reports what a checkout of the project would change in its stacks, compared with another commit.
+// It brings that commit's program up in a model, and previews the checkout's program on the resulting state.
 package previewdiff
 
 import (
@@ -22,20 +22,20 @@ import (
 
 // Options say what is compared.
 type Options struct {
-	// Repo is the project's checkout: its files as they are, committed or not.
+	// Repo is the project's checkout. Its files are used as they are, committed or not.
 	Repo string
-	// Base is the other commit, by any name that git knows.
+	// Base is the commit to compare with, by any name that git knows.
 	Base string
 	// Stacks are the names of the stacks.
 	Stacks []string
-	// Tools prepares the checkout's program, and the engine and stand-ins for both.
+	// Tools prepares the checkout's program, and the engine and the stand-ins for both programs.
 	Tools func(context.Context) (toolchain.Toolchain, error)
-	// Progress gets a line for each thing done, with the seconds it took.
+	// Progress gets a line after each step, with the seconds that it took.
 	Progress io.Writer
 }
 
-// Run compares. What is wrong with the base, the checkout or a stack is part of the report, where people
-// read it; the error is for what says nothing about them, like an interrupt.
+// Run compares the checkout with the base. Problems of the base, the checkout or a stack are part of the report, where
+// people read them. Run returns an error only for other causes, such as an interrupt.
 func Run(ctx context.Context, o Options) (report Report, err error) {
 	prices, err := cost.Load()
 	if err != nil {
@@ -74,11 +74,11 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	if err != nil {
 		return fail(fmt.Errorf("the working tree's program cannot be built: %w", err))
 	}
-	base, err := head.At(ctx, project, filepath.Join(dir, "tools"), "the base's program", o.Progress)
+	base, err := head.ForCheckout(ctx, project, filepath.Join(dir, "tools"), "the base's program", o.Progress)
 	if err != nil {
 		return fail(fmt.Errorf("the base %s cannot be built: %w", report.base(), err))
 	}
-	// The base's state names the versions of its plugins too, which are beside its program.
+	// The base's state refers to the versions of its plugins, which are only installed in the base's home.
 	head.Home = base.Home
 	progress.Printf("the base's program and the working tree's are built: %.1f s", time.Since(started).Seconds())
 
@@ -93,23 +93,22 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 			return nil
 		})
 	}
-	_ = group.Wait() // what goes wrong is in the report
+	_ = group.Wait() // problems are in the report
 	return report, ctx.Err()
 }
 
-// side is a checkout with its tools.
+// side is one of the two compared checkouts with its tools.
 type side struct {
 	repo  string
 	tools toolchain.Toolchain
 }
 
-// comparison is that of one stack, in a state directory of its own: both programs see the same throw-away
-// secrets there.
+// comparison compares one stack, in its own state directory, from which both programs get the same throw-away secrets.
 type comparison struct {
 	name, state string
 	progress    *log.Logger
 	prices      cost.Prices
-	// base is the base's name for people.
+	// base is the base's name in messages.
 	base string
 }
 
@@ -143,7 +142,7 @@ func (c comparison) run(ctx context.Context, base, head side) Stack {
 		return result
 	}
 	result.Changes, result.Diff = p.changes, hide.Replace(text)
-	// The engine prints these only where they differ; its JSON does not have them.
+	// The engine prints outputs only if they differ, and its JSON does not contain them.
 	result.Outputs = strings.Contains(text, "--outputs:--")
 	result.Before, result.After = c.prices.Estimate(p.before), c.prices.Estimate(p.after)
 	return result
@@ -165,7 +164,7 @@ func (c comparison) up(ctx context.Context, base side) error {
 	return nil
 }
 
-// preview is what an update to the working tree's program would do: as text, and as the engine's JSON.
+// preview previews an update to the working tree's program, and returns the engine's output as text and as JSON.
 func (c comparison) preview(ctx context.Context, head side) (text string, data []byte, err error) {
 	s, err := c.open(ctx, head)
 	if err != nil {
@@ -182,8 +181,7 @@ func (c comparison) preview(ctx context.Context, head side) (text string, data [
 	return text, data, nil
 }
 
-// diagnostics is the part of the engine's output that says what went wrong, or all where there is no such
-// part.
+// diagnostics returns the part of the engine's output that describes errors, or all of it if there is no such part.
 func diagnostics(output string) string {
 	if i := strings.Index(output, "Diagnostics:\n"); i >= 0 {
 		return output[i:]

@@ -10,42 +10,42 @@ import (
 	"eco2/rehearsal/cost"
 )
 
-// Outcome is a comparison in one word.
+// Outcome is the result of a comparison in one word.
 type Outcome string
 
-// The outcomes.
+// The values of Outcome.
 const (
 	Unchanged Outcome = "unchanged"
 	Changed   Outcome = "changed"
 	Failed    Outcome = "failed"
 )
 
-// Report is what a comparison found.
+// Report is the result of a comparison.
 type Report struct {
-	// Base is the base as it was named, Commit its full hash.
+	// Base is the name of the base as given by the user, Commit its full hash.
 	Base, Commit string
-	// Ahead is how many commits of the base the working tree has not.
+	// Ahead is how many commits of the base the working tree lacks.
 	Ahead int
-	// Problem is what kept all stacks from being compared.
+	// Problem says why no stack could be compared; empty otherwise.
 	Problem string
 	Stacks  []Stack
 	Prices  cost.Prices
 }
 
-// Stack is what a comparison found in one stack.
+// Stack is the result of a comparison for one stack.
 type Stack struct {
 	Name string
-	// Problem is what kept it from being compared.
+	// Problem says why the stack could not be compared; empty otherwise.
 	Problem string
 	Changes []Change
 	// Outputs says that the stack's outputs change.
 	Outputs bool
-	// Diff is the engine's text, property by property.
+	// Diff is the engine's diff of all properties.
 	Diff          string
 	Before, After cost.Estimate
 }
 
-// Outcome is the whole report's: failed where one stack did.
+// Outcome returns the outcome of the whole report, which is Failed if one stack failed.
 func (r Report) Outcome() Outcome {
 	outcome := Unchanged
 	for _, s := range r.Stacks {
@@ -66,7 +66,7 @@ func (s Stack) changed() bool {
 	return s.Outputs || slices.ContainsFunc(s.Changes, func(c Change) bool { return c.Op != "same" })
 }
 
-// base names the base for people: "313b070 (origin/main)".
+// base returns the base's name for messages: "313b070 (origin/main)".
 func (r Report) base() string {
 	switch {
 	case r.Commit == "":
@@ -77,15 +77,16 @@ func (r Report) base() string {
 	return fmt.Sprintf("%.7s (%s)", r.Commit, r.Base)
 }
 
-// backwards warns where the comparison holds more than the working tree's own changes.
+// backwards returns a warning if the comparison contains more than the working tree's own changes.
 func (r Report) backwards() string {
 	if r.Ahead == 0 {
 		return ""
 	}
-	return fmt.Sprintf("The base has %d commit(s) that the working tree has not: what they changed shows backwards here.", r.Ahead)
+	return fmt.Sprintf("The base has %d commit(s) that the working tree lacks: their changes appear reversed here.", r.Ahead)
 }
 
-// totals are a stack's changes in numbers: "1 to create, 0 to update, 0 to replace, 0 to delete, 185 unchanged".
+// totals returns the numbers of a stack's changes: "1 to create, 0 to update, 0 to replace, 0 to delete, 185
+// unchanged".
 func (s Stack) totals() string {
 	count := map[string]int{}
 	for _, change := range s.Changes {
@@ -98,7 +99,7 @@ func (s Stack) totals() string {
 	}
 	parts = append(parts, fmt.Sprintf("%d unchanged", count["same"]))
 	delete(count, "same")
-	for op, n := range count { // imports and their like, one at a time if ever
+	for op, n := range count { // rare operations such as imports
 		parts = append(parts, fmt.Sprintf("%d to %s", n, op))
 	}
 	if s.Outputs {
@@ -107,8 +108,8 @@ func (s Stack) totals() string {
 	return strings.Join(parts, ", ")
 }
 
-// lost are the replacements and then the deletions: what takes something away that exists. What is replaced
-// for another's sake comes after all others.
+// lost returns the changes that remove an existing resource: replacements, then those replacements that follow from
+// others, then deletions.
 func (s Stack) lost() []Change {
 	var causes, followers, deleted []Change
 	for _, change := range s.Changes {
@@ -124,7 +125,7 @@ func (s Stack) lost() []Change {
 	return slices.Concat(causes, followers, deleted)
 }
 
-// verb is what happens to a lost resource.
+// verb returns what happens to the resource of a change returned by lost.
 func (c Change) verb() string {
 	if c.Op == "replace" {
 		return "replaced"
@@ -141,7 +142,8 @@ const (
 
 func diffFile(stack string) string { return "diff." + stack + ".txt" }
 
-// Clear removes an earlier report from a directory: a run that is cut short leaves none.
+// Clear removes an earlier report from a directory, so that an interrupted run does not leave an outdated one. It keeps
+// other files.
 func Clear(dir string) error {
 	diffs, err := filepath.Glob(filepath.Join(dir, diffFile("*")))
 	if err != nil {
@@ -158,8 +160,8 @@ func Clear(dir string) error {
 	return nil
 }
 
-// Write writes the report's files: comment.md for a pull request, full.md for a job's summary, diff.<stack>.txt
-// with everything, and last outcome, one word.
+// Write writes the report's files: comment.md for a pull request, full.md for a job's summary, diff.<stack>.txt with
+// the complete diff of a stack, and last the file outcome, which has one word.
 func (r Report) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
@@ -176,7 +178,7 @@ func (r Report) Write(dir string) error {
 		file{commentFile, r.Markdown(CommentLimit)},
 		file{outcomeFile, string(r.Outcome()) + "\n"})
 	for _, f := range files {
-		if err := os.WriteFile(filepath.Join(dir, f.name), []byte(f.text), 0o644); err != nil { //nolint:gosec // masked, and scrubbed
+		if err := os.WriteFile(filepath.Join(dir, f.name), []byte(f.text), 0o644); err != nil { //nolint:gosec // secrets are masked and scrubbed
 			return fmt.Errorf("writing the report: %w", err)
 		}
 	}

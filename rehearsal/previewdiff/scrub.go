@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// masked is what the engine itself shows for a secret.
+// masked is the text that the engine shows instead of a secret.
 const masked = "[secret]"
 
-// scrubber replaces secrets. The engine masks what it knows to be secret; this is the second guard, for what
-// a program lets slip out of its sight.
+// scrubber returns a replacer that masks secrets. The engine masks what it knows to be secret; this also masks a secret
+// that the program no longer marks as such.
 func scrubber(secrets []string) *strings.Replacer {
-	// Of two that start at the same place the first wins, which must be the longer.
+	// If two secrets match at the same position, the replacer takes the first, which must be the longer one.
 	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	var pairs []string
 	for _, secret := range secrets {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Text writes the report for a terminal.
+// Text writes the report as plain text, for a terminal.
 func (r Report) Text(w io.Writer) error {
 	var b strings.Builder
 	if r.Problem != "" {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// serving returns the serial number of the certificate that a node's kubelet shows, after it was verified: by the
-// cluster's authority, for the node's name and its address. It is empty where that fails.
+// serving returns the serial number of the certificate that a node's kubelet presents. It is empty if the certificate
+// cannot be verified: issued by the cluster's authority, for the node's name and its address.
 func (c *cluster) serving(node string) string {
 	c.t.Helper()
 	address := c.machines()[node].PrivateIP
@@ -20,7 +20,8 @@ func (c *cluster) serving(node string) string {
 		openssl x509 -in /run/served -noout -serial || true`, address, address, node))))
 }
 
-// request makes a signing request with the credentials of the kubelet of k8s-redis, for the names and addresses.
+// request creates a certificate signing request with the credentials of k8s-redis' kubelet, for the given names and
+// addresses.
 func (c *cluster) request(name, alternatives string) {
 	c.t.Helper()
 	const node = "k8s-redis"
@@ -38,10 +39,11 @@ spec:
 YAML`, node, alternatives, name))
 }
 
-// kubeletsCertificates checks who gets a serving certificate, and that a kubelet gets another one by itself.
+// kubeletsCertificates checks which requests for serving certificates are approved, and that a kubelet which loses its
+// certificate gets another one by itself.
 func (c *cluster) kubeletsCertificates(t *testing.T) {
 	for node := range c.machines() {
-		assert.NotEmpty(t, c.serving(node), "the kubelet of %s shows no certificate of the cluster's authority for its name and address", node)
+		assert.NotEmpty(t, c.serving(node), "the kubelet of %s presents no certificate of the cluster's authority for its name and address", node)
 	}
 
 	machines := c.machines()
@@ -61,7 +63,7 @@ func (c *cluster) kubeletsCertificates(t *testing.T) {
 		assert.Empty(t, read(name, ".status.conditions"), name)
 	}
 	journal := string(c.on("k8s-master", "journalctl --unit=eco2-approve --output=cat --no-pager"))
-	assert.Equal(t, 1, strings.Count(journal, "another-name of "), "it is said once: %s", journal)
+	assert.Equal(t, 1, strings.Count(journal, "another-name of "), "it must be logged once: %s", journal)
 
 	before := c.serving("k8s-redis")
 	c.on("k8s-redis", "rm /var/lib/kubelet/pki/kubelet-server-* && systemctl restart kubelet")

@@ -17,7 +17,7 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// cluster is a stack's cluster as its administrator sees it.
+// cluster is a stack and its cluster, which it accesses with the administrator's kubeconfig.
 type cluster struct {
 	*stacktest.World
 	t *testing.T
@@ -26,7 +26,7 @@ type cluster struct {
 	mirror         mirror.Mirror
 }
 
-// node is a Node, as far as the tests look at it.
+// node holds the fields of a Node that the tests use.
 type node struct {
 	Metadata struct {
 		Name   string
@@ -53,7 +53,7 @@ func (n node) ready() bool {
 	return false
 }
 
-// taints are in kubectl's form.
+// taints returns the taints in kubectl's format.
 func (n node) taints() []string {
 	var taints []string
 	for _, taint := range n.Spec.Taints {
@@ -62,7 +62,7 @@ func (n node) taints() []string {
 	return taints
 }
 
-// connect fetches the kubeconfig from the stack's outputs.
+// connect writes the kubeconfig from the stack's outputs into a file, which kubectl then uses.
 func (c *cluster) connect() {
 	c.t.Helper()
 	text, err := c.Open().Value(c.t.Context(), "kubeconfig")
@@ -71,6 +71,7 @@ func (c *cluster) connect() {
 	require.NoError(c.t, os.WriteFile(c.config, []byte(text), 0o600))
 }
 
+// try runs kubectl and returns its output. An error includes what it wrote to stderr.
 func (c *cluster) try(stdin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(c.t.Context(), c.binary, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.config)
@@ -84,7 +85,7 @@ func (c *cluster) try(stdin string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// kubectl fails the test with kubectl's own words.
+// kubectl runs kubectl and returns its output. It fails the test if kubectl fails.
 func (c *cluster) kubectl(args ...string) string {
 	c.t.Helper()
 	out, err := c.try("", args...)
@@ -92,7 +93,7 @@ func (c *cluster) kubectl(args ...string) string {
 	return out
 }
 
-// nodes are the cluster's Nodes by name; an API that does not answer has none.
+// nodes returns the cluster's Nodes by name. It fails if the API does not answer within ten seconds.
 func (c *cluster) nodes() (map[string]node, error) {
 	out, err := c.try("", "get", "nodes", "--output=json", "--request-timeout=10s")
 	if err != nil {
@@ -109,7 +110,7 @@ func (c *cluster) nodes() (map[string]node, error) {
 	return nodes, nil
 }
 
-// awaitReady waits until there are so many Nodes, all of them Ready, and returns them.
+// awaitReady waits until there are exactly count Nodes and all of them are Ready, and returns them.
 func (c *cluster) awaitReady(count int, within time.Duration) map[string]node {
 	c.t.Helper()
 	var nodes map[string]node
@@ -129,7 +130,7 @@ func (c *cluster) awaitReady(count int, within time.Duration) map[string]node {
 	return nodes
 }
 
-// pod is a pod of the probe, by the name of its node.
+// pod holds the fields of a probe's pod that the tests use.
 type pod struct {
 	Metadata struct{ Name, UID string }
 	Spec     struct{ NodeName string }
@@ -142,6 +143,7 @@ type pod struct {
 	}
 }
 
+// probes returns the probes' pods by the names of their nodes.
 func (c *cluster) probes() map[string]pod {
 	c.t.Helper()
 	var list struct{ Items []pod }
@@ -168,8 +170,9 @@ func (c *cluster) awaitProbes() {
 	c.kubectl("rollout", "status", "daemonset/probe", "--timeout=240s")
 }
 
-// awaitReachable waits until every node's pod reaches every other's and the service: a Node can be Ready, as it
-// was when the control plane last knew it, before its pods and the cluster's DNS are.
+// awaitReachable waits until every probe reaches every other one and the service. That can take longer than until the
+// Nodes are Ready: a Node keeps the condition that the control plane last knew, and its pods and the cluster's DNS may
+// not work yet.
 func (c *cluster) awaitReachable(within time.Duration) {
 	c.t.Helper()
 	var pairs []string
@@ -181,8 +184,8 @@ func (c *cluster) awaitReachable(within time.Duration) {
 	require.Empty(c.t, pairs, "not reached within %s", within)
 }
 
-// unreachable asks from every node's probe every other's, and the service's name, and returns the pairs that
-// do not work; asked counts those that were tried between two different nodes.
+// unreachable connects from every node's probe to every other's and to the service's name, and returns the pairs that
+// fail. asked counts the attempts between two different nodes.
 func (c *cluster) unreachable() (pairs []string, asked int) {
 	c.t.Helper()
 	probes := c.probes()

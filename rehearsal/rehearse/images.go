@@ -14,23 +14,23 @@ import (
 	"eco2/rehearsal/prometheus"
 )
 
-// Image is one that pods ask for.
+// Image is a container image that the mirror serves.
 type Image struct {
 	Name string
-	// StandIn is whether what is in it is not what its makers publish, but something of ours.
+	// StandIn says that the image has the rehearsal's own code, instead of what upstream publishes.
 	StandIn bool
 }
 
-// ours begins the names of images that are nobody else's.
-const ours = "eco2.example/"
+// ownPrefix is the beginning of the names of the rehearsal's own images.
+const ownPrefix = "eco2.example/"
 
-// Images are what the mirror serves besides the images that kubeadm pulls, by name.
+// Images returns the images that the mirror serves in addition to those that kubeadm pulls, sorted by name.
 func Images() []Image {
 	var all []Image
 	for _, name := range slices.Concat(
 		argocd.Images(), calico.Images(), []string{externaldns.Image, loadbalancer.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(controllers)), []string{probeImage},
 	) {
-		all = append(all, Image{name, strings.HasPrefix(name, ours)})
+		all = append(all, Image{name, strings.HasPrefix(name, ownPrefix)})
 	}
 	slices.SortFunc(all, func(a, b Image) int { return cmp.Compare(a.Name, b.Name) })
 	return all

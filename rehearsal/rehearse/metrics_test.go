@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// autoscales checks that the cluster is measured, over connections that both ends verify, and that a workload follows.
+// autoscales checks that metrics are collected over TLS connections whose certificates are verified, and that an
+// autoscaler scales a workload by them.
 func (c *cluster) autoscales(t *testing.T) {
 	t.Helper()
 	assert.Empty(t, c.kubectl("get", "apiservice", "v1beta1.metrics.k8s.io", "--output=jsonpath={.spec.insecureSkipTLSVerify}"))
@@ -35,11 +36,11 @@ func (c *cluster) autoscales(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, all, 1)
 		assert.Equal(t, []int{2, 2}, []int{all[0].Status.CurrentReplicas, all[0].Status.DesiredReplicas})
-		said := map[string]string{}
+		conditions := map[string]string{}
 		for _, one := range all[0].Status.Conditions {
-			said[one.Type] = one.Status + " " + one.Reason
+			conditions[one.Type] = one.Status + " " + one.Reason
 		}
-		assert.Equal(t, "True ValidMetricFound", said["ScalingActive"])
+		assert.Equal(t, "True ValidMetricFound", conditions["ScalingActive"])
 	}, 4*time.Minute, time.Second)
 	_, err = c.try(manifest, "delete", "--wait=false", "--filename=-")
 	require.NoError(t, err)

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// network shows that Calico runs as the program's kustomization says: VXLAN between all nodes, and neither BGP nor
-// Typha.
+// network checks that Calico runs as the program's kustomization configures it: VXLAN between all nodes, and neither
+// BGP nor Typha.
 func (c *cluster) network(t *testing.T) {
 	t.Run("the pool is always encapsulated", func(t *testing.T) {
 		var pools struct {
@@ -51,11 +51,11 @@ func (c *cluster) network(t *testing.T) {
 		frames := c.capture(t, to, func() {
 			assert.Contains(t, c.kubectl("exec", sender.Metadata.Name, "--", "/probe", "ask", receiver.Status.PodIP), to)
 		})
-		wanted := packet{
+		want := packet{
 			from: netip.MustParseAddr(c.machines()[from].PrivateIP), to: netip.MustParseAddr(c.machines()[to].PrivateIP),
 			innerFrom: netip.MustParseAddr(sender.Status.PodIP), innerTo: netip.MustParseAddr(receiver.Status.PodIP),
 		}
-		assert.Contains(t, frames, wanted)
+		assert.Contains(t, frames, want)
 		pool := netip.MustParsePrefix("192.168.0.0/16")
 		for _, p := range frames {
 			assert.False(t, pool.Contains(p.from) || pool.Contains(p.to), "not encapsulated: %v", p)
@@ -63,13 +63,13 @@ func (c *cluster) network(t *testing.T) {
 	})
 }
 
-// packet is whom a packet on the wire is from and to, and the same of the one that it carries through VXLAN.
+// packet holds the addresses of a packet on the wire, and of the packet that it contains if it is a VXLAN packet.
 type packet struct{ from, to, innerFrom, innerTo netip.Addr }
 
-// vxlanPort is IANA's.
+// vxlanPort is the UDP port that IANA assigned to VXLAN.
 const vxlanPort = 4789
 
-// parsePacket reads an IPv4 packet, and reports whether it is one.
+// parsePacket parses an IPv4 packet. ok is false if the data is none.
 func parsePacket(data []byte) (p packet, ok bool) {
 	header, err := ipv4.ParseHeader(data)
 	if err != nil || header.Version != ipv4.Version || len(data) < header.Len+8 {
@@ -78,7 +78,7 @@ func parsePacket(data []byte) (p packet, ok bool) {
 	address := func(ip net.IP) netip.Addr { a, _ := netip.AddrFromSlice(ip.To4()); return a }
 	p = packet{from: address(header.Src), to: address(header.Dst)}
 	udp := data[header.Len:]
-	// A UDP header, VXLAN's own and Ethernet's have 8, 8 and 14 bytes.
+	// The headers of UDP, VXLAN and Ethernet have 8, 8 and 14 bytes.
 	const around = 8 + 8 + 14
 	if header.Protocol == unix.IPPROTO_UDP && int(udp[2])<<8|int(udp[3]) == vxlanPort && len(udp) > around {
 		if inner, err := ipv4.ParseHeader(udp[around:]); err == nil && inner.Version == ipv4.Version {
@@ -88,7 +88,7 @@ func parsePacket(data []byte) (p packet, ok bool) {
 	return p, true
 }
 
-// capture returns the IPv4 packets that a node's machine got from its network while meanwhile ran.
+// capture returns the IPv4 packets that a node's machine received from its network while meanwhile ran.
 func (c *cluster) capture(t *testing.T, node string, meanwhile func()) []packet {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "docker", "inspect", "--format={{.State.Pid}}", c.machines()[node].Container).Output()
@@ -101,7 +101,7 @@ func (c *cluster) capture(t *testing.T, node string, meanwhile func()) []packet 
 	buffer := make([]byte, 1<<16)
 	for end := time.Now().Add(time.Second); time.Now().Before(end); {
 		n, _, err := unix.Recvfrom(socket, buffer, 0)
-		if err != nil { // nothing more came in time
+		if err != nil { // no further packet before the timeout
 			break
 		}
 		if p, ok := parsePacket(buffer[:n]); ok {
@@ -111,7 +111,7 @@ func (c *cluster) capture(t *testing.T, node string, meanwhile func()) []packet 
 	return packets
 }
 
-// openCapture opens a socket that gets every IPv4 packet of eth0 in the network namespace of a process.
+// openCapture opens a socket that receives every IPv4 packet of eth0 in the network namespace of a process.
 func openCapture(t *testing.T, pid int) int {
 	t.Helper()
 	type result struct {
@@ -120,7 +120,7 @@ func openCapture(t *testing.T, pid int) int {
 	}
 	opened := make(chan result)
 	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine, and keeps the namespace to itself
+		runtime.LockOSThread() // without an unlock: the thread exits with the goroutine, so no other one gets its namespace
 		socket, err := func() (int, error) {
 			space, err := netns.GetFromPid(pid)
 			if err != nil {

@@ -13,21 +13,22 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// All of the program with Pulumi's own plugins for machines and for Kubernetes, and its language host. A bare cluster has
-// nothing that the one for Kubernetes makes.
+// The whole program, platform included, with Pulumi's own language host and plugins for command and Kubernetes. A bare
+// cluster would not do: it has no resource of the Kubernetes plugin.
 func TestOfficialPlugins(t *testing.T) {
 	official, err := toolchain.FindOfficial(t.Context())
 	needs.Official(t, err)
 	c := newCluster(t)
 	c.Tools, err = tools.With(official)
 	require.NoError(t, err)
-	// What follows a failure would fail for that, slowly.
+	// After a failure the following steps would fail too, and slowly.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {
 			t.Run(name, step)
 		}
 	}
-	// nothingChanges is also asked of the machines and the cluster, which the plugins may see otherwise than they left them.
+	// nothingChanges also refreshes, because what a plugin reads from the machines and the cluster may differ from what
+	// it wrote to the state.
 	nothingChanges := func(t *testing.T) {
 		t.Helper()
 		assert.Empty(t, c.Steps())
@@ -35,9 +36,10 @@ func TestOfficialPlugins(t *testing.T) {
 		c.Must(c.Pulumi("preview", "--refresh", "--expect-no-changes"))
 	}
 
-	run("all of the program comes up from nothing, and of the stand-ins only AWS is called", func(t *testing.T) {
+	run("the whole program comes up from nothing, and of the stand-ins only AWS is called", func(t *testing.T) {
 		started := time.Now()
-		// First the machines alone. What an update leaves out must not be unknown in a provider's state: the next would fail.
+		// First the machines only. A provider's state must not contain unknown values of excluded resources, or the
+		// next update fails.
 		c.Must(c.Up("--exclude", "**::init-k8s-master", "--exclude-dependents"))
 		c.Must(c.Up())
 		t.Logf("up took %.0f s", time.Since(started).Seconds())
@@ -53,7 +55,7 @@ func TestOfficialPlugins(t *testing.T) {
 
 	run("nothing changes, and a refresh finds nothing", nothingChanges)
 
-	run("the stand-ins go on with what it made, and it with what they made of that", func(t *testing.T) {
+	run("stand-ins and Pulumi's plugins each accept the state that the others wrote", func(t *testing.T) {
 		c.Tools = tools
 		c.Must(c.Up())
 		assert.Empty(t, c.Steps())

@@ -19,23 +19,25 @@ import (
 	"eco2/rehearsal/workloads"
 )
 
-// controllersPath is where the controllers of ours are in their images.
+// controllersPath is the path of the program cmd/controllers in its images.
 const controllersPath = "/controllers"
 
-// nobody is whom they run as, where they need no more.
+// nobody is the user of the controllers that need no privileges.
 const nobody = "65534"
 
-// controllers are the images of those controllers, by who they run as; which of them a pod is, its arguments say.
+// controllers maps the images of the rehearsal's own controllers to the users that they run as. All images have the
+// same program; a pod's arguments select the controller.
 var controllers = map[string]string{
-	"eco2.example/stand-in/aws-ebs-csi-driver:v1.64.0":       "", // root, who makes directories on the machine
+	"eco2.example/stand-in/aws-ebs-csi-driver:v1.64.0":       "", // root, as it makes directories on the machine
 	"eco2.example/stand-in/external-secrets:v2.9.0":          nobody,
 	"eco2.example/stand-in/kube-webhook-certgen:1.8.7":       nobody,
 	"eco2.example/stand-in/rabbitmq-cluster-operator:2.22.4": nobody,
 	"eco2.example/stand-in/redis-operator:0.26.0":            nobody,
 }
 
-// addPlatform has the mirror serve what runs on a Ready cluster: Argo CD, definitions, charts, and their images. bin
-// has what was built of this module. The checksums are those that the program has to be told.
+// addPlatform adds to the mirror what runs on a Ready cluster: Argo CD, CustomResourceDefinitions, charts, and their
+// images. bin is the directory with the programs that were built from this module. It returns the checksums that the
+// program's mirror.sha256 must have.
 func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.Writer) (checksums map[string]string, err error) {
 	trusted, err := authority.Open()
 	if err != nil {
@@ -76,8 +78,8 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 	return crds.Add(ctx, m, repo)
 }
 
-// PublishWorkloads makes the repository that Argo CD follows hold what package workloads has. Argo CD takes it from
-// there by itself: it belongs to what brings a stack up, and to nothing that looks.
+// PublishWorkloads commits the files of package workloads to the Git repository that Argo CD follows. Argo CD then
+// applies them by itself, so only call this to bring a stack up, not to preview or inspect one.
 func PublishWorkloads(stateDir string) error {
 	dir := filepath.Join(stateDir, gitserver.Directory, workloads.Name)
 	_, err := workloads.Publish(dir, workloads.Files(), "The workloads of the rehearsal")

@@ -23,25 +23,25 @@ import (
 	"eco2/rehearsal/machines"
 )
 
-// releaseType is the type of what Helm installs.
+// releaseType is the type of Helm releases.
 const releaseType = "kubernetes:helm.sh/v3:Release"
 
-// kustomizationFile is the program's own of Argo CD.
+// kustomizationFile is the program's kustomization of Argo CD.
 const kustomizationFile = "cluster/manifests/argocd/kustomization.yaml"
 
-// The platform on a cluster of real machines: Argo CD, the releases, what their controllers make in AWS, the workloads
-// from Git, and the end of all that.
+// The platform on a cluster of real machines: Argo CD, the releases, what their controllers create in AWS, the
+// workloads from Git, and the destroy of it all.
 func TestPlatform(t *testing.T) {
 	c := newCluster(t)
 	c.OwnHome()
-	// What follows a failure would fail for that, slowly.
+	// After a failure the following steps would fail too, and slowly.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {
 			t.Run(name, step)
 		}
 	}
 
-	run("all of the program comes up from nothing, and shows no secret", func(t *testing.T) {
+	run("the whole program comes up from nothing, and prints no secret", func(t *testing.T) {
 		started := time.Now()
 		printed := c.Must(c.Up("--diff", "--event-log", c.events()))
 		t.Logf("up took %.0f s", time.Since(started).Seconds())
@@ -55,7 +55,7 @@ func TestPlatform(t *testing.T) {
 		assert.Empty(t, secrets.In(readFile(t, c.events())))
 	})
 
-	run("each release is installed, and runs on the nodes that it was given", func(t *testing.T) {
+	run("each release is installed, and runs on its assigned nodes", func(t *testing.T) {
 		c.placed(t)
 	})
 
@@ -85,7 +85,7 @@ func TestPlatform(t *testing.T) {
 		c.oneBalancer(t)
 	})
 
-	run("what runs is what the project says it is", func(t *testing.T) {
+	run("every running image is a documented one, and the other way round", func(t *testing.T) {
 		c.knownImages(t)
 	})
 
@@ -95,23 +95,23 @@ func TestPlatform(t *testing.T) {
 		c.volumeAndSecret(t)
 	})
 
-	run("what no project admits is refused, and Argo CD says so", func(t *testing.T) {
+	run("Applications that no project permits are refused, and Argo CD reports why", func(t *testing.T) {
 		c.refuses(t)
 	})
 
-	run("nodes and pods are measured, and an autoscaler follows", func(t *testing.T) {
+	run("metrics-server measures nodes and pods, and an autoscaler scales by that", func(t *testing.T) {
 		c.autoscales(t)
 	})
 
-	run("a new password of Grafana's reaches Grafana in one update", func(t *testing.T) {
+	run("a new Grafana password reaches Grafana in one update", func(t *testing.T) {
 		c.newPassword(t)
 	})
 
-	run("what is taken away is brought back, and what leaves Git goes", func(t *testing.T) {
+	run("Argo CD restores what was deleted, and prunes what was removed from Git", func(t *testing.T) {
 		c.healAndPrune(t)
 	})
 
-	run("each rule of the network policies is needed, and the rest is closed", c.policies)
+	run("each rule of the network policies is needed, and all else is denied", c.policies)
 
 	run("up again changes nothing, and a refresh finds nothing", func(t *testing.T) {
 		c.Must(c.Pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes"))
@@ -121,7 +121,7 @@ func TestPlatform(t *testing.T) {
 		assert.Empty(t, c.Changes())
 	})
 
-	run("a server that wants TLS is a loop; each change of its parameters restarts it once", func(t *testing.T) {
+	run("an Argo CD server with TLS redirects forever; each change of its parameters restarts it once", func(t *testing.T) {
 		before := c.argoCDPods()
 		c.Tools.Program = c.ProgramWith(kustomizationFile, func(text string) string {
 			return strings.Replace(text, `server.insecure: "true"`, `server.insecure: "false"`, 1)
@@ -130,7 +130,7 @@ func TestPlatform(t *testing.T) {
 		require.EventuallyWithT(t, func(t *assert.CollectT) {
 			response, err := c.outside(t).Get("https://argocd.eco2.example/")
 			if err == nil {
-				_ = response.Body.Close() // it should not be there
+				_ = response.Body.Close() // no response is expected
 			}
 			assert.ErrorContains(t, err, "stopped after 10 redirects")
 		}, time.Minute, time.Second)
@@ -149,20 +149,20 @@ func TestPlatform(t *testing.T) {
 		c.Changes()
 		c.Must(c.Up())
 		assert.Contains(t, c.Changes(), "Update "+commandType+" argocd")
-		assert.Equal(t, back, c.argoCDPods(), "what the script does again restarts nothing")
+		assert.Equal(t, back, c.argoCDPods(), "running the script again restarts nothing")
 	})
 
-	run("a release follows its values; an upgrade that fails is taken back, and the next is fine", func(t *testing.T) {
+	run("a release follows its values; a failed upgrade is rolled back, and the next one succeeds", func(t *testing.T) {
 		c.upgrades(t)
 	})
 
-	run("at rest", func(t *testing.T) {
+	run("memory and CPU at rest are logged", func(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "docker", "stats", "--no-stream", "--format", "{{.Name}}  {{.MemUsage}}  {{.CPUPerc}}").Output()
 		require.NoError(t, err)
 		t.Logf("memory and CPU of the machines:\n%s", out)
 	})
 
-	run("a destroy that is stopped can be taken back", func(t *testing.T) {
+	run("after a destroy that failed, the stack can be brought up again", func(t *testing.T) {
 		c.staysUp(t)
 	})
 
@@ -181,7 +181,7 @@ func TestPlatform(t *testing.T) {
 			"nothing that the cluster made in AWS is left",
 		} {
 			next := strings.Index(printed[at:], line)
-			require.GreaterOrEqual(t, next, 0, "%s, after what came before it, in\n%s", line, printed)
+			require.GreaterOrEqual(t, next, 0, "%q is missing, or comes too early, in\n%s", line, printed)
 			at += next
 		}
 		assert.Empty(t, c.Inventory())
@@ -189,7 +189,7 @@ func TestPlatform(t *testing.T) {
 	})
 }
 
-// object is one of any kind, as far as the tests look at all of them.
+// object holds the fields that the tests use of objects of any kind.
 type object struct {
 	Metadata struct {
 		Name, Namespace, UID string
@@ -199,7 +199,7 @@ type object struct {
 	}
 }
 
-// get lists objects with kubectl, by its own arguments.
+// get lists objects with `kubectl get` and the given arguments. It fails the test on an error.
 func get[T any](c *cluster, args ...string) []T {
 	c.t.Helper()
 	list, err := list[T](c, args...)
@@ -207,7 +207,7 @@ func get[T any](c *cluster, args ...string) []T {
 	return list
 }
 
-// list is get for those who wait and may ask again.
+// list is like get, but returns an error, so that the caller can retry.
 func list[T any](c *cluster, args ...string) ([]T, error) {
 	var list struct{ Items []T }
 	out, err := c.try("", append(append([]string{"get"}, args...), "--output=json")...)
@@ -217,7 +217,7 @@ func list[T any](c *cluster, args ...string) ([]T, error) {
 	return list.Items, err
 }
 
-// running is a pod and its containers.
+// running holds the fields of a pod that say which images it runs, and where.
 type running struct {
 	object
 	Spec struct {
@@ -226,31 +226,31 @@ type running struct {
 	}
 }
 
-// kubeadmImage is one of those that kubeadm pulls, which the mirror has from Kubernetes' own modules.
+// kubeadmImage matches the images that kubeadm pulls, which the mirror builds from Kubernetes' own modules.
 var kubeadmImage = regexp.MustCompile(`^registry\.k8s\.io/(kube-[a-z-]+|etcd|coredns/coredns):`)
 
-// knownImages checks that what runs is what Images says, of which the README has a table, and the other way round.
+// knownImages checks that every running image is in Images, which the README lists, and that every one of those runs.
 func (c *cluster) knownImages(t *testing.T) {
 	t.Helper()
 	known, unused := map[string]bool{}, map[string]bool{}
 	for _, image := range Images() {
 		known[image.Name] = true
-		// A hook of Helm's is gone by now.
+		// The pod of a Helm hook is gone by now.
 		unused[image.Name] = !strings.Contains(image.Name, "certgen")
 	}
 	for _, pod := range get[running](c, "pods", "--all-namespaces") {
 		for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-			assert.True(t, known[container.Image] || kubeadmImage.MatchString(container.Image), "%s of %s/%s is in no table",
+			assert.True(t, known[container.Image] || kubeadmImage.MatchString(container.Image), "%s of %s/%s is not in Images",
 				container.Image, pod.Metadata.Namespace, pod.Metadata.Name)
 			unused[container.Image] = false
 		}
 	}
 	for name, unused := range unused {
-		assert.False(t, unused, "%s is served, and nothing runs it", name)
+		assert.False(t, unused, "the mirror serves %s, but no pod runs it", name)
 	}
 }
 
-// placed checks on which nodes the pods of each release are.
+// placed checks that the pods of each release run on the expected nodes.
 func (c *cluster) placed(t *testing.T) {
 	t.Helper()
 	everywhere := slices.Sorted(maps.Keys(c.awaitReady(14, time.Minute)))
@@ -261,7 +261,7 @@ func (c *cluster) placed(t *testing.T) {
 		if i := slices.IndexFunc(daemons, func(d string) bool { return strings.Contains(pod.Metadata.Name, d) }); i >= 0 {
 			name = daemons[i]
 		}
-		if strings.HasPrefix(name, "kube-prometheus-stack") { // the operator names what it makes after its objects
+		if strings.HasPrefix(name, "kube-prometheus-stack") { // the operator derives instance names from its objects' names
 			name = "kube-prometheus-stack"
 		}
 		if !slices.Contains(nodes[name], pod.Spec.NodeName) {
@@ -282,7 +282,7 @@ func (c *cluster) placed(t *testing.T) {
 	}
 }
 
-// read asks and reads what comes.
+// read sends a GET request and returns the answer.
 func read(t require.TestingT, client *http.Client, url string) (status int, body string) {
 	response, err := client.Get(url)
 	if !assert.NoError(t, err) {
@@ -294,13 +294,14 @@ func read(t require.TestingT, client *http.Client, url string) (status int, body
 	return response.StatusCode, string(data)
 }
 
-// unredirected stays where it was sent.
+// unredirected is a client that does not follow redirects.
 var unredirected = &http.Client{
 	Timeout:       5 * time.Second,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// outside is somebody with a browser, who knows names and trusts an authority.
+// outside returns a client like a browser outside the VPC, which resolves the account's DNS records and trusts the
+// rehearsal's certificate authority.
 func (c *cluster) outside(t require.TestingT) *http.Client {
 	issuer, err := authority.Open()
 	require.NoError(t, err)
@@ -324,31 +325,32 @@ func (c *cluster) awaitAnswers(t *testing.T) {
 	}, 2*time.Minute, time.Second)
 }
 
-// argoCDPods are the UIDs of Argo CD's pods by what they are.
+// argoCDPods returns the UIDs of Argo CD's running pods, by component.
 func (c *cluster) argoCDPods() map[string]string {
 	c.t.Helper()
 	pods := map[string]string{}
 	for _, pod := range get[object](c, "pods", "--namespace=argocd", "--field-selector=status.phase=Running") {
-		if pod.Metadata.DeletionTimestamp == nil { // a pod that ends is still in phase Running
+		if pod.Metadata.DeletionTimestamp == nil { // a terminating pod is still in phase Running
 			pods[pod.Metadata.Labels["app.kubernetes.io/name"]] = pod.Metadata.UID
 		}
 	}
 	return pods
 }
 
-// restarted checks that what reads Argo CD's parameters runs anew, and that the rest does not.
+// restarted checks that exactly those components of Argo CD were restarted that read its parameters.
 func (c *cluster) restarted(t *testing.T, before, after map[string]string) {
 	t.Helper()
-	var anew []string
+	var restarted []string
 	for name, uid := range after {
 		if before[name] != uid {
-			anew = append(anew, name)
+			restarted = append(restarted, name)
 		}
 	}
-	assert.ElementsMatch(t, []string{"argocd-server", "argocd-application-controller", "argocd-applicationset-controller"}, anew)
+	assert.ElementsMatch(t, []string{"argocd-server", "argocd-application-controller", "argocd-applicationset-controller"}, restarted)
 }
 
-// oneBalancer checks what became of the Ingresses in AWS, and of one that names no group.
+// oneBalancer checks that all Ingresses share one load balancer in AWS, and that an Ingress without the annotation of
+// the security group gets none.
 func (c *cluster) oneBalancer(t *testing.T) {
 	t.Helper()
 	account := aws.Open(c.Dir)
@@ -368,10 +370,10 @@ func (c *cluster) oneBalancer(t *testing.T) {
 		for _, r := range records {
 			types[r.Type] = types[r.Type] || strings.HasSuffix(r.Name, "argocd.eco2.example")
 		}
-		assert.True(t, types["A"] && types["TXT"], "an alias, and whose it is: %v", records)
+		assert.True(t, types["A"] && types["TXT"], "an alias, and external-dns' record of its ownership: %v", records)
 	}, 2*time.Minute, time.Second)
 
-	assert.Empty(t, c.denied(t), "all that the controllers asked of EC2 and load balancers, the program allows")
+	assert.Empty(t, c.denied(t), "the program allows all calls that the controllers make to EC2 and load balancing")
 	_, err = c.try(strayIngress, "apply", "--filename=-")
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
@@ -385,10 +387,10 @@ func (c *cluster) oneBalancer(t *testing.T) {
 	c.kubectl("--namespace=auth", "delete", "ingress", "stray", "--timeout=60s")
 }
 
-// balancing are the services that the load balancer controller asks.
+// balancing matches denied calls to the services that the load balancer controller uses.
 var balancing = regexp.MustCompile(`is not authorized to perform: (acm|ec2|elasticloadbalancing|iam):`)
 
-// denied are the lines of AWS's log about what it did not allow.
+// denied returns the lines of AWS's log about calls of the load balancer controller that were not authorized.
 func (c *cluster) denied(t *testing.T) (lines []string) {
 	t.Helper()
 	filters := []string{"--filter=label=" + machines.Label + "=" + c.Dir, "--filter=label=" + machines.Label + ".name=services"}
@@ -407,7 +409,7 @@ func (c *cluster) denied(t *testing.T) (lines []string) {
 	return lines
 }
 
-// strayIngress is one whose author forgot the group.
+// strayIngress is an Ingress whose author forgot the annotation of the security group.
 const strayIngress = `
 apiVersion: networking.k8s.io/v1
 kind: Ingress

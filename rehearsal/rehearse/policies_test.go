@@ -20,57 +20,57 @@ import (
 	"eco2/rehearsal/machines"
 )
 
-// way is what somebody may want to go: a pod, as namespace/name, to a target as cmd/probe reads it.
-type way struct{ from, target string }
+// connection is an attempt to connect: from a pod, as namespace/name, to a target in cmd/probe's format.
+type connection struct{ from, target string }
 
-// ways of a namespace are those that its policy opens, and some that it does not.
-type ways struct{ open, closed []way }
+// connections are the ones that a namespace's policy must allow, and some that it must deny.
+type connections struct{ allowed, denied []connection }
 
-// The policy's own name, in every namespace.
+// baseline is the policy's name in every namespace.
 const baseline = "baseline"
 
-// alike is the workloads' namespace that is looked at; the others have the same policy.
-const alike = "auth"
+// workloadNamespace is the one namespace of workloads that is tested; the others have the same policy.
+const workloadNamespace = "auth"
 
-// policies shows of the platform's NetworkPolicies that what they open is open, that each of their rules is what
-// opens it, and that the rest is closed. A policy that was changed for it is as it was afterwards.
+// policies checks the platform's NetworkPolicies: that they allow what they should, that each of their rules is
+// necessary for that, and that they deny all else. It restores the policies that it changes.
 func (c *cluster) policies(t *testing.T) {
 	found := c.baselines(t)
 	pods := c.policyProbes(t)
-	tested := c.waysOf(pods)
+	tested := c.expectedConnections(pods)
 	for _, namespace := range slices.Sorted(maps.Keys(found)) {
 		if _, ok := tested[namespace]; !ok {
-			assert.Equal(t, found[alike].Spec, found[namespace].Spec, "%s is a workload's as %s is", namespace, alike)
+			assert.Equal(t, found[workloadNamespace].Spec, found[namespace].Spec, "%s must have the same policy as %s", namespace, workloadNamespace)
 		}
 	}
 
-	t.Run("without a policy everything is open", func(t *testing.T) {
-		var all []way
+	t.Run("without a policy everything is allowed", func(t *testing.T) {
+		var all []connection
 		for _, namespace := range tested {
-			for _, w := range namespace.closed {
+			for _, w := range namespace.denied {
 				if policed := strings.HasPrefix(w.target, "tcp:192.168.") && !strings.Contains(w.target, pods["default/own"]); !policed {
-					all = append(all, way{"default/own", w.target})
+					all = append(all, connection{"default/own", w.target})
 				}
 			}
 		}
-		c.expect(t, ways{open: all})
+		c.expect(t, connections{allowed: all})
 	})
-	// Prometheus comes into every namespace, so nothing else is tried while its own policy is changed.
-	t.Run(monitoringNamespace, func(t *testing.T) { c.judge(t, found[monitoringNamespace], tested[monitoringNamespace]) })
+	// Prometheus connects to every namespace, so no other policy is tested while its own one is changed.
+	t.Run(monitoringNamespace, func(t *testing.T) { c.checkRules(t, found[monitoringNamespace], tested[monitoringNamespace]) })
 	t.Run("side by side", func(t *testing.T) {
 		for namespace, w := range tested {
 			if namespace != monitoringNamespace {
 				t.Run(namespace, func(t *testing.T) {
 					t.Parallel()
-					c.judge(t, found[namespace], w)
+					c.checkRules(t, found[namespace], w)
 				})
 			}
 		}
 	})
-	t.Run("a pod's first packets are judged", func(t *testing.T) { c.firstPackets(t, tested[alike].closed) })
-	t.Run("the metadata service is part of the internet but for the exception", func(t *testing.T) {
-		policy := found[alike]
-		wide := policy.without(func(*networkingv1.NetworkPolicySpec) {})
+	t.Run("a policy applies to a pod's first packets", func(t *testing.T) { c.firstPackets(t, tested[workloadNamespace].denied) })
+	t.Run("without the exception the rule for the internet would allow the metadata service", func(t *testing.T) {
+		policy := found[workloadNamespace]
+		wide := policy.changed(func(*networkingv1.NetworkPolicySpec) {})
 		for _, rule := range wide.Spec.Egress {
 			for i := range rule.To {
 				if rule.To[i].IPBlock != nil {
@@ -78,26 +78,26 @@ func (c *cluster) policies(t *testing.T) {
 				}
 			}
 		}
-		metadata := way{alike + "/own", "tcp:169.254.169.254:443"}
-		c.expect(t, ways{closed: []way{metadata}})
+		metadata := connection{workloadNamespace + "/own", "tcp:169.254.169.254:443"}
+		c.expect(t, connections{denied: []connection{metadata}})
 		c.apply(t, wide)
-		c.expect(t, ways{open: []way{metadata}})
+		c.expect(t, connections{allowed: []connection{metadata}})
 		c.apply(t, policy)
-		c.expect(t, ways{closed: []way{metadata}})
+		c.expect(t, connections{denied: []connection{metadata}})
 	})
 
 	for namespace, after := range c.baselines(t) {
 		assert.Equal(t, found[namespace].Spec, after.Spec, namespace)
-		assert.Equal(t, found[namespace].owners(), after.owners(), "%s: who owns the fields", namespace)
+		assert.Equal(t, found[namespace].owners(), after.owners(), "%s: the owners of the fields", namespace)
 	}
 }
 
-// firstPackets starts pods that send at once, and finds none of their packets through: a pod of a node whose Felix
-// has not heard of it yet is closed.
-func (c *cluster) firstPackets(t *testing.T, closed []way) {
+// firstPackets starts pods that send at once, and checks that none of their packets pass: all traffic of a pod is
+// denied until its node's Felix knows it.
+func (c *cluster) firstPackets(t *testing.T, denied []connection) {
 	args := []string{"try"}
-	for _, w := range closed {
-		if w.from == alike+"/own" {
+	for _, w := range denied {
+		if w.from == workloadNamespace+"/own" {
 			args = append(args, w.target)
 		}
 	}
@@ -105,17 +105,17 @@ func (c *cluster) firstPackets(t *testing.T, closed []way) {
 	list, err := json.Marshal(args)
 	require.NoError(t, err)
 	job := os.Expand(readFile(t, "testdata/firstpackets.yaml"), func(key string) string {
-		return map[string]string{"NAMESPACE": alike, "ARGS": string(list)}[key]
+		return map[string]string{"NAMESPACE": workloadNamespace, "ARGS": string(list)}[key]
 	})
 	_, err = c.try(job, "apply", "--filename=-")
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		_, err := c.try("", "delete", "job", "--namespace="+alike, "first-packets", "--wait=false")
+		_, err := c.try("", "delete", "job", "--namespace="+workloadNamespace, "first-packets", "--wait=false")
 		assert.NoError(t, err)
 	})
-	_, err = c.try("", "wait", "--for=condition=Complete", "--timeout=120s", "--namespace="+alike, "job/first-packets")
+	_, err = c.try("", "wait", "--for=condition=Complete", "--timeout=120s", "--namespace="+workloadNamespace, "job/first-packets")
 	require.NoError(t, err)
-	out, err := c.try("", "logs", "--namespace="+alike, "--selector=job-name=first-packets", "--tail=-1", "--max-log-requests=20")
+	out, err := c.try("", "logs", "--namespace="+workloadNamespace, "--selector=job-name=first-packets", "--tail=-1", "--max-log-requests=20")
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	assert.Len(t, lines, 20*(len(args)-1))
@@ -126,9 +126,9 @@ func (c *cluster) firstPackets(t *testing.T, closed []way) {
 
 const monitoringNamespace = "monitoring"
 
-// waysOf are what the platform's policies are for, by namespace. Of the machines' ports nothing need listen at
-// those: a refusal came through too.
-func (c *cluster) waysOf(pods map[string]string) map[string]ways {
+// expectedConnections returns the connections that the platform's policies must allow and deny, by namespace. Nothing
+// has to listen on the machines' ports among them: a refused connection has passed the policy too.
+func (c *cluster) expectedConnections(pods map[string]string) map[string]connections {
 	api, apiService := "tcp:"+c.machines()["k8s-master"].PrivateIP+":6443", "tcp:10.96.0.1:443"
 	nodes := "tcp:" + c.machines()["k8s-master"].PrivateIP + ":"
 	internet, metadata := "tcp:"+machines.MirrorAddress+":", "tcp:169.254.169.254:"
@@ -136,99 +136,104 @@ func (c *cluster) waysOf(pods map[string]string) map[string]ways {
 	pod := func(name, port string) string { return "tcp:" + pods[name] + ":" + port }
 	stranger := "default/own"
 
-	list := func(namespace string, open, closed []string, in, shut []way) ways {
-		w := ways{open: in, closed: shut}
-		for _, target := range open {
-			w.open = append(w.open, way{namespace + "/own", target})
+	// list adds connections from the namespace's own pod to targets to the given connections into the namespace.
+	list := func(namespace string, allowedTargets, deniedTargets []string, allowedIn, deniedIn []connection) connections {
+		w := connections{allowed: allowedIn, denied: deniedIn}
+		for _, target := range allowedTargets {
+			w.allowed = append(w.allowed, connection{namespace + "/own", target})
 		}
-		for _, target := range closed {
-			w.closed = append(w.closed, way{namespace + "/own", target})
+		for _, target := range deniedTargets {
+			w.denied = append(w.denied, connection{namespace + "/own", target})
 		}
 		return w
 	}
-	// Between the pods of a namespace, and from Prometheus.
-	inside := func(namespace string) way { return way{namespace + "/peer", pod(namespace+"/own", "9999")} }
-	scrape := func(namespace string) way { return way{monitoringNamespace + "/own", pod(namespace+"/own", "9999")} }
-	strange := func(namespace, port string) way { return way{stranger, pod(namespace+"/own", port)} }
+	// From a pod of the same namespace, from Prometheus, and from a pod of another namespace.
+	inside := func(namespace string) connection {
+		return connection{namespace + "/peer", pod(namespace+"/own", "9999")}
+	}
+	scrape := func(namespace string) connection {
+		return connection{monitoringNamespace + "/own", pod(namespace+"/own", "9999")}
+	}
+	fromStranger := func(namespace, port string) connection { return connection{stranger, pod(namespace+"/own", port)} }
 
-	return map[string]ways{
+	return map[string]connections{
 		"platform-system": list("platform-system",
 			append(dns, api, apiService, pod("platform-system/peer", "9999"), internet+"443", metadata+"80"),
 			[]string{internet + "80", metadata + "443", pod(stranger, "9999"), nodes + "10250"},
-			[]way{inside("platform-system"), scrape("platform-system"), strange("platform-system", "10250")},
-			[]way{strange("platform-system", "9999")}),
+			[]connection{inside("platform-system"), scrape("platform-system"), fromStranger("platform-system", "10250")},
+			[]connection{fromStranger("platform-system", "9999")}),
 		"data-system": list("data-system",
 			append(dns, api, apiService, pod(stranger, "6379"), pod(stranger, "26379")),
 			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "10250"},
-			[]way{scrape("data-system")},
-			[]way{inside("data-system"), strange("data-system", "6379")}),
+			[]connection{scrape("data-system")},
+			[]connection{inside("data-system"), fromStranger("data-system", "6379")}),
 		"messaging-system": list("messaging-system",
 			append(dns, api, apiService, pod(stranger, "15672"), pod(stranger, "15692")),
 			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "10250"},
-			[]way{scrape("messaging-system")},
-			[]way{inside("messaging-system"), strange("messaging-system", "15672")}),
+			[]connection{scrape("messaging-system")},
+			[]connection{inside("messaging-system"), fromStranger("messaging-system", "15672")}),
 		monitoringNamespace: list(monitoringNamespace,
 			append(dns, api, apiService, pod(stranger, "9999"), internet+"443", nodes+"9100", nodes+"10250"),
 			[]string{internet + "80", metadata + "80", metadata + "443", nodes + "22"},
-			[]way{inside(monitoringNamespace), strange(monitoringNamespace, "10250")},
-			[]way{strange(monitoringNamespace, "9999")}),
+			[]connection{inside(monitoringNamespace), fromStranger(monitoringNamespace, "10250")},
+			[]connection{fromStranger(monitoringNamespace, "9999")}),
 		"argocd": list("argocd",
 			append(dns, api, apiService, pod("argocd/peer", "9999"), internet+"443", internet+"22"),
 			[]string{internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999")},
-			[]way{inside("argocd"), scrape("argocd"), strange("argocd", "8080")},
-			[]way{strange("argocd", "9999")}),
-		alike: list(alike,
-			append(dns, pod(alike+"/peer", "9999"), internet+"443"),
+			[]connection{inside("argocd"), scrape("argocd"), fromStranger("argocd", "8080")},
+			[]connection{fromStranger("argocd", "9999")}),
+		workloadNamespace: list(workloadNamespace,
+			append(dns, pod(workloadNamespace+"/peer", "9999"), internet+"443"),
 			[]string{api, internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999"), pod("data-system/own", "9999")},
-			[]way{inside(alike), scrape(alike)},
-			[]way{strange(alike, "9999")}),
+			[]connection{inside(workloadNamespace), scrape(workloadNamespace)},
+			[]connection{fromStranger(workloadNamespace, "9999")}),
 	}
 }
 
-// judge takes each rule of a policy away, and wants something closed by that. It looks twice: nodes take rules over one
-// by one, and a packet may be late.
-func (c *cluster) judge(t *testing.T, policy baselinePolicy, w ways) {
+// checkRules checks a policy, and then removes each of its rules in turn, which must make the policy deny something.
+// The result must be the same twice, because nodes apply a change at different times, and a packet may be delayed.
+func (c *cluster) checkRules(t *testing.T, policy baselinePolicy, w connections) {
 	c.expect(t, w)
-	unexplained := slices.Clone(w.open)
+	unexplained := slices.Clone(w.allowed)
 	for _, rule := range policy.rules() {
-		c.apply(t, policy.without(rule.remove))
-		var before, closed []way
+		c.apply(t, policy.changed(rule.remove))
+		var before, denied []connection
 		assert.Eventually(t, func() bool {
-			through, err := c.through(w.open)
-			before, closed = closed, slices.DeleteFunc(slices.Clone(w.open), func(w way) bool { return through[w] })
-			return err == nil && len(closed) > 0 && slices.Equal(before, closed)
-		}, 40*time.Second, time.Second, "nothing is closed without the rule %s", rule.text)
-		t.Logf("%s opens %s", rule.text, closed)
-		unexplained = slices.DeleteFunc(unexplained, func(w way) bool { return slices.Contains(closed, w) })
+			through, err := c.reached(w.allowed)
+			before, denied = denied, slices.DeleteFunc(slices.Clone(w.allowed), func(w connection) bool { return through[w] })
+			return err == nil && len(denied) > 0 && slices.Equal(before, denied)
+		}, 40*time.Second, time.Second, "removing the rule %s denies nothing", rule.text)
+		t.Logf("%s allows %s", rule.text, denied)
+		unexplained = slices.DeleteFunc(unexplained, func(w connection) bool { return slices.Contains(denied, w) })
 		c.apply(t, policy)
-		c.expect(t, ways{open: w.open})
+		c.expect(t, connections{allowed: w.allowed})
 	}
-	assert.Empty(t, unexplained, "open, whichever rule is taken away")
+	assert.Empty(t, unexplained, "allowed, whichever rule is removed")
 	c.expect(t, w)
 }
 
-// expect waits until the kernel is as the policies say.
-func (c *cluster) expect(t *testing.T, w ways) {
+// expect waits until the given connections are allowed and denied as expected.
+func (c *cluster) expect(t *testing.T, w connections) {
 	t.Helper()
 	assert.EventuallyWithT(t, func(check *assert.CollectT) {
-		through, err := c.through(slices.Concat(w.open, w.closed))
+		through, err := c.reached(slices.Concat(w.allowed, w.denied))
 		require.NoError(check, err)
-		for _, way := range w.open {
-			assert.True(check, through[way], "%s to %s is closed", way.from, way.target)
+		for _, conn := range w.allowed {
+			assert.True(check, through[conn], "%s to %s is denied", conn.from, conn.target)
 		}
-		for _, way := range w.closed {
-			assert.False(check, through[way], "%s to %s is open", way.from, way.target)
+		for _, conn := range w.denied {
+			assert.False(check, through[conn], "%s to %s is allowed", conn.from, conn.target)
 		}
 	}, time.Minute, time.Second)
 }
 
-// through tries ways, from all pods at once, and says of each whether packets got there.
-func (c *cluster) through(all []way) (map[way]bool, error) {
+// reached tries connections, from all pods at once, and returns for each whether its packets passed.
+func (c *cluster) reached(all []connection) (map[connection]bool, error) {
 	targets := map[string][]string{}
 	for _, w := range all {
 		targets[w.from] = append(targets[w.from], w.target)
 	}
-	through := map[way]bool{}
+	through := map[connection]bool{}
 	var mu sync.Mutex
 	var failed error
 	var group sync.WaitGroup
@@ -244,7 +249,7 @@ func (c *cluster) through(all []way) (map[way]bool, error) {
 				case strings.HasPrefix(answer, "error: "):
 					err = fmt.Errorf("%s to %s: %s", from, target, answer)
 				default:
-					through[way{from, target}] = answer != "filtered"
+					through[connection{from, target}] = answer != "filtered"
 				}
 			}
 			if err != nil {
@@ -256,15 +261,15 @@ func (c *cluster) through(all []way) (map[way]bool, error) {
 	return through, failed
 }
 
-// probePrefix keeps the probes apart from what the platform runs.
+// probePrefix is the beginning of the probes' names, which tells them from the platform's pods.
 const probePrefix = "policy-probe-"
 
-// policyProbes runs two pods in each namespace that is looked at, and returns their addresses.
+// policyProbes runs two pods in each tested namespace, and returns their addresses.
 func (c *cluster) policyProbes(t *testing.T) map[string]string {
 	t.Helper()
 	template := readFile(t, "testdata/policyprobe.yaml")
 	addresses := map[string]string{}
-	for _, namespace := range []string{"default", "platform-system", "data-system", "messaging-system", monitoringNamespace, "argocd", alike} {
+	for _, namespace := range []string{"default", "platform-system", "data-system", "messaging-system", monitoringNamespace, "argocd", workloadNamespace} {
 		for _, name := range []string{"own", "peer"} {
 			text := os.Expand(template, func(key string) string {
 				return map[string]string{"NAMESPACE": namespace, "NAME": probePrefix + name}[key]
@@ -292,7 +297,7 @@ func (c *cluster) policyProbes(t *testing.T) map[string]string {
 	return addresses
 }
 
-// baselinePolicy is a policy as the cluster has it, as far as whoever applied it said.
+// baselinePolicy is a NetworkPolicy with the fields that its owner sets.
 type baselinePolicy struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -306,7 +311,7 @@ type baselinePolicy struct {
 	Spec networkingv1.NetworkPolicySpec `json:"spec"`
 }
 
-// baselines are the platform's policies by namespace.
+// baselines returns the platform's policies by namespace.
 func (c *cluster) baselines(t *testing.T) map[string]baselinePolicy {
 	t.Helper()
 	out, err := c.try("", "get", "networkpolicies", "--all-namespaces", "--field-selector=metadata.name="+baseline,
@@ -321,7 +326,7 @@ func (c *cluster) baselines(t *testing.T) map[string]baselinePolicy {
 	return found
 }
 
-// owners are the managers of the policy's fields, and what each has.
+// owners returns the managers of the policy's fields, with the fields that each one owns.
 func (p baselinePolicy) owners() map[string]string {
 	owners := map[string]string{}
 	for _, entry := range p.Metadata.ManagedFields {
@@ -330,13 +335,13 @@ func (p baselinePolicy) owners() map[string]string {
 	return owners
 }
 
-// apply gives the policy its specification in its owner's name, who so goes on to own it alone.
+// apply applies the policy's specification as its owner's field manager, which therefore remains the only owner.
 func (c *cluster) apply(t *testing.T, p baselinePolicy) {
 	t.Helper()
 	owner := slices.IndexFunc(p.Metadata.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Operation == metav1.ManagedFieldsOperationApply
 	})
-	require.GreaterOrEqual(t, owner, 0, "nobody has applied the policy of %s on the server's side", p.Metadata.Namespace)
+	require.GreaterOrEqual(t, owner, 0, "the policy of %s was not applied server-side", p.Metadata.Namespace)
 	manager := p.Metadata.ManagedFields[owner].Manager
 	p.Metadata.ManagedFields = nil
 	text, err := json.Marshal(p)
@@ -345,8 +350,9 @@ func (c *cluster) apply(t *testing.T, p baselinePolicy) {
 	require.NoError(t, err)
 }
 
-// rule is one of a policy.
+// rule is one rule of a policy.
 type rule struct {
+	// text describes the rule.
 	text   string
 	remove func(*networkingv1.NetworkPolicySpec)
 }
@@ -365,8 +371,8 @@ func (p baselinePolicy) rules() (rules []rule) {
 	return rules
 }
 
-// without is a copy of the policy that was changed.
-func (p baselinePolicy) without(change func(*networkingv1.NetworkPolicySpec)) baselinePolicy {
+// changed returns a copy of the policy with a change of its specification.
+func (p baselinePolicy) changed(change func(*networkingv1.NetworkPolicySpec)) baselinePolicy {
 	p.Spec = *p.Spec.DeepCopy()
 	change(&p.Spec)
 	return p

@@ -13,7 +13,7 @@ import (
 	"eco2/rehearsal/workloads"
 )
 
-// refusedFiles are what a workloads' repository may not bring, by their paths.
+// refusedFiles maps paths to manifests that a workloads' repository must not contain.
 var refusedFiles = map[string][]byte{
 	"refused/binding/binding.yaml": []byte(`
 apiVersion: rbac.authorization.k8s.io/v1
@@ -39,12 +39,12 @@ metadata: {name: refused, namespace: kube-system}
 `),
 }
 
-// refuses checks what the real Argo CD says of Applications that the projects do not admit, and that nothing comes of
-// them.
+// refuses checks which errors the real Argo CD reports for Applications that the projects do not permit, and that it
+// creates none of their objects.
 func (c *cluster) refuses(t *testing.T) {
 	t.Helper()
 	repository := filepath.Join(c.Dir, gitserver.Directory, workloads.Name)
-	_, err := workloads.Change(repository, refusedFiles, "What no project admits")
+	_, err := workloads.Change(repository, refusedFiles, "Objects that no project permits")
 	require.NoError(t, err)
 	_, err = c.try(readFile(t, "testdata/refused.yaml"), "apply", "--filename=-")
 	require.NoError(t, err)
@@ -69,7 +69,7 @@ func (c *cluster) refuses(t *testing.T) {
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
 		all, err := list[refused](c, "applications", "--namespace=argocd")
 		require.NoError(t, err)
-		said := map[string]string{}
+		messages := map[string]string{}
 		for _, a := range all {
 			lines := []string{a.Status.OperationState.Message}
 			for _, one := range a.Status.Conditions {
@@ -78,13 +78,13 @@ func (c *cluster) refuses(t *testing.T) {
 			for _, one := range a.Status.OperationState.SyncResult.Resources {
 				lines = append(lines, one.Message)
 			}
-			said[a.Metadata.Name] = strings.Join(lines, "\n")
+			messages[a.Metadata.Name] = strings.Join(lines, "\n")
 			if _, is := want[a.Metadata.Name]; is {
 				assert.NotEqual(t, "Succeeded", a.Status.OperationState.Phase, a.Metadata.Name)
 			}
 		}
 		for name, words := range want {
-			assert.Contains(t, said[name], words, name)
+			assert.Contains(t, messages[name], words, name)
 		}
 	}, 3*time.Minute, time.Second)
 	for _, object := range []string{
@@ -96,10 +96,10 @@ func (c *cluster) refuses(t *testing.T) {
 	for name := range want {
 		c.kubectl("--namespace=argocd", "delete", "application", name, "--timeout=60s")
 	}
-	gone := map[string][]byte{}
+	deleted := map[string][]byte{}
 	for name := range refusedFiles {
-		gone[name] = nil
+		deleted[name] = nil
 	}
-	_, err = workloads.Change(repository, gone, "And it is gone")
+	_, err = workloads.Change(repository, deleted, "Delete them again")
 	require.NoError(t, err)
 }

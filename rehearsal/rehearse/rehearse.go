@@ -1,5 +1,5 @@
-// Package rehearse makes this host ready for a rehearsal with real machines: what they run in, what they
-// have in place of the internet, and the settings by which the program finds it.
+// Package rehearse prepares this host for a rehearsal with real machines: Docker and the machines' image, the mirror
+// that they use instead of the internet, and the settings with which the program finds it.
 package rehearse
 
 import (
@@ -14,32 +14,32 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// What the program installs by default, in config/versions.go. A test compares the two.
+// The versions that the program installs by default, as in config/versions.go. A test compares the two.
 const (
 	kubernetesVersion = "1.36.4"
 	containerdVersion = "2.3.4"
 )
 
-// probeImage is what the tests run on every node.
+// probeImage is the image of the pods that the tests run on every node.
 const probeImage = "eco2.example/probe:1"
 
-// Host is a host that is ready.
+// Host describes a prepared host.
 type Host struct {
-	// Environ is what the engine's plugins need to find it.
+	// Environ has the environment variables with which the engine's plugins find the mirror.
 	Environ []string
 	// Kubectl is the path of a kubectl of the cluster's version.
 	Kubectl string
-	// Mirror is what the machines have in place of the internet.
+	// Mirror is what the machines use instead of the internet.
 	Mirror mirror.Mirror
-	// Network is the manifest of the network between pods, as the machines get it.
+	// Network is the manifest of the pod network, as the mirror serves it.
 	Network string
 
-	// checksums are of the manifests that are not what their makers publish, by their names in mirror.sha256.
+	// checksums are those of the manifests that differ from what upstream publishes, by their names in mirror.sha256.
 	checksums map[string]string
 }
 
-// Prepare builds and installs what is missing; where all is there it takes a moment. repo is the project's
-// checkout, stateDir that of the level, and progress goes to out.
+// Prepare builds and installs what is missing; if nothing is, it takes a moment. repo is the checkout of the whole
+// repository, stateDir the state directory of the level, and progress goes to out.
 func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, error) {
 	if err := machines.Prepare(ctx, out); err != nil {
 		return Host{}, err
@@ -47,7 +47,7 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, e
 	return Build(ctx, repo, stateDir, out)
 }
 
-// Build is the part of Prepare that needs no root: all but what the machines themselves are.
+// Build does the part of Prepare that needs no root: everything except Docker and the machines' image.
 func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Host, error) {
 	m, err := mirror.Prepare(ctx, repo, mirror.Versions{Kubernetes: kubernetesVersion, Containerd: containerdVersion}, out)
 	if err != nil {
@@ -55,7 +55,7 @@ func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Host, err
 	}
 	bin := filepath.Join(stateDir, "bin")
 	err = toolchain.Build(ctx, out, toolchain.Target{
-		What: "what runs in the rehearsal's containers", Usual: "a minute",
+		What: "the programs of the rehearsal's containers", Usual: "a minute",
 		Dir: filepath.Join(repo, "rehearsal"), Output: bin + string(filepath.Separator),
 		Packages: []string{"./cmd/services", "./cmd/controllers", "./cmd/idle", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
 	})
@@ -79,7 +79,7 @@ func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Host, err
 	}, nil
 }
 
-// Settings are what a stack says at this level, as values of stack.Options.Config.
+// Settings returns the stack settings that this level needs, as values of stack.Options.Config.
 func (h Host) Settings() map[string]any {
 	return map[string]any{
 		"mirror": map[string]any{

@@ -1,5 +1,5 @@
-// Package rehearse tests the whole program on real machines: system containers on this host, which the
-// program's own scripts make into a cluster. It needs root, and takes many minutes.
+// The tests of package rehearse run the whole program on real machines: system containers on this host, which the
+// program's own scripts turn into a cluster. They need root and take many minutes.
 package rehearse
 
 import (
@@ -28,28 +28,28 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// tools are built by the first test that has machines.
+// tools are built by the first test that boots machines.
 var tools toolchain.Toolchain
 
-// commandType is the type of what runs on machines.
+// commandType is the type of the resources that run scripts on machines.
 const commandType = "command:remote:Command"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// The policies of as many namespaces are looked at side by side, which is waiting for packets that do not come.
+	// The policies of this many namespaces are tested in parallel: most of that time is waiting for dropped packets.
 	if err := flag.Set("test.parallel", "5"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// The life of a cluster on real machines, in the order in which people live it.
+// The life of a cluster on real machines, in the usual order.
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
 	c.OwnHome()
-	// What machines and nodes go through is the same without what TestPlatform is about, and quicker.
+	// The platform is the subject of TestPlatform. Machines and nodes behave the same without it, and are quicker.
 	c.Options.Config["platform"] = false
-	// What follows a failure would fail for that, slowly.
+	// After a failure the following steps would fail too, and slowly.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {
 			t.Run(name, step)
@@ -71,21 +71,21 @@ func TestCluster(t *testing.T) {
 				return err != nil || call.Method != "Create" || call.Failed || !strings.Contains(call.URN, "::member-")
 			}))
 		}
-		ended := make(chan error, 1)
-		go func() { ended <- up.Wait() }()
+		exited := make(chan error, 1)
+		go func() { exited <- up.Wait() }()
 		for deadline := time.After(15 * time.Minute); joined() < 3; {
 			select {
-			case err := <-ended:
-				require.FailNow(t, "the update ended before the joins", "%v\n%s", err, readFile(t, log.Name()))
+			case err := <-exited:
+				require.FailNow(t, "the update exited before three joins", "%v\n%s", err, readFile(t, log.Name()))
 			case <-deadline:
-				require.FailNow(t, "no three joins in 15 minutes", readFile(t, log.Name()))
+				require.FailNow(t, "fewer than three joins in 15 minutes", readFile(t, log.Name()))
 			case <-time.After(500 * time.Millisecond):
 			}
 		}
 		require.NoError(t, up.Process.Kill())
-		<-ended
+		<-exited
 		n := joined()
-		require.Less(t, n, 13, "the joins were over before the engine was killed")
+		require.Less(t, n, 13, "the joins were complete before the engine was killed")
 		events = c.events()
 		printed = c.Must(c.Up("--diff", "--event-log", events))
 		c.connect()
@@ -100,7 +100,7 @@ func TestCluster(t *testing.T) {
 		nodes := c.awaitReady(14, time.Minute)
 		resources, err := c.Open().Resources(t.Context())
 		require.NoError(t, err)
-		told := 0
+		checked := 0
 		for _, r := range resources {
 			name, isMember := strings.CutPrefix(r.URN.Name(), "member-")
 			if initName, isInit := strings.CutPrefix(r.URN.Name(), "init-"); isInit {
@@ -108,7 +108,7 @@ func TestCluster(t *testing.T) {
 			} else if !isMember {
 				continue
 			}
-			told++
+			checked++
 			command, _ := r.Inputs["create"].(string)
 			node := nodes[name]
 			for _, label := range strings.Split(flagOf(command, "labels"), ",") {
@@ -128,7 +128,7 @@ func TestCluster(t *testing.T) {
 			assert.ElementsMatch(t, want, node.taints(), name)
 			assert.Equal(t, "v1.36.4", node.Status.NodeInfo.KubeletVersion, name)
 		}
-		assert.Equal(t, 14, told)
+		assert.Equal(t, 14, checked)
 	})
 
 	run("every node's pod reaches every other's, and a service by its name", func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestCluster(t *testing.T) {
 		assert.Equal(t, 14*13, asked)
 	})
 
-	run("the network is Calico's, as the program sets it up", c.network)
+	run("Calico runs as the program configures it", c.network)
 
 	run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, c.Steps())
@@ -147,7 +147,7 @@ func TestCluster(t *testing.T) {
 		assert.Empty(t, c.Changes())
 	})
 
-	run("another comment in the scripts runs the commands again, and the cluster stays as it is", func(t *testing.T) {
+	run("a changed comment in the scripts runs the commands again, and does not change the cluster", func(t *testing.T) {
 		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
 		c.Tools.Program = c.ProgramWithAnotherComment()
 		c.Must(c.Up())
@@ -156,10 +156,10 @@ func TestCluster(t *testing.T) {
 			assert.Contains(t, ran, "Update "+commandType+" "+name)
 		}
 		c.same(t, nodes, probes)
-		// The program with the comment goes on, which saves an update of every command.
+		// The following steps use the program with the comment, which saves another update of every command.
 	})
 
-	run("one worker is removed: drained, deleted, ended; nothing else is touched", func(t *testing.T) {
+	run("one worker is removed: drained, deleted, terminated; nothing else is touched", func(t *testing.T) {
 		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
 		c.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
 		c.Must(c.Up())
@@ -171,7 +171,7 @@ func TestCluster(t *testing.T) {
 		c.same(t, nodes, probes)
 	})
 
-	run("and comes back", func(t *testing.T) {
+	run("the removed worker is added again", func(t *testing.T) {
 		delete(c.Options.Config, "nodes")
 		c.Must(c.Up())
 		c.awaitReady(14, time.Minute)
@@ -190,7 +190,7 @@ func TestCluster(t *testing.T) {
 		assert.Empty(t, c.Steps())
 	})
 
-	run("one worker's machine is taken away by AWS: its successor joins, and stays", func(t *testing.T) {
+	run("AWS terminates one worker's machine: its replacement joins, and stays", func(t *testing.T) {
 		before := c.awaitReady(14, time.Minute)["k8s-redis"]
 		c.terminate("k8s-redis")
 		c.Must(c.Up("--refresh"))
@@ -204,7 +204,7 @@ func TestCluster(t *testing.T) {
 		c.awaitReady(14, time.Minute)
 	})
 
-	run("each kubelet has a certificate of the cluster, for its own name and address alone", c.kubeletsCertificates)
+	run("each kubelet has a certificate of the cluster, for its own name and address only", c.kubeletsCertificates)
 
 	run("without the group's rule for itself nodes do not reach each other, and with it the cluster heals", func(t *testing.T) {
 		c.revokeSelfRule()
@@ -229,20 +229,20 @@ func TestCluster(t *testing.T) {
 		assert.Empty(t, c.Steps())
 	})
 
-	run("SSH is open to the administrator alone", func(t *testing.T) {
+	run("SSH is allowed from the administrator's address only", func(t *testing.T) {
 		public := net.JoinHostPort(c.machines()["k8s-redis"].PublicIP, "22")
 		conn, err := net.DialTimeout("tcp", public, 5*time.Second)
 		require.NoError(t, err)
 		require.NoError(t, conn.Close())
-		// This host's own address in the network, from which nobody was let in.
+		// This host's own address in the network, which no rule allows.
 		outside := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 76, 0, 1)}}
 		_, err = outside.DialContext(t.Context(), "tcp", public)
 		var timeout net.Error
 		require.ErrorAs(t, err, &timeout)
-		assert.True(t, timeout.Timeout(), "a packet that is dropped is not answered: %v", err)
+		assert.True(t, timeout.Timeout(), "the packets must be dropped without an answer: %v", err)
 	})
 
-	run("a machine that is rebooted comes back", func(t *testing.T) {
+	run("a rebooted machine becomes Ready again", func(t *testing.T) {
 		before := c.awaitReady(14, time.Minute)["k8s-postgresql"]
 		c.docker("restart", "k8s-postgresql")
 		require.Eventually(t, func() bool {
@@ -254,7 +254,7 @@ func TestCluster(t *testing.T) {
 		c.awaitReachable(3 * time.Minute)
 	})
 
-	run("a control plane that was stopped comes back", func(t *testing.T) {
+	run("a control plane that was stopped and started works again", func(t *testing.T) {
 		c.docker("stop", "k8s-master")
 		_, err := c.nodes()
 		require.Error(t, err, "the API answered without its machine")
@@ -265,7 +265,7 @@ func TestCluster(t *testing.T) {
 		assert.Empty(t, c.Steps())
 	})
 
-	run("destroy leaves nothing, also when the control plane was killed first", func(t *testing.T) {
+	run("destroy leaves nothing, even if the control plane was killed before", func(t *testing.T) {
 		c.docker("kill", "k8s-master")
 		started := time.Now()
 		c.Must(c.Destroy())
@@ -275,7 +275,7 @@ func TestCluster(t *testing.T) {
 	})
 }
 
-// same checks that nodes and their probes are those of before: not registered anew, not restarted.
+// same checks that nodes and their probes are unchanged: not registered again, not restarted.
 func (c *cluster) same(t *testing.T, nodes map[string]node, probes map[string]pod) {
 	t.Helper()
 	nodesNow, probesNow := c.awaitReady(len(nodes), time.Minute), c.probes()
@@ -293,7 +293,7 @@ func (c *cluster) same(t *testing.T, nodes map[string]node, probes map[string]po
 	}
 }
 
-// flagOf reads a flag's value from a command line, as the program quotes it.
+// flagOf returns a flag's value in a command line, where it may be quoted by the program.
 func flagOf(command, name string) string {
 	found := regexp.MustCompile(`--` + name + ` ('([^']*)'|(\S*))`).FindStringSubmatch(command)
 	if found == nil {
@@ -309,8 +309,8 @@ func readFile(t *testing.T, path string) string {
 	return string(data)
 }
 
-// newCluster is a stack with the local settings whose machines are real; nothing exists yet, and nothing is
-// left when the test ends, whatever became of it.
+// newCluster returns a stack with the local settings and real machines, of which nothing exists yet. Its machines are
+// removed when the test is over, whatever its result.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	needs.Machines(t)
@@ -318,7 +318,7 @@ func newCluster(t *testing.T) *cluster {
 	tools, err = stacktest.Tools(t.Context())
 	require.NoError(t, err, "preparing the rehearsal")
 	c := &cluster{World: stacktest.New(t, tools, "local", ""), t: t}
-	// Not a temporary directory: a test that was killed leaves machines, which the next run finds there.
+	// Not a temporary directory, so that the next run finds and removes the machines of a test that was killed.
 	c.Dir = filepath.Join(c.Options.Repo, ".rehearsal", "test")
 	c.Options.StateDir = c.Dir
 	require.NoError(t, machines.Remove(t.Context(), c.Dir))
@@ -328,18 +328,18 @@ func newCluster(t *testing.T) *cluster {
 	require.NoError(t, err)
 	require.NoError(t, PublishWorkloads(c.Dir))
 	c.binary, c.mirror = host.Kubectl, host.Mirror
-	// Clear of what `make up` may have running beside this.
+	// Addresses that differ from those of a stack that `make up` may have brought up on this host.
 	c.Options.Level, c.Options.Environ = level.Rehearse, slices.Concat(host.Environ, []string{aws.PublicPoolEnv + "=198.18.1.0/24"})
 	maps.Copy(c.Options.Config, host.Settings())
 	c.Options.Config["vpcCidr"] = "10.76.0.0/16"
 	t.Cleanup(func() {
-		// The test's own context has ended.
+		// The test's own context is cancelled by now.
 		assert.NoError(t, machines.Remove(context.Background(), c.Dir))
 	})
 	return c
 }
 
-// revokeSelfRule takes the rule away behind the engine's back, as somebody would in AWS's console.
+// revokeSelfRule deletes the security group's rule for itself without the engine, as somebody might in AWS's console.
 func (c *cluster) revokeSelfRule() {
 	c.t.Helper()
 	account := aws.Open(c.Dir)
@@ -353,7 +353,7 @@ func (c *cluster) revokeSelfRule() {
 	c.deleteFromAWS("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", rules[self].ID, "self")
 }
 
-// terminate ends a node's machine, as AWS does when it takes it away.
+// terminate terminates a node's machine without the engine, as AWS may.
 func (c *cluster) terminate(node string) {
 	c.t.Helper()
 	m, ok := c.machines()[node]
@@ -362,7 +362,7 @@ func (c *cluster) terminate(node string) {
 	require.NotContains(c.t, c.machines(), node)
 }
 
-// deleteFromAWS deletes something of AWS's of which the engine hears nothing.
+// deleteFromAWS deletes an AWS resource without the engine.
 func (c *cluster) deleteFromAWS(typ, id, name string) {
 	c.t.Helper()
 	driver, err := machines.New(c.Dir)
@@ -372,7 +372,7 @@ func (c *cluster) deleteFromAWS(typ, id, name string) {
 	require.NoError(c.t, provider.Kinds(typ).Delete(c.t.Context(), &plugin.Request{ID: id, Name: name}))
 }
 
-// machines are those that run for the stack, by the names of their nodes.
+// machines returns the stack's machines by the names of their nodes.
 func (c *cluster) machines() map[string]machines.Machine {
 	c.t.Helper()
 	list, err := machines.List(c.t.Context(), c.Dir)
@@ -386,7 +386,7 @@ func (c *cluster) machines() map[string]machines.Machine {
 	return found
 }
 
-// docker does what somebody might do to a machine behind everybody's back.
+// docker runs a docker command on a machine, such as kill, of which neither engine nor cluster is told.
 func (c *cluster) docker(what, node string) {
 	c.t.Helper()
 	m, ok := c.machines()[node]
@@ -395,7 +395,7 @@ func (c *cluster) docker(what, node string) {
 	require.NoError(c.t, err, string(out))
 }
 
-// nothingIsLeft checks that Docker and this host have nothing of the stack any more.
+// nothingIsLeft checks that nothing of the stack is left in Docker or on this host.
 func (c *cluster) nothingIsLeft() {
 	c.t.Helper()
 	for _, kind := range []string{"container", "network", "volume"} {

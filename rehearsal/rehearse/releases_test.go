@@ -14,7 +14,7 @@ import (
 	"eco2/rehearsal/stack"
 )
 
-// helm is Helm's own client in a namespace; the empty one is all of them.
+// helm returns Helm's own client for a namespace; the empty one stands for all namespaces.
 func (c *cluster) helm(namespace string) *action.Configuration {
 	c.t.Helper()
 	settings := cli.New()
@@ -25,13 +25,13 @@ func (c *cluster) helm(namespace string) *action.Configuration {
 	return &helm
 }
 
-// revision is the latest of a release.
+// revision is a release's latest revision.
 type revision struct {
 	number int
 	status string
 }
 
-// releases are what `helm list --all --all-namespaces` lists.
+// releases returns what `helm list --all --all-namespaces` lists, by name.
 func (c *cluster) releases() map[string]revision {
 	c.t.Helper()
 	list := action.NewList(c.helm(""))
@@ -46,7 +46,7 @@ func (c *cluster) releases() map[string]revision {
 	return found
 }
 
-// upgrades changes one release's values, then another's so that it never gets ready.
+// upgrades changes one release's values, and then another's so that it never becomes ready.
 func (c *cluster) upgrades(t *testing.T) {
 	t.Helper()
 	before := c.releases()
@@ -60,7 +60,7 @@ func (c *cluster) upgrades(t *testing.T) {
 	after := c.releases()
 	assert.Equal(t, revision{before["external-dns"].number + 1, "deployed"}, after["external-dns"])
 
-	// A node that there is not, for half a minute and for this release alone.
+	// The selector of a node that does not exist, with a timeout of half a minute, for this release only.
 	c.Tools.Program = c.ProgramWith("platform/release.go", func(text string) string {
 		return strings.NewReplacer(
 			`"values":    chart.Values,`, `"values": func() pulumi.Map {
@@ -80,7 +80,7 @@ func (c *cluster) upgrades(t *testing.T) {
 	assert.Contains(t, printed, "has been rolled back")
 	assert.Contains(t, printed, "Helm last waited for this: Deployment is not ready: data-system/redis-operator")
 	assert.Equal(t, "deployed", c.releases()["redis-operator"].status)
-	assert.Contains(t, operator(), pods[0], "the pod that worked goes on")
+	assert.Contains(t, operator(), pods[0], "the previous pod keeps running")
 
 	c.Tools.Program = tools.Program
 	c.Must(c.Up())
@@ -93,7 +93,7 @@ func (c *cluster) upgrades(t *testing.T) {
 	c.Changes()
 }
 
-// newPassword changes Grafana's, and checks that the pod which runs after the update has it.
+// newPassword changes Grafana's password, and checks that after the update a new pod runs with it.
 func (c *cluster) newPassword(t *testing.T) {
 	t.Helper()
 	const password = "another password of Grafana's"

@@ -20,11 +20,11 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// joinToken is what kubeadm takes for one.
+// joinToken matches bootstrap tokens in kubeadm's format.
 var joinToken = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 
-// readable packs what is on a machine for others to read, and all that is left in logs, histories and temporary
-// files, whoever may read it. The journal is packed as its text.
+// readable is a script that packs the world-readable files of a machine, and all logs, shell histories and temporary
+// files regardless of their permissions. The journal is packed as text.
 const readable = `
 set -euo pipefail
 mkdir /run/journal-of-test && journalctl --no-pager --all >/run/journal-of-test/text
@@ -35,7 +35,7 @@ mkdir /run/journal-of-test && journalctl --no-pager --all >/run/journal-of-test/
 rm -r /run/journal-of-test
 `
 
-// on runs a script as a machine's root.
+// on runs a script on a machine as root, and returns its output.
 func (c *cluster) on(node, script string) []byte {
 	c.t.Helper()
 	m, ok := c.machines()[node]
@@ -47,7 +47,7 @@ func (c *cluster) on(node, script string) []byte {
 	return out.Bytes()
 }
 
-// secrets are those of the stack, and those that its machines have made themselves.
+// secrets returns the secrets of the stack, and those that its machines generated themselves.
 func (c *cluster) secrets() *stacktest.Secrets {
 	c.t.Helper()
 	secrets := c.ThrowAway()
@@ -70,25 +70,26 @@ func (c *cluster) secrets() *stacktest.Secrets {
 	return secrets
 }
 
-// private is the half of an RSA key that no certificate shares: its modulus is in the other.
+// private returns the second half of an RSA key. The first half contains the modulus, which is also in certificates.
 func private(text string) string { return text[len(text)/2:] }
 
-// noSecretShows searches what an update printed and left on this host, and what its machines have.
+// noSecretShows searches for secrets in what an update printed, in what it left on this host, in this host's processes,
+// and on the machines.
 func (c *cluster) noSecretShows(t *testing.T, printed, events string, processes *stacktest.Processes) {
 	t.Helper()
 	secrets := c.secrets()
 	for what, text := range map[string]string{
-		"what the update printed": printed, "its events": readFile(t, events), "what the killed one printed": readFile(t, filepath.Join(c.Dir, "killed.log")),
+		"the update's output": printed, "its events": readFile(t, events), "the killed update's output": readFile(t, filepath.Join(c.Dir, "killed.log")),
 	} {
 		require.NotEmpty(t, text, what)
 		assert.Empty(t, secrets.In(text), what)
 		assert.Empty(t, joinToken.FindString(text), what)
 	}
-	// What it is built of, and the administrator's kubeconfig, which connect fetched.
-	assert.Empty(t, c.Left(secrets, "bin", "kubeconfig"))
+	// Except for the programs, and the administrator's kubeconfig, which connect wrote.
+	assert.Empty(t, c.SecretsInFiles(secrets, "bin", "kubeconfig"))
 
-	// The machines are this host's processes.
-	assert.Empty(t, processes.Shown(secrets, c.Tools.Program))
+	// The machines' processes are visible on this host.
+	assert.Empty(t, processes.SecretsShown(secrets, c.Tools.Program))
 	ran := map[string]bool{}
 	for _, process := range processes.Seen() {
 		ran[filepath.Base(process.Path)] = true
@@ -117,13 +118,14 @@ func (c *cluster) noSecretShows(t *testing.T, printed, events string, processes 
 		c.modes(t, node)
 	}
 	tokens := strings.TrimSpace(string(c.on("k8s-master", "kubeadm token list")))
-	assert.Empty(t, tokens, "no token joins anybody")
+	assert.Empty(t, tokens, "no join token is left")
 	agents := string(c.on("k8s-master", "pgrep --list-full ssh-agent || true"))
 	assert.Empty(t, agents, "no agent is left with the machines' key")
 	c.etcdIsEncrypted(t)
 }
 
-// modes checks who may read what a machine keeps, and what its metadata service tells everybody.
+// modes checks that only root can read the credentials on a machine, and that its user data, which every process on it
+// can read, has no secret.
 func (c *cluster) modes(t *testing.T, node string) {
 	t.Helper()
 	names := "/etc/kubernetes/kubelet.conf /var/lib/kubelet/pki/kubelet-client-current.pem"
@@ -140,7 +142,7 @@ curl -sf -H "X-aws-ec2-metadata-token: $token" http://169.254.169.254/latest/use
 	assert.Equal(t, fmt.Sprintf("#cloud-config\nhostname: %s\nmanage_etc_hosts: true\nssh_pwauth: false", node), strings.TrimSpace(data))
 }
 
-// etcdIsEncrypted looks for a Secret's value in etcd's files, where a ConfigMap's is found.
+// etcdIsEncrypted checks that a Secret's value cannot be found in etcd's files, while a ConfigMap's can.
 func (c *cluster) etcdIsEncrypted(t *testing.T) {
 	t.Helper()
 	const secret, public = "SecretSesameInEtcd", "PublicSesameInEtcd"
@@ -149,13 +151,13 @@ func (c *cluster) etcdIsEncrypted(t *testing.T) {
 	in := func(word string) string {
 		return string(c.on("k8s-master", "grep --recursive --text --files-with-matches --fixed-strings "+word+" /var/lib/etcd || true"))
 	}
-	assert.NotEmpty(t, in(public), "or this search finds nothing")
+	assert.NotEmpty(t, in(public), "otherwise the search does not work")
 	assert.Empty(t, in(secret))
 	assert.NotEmpty(t, in("k8s:enc:secretbox:v1:key1:"))
 	c.kubectl("delete", "secret/sesame", "configmap/sesame")
 }
 
-// events is a new file for the log of the engine's events.
+// events creates a file for the log of the engine's events, and returns its path.
 func (c *cluster) events() string {
 	c.t.Helper()
 	file, err := os.CreateTemp(c.Dir, "events-*.jsonl")

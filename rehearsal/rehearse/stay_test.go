@@ -9,7 +9,7 @@ import (
 	"helm.sh/helm/v3/pkg/action"
 )
 
-// staysUp has a destroy end at its first step, and takes the way back that docs/operations.md has.
+// staysUp lets a destroy fail at its first step, and brings the stack up again as docs/operations.md describes.
 func (c *cluster) staysUp(t *testing.T) {
 	t.Helper()
 	finalizers := func(patch, kind string) {
@@ -24,7 +24,7 @@ func (c *cluster) staysUp(t *testing.T) {
 	require.Equal(t, []string{"Delete command:remote:Command sweep"}, c.Changes())
 	finalizers(`{"metadata": {"finalizers": null}}`, "merge")
 	const prometheus = "prometheuses.monitoring.coreos.com"
-	require.Empty(t, get[object](c, prometheus, "--all-namespaces"), "the release's, which no refresh misses")
+	require.Empty(t, get[object](c, prometheus, "--all-namespaces"), "the sweep deleted it; it belongs to a release, so no refresh notices")
 
 	c.Must(c.Pulumi("refresh", "--yes", "--skip-preview"))
 	c.Must(c.Up())
@@ -42,14 +42,14 @@ func (c *cluster) staysUp(t *testing.T) {
 		}
 		_, err := c.try("", "--namespace=auth", "get", "ingress", "api")
 		assert.NoError(t, err)
-		c.working(t, before) // which may be what Argo CD said before
+		c.working(t, before) // on its own not sufficient: this may be Argo CD's status from before
 	}, 5*time.Minute, 3*time.Second)
 	assert.Len(t, get[object](c, prometheus, "--all-namespaces"), 1)
 	assert.Empty(t, c.Steps())
 	c.Changes()
 }
 
-// rollback makes again what a release's latest revision has.
+// rollback rolls a release back to its latest revision, which creates its missing objects again.
 func (c *cluster) rollback(t *testing.T, namespace, release string) {
 	t.Helper()
 	rollback := action.NewRollback(c.helm(namespace))

@@ -8,9 +8,9 @@ import (
 	"eco2/rehearsal/calico"
 )
 
-// The program's versions are in another module, which this one does not import: another default there is
-// another mirror here.
-func TestTheMirrorHasWhatTheProgramInstalls(t *testing.T) {
+// The program's default versions are in another module, which this one does not import, so they are repeated here. The
+// mirror must have the same ones.
+func TestTheMirrorHasTheProgramsDefaultVersions(t *testing.T) {
 	versions := readFile(t, "../../config/versions.go")
 	assert.Regexp(t, `Kubernetes:\s+"`+kubernetesVersion+`"`, versions)
 	assert.Regexp(t, `Containerd:\s+"`+containerdVersion+`"`, versions)

@@ -21,7 +21,7 @@ import (
 	"eco2/rehearsal/workloads"
 )
 
-// application is one of Argo CD's.
+// application holds the fields of an Argo CD Application that the tests use.
 type application struct {
 	object
 	Status struct {
@@ -33,7 +33,8 @@ type application struct {
 	}
 }
 
-// working are all of Argo CD's applications, which are to be so many, and as Git has them.
+// working returns all Applications of Argo CD. It checks that there are as many as expected, and that each is synced
+// and healthy.
 func (c *cluster) working(t *assert.CollectT, want int) []application {
 	all, err := list[application](c, "applications", "--namespace=argocd")
 	require.NoError(t, err)
@@ -44,11 +45,11 @@ func (c *cluster) working(t *assert.CollectT, want int) []application {
 	return all
 }
 
-// awaitWorkloads waits until all of Git is in the cluster and works, and checks in which order it came.
+// awaitWorkloads waits until all Applications are synced and healthy, and checks that they were created wave by wave.
 func (c *cluster) awaitWorkloads(t *testing.T) {
 	t.Helper()
 	var all []application
-	healthy := map[string]time.Time{} // since when, at first: a probe that is slow moves the time
+	healthy := map[string]time.Time{} // when each first became healthy; later a slow probe may change the time
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
 		all = c.working(t, 15) // the root, seven of its own and seven of an ApplicationSet
 		for _, a := range all {
@@ -69,11 +70,11 @@ func (c *cluster) awaitWorkloads(t *testing.T) {
 	for i, wave := range order[1:] {
 		before, after := waves[order[i]].Metadata, waves[wave].Metadata
 		assert.False(t, after.CreationTimestamp.Before(healthy[before.Name]),
-			"%s was made at %s, and %s was healthy at %s", after.Name, after.CreationTimestamp, before.Name, healthy[before.Name])
+			"%s was created at %s, before %s was healthy at %s", after.Name, after.CreationTimestamp, before.Name, healthy[before.Name])
 	}
 }
 
-// listed checks what `argocd app list` says, which reads the cluster without Argo CD's server.
+// listed checks the output of `argocd app list --core`, which reads the cluster without Argo CD's server.
 func (c *cluster) listed(t *testing.T) {
 	t.Helper()
 	argocd, err := mirror.Find(c.Options.Repo, "argocd")
@@ -92,7 +93,8 @@ func (c *cluster) listed(t *testing.T) {
 	}
 }
 
-// volumeAndSecret checks what the database of the workloads got.
+// volumeAndSecret checks that the workloads' database has a volume in AWS, and that Secrets have the values of their
+// SSM parameters.
 func (c *cluster) volumeAndSecret(t *testing.T) {
 	t.Helper()
 	account := aws.Open(c.Dir)
@@ -118,11 +120,12 @@ func (c *cluster) volumeAndSecret(t *testing.T) {
 		encoded := c.kubectl("--namespace="+filepath.Clean(namespace), "get", "secret", object, "--output=jsonpath={.data."+secret[1]+"}")
 		value, err := base64.StdEncoding.DecodeString(encoded)
 		require.NoError(t, err)
-		assert.True(t, parameters[at].Value == string(value), "Secret %s is not what %s holds", secret[0], name)
+		assert.True(t, parameters[at].Value == string(value), "Secret %s does not have the value of %s", secret[0], name)
 	}
 }
 
-// healAndPrune changes the cluster behind Argo CD's back, and then Git.
+// healAndPrune deletes a Deployment that Argo CD manages, which it must create again, and then removes an Application
+// from Git, which it must prune.
 func (c *cluster) healAndPrune(t *testing.T) {
 	t.Helper()
 	deployment := func() string {
@@ -139,10 +142,10 @@ func (c *cluster) healAndPrune(t *testing.T) {
 
 	const file = "clusters/dev/apps/70-workers.yaml"
 	repository := filepath.Join(c.Dir, gitserver.Directory, workloads.Name)
-	_, err := workloads.Change(repository, map[string][]byte{file: nil}, "Nothing works in the background any more")
+	_, err := workloads.Change(repository, map[string][]byte{file: nil}, "Remove the workers")
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		// Again and again: Argo CD takes the annotation away, also where it had looked at Git before that was changed.
+		// Repeated, because Argo CD removes the annotation even if it read Git before the commit.
 		_, err := c.try("", "--namespace=argocd", "annotate", "--overwrite", "application", "root", "argocd.argoproj.io/refresh=normal")
 		assert.NoError(t, err)
 		out, err := c.try("", "--namespace=my", "get", "deployment", "worker", "--ignore-not-found", "--output=name")

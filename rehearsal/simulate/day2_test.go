@@ -18,8 +18,8 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// What people do with a stack once it is up, as docs/operations.md says it and as the README's table shows it. Of
-// each preview and each update the whole list is compared: what is not in it was not touched.
+// What people do with a running stack, as described in docs/operations.md and in the README's table. For each preview
+// and each update the complete list of steps is compared, so nothing else was touched.
 func TestDayTwo(t *testing.T) {
 	t.Parallel()
 	const (
@@ -36,7 +36,7 @@ func TestDayTwo(t *testing.T) {
 	nodes := map[string]any{}
 	w.Options.Config["nodes"] = nodes
 
-	// It is one world: what follows a failure would fail for that.
+	// All steps share one world, so after a failure the following ones would fail too.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {
 			t.Run(name, step)
@@ -46,7 +46,7 @@ func TestDayTwo(t *testing.T) {
 		t.Helper()
 		require.ElementsMatch(t, want, w.Steps(args...))
 	}
-	// changes brings the stack up and returns the calls in the order in which they ended.
+	// changes brings the stack up, and returns the calls in the order in which they finished.
 	changes := func(t *testing.T, want []string, args ...string) []string {
 		t.Helper()
 		w.Changes()
@@ -56,23 +56,23 @@ func TestDayTwo(t *testing.T) {
 		return calls
 	}
 
-	run("another administrator is let in: one rule for each port", func(t *testing.T) {
+	run("access for another administrator adds one rule for each port", func(t *testing.T) {
 		rules := []string{"ssh-198.51.100.4-32", "api-198.51.100.4-32", "nodeports-198.51.100.4-32"}
 		w.Options.Config["adminCidrs"] = []any{hosts.DefaultOperator + "/32", "198.51.100.4/32"}
 		previews(t, each("create "+rule, rules...))
 		changes(t, each("Create "+rule, rules...))
 	})
 
-	run("and out again", func(t *testing.T) {
+	run("removing an administrator's access deletes these rules", func(t *testing.T) {
 		rules := []string{"ssh-198.51.100.4-32", "api-198.51.100.4-32", "nodeports-198.51.100.4-32"}
 		delete(w.Options.Config, "adminCidrs")
 		previews(t, each("delete "+rule, rules...))
 		changes(t, each("Delete "+rule, rules...))
 	})
 
-	run("the SSH key is rotated: no machine is touched, and the old key lets nobody in", func(t *testing.T) {
+	run("the SSH key is rotated: no machine is touched, and the old key is refused", func(t *testing.T) {
 		old, other := w.PrivateKey(), newWorld(t, "other", "dev")
-		other.Open() // makes another throw-away key
+		other.Open() // generates another throw-away key
 		signer, err := ssh.ParsePrivateKey([]byte(other.PrivateKey()))
 		require.NoError(t, err)
 		public := string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
@@ -157,7 +157,7 @@ func TestDayTwo(t *testing.T) {
 		assert.Len(t, members(t, w), 15)
 	})
 
-	run("and is removed: it leaves, its machine ends, nothing else is touched", func(t *testing.T) {
+	run("the fifteenth node is removed: it leaves, its machine is terminated, nothing else is touched", func(t *testing.T) {
 		delete(nodes, "k8s-worker-ai")
 		previews(t, []string{
 			"delete " + instance + " k8s-worker-ai-2", "delete eco2:cluster:Worker k8s-worker-ai-2",
@@ -165,7 +165,7 @@ func TestDayTwo(t *testing.T) {
 			"replace " + remote + " ready",
 		})
 		calls := changes(t, []string{
-			"Delete " + remote + " member-k8s-worker-ai-2", "Delete " + instance + " k8s-worker-ai-2", // the rest goes with it
+			"Delete " + remote + " member-k8s-worker-ai-2", "Delete " + instance + " k8s-worker-ai-2", // the rest is deleted with it
 			"Create " + remote + " ready", "Delete " + remote + " ready",
 		})
 		w.InOrder(calls, "Create "+remote+" ready", "Delete "+remote+" member-k8s-worker-ai-2", "Delete "+instance+" k8s-worker-ai-2")
@@ -178,7 +178,8 @@ func TestDayTwo(t *testing.T) {
 		changes(t, nil)
 	})
 
-	// replaced is the whole of a worker's replacement; what belongs to the old machine goes before its successor comes.
+	// replaced checks the complete replacement of a worker. The old machine and all that belongs to it are deleted
+	// before the new one is created.
 	replaced := func(t *testing.T, name string, args ...string) {
 		t.Helper()
 		before, joined := machine(t, w, name), members(t, w)
@@ -187,7 +188,7 @@ func TestDayTwo(t *testing.T) {
 			"replace " + remote + " member-" + name, "replace " + remote + " ready",
 		}, args...)
 		calls := changes(t, []string{
-			"Delete " + remote + " member-" + name, "Delete " + instance + " " + name, // the rest goes with it
+			"Delete " + remote + " member-" + name, "Delete " + instance + " " + name, // the rest is deleted with it
 			"Create " + instance + " " + name,
 			"Create " + remote + " prepare-" + name, "Create " + remote + " member-" + name,
 			"Delete " + remote + " ready", "Create " + remote + " ready",
@@ -230,7 +231,7 @@ func TestDayTwo(t *testing.T) {
 	another := func(chart string) string {
 		return regexp.MustCompile(`Version: "[^"]+"`).ReplaceAllString(chart, `Version: "99.0.0"`)
 	}
-	run("another version of a chart is one release", func(t *testing.T) {
+	run("another version of a chart updates one release", func(t *testing.T) {
 		w.Tools.Program = w.ProgramWith("platform/externaldns.go", another)
 		previews(t, []string{"update " + release + " external-dns"})
 		changes(t, []string{"Update " + release + " external-dns"})
@@ -239,7 +240,7 @@ func TestDayTwo(t *testing.T) {
 		assert.Equal(t, "99.0.0", installed.Version)
 	})
 
-	run("another value of a chart is one release", func(t *testing.T) {
+	run("another value of a chart updates one release", func(t *testing.T) {
 		w.Tools.Program = w.ProgramWith("platform/externaldns.go", func(text string) string {
 			return strings.Replace(another(text), `"registry":`, `"logLevel": pulumi.String("debug"), "registry":`, 1)
 		})
@@ -247,13 +248,13 @@ func TestDayTwo(t *testing.T) {
 		changes(t, []string{"Update " + release + " external-dns"})
 	})
 
-	run("another password is one parameter", func(t *testing.T) {
+	run("another password updates one parameter", func(t *testing.T) {
 		w.Options.Config["redisPassword"] = stack.Secret("correct horse battery staple")
 		previews(t, []string{"update " + parameter + " data-redis-password"})
 		changes(t, []string{"Update " + parameter + " data-redis-password"})
 	})
 
-	run("another password of Grafana's is its parameter, and goes into the cluster at once", func(t *testing.T) {
+	run("another Grafana password updates its parameter, and reaches the cluster in the same update", func(t *testing.T) {
 		w.Options.Config["grafanaPassword"] = stack.Secret("correct horse battery staple")
 		const external, synced = "kubernetes:external-secrets.io/v1:ExternalSecret grafana-admin", remote + " grafana-admin-synced"
 		what := []string{parameter + " platform-grafana-admin-password", external, synced, release + " kube-prometheus-stack"}
@@ -271,16 +272,15 @@ func TestDayTwo(t *testing.T) {
 		assert.Equal(t, map[string]any{"eco2.io/parameter-version": "2"}, annotations)
 	})
 
-	run("nothing is left to do, and nothing is left over", func(t *testing.T) {
+	run("no change is pending, and destroy leaves nothing", func(t *testing.T) {
 		previews(t, nil)
-		assert.Equal(t, made, w.Inventory().Counts())
+		assert.Equal(t, devInventory, w.Inventory().Counts())
 		w.Must(w.Destroy())
 		assert.Empty(t, w.Inventory())
 	})
 }
 
-// What is only looked at: each of these would be a preview on one stack that is up, and the README's table says what
-// it shows.
+// Changes that are only previewed on a running stack. The README's table describes what each preview shows.
 func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 	t.Parallel()
 	const remote = "command:remote:Command"
@@ -314,7 +314,7 @@ func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 	t.Run("another version of containerd", func(t *testing.T) {
 		setting(t, "versions", map[string]any{"containerd": "2.3.3"}, prepares...)
 	})
-	t.Run("an image of one's own for new machines", func(t *testing.T) {
+	t.Run("a custom image for new machines", func(t *testing.T) {
 		require.NoError(t, aws.Open(w.Dir).ReleaseImage(newer))
 		setting(t, "ami", newer.In("ap-northeast-2"))
 	})
@@ -334,10 +334,10 @@ func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
 	})
 }
 
-// newer is an image that comes after those of the model.
+// newer is an image that is newer than those of the model.
 var newer = aws.UbuntuImage("20991231", "amd64", "x86_64")
 
-// each is one line for each name: "Update command:remote:Command ready".
+// each returns one line for each name: "Update command:remote:Command ready".
 func each(what string, names ...string) (lines []string) {
 	for _, name := range names {
 		lines = append(lines, what+" "+name)
@@ -345,7 +345,8 @@ func each(what string, names ...string) (lines []string) {
 	return lines
 }
 
-// lower makes of calls what a preview says of them, where that is as many: "update aws:ec2/instance:Instance k8s-redis".
+// lower converts calls into the steps of a preview: "update aws:ec2/instance:Instance k8s-redis". It is for calls that
+// have one step each.
 func lower(calls []string) (steps []string) {
 	for _, call := range calls {
 		steps = append(steps, strings.ToLower(call[:1])+call[1:])
@@ -353,7 +354,7 @@ func lower(calls []string) (steps []string) {
 	return steps
 }
 
-// members are the cluster's nodes by their names.
+// members returns the cluster's nodes by name.
 func members(t *testing.T, w *stacktest.World) map[string]model.Node {
 	t.Helper()
 	nodes, err := w.Cluster().Nodes()
@@ -365,7 +366,7 @@ func members(t *testing.T, w *stacktest.World) map[string]model.Node {
 	return all
 }
 
-// logIn says what keeps somebody with a key out of a machine.
+// logIn logs in to a machine with a key, and returns the error if that fails.
 func logIn(t *testing.T, w *stacktest.World, to aws.Instance, key string) error {
 	t.Helper()
 	address := to.PublicIP
@@ -381,5 +382,5 @@ func logIn(t *testing.T, w *stacktest.World, to aws.Instance, key string) error 
 	return err
 }
 
-// line is a line of a key that no other key has, as texts hold it that write line ends in their own way.
+// line returns the beginning of a distinctive line of a key. It can be found in a text whatever its line ends are.
 func line(key string) string { return slices.Collect(strings.Lines(key))[2][:60] }

@@ -19,7 +19,7 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// shop is a workload as the workloads' repository has it: behind an Ingress, with a volume.
+// shop returns a workload like those of the workloads' repository: behind an Ingress, with volumes.
 func shop(securityGroup, certificate string) []kubernetes.Manifest {
 	object := func(apiVersion, kind, name string, more map[string]any) kubernetes.Manifest {
 		m := kubernetes.Manifest{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"namespace": "chat", "name": name}}
@@ -49,8 +49,8 @@ func shop(securityGroup, certificate string) []kubernetes.Manifest {
 	}})}
 }
 
-// openShop puts the workload into Git, from where Argo CD brings it into the cluster.
-func openShop(t *testing.T, w *stacktest.World) {
+// deployShop adds the workload to what Argo CD manages, as a commit in its Git repository would.
+func deployShop(t *testing.T, w *stacktest.World) {
 	t.Helper()
 	groups, err := aws.Open(w.Dir).Groups()
 	require.NoError(t, err)
@@ -66,10 +66,10 @@ func openShop(t *testing.T, w *stacktest.World) {
 	require.Equal(t, 14+2, counts["volume"], "root disks, and the shop's")
 	records, err := aws.Open(w.Dir).Records()
 	require.NoError(t, err)
-	require.Len(t, records, 8, "a name for two kinds of address and whose each is, twice")
+	require.Len(t, records, 8, "of both names A and AAAA, each with a record of its ownership")
 }
 
-// scale gives a workload of the cluster another number of pods.
+// scale sets the number of replicas of a workload.
 func scale(t *testing.T, w *stacktest.World, kind, namespace, name string, replicas int) {
 	t.Helper()
 	_, err := w.Cluster().Apply(t.Context(), kubernetes.Manifest{
@@ -79,8 +79,8 @@ func scale(t *testing.T, w *stacktest.World, kind, namespace, name string, repli
 	require.NoError(t, err)
 }
 
-// sweep runs the program's script with changes, outside of the engine, and returns what it says.
-func sweep(t *testing.T, w *stacktest.World, timeout string, change func(script string) string) (said string, exit int) {
+// sweep runs a changed version of the program's sweep without the engine, and returns its output and exit code.
+func sweep(t *testing.T, w *stacktest.World, timeout string, change func(script string) string) (output string, exit int) {
 	t.Helper()
 	var script strings.Builder
 	for _, name := range []string{"lib", "sweep"} {
@@ -108,36 +108,36 @@ func machine(t *testing.T, w *stacktest.World, node string) aws.Instance {
 	return instances[at]
 }
 
-// inOrder checks that a text has these parts, one after the other.
+// inOrder checks that a text contains these parts in this order.
 func inOrder(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	rest := text
 	for _, part := range parts {
 		_, after, found := strings.Cut(rest, part)
-		require.True(t, found, "%q comes not, or too early, in:\n%s", part, text)
+		require.True(t, found, "%q is missing, or comes too early, in:\n%s", part, text)
 		rest = after
 	}
 }
 
-// sweeps are all that a destroy asks a cluster for. The second finds nothing.
+// sweeps are the only commands that a destroy runs in a cluster. The second finds nothing left.
 var sweeps = []string{"Delete command:remote:Command sweep", "Delete command:remote:Command early-sweep"}
 
-// What controllers made in AWS is in no state: the sweep lets them take it away, in an order in which nobody
-// brings anything back, and then the rest goes.
+// The state does not contain what controllers created in AWS. The sweep lets the controllers delete it, in an order in
+// which nothing is created again, and then the rest is destroyed.
 func TestDestroyOfAClusterInUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
-	openShop(t, w)
+	deployShop(t, w)
 
-	t.Run("who does not stop Argo CD first does not come to an end", func(t *testing.T) {
+	t.Run("a sweep that does not stop Argo CD first never finishes", func(t *testing.T) {
 		w := newWorld(t, "dev", "")
 		w.Must(w.Up())
-		openShop(t, w)
-		said, exit := sweep(t, w, "6", func(script string) string { return strings.ReplaceAll(script, "\n  stop_argocd\n", "\n") })
+		deployShop(t, w)
+		output, exit := sweep(t, w, "6", func(script string) string { return strings.ReplaceAll(script, "\n  stop_argocd\n", "\n") })
 		assert.Equal(t, 1, exit)
-		assert.Contains(t, said, "after 6s this is still there: ")
-		assert.Contains(t, said, "ingress chat/shop")
+		assert.Contains(t, output, "after 6s this is still there: ")
+		assert.Contains(t, output, "ingress chat/shop")
 	})
 
 	w.Changes()
@@ -152,8 +152,8 @@ func TestDestroyOfAClusterInUse(t *testing.T) {
 	assert.Empty(t, w.Inventory())
 }
 
-// prod's monitoring has volumes of its own, which its operator would make again for as long as it is told to.
-func TestDestroyOfProdTakesTheVolumesOfMonitoring(t *testing.T) {
+// prod's monitoring has volumes, whose claims its operator creates again as long as its custom resources exist.
+func TestDestroyOfProdDeletesTheVolumesOfMonitoring(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "prod", "")
 	w.Options.Config["protect"] = false
@@ -170,13 +170,14 @@ func TestDestroyOfProdTakesTheVolumesOfMonitoring(t *testing.T) {
 	assert.Empty(t, w.Inventory())
 }
 
-// Under latencies, a load balancer's interfaces outlive it, and the network waits for them without being asked
-// twice. A tenth of AWS's time: the order is what this is about, and `make bench` measures.
-func TestDestroyWaitsForWhatAWSStillHolds(t *testing.T) {
+// Under latencies a load balancer's interfaces exist longer than the load balancer, and the delete of the network waits
+// for them within the same destroy. A tenth of AWS's latencies is enough: this test is about the order, while
+// `make bench` measures.
+func TestDestroyWaitsForALoadBalancersInterfaces(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
-	openShop(t, w)
+	deployShop(t, w)
 	w.Options.Latency = 0.1
 	started := time.Now()
 	w.Must(w.Destroy())
@@ -184,8 +185,8 @@ func TestDestroyWaitsForWhatAWSStillHolds(t *testing.T) {
 	assert.Empty(t, w.Inventory())
 }
 
-// AWS releases the interfaces of a deleted load balancer when it likes: soon, or only some minutes after the machines
-// are gone. Either is a healthy destroy, and waits no longer than it must.
+// AWS may release the interfaces of a deleted load balancer soon, or only some minutes after the machines are gone. In
+// both cases the destroy succeeds, and waits no longer than necessary.
 func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
 	t.Parallel()
 	for _, seconds := range []float64{20, 150, 240} {
@@ -205,8 +206,8 @@ func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
 	}
 }
 
-// A zone that does not hold the domain gets a record under a name that nobody asks for. The update says so instead of
-// waiting for a certificate that never comes, and goes on with the right zone.
+// In a zone that does not contain the domain, the validation record has a name that nobody looks up. The update reports
+// that instead of waiting for a certificate that is never issued, and succeeds with the right zone.
 func TestAHostedZoneThatIsNotTheDomains(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
@@ -224,15 +225,15 @@ func TestAHostedZoneThatIsNotTheDomains(t *testing.T) {
 	assert.Empty(t, w.Inventory())
 }
 
-// A load balancer whose controller is dead does not go. The destroy says so in time, has touched nothing else,
-// and both ways out lead to the end: the controller lives again, or somebody does its work.
+// Without its controller a load balancer cannot be deleted. The destroy reports that in time and touches nothing else.
+// Both remedies let the next destroy succeed: the controller runs again, or its work is done by hand.
 func TestDestroyWithADeadController(t *testing.T) {
 	t.Parallel()
-	for name, wayOut := range map[string]func(*testing.T, *stacktest.World){
-		"that comes back": func(t *testing.T, w *stacktest.World) {
+	for name, remedy := range map[string]func(*testing.T, *stacktest.World){
+		"the controller runs again": func(t *testing.T, w *stacktest.World) {
 			scale(t, w, "Deployment", "kube-system", "aws-load-balancer-controller", 1)
 		},
-		"that does not": func(t *testing.T, w *stacktest.World) {
+		"its work is done by hand": func(t *testing.T, w *stacktest.World) {
 			account := aws.Open(w.Dir)
 			balancers, err := account.LoadBalancers()
 			require.NoError(t, err)
@@ -245,7 +246,7 @@ func TestDestroyWithADeadController(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // the sweep takes its whole minute
+			t.Parallel() // the sweep waits for its timeout of a minute
 			w := newWorld(t, "dev", "")
 			w.Must(w.Up())
 			before := w.Inventory().Counts()
@@ -257,14 +258,14 @@ func TestDestroyWithADeadController(t *testing.T) {
 			assert.Equal(t, []string{"Delete command:remote:Command sweep"}, w.Changes())
 			assert.Equal(t, before, w.Inventory().Counts())
 
-			wayOut(t, w)
+			remedy(t, w)
 			w.Must(w.Destroy())
 			assert.Empty(t, w.Inventory())
 		})
 	}
 }
 
-// deleteTargetGroups does what is left to do after load balancers: AWS keeps the groups.
+// deleteTargetGroups deletes all target groups, which AWS keeps when their load balancers are deleted.
 func deleteTargetGroups(t *testing.T, account *aws.Account) {
 	t.Helper()
 	groups, err := account.TargetGroups()
@@ -274,7 +275,7 @@ func deleteTargetGroups(t *testing.T, account *aws.Account) {
 	}
 }
 
-// An API server that does not answer cannot be swept through. The script says so.
+// Without an answer of the API server the sweep cannot work, and its script reports that.
 func TestDestroyWithoutAnAPIServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
@@ -288,13 +289,13 @@ func TestDestroyWithoutAnAPIServer(t *testing.T) {
 	assert.Empty(t, w.Inventory())
 }
 
-// A control plane that is gone for good cannot say anything, and takes its controllers along. What they made goes
-// by hand, as docs/operations.md has it, and the rest by itself.
+// If the control plane is gone for good, so are its controllers. What they created is deleted by hand, as
+// docs/operations.md describes, and the destroy deletes the rest.
 func TestDestroyWithoutAControlPlane(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
-	openShop(t, w)
+	deployShop(t, w)
 	account := aws.Open(w.Dir)
 	require.NoError(t, account.SetInstanceState(machine(t, w, "k8s-master").ID, "stopped"))
 	before := w.Inventory().Counts()
@@ -306,7 +307,7 @@ func TestDestroyWithoutAControlPlane(t *testing.T) {
 	assert.Equal(t, []string{"Delete command:remote:Command sweep"}, w.Changes())
 	assert.Equal(t, before, w.Inventory().Counts())
 
-	// 1. The load balancers; 2. the sweeps out of the state; 3. destroy; 4. volumes and records.
+	// 1. Delete the load balancers; 2. remove the sweeps from the state; 3. destroy; 4. delete volumes and records.
 	balancers, err := account.LoadBalancers()
 	require.NoError(t, err)
 	for _, balancer := range balancers {
@@ -315,7 +316,7 @@ func TestDestroyWithoutAControlPlane(t *testing.T) {
 	w.Must(w.Pulumi("state", "delete", "--force", "--target-dependents", "--yes", w.URN("command:remote:Command", "early-sweep")))
 	w.Must(w.Destroy())
 	left := w.Inventory().Counts()
-	assert.Equal(t, map[string]int{"targetGroup": 2, "volume": 2, "record": 8}, left, "what the last step is about")
+	assert.Equal(t, map[string]int{"targetGroup": 2, "volume": 2, "record": 8}, left, "what is left for the last step")
 	deleteTargetGroups(t, account)
 	volumes, err := account.Volumes()
 	require.NoError(t, err)

@@ -22,17 +22,18 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// made is what a stack with dev's settings has, once it is up. It does not depend on how often that failed before.
-var made = map[string]int{
+// devInventory counts the AWS resources of a stack with dev's settings that is up. It does not depend on how many
+// updates failed before.
+var devInventory = map[string]int{
 	"certificate": 1, "certificateValidation": 1, "eip": 1, "eipAssociation": 1, "instance": 14, "instanceProfile": 1,
 	"internetGateway": 1, "keyPair": 1, "loadbalancer": 1, "networkInterface": 14 + 3, "parameter": 10, "record": 1 + 4,
 	"role": 1, "rolePolicy": 4, "rolePolicyAttachment": 1, "route": 1, "routeTable": 1, "routeTableAssociation": 3, "securityGroup": 1,
 	"securityGroupEgressRule": 1, "securityGroupIngressRule": 6, "subnet": 3, "targetGroup": 1, "volume": 14, "vpc": 1,
 }
 
-// What goes wrong goes wrong once: it is said, and another update, or what the message or docs/operations.md says,
-// leads to the same stack as if nothing had happened. Nothing is there twice, nothing is forgotten: the destroy
-// leaves an empty account.
+// Each fault happens once and is reported. Another update, or what the message or docs/operations.md instructs, leads
+// to the same stack as without the fault. Nothing exists twice and nothing is forgotten: the destroy leaves an empty
+// account.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	const (
@@ -50,7 +51,7 @@ func TestFaults(t *testing.T) {
 	end := func(t *testing.T, w *stacktest.World) {
 		t.Helper()
 		w.Must(w.Up())
-		assert.Equal(t, made, w.Inventory().Counts())
+		assert.Equal(t, devInventory, w.Inventory().Counts())
 		assert.Empty(t, w.Steps())
 		nodes, err := w.Cluster().Nodes()
 		require.NoError(t, err)
@@ -61,14 +62,14 @@ func TestFaults(t *testing.T) {
 			survived.Add(1)
 		}
 	}
-	// fails brings the stack up under a fault, and checks that it is said.
-	fails := func(t *testing.T, w *stacktest.World, f fault.Fault, says ...string) {
+	// fails brings the stack up under a fault, and checks that the update fails and prints the given parts.
+	fails := func(t *testing.T, w *stacktest.World, f fault.Fault, parts ...string) {
 		t.Helper()
 		f.Times = 1
 		require.NoError(t, fault.Plant(w.Dir, f))
 		printed, err := w.Up()
 		require.Error(t, err)
-		for _, part := range says {
+		for _, part := range parts {
 			assert.Contains(t, printed, part)
 		}
 	}
@@ -78,7 +79,7 @@ func TestFaults(t *testing.T) {
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: "aws:ec2/vpc:Vpc"})
 		end(t, w)
 	})
-	t.Run("the engine is killed while it makes what has a name of its own", func(t *testing.T) {
+	t.Run("the engine is killed while it creates a resource with a fixed name", func(t *testing.T) {
 		w := begin(t)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: "aws:ec2/keyPair:KeyPair"})
 		end(t, w)
@@ -128,7 +129,7 @@ func TestFaults(t *testing.T) {
 		assert.Empty(t, w.Inventory())
 		survived.Add(1)
 	})
-	t.Run("the engine is killed while machines end", func(t *testing.T) {
+	t.Run("the engine is killed while it terminates machines", func(t *testing.T) {
 		w := begin(t)
 		w.Must(w.Up())
 		kill(t, w, "destroy", fault.Fault{Method: "Delete", Type: instance, Name: "k8s-redis"})
@@ -141,7 +142,7 @@ func TestFaults(t *testing.T) {
 		w := begin(t)
 		fails(t, w, fault.Fault{Kind: fault.Unfinished, Method: "Create", Type: instance, Name: "k8s-redis"},
 			"k8s-redis", "timeout while waiting for state to become 'running'")
-		machine(t, w, "k8s-redis") // it is there; the others may not have been begun
+		machine(t, w, "k8s-redis") // it exists; the others may not have been created yet
 		end(t, w)
 	})
 	t.Run("AWS throttles", func(t *testing.T) {
@@ -163,7 +164,7 @@ func TestFaults(t *testing.T) {
 	t.Run("the account has too few vCPUs", func(t *testing.T) {
 		w := begin(t)
 		account := aws.Open(w.Dir)
-		require.NoError(t, account.SetQuota(16)) // a stack has 30
+		require.NoError(t, account.SetQuota(16)) // a stack needs 30
 		printed, err := w.Up()
 		require.Error(t, err)
 		assert.Contains(t, printed, "VcpuLimitExceeded")
@@ -203,7 +204,7 @@ func TestFaults(t *testing.T) {
 		w := begin(t)
 		w.Must(w.Up())
 		other := newWorld(t, "other", "dev")
-		other.Open() // makes another throw-away key
+		other.Open() // generates another throw-away key
 		w.Options.Config["sshPrivateKey"] = stack.Secret(other.PrivateKey())
 		printed, err := w.Up()
 		require.Error(t, err)
@@ -221,7 +222,7 @@ func TestFaults(t *testing.T) {
 		require.Error(t, err)
 		assert.Contains(t, printed, "k8s-redis does not let ubuntu in over SSH at")
 		assert.Contains(t, printed, "Host key verification failed")
-		// As docs/operations.md has it: once it is known why, the control plane may forget the old one.
+		// As docs/operations.md describes: when the reason is known, the control plane may forget the old key.
 		require.NoError(t, w.Hosts().ForgetHost(machine(t, w, "k8s-master").ID, "k8s-redis"))
 		end(t, w)
 	})
@@ -245,7 +246,7 @@ func TestFaults(t *testing.T) {
 	t.Run("the API server stays away during a release", func(t *testing.T) {
 		w := begin(t)
 		fails(t, w, fault.Fault{Kind: fault.APIGone, Name: "external-secrets"}, "external-secrets", "connection refused")
-		// Helm could not take back what it had begun, and the name is taken: docs/operations.md has the way out.
+		// Helm could not roll back, so the release's name remains in use: docs/operations.md describes what to do.
 		printed, err := w.Up()
 		require.Error(t, err)
 		assert.Contains(t, printed, "cannot re-use a name that is still in use")
@@ -276,7 +277,7 @@ func TestFaults(t *testing.T) {
 		printed, err := w.Pulumi("refresh", "--yes", "--skip-preview")
 		require.Error(t, err)
 		assert.Contains(t, printed, "configured Kubernetes cluster is unreachable")
-		assert.Len(t, exportState(t, w)["deployment"].(map[string]any)["resources"], len(known.([]any)), "nothing was taken for gone")
+		assert.Len(t, exportState(t, w)["deployment"].(map[string]any)["resources"], len(known.([]any)), "no resource was removed from the state")
 		w.Must(w.Pulumi("refresh", "--yes", "--skip-preview", "--exclude", "**kubernetes:**"))
 		require.NoError(t, w.Cluster().SetDown(false))
 		w.Changes()
@@ -289,13 +290,13 @@ func TestFaults(t *testing.T) {
 		w.Must(w.Up())
 		backup := filepath.Join(t.TempDir(), "state.json")
 		w.Must(w.Pulumi("stack", "export", "--file", backup))
-		// The hour: a worker goes, another comes, an address is let in.
+		// Within the hour one worker is removed and another one added.
 		nodes := map[string]any{"k8s-redis": map[string]any{"count": 0}, "k8s-worker-ai": map[string]any{"count": 2}}
 		w.Options.Config["nodes"] = nodes
 		w.Must(w.Up())
 		w.Must(w.Pulumi("stack", "import", "--file", backup))
 
-		// As docs/operations.md has it: what is gone, and then what the state never knew.
+		// As docs/operations.md describes: first a refresh for what is gone, then delete what the state does not know.
 		w.Must(w.Pulumi("refresh", "--yes", "--skip-preview"))
 		for _, orphan := range orphans(t, w) {
 			require.Equal(t, "eco2-dev-k8s-worker-ai-2", orphan.Name())
@@ -310,39 +311,41 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// kill ends an engine that saves its state at each step, and then does what docs/operations.md says: the lock goes
-// (stack.Open sees to it), and each resource of which the engine does not know whether it was made is imported if it
-// is there, and cleared if it is not.
+// kill kills an engine that saves its state at each step, and then recovers as docs/operations.md describes: the lock
+// is removed (stack.Open does that), and each resource with a pending create is added to the state if it exists, and
+// cleared if it does not.
 func kill(t *testing.T, w *stacktest.World, operation string, at fault.Fault) {
 	t.Helper()
 	withCheckpoints(w)
-	killed(t, w, operation, at)
+	killEngine(t, w, operation, at)
 	adopt(t, w)
 }
 
-// killed ends the engine without a warning when a call that it waits for is done.
-func killed(t *testing.T, w *stacktest.World, operation string, at fault.Fault) {
+// killEngine starts an operation, and kills the engine while it waits for a call that the plugin has already carried
+// out.
+func killEngine(t *testing.T, w *stacktest.World, operation string, at fault.Fault) {
 	t.Helper()
 	at.Kind, at.Times = fault.Hang, 1
 	require.NoError(t, fault.Plant(w.Dir, at))
 	s := w.Open()
 	engine := s.Command(t.Context(), s.Operation(operation)...)
-	log, err := os.Create(filepath.Join(w.Dir, "killed.log")) // a pipe would keep us until the plugins have ended too
+	log, err := os.Create(filepath.Join(w.Dir, "killed.log")) // with a pipe, Wait would also wait for the plugins to exit
 	require.NoError(t, err)
 	engine.Stdout, engine.Stderr = log, log
 	require.NoError(t, engine.Start())
 	require.Eventually(t, func() bool {
 		hit, err := fault.Triggered(w.Dir, at)
 		return err == nil && hit
-	}, 2*time.Minute, 10*time.Millisecond, "%+v was not met", at)
+	}, 2*time.Minute, 10*time.Millisecond, "the fault %+v did not occur", at)
 	require.NoError(t, engine.Process.Kill())
 	require.Error(t, engine.Wait())
 	require.NoError(t, log.Close())
 	w.AwaitEnd()
 }
 
-// adopt is how docs/operations.md settles pending creates: what was made moves into the state under its id, what was
-// not is forgotten, and a refresh fills in the rest. The engine's own offer to import one forgets it instead.
+// adopt settles pending creates as docs/operations.md describes: a resource that exists is added to the state with its
+// id, one that does not is forgotten, and a refresh reads the properties. The engine's own offer to import a pending
+// create would forget it instead.
 func adopt(t *testing.T, w *stacktest.World) {
 	t.Helper()
 	exported := exportState(t, w)
@@ -355,7 +358,7 @@ func adopt(t *testing.T, w *stacktest.World) {
 		if o["type"] != "creating" {
 			return false
 		}
-		if id := found(t, w, pending); id != "" {
+		if id := createdID(t, w, pending); id != "" {
 			pending["id"] = id
 			resources = append(resources, pending)
 		}
@@ -375,7 +378,7 @@ func exportState(t *testing.T, w *stacktest.World) (exported map[string]any) {
 	return exported
 }
 
-// importState makes a text the stack's state.
+// importState replaces the stack's state with a text.
 func importState(t *testing.T, w *stacktest.World, text string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "state.json")
@@ -383,8 +386,9 @@ func importState(t *testing.T, w *stacktest.World, text string) {
 	w.Must(w.Pulumi("stack", "import", "--file", file))
 }
 
-// found is the id of what a pending create has made: by its tags or its name in AWS, by its name in the cluster.
-func found(t *testing.T, w *stacktest.World, pending map[string]any) string {
+// createdID returns the id of the resource that a pending create has created: it finds it by its tags or its name in
+// AWS, or by its name in the cluster. It is empty if there is none.
+func createdID(t *testing.T, w *stacktest.World, pending map[string]any) string {
 	t.Helper()
 	text := func(m map[string]any, key string) string { s, _ := m[key].(string); return s }
 	typ := text(pending, "type")
@@ -412,11 +416,11 @@ func found(t *testing.T, w *stacktest.World, pending map[string]any) string {
 		}
 		return strings.TrimPrefix(ref.Namespace+"/"+ref.Name, "/")
 	default:
-		return "" // a command: it runs again
+		return "" // a command, which runs again
 	}
 }
 
-// orphans are the machines that carry the stack's tags and are not in its state.
+// orphans returns the machines that have the stack's tags but are not in its state.
 func orphans(t *testing.T, w *stacktest.World) []aws.Instance {
 	t.Helper()
 	instances, err := aws.Open(w.Dir).Instances()
@@ -427,7 +431,7 @@ func orphans(t *testing.T, w *stacktest.World) []aws.Instance {
 	})
 }
 
-// terminate ends a machine as somebody in AWS's console does.
+// terminate terminates a machine without the engine, as somebody might in AWS's console.
 func terminate(t *testing.T, w *stacktest.World, i aws.Instance) {
 	t.Helper()
 	provider, err := aws.New(w.Dir, nil)

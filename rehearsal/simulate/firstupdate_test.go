@@ -11,8 +11,8 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// A first update that fails, wherever that is, is destroyed to the end or run again to the end. Each fails at one
-// resource, and goes on with all that does not depend on it: so as much as can be there is there.
+// Whatever resource a first update fails at, the stack can be destroyed, and the update can be run again. The update
+// continues with everything that does not depend on the failed resource, so that as much as possible exists.
 func TestAFirstUpdateThatFails(t *testing.T) {
 	t.Parallel()
 	const (
@@ -82,8 +82,8 @@ func TestAFirstUpdateThatFails(t *testing.T) {
 			assert.Empty(t, w.Inventory())
 		})
 	}
-	// The state has forgotten the platform by then, so the way is onwards.
-	t.Run("and whose destroy is blocked, is destroyed again", func(t *testing.T) {
+	// After the blocked destroy the state no longer has the platform, so there is no way back to a running stack.
+	t.Run("and whose destroy is blocked, can be destroyed later", func(t *testing.T) {
 		w := fails(t, command, "sweep")
 		require.NoError(t, w.Cluster().SetDown(true))
 		before := w.Inventory().Counts()

@@ -13,8 +13,8 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// One interrupt in the middle of an update lets the engine end what it has begun; the next update goes on
-// from there, and nothing is made twice.
+// After one interrupt in the middle of an update, the engine completes the calls that it has begun. The next update
+// continues from there, and nothing is created twice.
 func TestInterruptedUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
@@ -31,7 +31,8 @@ func TestInterruptedUp(t *testing.T) {
 	assert.Empty(t, w.Inventory())
 }
 
-// Interrupted once, a destroy that saves its state at its end does what it has begun and saves what is left.
+// After one interrupt, a destroy that saves its state only at its end completes what it has begun, and saves what is
+// left.
 func TestAnUnsavedDestroyIsInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
@@ -42,16 +43,16 @@ func TestAnUnsavedDestroyIsInterrupted(t *testing.T) {
 	after, err := w.Open().Resources(t.Context())
 	require.NoError(t, err)
 	require.NotEmpty(t, after)
-	assert.Less(t, len(after), len(before)-80, "what is gone is saved as gone")
+	assert.Less(t, len(after), len(before)-80, "the saved state does not have what was deleted")
 
-	// Under the same latency: AWS may still hold the load balancer's interfaces, and the destroy has to wait for them.
+	// With the same latency: AWS may not have released the load balancer's interfaces yet, and the destroy must wait.
 	w.Must(w.Destroy())
 	assert.Empty(t, w.Inventory())
 }
 
-// interrupt runs an operation with latencies long enough to hit its middle, and interrupts it once as soon as the
-// number of instances is such.
-func interrupt(t *testing.T, w *stacktest.World, operation string, such func(instances int) bool) {
+// interrupt runs an operation, and interrupts it once as soon as the number of instances satisfies the condition. The
+// latencies are long enough to hit the operation's middle.
+func interrupt(t *testing.T, w *stacktest.World, operation string, condition func(instances int) bool) {
 	t.Helper()
 	w.Options.Latency = 0.2
 	s := w.Open()
@@ -61,8 +62,8 @@ func interrupt(t *testing.T, w *stacktest.World, operation string, such func(ins
 	require.NoError(t, cmd.Start())
 	require.Eventually(t, func() bool {
 		instances, err := aws.Open(w.Dir).Instances()
-		return err == nil && such(len(instances))
-	}, 2*time.Minute, 20*time.Millisecond, "the operation never came that far")
+		return err == nil && condition(len(instances))
+	}, 2*time.Minute, 20*time.Millisecond, "the operation never got that far")
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.Error(t, cmd.Wait(), printed.String())
 }

@@ -13,7 +13,7 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// A stack with dev's settings from its first update to its end. What lies between is TestDayTwo's.
+// A stack with dev's settings from its first update to its destroy. TestDayTwo tests what lies between.
 func TestDev(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
@@ -22,7 +22,7 @@ func TestDev(t *testing.T) {
 	w.Changes()
 	counts := w.Inventory().Counts()
 
-	t.Run("there is what the program declares", func(t *testing.T) {
+	t.Run("the account has what the program declares", func(t *testing.T) {
 		assert.Equal(t, 14, counts["instance"])
 		assert.Equal(t, 1, counts["securityGroup"])
 		assert.Equal(t, 1, counts["eip"])
@@ -47,7 +47,7 @@ func TestDev(t *testing.T) {
 	})
 
 	var done []string
-	t.Run("a load balancer that nobody removed blocks the destroy, soon and by name", func(t *testing.T) {
+	t.Run("a leftover load balancer blocks the destroy, which soon fails and names it", func(t *testing.T) {
 		account := aws.Open(w.Dir)
 		vpcs, err := account.VPCs()
 		require.NoError(t, err)
@@ -74,16 +74,15 @@ func TestDev(t *testing.T) {
 		require.NoError(t, account.DeleteLoadBalancer(left.ARN, time.Now()))
 	})
 
-	t.Run("destroy leaves nothing, and asks the cluster for the sweeps alone", func(t *testing.T) {
+	t.Run("destroy leaves nothing, and runs only the sweeps in the cluster", func(t *testing.T) {
 		w.Must(w.Destroy())
-		// With what the blocked destroy above had done already.
+		// Including what the blocked destroy above has done already.
 		assert.Equal(t, sweeps, stacktest.InCluster(append(done, w.Changes()...)))
 		assert.Empty(t, w.Inventory())
 	})
 }
 
-// The life of a stack with prod's settings: it is refused with a mistake in it, comes up, is protected,
-// and goes.
+// The life of a stack with prod's settings: it is refused with wrong settings, comes up, is protected and is destroyed.
 func TestProd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "prod", "")
@@ -100,7 +99,7 @@ func TestProd(t *testing.T) {
 		assert.Empty(t, w.Changes())
 	})
 
-	t.Run("and the next run, with them put right, needs no repair", func(t *testing.T) {
+	t.Run("with correct settings the next run succeeds without any repair", func(t *testing.T) {
 		w.Options.Config = map[string]any{}
 		w.Must(w.Up())
 		assert.Empty(t, w.Steps())
@@ -112,7 +111,7 @@ func TestProd(t *testing.T) {
 		}
 	})
 
-	t.Run("it is protected", func(t *testing.T) {
+	t.Run("a protected stack cannot be destroyed", func(t *testing.T) {
 		before := w.Inventory()
 		w.Changes()
 		printed, err := w.Destroy()
@@ -122,7 +121,7 @@ func TestProd(t *testing.T) {
 		assert.Equal(t, before, w.Inventory())
 	})
 
-	t.Run("until that is lifted", func(t *testing.T) {
+	t.Run("without protection it can be destroyed", func(t *testing.T) {
 		w.Options.Config["protect"] = false
 		w.Must(w.Up())
 		w.Changes()
@@ -132,11 +131,11 @@ func TestProd(t *testing.T) {
 	})
 }
 
-// A stack that was brought up with dev's settings, previewed with prod's: only what really differs.
+// A preview with prod's settings, of a stack that was brought up with dev's, shows only real differences.
 func TestPreviewOfProdOnDevsState(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "prod", "dev")
-	// The networks differ, and with them everything: the same network shows the rest.
+	// Another network would replace everything, so this test uses prod's network for both.
 	w.Options.Config["vpcCidr"] = "10.1.0.0/16"
 	w.Options.Config["gitops"] = map[string]any{"repository": "https://git.example/workloads.git", "revision": "main", "path": "apps"}
 	w.Must(w.Up())
@@ -159,7 +158,7 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 	}, w.Steps())
 }
 
-// Two stacks live in one account: no name of one is taken by the other.
+// Two stacks can share an account: none of their names collide.
 func TestDevAndProdShareAnAccount(t *testing.T) {
 	t.Parallel()
 	dev := newWorld(t, "dev", "")
@@ -174,11 +173,11 @@ func TestDevAndProdShareAnAccount(t *testing.T) {
 	assert.Empty(t, prod.Steps())
 }
 
-// What is lost between two runs is not the engine's knowledge: a wrong key is reported and put right.
-func TestAWrongKeyIsReportedAndPutRight(t *testing.T) {
+// After an update that failed because of a wrong SSH user, the next one continues with the same machines.
+func TestAWrongSSHUserIsReportedAndCanBeCorrected(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
-	w.Options.Config["sshUser"] = "root" // Ubuntu's images let nobody in under this name
+	w.Options.Config["sshUser"] = "root" // Ubuntu's images permit no login as root
 	printed, err := w.Up()
 	require.Error(t, err)
 	assert.Contains(t, printed, "unable to authenticate")
@@ -187,13 +186,13 @@ func TestAWrongKeyIsReportedAndPutRight(t *testing.T) {
 	instances := w.Inventory().Counts()["instance"]
 	delete(w.Options.Config, "sshUser")
 	w.Must(w.Up())
-	assert.Equal(t, 14, instances, "the machines of the failed run are the machines of the next")
+	assert.Equal(t, 14, instances, "the next run uses the machines of the failed one")
 	assert.Equal(t, 14, w.Inventory().Counts()["instance"])
 	assert.Empty(t, w.Steps())
 }
 
-// A secret that a user gives is a secret wherever it goes.
-func TestAUsersSecretIsMasked(t *testing.T) {
+// A secret setting is masked in every output.
+func TestAConfiguredSecretIsMasked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
 	const password = "correct horse battery staple"

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A state of a program that had leaving as a resource of its own, and each machine below a component, goes on as it is:
-// no machine is replaced and no node drained.
+// In the state of an older program, a worker's leave was a resource of its own, and each machine had a component as its
+// parent. An update with the current program replaces no machine and drains no node.
 func TestAStateOfAnOlderProgram(t *testing.T) {
 	t.Parallel()
 	const remote = "command:remote:Command"
@@ -32,7 +32,7 @@ func TestAStateOfAnOlderProgram(t *testing.T) {
 		_, name, _ := strings.Cut(strings.TrimPrefix(urn, prefix), "::")
 		switch {
 		case machine.MatchString(urn):
-			if step := "delete eco2:infra:Node " + name; !slices.Contains(deleted, step) { // the parent is before its children
+			if step := "delete eco2:infra:Node " + name; !slices.Contains(deleted, step) { // insert the parent before its children
 				deleted = append(deleted, step)
 				resources = append(resources, map[string]any{"urn": prefix + "eco2:infra:Node::" + name, "custom": false, "type": "eco2:infra:Node", "parent": r["parent"]})
 			}

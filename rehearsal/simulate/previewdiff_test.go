@@ -20,7 +20,7 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// A history of one commit, which is this checkout's program, and a working tree that changes it.
+// The repository has one commit with this checkout's program, and changes in the working tree.
 func TestPreviewDiff(t *testing.T) {
 	needs.Long(t)
 	repo := newHistory(t)
@@ -53,7 +53,7 @@ func TestPreviewDiff(t *testing.T) {
 
 	edit(t, filepath.Join(repo, "infra", "nodes.go"),
 		`infrastructure("redis", "t3.medium",`, `infrastructure("redis", "t3.xlarge",`,
-		// Its machine goes to another zone, which the table alone does not do to one that exists.
+		// Move its machine to another zone, which a change of the table alone does not do to an existing machine.
 		"	if slices.Contains(zones, current) {\n", "	if s.Name == \"k8s-redis\" {\n\t\treturn zones[2]\n\t}\n	if slices.Contains(zones, current) {\n",
 		"\t\tapi(\"info\", \"t3.small\", 2, 20, \"3\"),\n", "")
 	edit(t, filepath.Join(repo, "Pulumi.prod.yaml"), "10.1.0.0/16", "10.1.0.0/30")
@@ -67,7 +67,7 @@ func TestPreviewDiff(t *testing.T) {
 	dev, prod, test := report.Stacks[0], report.Stacks[1], report.Stacks[2]
 	comment := report.Markdown(previewdiff.CommentLimit)
 
-	t.Run("what changes, and why", func(t *testing.T) {
+	t.Run("the report shows what changes, and why", func(t *testing.T) {
 		assert.Equal(t, previewdiff.Changed, previewdiff.Report{Stacks: []previewdiff.Stack{dev}}.Outcome())
 		assert.Contains(t, comment, "- **dev**: 0 to create, 2 to update, 4 to replace, 6 to delete, 151 unchanged, outputs change\n")
 		for _, line := range []string{
@@ -82,7 +82,7 @@ func TestPreviewDiff(t *testing.T) {
 		assert.Contains(t, comment, `~ instanceType: "t3.medium" => "t3.xlarge"`)
 	})
 
-	t.Run("what it costs", func(t *testing.T) {
+	t.Run("the report shows the costs", func(t *testing.T) {
 		difference := func(part cost.Part) float64 { return dev.After.Parts[part].Monthly - dev.Before.Parts[part].Monthly }
 		assert.InDelta(t, (0.208-0.052-0.026)*730, difference(cost.Instances), 0.001)
 		assert.InDelta(t, -20*0.0912, difference(cost.RootDisks), 0.001)
@@ -90,7 +90,7 @@ func TestPreviewDiff(t *testing.T) {
 		assert.Contains(t, comment, "| **dev** | **753.15** | **842.58** | **+89.43** |\n")
 	})
 
-	t.Run("what fails says why", func(t *testing.T) {
+	t.Run("the report shows why a stack failed", func(t *testing.T) {
 		assert.Equal(t, previewdiff.Failed, report.Outcome())
 		assert.Contains(t, prod.Problem, "The working tree could not be previewed: ")
 		assert.Contains(t, prod.Problem, "eco2:vpcCidr: ")
@@ -98,8 +98,8 @@ func TestPreviewDiff(t *testing.T) {
 		assert.Contains(t, comment, "- **prod**: the preview failed\n")
 	})
 
-	t.Run("no secret is in it", func(t *testing.T) {
-		require.Len(t, spy.seen, 4, "each comparison of a stack has its own")
+	t.Run("the report contains no secret", func(t *testing.T) {
+		require.Len(t, spy.seen, 4, "each comparison of a stack has its own secrets")
 		for _, text := range []string{comment, report.Markdown(previewdiff.SummaryLimit), dev.Diff, prod.Problem, test.Problem} {
 			assert.Empty(t, spy.secrets.In(text))
 		}
@@ -107,7 +107,7 @@ func TestPreviewDiff(t *testing.T) {
 	})
 }
 
-// newHistory is a repository with this checkout's program and settings as its one commit.
+// newHistory creates a repository whose only commit has this checkout's program and settings.
 func newHistory(t *testing.T) string {
 	t.Helper()
 	repo := t.TempDir()
@@ -132,7 +132,7 @@ func git(t *testing.T, repo string, args ...string) string {
 	return string(output)
 }
 
-// edit replaces texts in a file, which must hold each: pairs of the old and the new.
+// edit replaces texts in a file, given as pairs of old and new. The file must contain each old text.
 func edit(t *testing.T, path string, pairs ...string) {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -143,15 +143,15 @@ func edit(t *testing.T, path string, pairs ...string) {
 	require.NoError(t, os.WriteFile(path, []byte(strings.NewReplacer(pairs...).Replace(string(data))), 0o600))
 }
 
-// secretsSpy reads the throw-away secrets of a comparison's states while they exist: with each line of
-// progress.
+// secretsSpy collects the throw-away secrets of a comparison's states. They exist only while it runs, so it reads them
+// with each line of progress.
 type secretsSpy struct {
 	t   *testing.T
 	dir string
 
 	mu      sync.Mutex
 	secrets stacktest.Secrets
-	// seen are the state directories.
+	// seen has the files that were read.
 	seen map[string]bool
 }
 

@@ -13,8 +13,8 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// What a living cluster cannot change is refused, by a preview and by an update, before anything happens. Taken
-// back, nothing changes.
+// A setting that an existing cluster cannot change is refused by previews and updates before anything happens. With the
+// old setting, nothing changes.
 func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
@@ -67,29 +67,29 @@ func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 		assert.Empty(t, w.Steps())
 	})
 
-	t.Run("what it read is nowhere in the state, and no secret is shown", func(t *testing.T) {
+	t.Run("the state has no reference to itself, and the output shows no secret", func(t *testing.T) {
 		resources, err := w.Open().Resources(t.Context())
 		require.NoError(t, err)
 		for _, r := range resources {
 			assert.NotEqual(t, "pulumi:pulumi:StackReference", r.Type)
 		}
-		said := w.Must(w.Pulumi("stack", "output", "made"))
-		assert.Contains(t, said, `"region":"ap-northeast-2"`)
-		assert.Contains(t, said, `"k8s-redis":"ap-northeast-2b"`)
+		output := w.Must(w.Pulumi("stack", "output", "made"))
+		assert.Contains(t, output, `"region":"ap-northeast-2"`)
+		assert.Contains(t, output, `"k8s-redis":"ap-northeast-2b"`)
 		state, err := os.ReadFile(w.Open().CheckpointFile())
 		require.NoError(t, err)
 		assert.NotContains(t, string(state), "client-key-data")
 	})
 
 	t.Run("a preview of another stack on a copy of its state is not refused", func(t *testing.T) {
-		prod, err := stack.Shaped(t.Context(), "prod", "dev", w.Tools, stack.Options{Repo: w.Options.Repo, StateDir: w.Dir}, t.TempDir())
+		prod, err := stack.OpenWithStateOf(t.Context(), "prod", "dev", w.Tools, stack.Options{Repo: w.Options.Repo, StateDir: w.Dir}, t.TempDir())
 		require.NoError(t, err)
 		printed, err := prod.Output(t.Context(), prod.Operation("preview", "--diff")...)
 		require.NoError(t, err, printed)
 		assert.Contains(t, printed, `"10.0.0.0/16" => "10.1.0.0/16"`)
 	})
 
-	t.Run("after a destroy it is another cluster", func(t *testing.T) {
+	t.Run("after a destroy the settings can be changed", func(t *testing.T) {
 		w.Must(w.Destroy())
 		w.Options.Config = map[string]any{"vpcCidr": "10.7.0.0/16"}
 		w.Must(w.Up())
@@ -98,8 +98,8 @@ func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 	})
 }
 
-// Zones come and go: no machine moves that need not, subnets keep their networks, and the load balancer leaves
-// the zone that is given up.
+// Zones are added and removed: no machine moves without need, subnets keep their networks, and the load balancer leaves
+// a removed zone.
 func TestZonesComeAndGo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
@@ -110,7 +110,7 @@ func TestZonesComeAndGo(t *testing.T) {
 		}
 		return zones
 	}
-	// look is each machine's id and zone, by its name.
+	// look returns each machine's id and zone, by its name.
 	look := func(t *testing.T) map[string]string {
 		t.Helper()
 		machines, err := account.Instances()
@@ -131,7 +131,7 @@ func TestZonesComeAndGo(t *testing.T) {
 	}
 	balanced := func(t *testing.T, letters string) {
 		t.Helper()
-		w.Inventory() // the controllers have their turn
+		w.Inventory() // runs the controllers
 		subnets, err := account.Subnets()
 		require.NoError(t, err)
 		networks := map[string]string{"a": "10.0.0.0/20", "b": "10.0.16.0/20", "c": "10.0.32.0/20", "d": "10.0.48.0/20"}
@@ -162,21 +162,21 @@ func TestZonesComeAndGo(t *testing.T) {
 	balanced(t, "abc")
 	const inC = "k8s-api-info k8s-api-scan k8s-worker-storage"
 	for _, step := range []struct{ what, zones, moved string }{
-		{"another zone moves nothing", "abcd", ""},
-		{"and it goes again", "abc", ""},
-		{"the last zone goes", "ab", inC},
-		{"and comes back: what left it stays where it is", "abc", ""},
+		{"adding a zone moves nothing", "abcd", ""},
+		{"removing it again moves nothing", "abc", ""},
+		{"removing the last zone moves its machines", "ab", inC},
+		{"adding it again moves nothing back", "abc", ""},
 	} {
 		t.Run(step.what, func(t *testing.T) { change(t, step.zones, strings.Fields(step.moved)...) })
 	}
 }
 
-// A zone is exchanged for another: its machines go there, and its subnet's network is another one's never.
+// One zone is exchanged for another: its machines move there, and no other subnet ever gets its subnet's network.
 func TestAZoneIsExchanged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
-	w.Inventory() // makes the load balancer
+	w.Inventory() // runs the controllers, which create the load balancer
 	w.Options.Config["zones"] = []any{"ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2d"}
 	w.Must(w.Up())
 	assert.Empty(t, w.Steps())

@@ -26,19 +26,19 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// passwords are the settings that hold one.
+// passwords are the settings that contain a password.
 var passwords = []string{"postgresPassword", "redisPassword", "rabbitmqPassword", "grafanaPassword"}
 
-// planted is a world whose secrets are known to the test, and everything that they could show in.
+// planted is a world whose secrets the test knows, with all the places where they could show.
 type planted struct {
 	*stacktest.World
 	secrets *stacktest.Secrets
-	// events is where the engine's logs of events go, temporary what its processes have for temporary files.
+	// events is the directory of the engine's event logs, temporary that of its processes' temporary files.
 	events, temporary string
 }
 
-// plant makes a world with recognisable secrets. What machines would make is the models' own: a kubeconfig. A
-// join's token and the key of etcd's secrets are in no model; TestCluster has real ones.
+// plant makes a world with recognisable secrets. Of the secrets that machines generate, the models have a kubeconfig
+// only. TestCluster has a real join token and a real encryption key of etcd.
 func plant(t *testing.T) *planted {
 	t.Helper()
 	w := &planted{World: newWorld(t, "dev", ""), temporary: t.TempDir()}
@@ -46,29 +46,30 @@ func plant(t *testing.T) *planted {
 	require.NoError(t, os.Mkdir(w.events, 0o755))
 	w.Options.Environ = []string{"TMPDIR=" + w.temporary}
 	w.OwnHome()
-	w.secrets = w.ThrowAway() // the passphrase, and what is planted in the place of the others
+	w.secrets = w.ThrowAway() // with the passphrase; the other ones are replaced below
 	for _, name := range passwords {
 		w.Options.Config[name] = stack.Secret(w.password(name))
 	}
 	key := w.key(t, "sshPrivateKey")
 	w.Options.Config["sshPrivateKey"] = stack.Secret(key)
-	seal := hmac.New(sha256.New, []byte(key))
-	seal.Write([]byte("the result of kubeconfig"))
-	w.secrets.Add("the seal of the kubeconfig", hex.EncodeToString(seal.Sum(nil)))
+	encryptionKey := hmac.New(sha256.New, []byte(key))
+	encryptionKey.Write([]byte("the result of kubeconfig"))
+	w.secrets.Add("the encryption key of the kubeconfig", hex.EncodeToString(encryptionKey.Sum(nil)))
 	const words = "simulated client key of cluster "
 	w.secrets.AddWhole("the kubeconfig's key", words)
 	w.secrets.AddWhole("the kubeconfig's key, as the file has it", base64.StdEncoding.EncodeToString([]byte(words)))
 	return w
 }
 
-// password is a new one, of which each word can be recognised, with all that a quoting might trip over.
+// password returns a new password and adds it to the secrets. Each of its words can be recognised, and it has the
+// characters that are easily quoted wrongly.
 func (w *planted) password(name string) string {
 	value := "Sesame" + rand.Text()[:10] + ` '"\ <&>$%{}/é ` + "Sesame" + rand.Text()[:10]
 	w.secrets.Add(name, value)
 	return value
 }
 
-// key is a new one in OpenSSH form.
+// key returns a new key in OpenSSH's format, and adds it to the secrets.
 func (w *planted) key(t *testing.T, name string) string {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -80,7 +81,7 @@ func (w *planted) key(t *testing.T, name string) string {
 	return text
 }
 
-// lockedKey is one that a passphrase opens.
+// lockedKey returns a new key that is protected by a passphrase, and adds it to the secrets.
 func (w *planted) lockedKey(t *testing.T, name string) string {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -88,11 +89,11 @@ func (w *planted) lockedKey(t *testing.T, name string) string {
 	block, err := ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte("a passphrase"))
 	require.NoError(t, err)
 	body := base64.StdEncoding.EncodeToString(block.Bytes)
-	w.secrets.Add(name, body[len(body)-128:]) // its encrypted part, and not what all such keys begin with
+	w.secrets.Add(name, body[len(body)-128:]) // its encrypted part only: all such keys have the same beginning
 	return string(pem.EncodeToMemory(block))
 }
 
-// run runs the command and searches what it prints.
+// run runs a pulumi command and searches its output.
 func (w *planted) run(t *testing.T, fails bool, args ...string) string {
 	t.Helper()
 	printed, err := w.Pulumi(args...)
@@ -101,11 +102,11 @@ func (w *planted) run(t *testing.T, fails bool, args ...string) string {
 	} else {
 		require.NoError(t, err, printed)
 	}
-	assert.Empty(t, w.secrets.In(printed), "%q shows them", args)
+	assert.Empty(t, w.secrets.In(printed), "the output of %q contains secrets", args)
 	return printed
 }
 
-// operate runs an up, a preview, a refresh or a destroy, and searches its log of events too.
+// operate runs an up, a preview, a refresh or a destroy, and searches its event log too.
 func (w *planted) operate(t *testing.T, fails bool, args ...string) string {
 	t.Helper()
 	file, err := os.CreateTemp(w.events, args[0]+"-*.jsonl")
@@ -119,11 +120,11 @@ func (w *planted) operate(t *testing.T, fails bool, args ...string) string {
 	events, err := os.ReadFile(file.Name())
 	require.NoError(t, err)
 	require.NotEmpty(t, events)
-	assert.Empty(t, w.secrets.In(string(events)), "the events of %q show them", args)
+	assert.Empty(t, w.secrets.In(string(events)), "the events of %q contain secrets", args)
 	return printed
 }
 
-// previews runs all forms of a preview.
+// previews runs all variants of a preview.
 func (w *planted) previews(t *testing.T) {
 	t.Helper()
 	for _, form := range [][]string{nil, {"--diff"}, {"--json"}, {"--diff", "--show-sames", "--show-replacement-steps"}} {
@@ -131,18 +132,18 @@ func (w *planted) previews(t *testing.T) {
 	}
 }
 
-// files searches everything that is left in files.
+// files searches all files that are left.
 func (w *planted) files(t *testing.T) {
 	t.Helper()
-	assert.Empty(t, w.Left(w.secrets))
+	assert.Empty(t, w.SecretsInFiles(w.secrets))
 	left, err := os.ReadDir(w.temporary)
 	require.NoError(t, err)
 	assert.Empty(t, left, "no temporary file is left")
 }
 
-// A secret is printed by no command, whether it succeeds or fails, and in no log; it is in no list of processes, and
-// no file but encrypted, whatever form it may have taken. What the engine masks by its text alone would be found
-// in another form.
+// No command prints a secret, whether it succeeds or fails; no log, process list or unencrypted file contains one, in
+// whatever encoding. This also finds a secret that the engine masks only in its exact form, and that appears in another
+// one.
 func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 	t.Parallel()
 	w := plant(t)
@@ -153,8 +154,8 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 		for _, name := range append(passwords, "sshPrivateKey") {
 			w.Options.Config[name] = string(w.Options.Config[name].(stack.Secret))
 		}
-		// This is what the refusal is about: the settings' file has them in the clear, and so have the engine's
-		// copies of it, in a log of events or the history of updates.
+		// Here the settings' file has the secrets in plain text, which is the reason of the refusal. So do the engine's
+		// copies of it, in an event log or the history of updates, which are therefore not searched.
 		assert.Equal(t, 5, strings.Count(w.run(t, true, "preview"), "is in plain text"))
 
 		w.Options.Config = maps.Clone(good)
@@ -172,7 +173,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 		w.Options.Config = maps.Clone(good)
 	})
 
-	t.Run("previews of what is not there yet", func(t *testing.T) { w.previews(t) })
+	t.Run("previews before the first update", func(t *testing.T) { w.previews(t) })
 
 	t.Run("updates that fail", func(t *testing.T) {
 		for _, f := range []struct {
@@ -181,7 +182,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 		}{
 			{fault.Fault{Kind: fault.Throttled, Method: "Create", Type: "aws:ssm/parameter:Parameter", Name: "data-postgres-password"}, "RequestLimitExceeded"},
 			{fault.Fault{Kind: fault.Dropped, Name: "init-k8s-master"}, "without exit status"},
-			// The provider's error has all that was printed before.
+			// The provider's error contains all output until then.
 			{fault.Fault{Kind: fault.Dropped, Name: "kubeconfig"}, "without exit status"},
 			{fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-redis", Seconds: 300}, "Connection refused"},
 			{fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-master", Seconds: 300}, "connection refused"},
@@ -198,7 +199,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 		w.files(t)
 	})
 
-	t.Run("an update that ends well, and all that can be asked of it", func(t *testing.T) {
+	t.Run("an update that succeeds, and all commands that show its stack", func(t *testing.T) {
 		w.operate(t, false, "up", "--diff")
 		w.previews(t)
 		w.operate(t, false, "up", "--json")
@@ -245,7 +246,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 		w.operate(t, false, "up", "--diff")
 	})
 
-	t.Run("the end", func(t *testing.T) {
+	t.Run("a destroy that fails, and one that succeeds", func(t *testing.T) {
 		require.NoError(t, fault.Plant(w.Dir, fault.Fault{Kind: fault.Throttled, Method: "Delete", Type: "aws:ssm/parameter:Parameter", Times: 1}))
 		assert.Contains(t, w.operate(t, true, "destroy", "--diff"), "RequestLimitExceeded")
 		w.operate(t, false, "destroy", "--diff")
@@ -253,7 +254,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 	})
 
 	t.Run("processes", func(t *testing.T) {
-		assert.Empty(t, processes.Shown(w.secrets, w.Tools.Program))
+		assert.Empty(t, processes.SecretsShown(w.secrets, w.Tools.Program))
 		seen := map[string]bool{}
 		for _, process := range processes.Seen() {
 			if process.Of(w.World) {

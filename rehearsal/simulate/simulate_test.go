@@ -1,5 +1,5 @@
-// Package simulate tests the whole program through the real engine: the pulumi command, the project's
-// settings, and the models of AWS, hosts and Kubernetes.
+// Package simulate tests the whole program with the real engine (the pulumi command), the project's settings, and
+// models of AWS, hosts and Kubernetes.
 package simulate
 
 import (
@@ -20,7 +20,7 @@ import (
 var tools toolchain.Toolchain
 
 func TestMain(m *testing.M) {
-	if kubectl.Called() { // by a script of a test
+	if kubectl.Called() { // a script of a test runs this program as kubectl
 		kubectl.Main()
 	}
 	flag.Parse()
@@ -32,18 +32,18 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "preparing the rehearsal:", err)
 		os.Exit(1)
 	}
-	// Much of a test is waiting: for an engine to start, for models that are slow. One for each core leaves a third of the
-	// time unused.
+	// A test waits much of its time: for an engine to start, for models that are slow. With one test for each core, a
+	// third of the CPU time would remain unused.
 	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// newWorld is empty: nothing exists in AWS. The stack has the settings of a committed stack file.
+// newWorld returns a world in which nothing exists in AWS yet, and a stack with the settings of a committed stack file.
 //
-// Its engine writes the state once, when an operation ends. Written at each step it is half of what a test costs, and
-// tells a test nothing unless the engine is killed: see withCheckpoints.
+// Its engine writes the state only once, at the end of an operation. Writing it at each step takes half of a test's
+// time and only matters to tests that kill the engine: see withCheckpoints.
 func newWorld(t *testing.T, name, settingsOf string) *stacktest.World {
 	t.Helper()
 	needs.Long(t)
@@ -53,8 +53,8 @@ func newWorld(t *testing.T, name, settingsOf string) *stacktest.World {
 	return w
 }
 
-// withCheckpoints makes the engine write the state at each step, as it does for everybody.
+// withCheckpoints makes the engine write the state at each step, as it does by default.
 func withCheckpoints(w *stacktest.World) {
-	// A fifth of what the engine and its plugins do would be collecting garbage.
+	// Otherwise the engine and its plugins would spend a fifth of their CPU time on garbage collection.
 	w.Options.Environ = []string{"GOGC=400"}
 }

@@ -12,8 +12,9 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// A domain that is taken away from a cluster in use: the load balancer goes first, then the records, then what made
-// them and the certificate. What somebody else still serves under it is named before anything of that is touched.
+// The domain is removed from a cluster in use: the load balancer is deleted first, then the records, then their
+// controller and the certificate. Before the latter are touched, the update names the Ingresses that still use the
+// domain.
 func TestTheDomainIsTakenAway(t *testing.T) {
 	t.Parallel()
 	const instruction = "delete them or give them another host, and run the update again; see docs/operations.md, 'Taking the domain away'"
@@ -69,12 +70,12 @@ func TestTheDomainIsTakenAway(t *testing.T) {
 	delete(w.Options.Config, "hostedZoneId")
 	w.Must(w.Up())
 	assert.Empty(t, w.Steps())
-	assert.Equal(t, made, w.Inventory().Counts())
+	assert.Equal(t, devInventory, w.Inventory().Counts())
 	w.Must(w.Destroy())
 	assert.Empty(t, w.Inventory())
 }
 
-// certificateOf is the certificate of the cluster's load balancer.
+// certificateOf returns the ARN of the load balancer's certificate, or an empty string.
 func certificateOf(t *testing.T, w *stacktest.World) string {
 	t.Helper()
 	balancers, err := aws.Open(w.Dir).LoadBalancers()
@@ -87,13 +88,13 @@ func certificateOf(t *testing.T, w *stacktest.World) string {
 	return ""
 }
 
-// A platform that is taken away from a cluster in use takes along what it made in AWS, while its controllers live;
-// the workloads' data too. Switched on again, everything runs.
+// The platform is removed from a cluster in use: what it created in AWS is deleted while its controllers still run,
+// including the workloads' data. With the platform switched on again, everything runs.
 func TestThePlatformIsTakenAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
 	w.Must(w.Up())
-	openShop(t, w)
+	deployShop(t, w)
 
 	w.Options.Config["platform"] = false
 	assert.Contains(t, w.Steps(), "delete command:remote:Command sweep")
@@ -128,7 +129,7 @@ func TestThePlatformIsTakenAway(t *testing.T) {
 	assert.Empty(t, w.Inventory())
 }
 
-// replicasOf is how many pods a workload of Argo CD should have: "Deployment argocd-server".
+// replicasOf returns the desired number of replicas of a workload of Argo CD, such as "Deployment argocd-server".
 func replicasOf(t *testing.T, w *stacktest.World, workload string) int {
 	t.Helper()
 	kind, name, _ := strings.Cut(workload, " ")

@@ -7,12 +7,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a part of an update leaves out prints nothing. The program takes that for what it is, and not for a result.
+// In an update of a part of the stack, a command that is left out has no output. The program must not take that for the
+// command's result.
 func TestUpdatesOfAPart(t *testing.T) {
 	t.Parallel()
-	// As `make bench-rehearsal` does: all up to where kubeadm can begin.
-	for name, platform := range map[string]bool{"of a bare cluster": false, "of all of it": true} {
-		t.Run("first machines alone, "+name, func(t *testing.T) {
+	// As `make bench-rehearsal` does: first everything up to where kubeadm can begin.
+	for name, platform := range map[string]bool{"of a bare cluster": false, "with the platform": true} {
+		t.Run("first the machines only, "+name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, "dev", "")
 			if !platform {
@@ -27,7 +28,7 @@ func TestUpdatesOfAPart(t *testing.T) {
 			assert.Empty(t, w.Inventory())
 		})
 	}
-	t.Run("as targets", func(t *testing.T) {
+	t.Run("with targets", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, "dev", "")
 		printed := w.Must(w.Up("--target", "**aws:**", "--target", "**eco2:**", "--target", "**::prepare-k8s-redis"))
@@ -35,7 +36,7 @@ func TestUpdatesOfAPart(t *testing.T) {
 		w.Must(w.Up())
 		assert.Empty(t, w.Steps())
 
-		// What docs/operations.md warns of: all of the platform depends on each node, so the sweep is among them.
+		// As docs/operations.md warns: the whole platform depends on each node, and so does the sweep.
 		one := []string{"destroy", "--preview-only", "--target", "**Instance::k8s-redis"}
 		printed, err := w.Pulumi(one...)
 		require.Error(t, err)
@@ -52,7 +53,7 @@ func TestUpdatesOfAPart(t *testing.T) {
 		w.Must(w.Destroy())
 		assert.Empty(t, w.Inventory())
 	})
-	t.Run("a target whose machine is not there: the engine says what it needs", func(t *testing.T) {
+	t.Run("with a target whose machine does not exist, the engine reports what is missing", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, "dev", "")
 		printed, err := w.Up("--target", "**::prepare-k8s-redis")

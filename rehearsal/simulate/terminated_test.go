@@ -13,8 +13,8 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// AWS takes machines away, and the engine has then nothing to replace: it makes a successor, and deletes what the
-// old machine's leave was when the successor has joined.
+// When AWS has terminated a machine, a refresh removes it from the state, so the engine does not replace it but creates
+// a new one. It deletes the old membership, which would remove the node, only when the new machine has joined.
 func TestAMachineThatAWSTookAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "dev", "")
@@ -43,7 +43,7 @@ func TestAMachineThatAWSTookAway(t *testing.T) {
 		assert.Len(t, members(t, w), 14)
 	}
 
-	run("its successor joins, and stays", func(t *testing.T) {
+	run("the new machine joins, and stays", func(t *testing.T) {
 		before := members(t, w)
 		terminate(t, w, machine(t, w, "k8s-redis"))
 		w.Changes()
@@ -52,7 +52,7 @@ func TestAMachineThatAWSTookAway(t *testing.T) {
 		succeeded(t, before, "k8s-redis")
 	})
 
-	run("also where the state is of a program that named no machine", func(t *testing.T) {
+	run("the same with the state of an older program, whose commands did not name the machine", func(t *testing.T) {
 		before := members(t, w)
 		forgetMachines(t, w)
 		terminate(t, w, machine(t, w, "k8s-redis"))
@@ -61,7 +61,7 @@ func TestAMachineThatAWSTookAway(t *testing.T) {
 		succeeded(t, before, "k8s-redis")
 	})
 
-	run("a node that goes with its machine leaves nothing", func(t *testing.T) {
+	run("a node that is removed together with its machine leaves nothing", func(t *testing.T) {
 		before := members(t, w)
 		terminate(t, w, machine(t, w, "k8s-redis"))
 		w.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
@@ -72,7 +72,7 @@ func TestAMachineThatAWSTookAway(t *testing.T) {
 	})
 }
 
-// forgetMachines takes the machines out of the commands of all leaves in the state.
+// forgetMachines removes the machines' ids from the workers' delete commands in the state.
 func forgetMachines(t *testing.T, w *stacktest.World) {
 	t.Helper()
 	exported := exportState(t, w)

@@ -9,21 +9,21 @@ import (
 	"eco2/rehearsal/fault"
 )
 
-// A destroy that saves its state once, at its end, and is killed before that, leaves a state with all that is gone.
-// The next one deletes it again, which changes nothing. Where the control plane is gone too, it cannot sweep, and
-// docs/operations.md, "The control plane does not answer", has the way on.
+// A destroy that saves its state only at its end, and is killed before, leaves a state that still has everything. The
+// next destroy deletes all of it again, which is harmless for what is gone. If the control plane is gone too, the sweep
+// fails, and docs/operations.md, "The control plane does not answer", describes what to do.
 func TestAnUnsavedDestroyIsKilled(t *testing.T) {
 	t.Parallel()
 	const command = "command:remote:Command"
 	for _, at := range []struct {
 		name  string
 		fault fault.Fault
-		gone  bool // the control plane
+		gone  bool // whether the control plane is gone by then
 	}{
-		{"in the sweep", fault.Fault{Type: command, Name: "sweep"}, false},
-		{"in the early sweep", fault.Fault{Type: command, Name: "early-sweep"}, false},
-		{"while machines end", fault.Fault{Type: "aws:ec2/instance:Instance", Name: "k8s-redis"}, true},
-		{"while the network goes", fault.Fault{Type: "aws:ec2/subnet:Subnet"}, true},
+		{"during the sweep", fault.Fault{Type: command, Name: "sweep"}, false},
+		{"during the early sweep", fault.Fault{Type: command, Name: "early-sweep"}, false},
+		{"while machines are terminated", fault.Fault{Type: "aws:ec2/instance:Instance", Name: "k8s-redis"}, true},
+		{"while the network is deleted", fault.Fault{Type: "aws:ec2/subnet:Subnet"}, true},
 		{"after the subnets", fault.Fault{Type: "aws:acm/certificate:Certificate"}, true},
 		{"at the last call", fault.Fault{Type: "aws:ec2/vpc:Vpc"}, true},
 	} {
@@ -34,7 +34,7 @@ func TestAnUnsavedDestroyIsKilled(t *testing.T) {
 			before, err := w.Open().Resources(t.Context())
 			require.NoError(t, err)
 			at.fault.Method = "Delete"
-			killed(t, w, "destroy", at.fault)
+			killEngine(t, w, "destroy", at.fault)
 			after, err := w.Open().Resources(t.Context())
 			require.NoError(t, err)
 			require.Len(t, after, len(before), "nothing was saved")

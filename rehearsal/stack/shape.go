@@ -13,9 +13,9 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// Shaped opens a stack in a state directory of its own whose state is a copy of another stack's: what a
-// preview of it says is what would have to change to make the one into the other.
-func Shaped(ctx context.Context, name, from string, tools toolchain.Toolchain, o Options, stateDir string) (*Stack, error) {
+// OpenWithStateOf opens a stack in its own state directory, with a copy of another stack's state. A preview of it shows
+// what would have to change to turn the other stack into this one.
+func OpenWithStateOf(ctx context.Context, name, from string, tools toolchain.Toolchain, o Options, stateDir string) (*Stack, error) {
 	source, err := Open(ctx, from, tools, o)
 	if err != nil {
 		return nil, err
@@ -45,25 +45,25 @@ func Shaped(ctx context.Context, name, from string, tools toolchain.Toolchain, o
 		"urn:pulumi:"+from+"::", "urn:pulumi:"+name+"::",
 		"::"+source.Project+"-"+from+`"`, "::"+source.Project+"-"+name+`"`,
 	).Replace(string(data))
-	anew, err := forget(renamed)
+	cleaned, err := removeMadeOutput(renamed)
 	if err != nil {
 		return nil, fmt.Errorf("reading the state of stack %s: %w", from, err)
 	}
-	if err := os.WriteFile(exported, anew, 0o600); err != nil {
+	if err := os.WriteFile(exported, cleaned, 0o600); err != nil {
 		return nil, fmt.Errorf("writing the state of stack %s: %w", name, err)
 	}
 	if output, err := target.Output(ctx, "stack", "import", "--stack", name, "--file", exported); err != nil {
-		return nil, fmt.Errorf("giving stack %s the state of %s: %w\n%s", name, from, err, output)
+		return nil, fmt.Errorf("importing the state of stack %s into %s: %w\n%s", from, name, err, output)
 	}
 	return target, nil
 }
 
-// forget takes what an update said about its stack out of an exported state: with it, the program refuses the
-// settings of another stack, which differ in name and networks.
-func forget(state string) ([]byte, error) {
+// removeMadeOutput removes the stack output "made" from an exported state. The program compares that output with the
+// settings, and would refuse those of another stack, because name and networks differ.
+func removeMadeOutput(state string) ([]byte, error) {
 	var exported map[string]any
 	decoder := json.NewDecoder(strings.NewReader(state))
-	decoder.UseNumber() // every number stays as it was written
+	decoder.UseNumber() // keeps every number as it was written
 	if err := decoder.Decode(&exported); err != nil {
 		return nil, err
 	}

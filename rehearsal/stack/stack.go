@@ -1,5 +1,5 @@
-// Package stack runs the pulumi command on the real project with a stack's own settings, in a state
-// directory that holds everything a rehearsal leaves.
+// Package stack runs the pulumi command on the real project with a stack's settings. All that a rehearsal leaves is in
+// one state directory.
 package stack
 
 import (
@@ -27,16 +27,16 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// parallel is how many resources the engine works on at once. Its default follows the cores, but nearly
-// all of an update is waiting.
+// parallel is how many resources the engine works on at once. The default depends on the number of cores, which is too
+// few: an update mostly waits.
 const parallel = "64"
 
 // Stack is one stack of the project, ready for the pulumi command.
 type Stack struct {
 	Name string
-	// StateDir is the rehearsal's: models, backend, toolchain.
+	// StateDir is the rehearsal's state directory, with models, backend and toolchain.
 	StateDir string
-	// Project is the project's name.
+	// Project is the name in Pulumi.yaml.
 	Project string
 
 	tools   toolchain.Toolchain
@@ -44,28 +44,28 @@ type Stack struct {
 	environ []string
 }
 
-// Options are where a stack comes from and what differs.
+// Options say where a stack's settings and state come from, and which settings differ.
 type Options struct {
-	// Repo is the project's checkout.
+	// Repo is the checkout of the whole repository.
 	Repo     string
 	StateDir string
-	// SettingsOf is the stack whose settings are taken, if they are not the stack's own.
+	// SettingsOf is the stack whose committed settings are used; empty means the stack's own.
 	SettingsOf string
-	// Config are settings on top of the stack file's: key without the project's name, to a value as YAML
-	// would decode it. Nil removes a key.
+	// Config are settings that override those of the stack file. Keys have no project name, values are as YAML would
+	// decode them. Nil removes a key.
 	Config map[string]any
-	// Latency is the factor for the models' latencies: 1 is like AWS, 0 does not wait.
+	// Latency is a factor for the models' latencies: 1 is like AWS, 0 does not wait.
 	Latency float64
-	// Level is how much is real; empty is level.Simulate.
+	// Level says how much is real; empty means level.Simulate.
 	Level level.Level
-	// Environ is what the level's plugins need besides.
+	// Environ are additional environment variables that the level's plugins need.
 	Environ []string
-	// Backend is the environment that names another place for the state than a directory in StateDir; nil for that.
+	// Backend has environment variables that select another backend; nil means a directory in StateDir.
 	Backend []string
 }
 
-// Open prepares a stack: its project with the built program, its settings, and its backend. Settings that
-// the committed file cannot hold are filled with throw-away values.
+// Open prepares a stack: its project with the built program, its settings, and its backend. Settings that the committed
+// file cannot contain, such as secrets, get throw-away values.
 func Open(ctx context.Context, name string, tools toolchain.Toolchain, o Options) (*Stack, error) {
 	secrets, err := loadThrowAway(o.StateDir)
 	if err != nil {
@@ -77,7 +77,7 @@ func Open(ctx context.Context, name string, tools toolchain.Toolchain, o Options
 		hosts.OperatorEnv+"="+hosts.DefaultOperator,
 		fmt.Sprintf("%s=%g", latency.Env, o.Latency),
 		level.Env+"="+string(o.Level),
-		// The flag for a log of the engine's events is among those.
+		// The flag --event-log only exists with this.
 		"PULUMI_DEBUG_COMMANDS=true",
 	)
 	s.environ = append(s.environ, o.Environ...)
@@ -108,13 +108,13 @@ func Open(ctx context.Context, name string, tools toolchain.Toolchain, o Options
 	return s, s.breakStaleLock()
 }
 
-// CheckpointFile is the stack's state as the file backend keeps it.
+// CheckpointFile returns the path of the file in which the file backend keeps the stack's state.
 func (s *Stack) CheckpointFile() string {
 	return filepath.Join(s.StateDir, "backend", ".pulumi", "stacks", s.Project, s.Name+".json")
 }
 
-// writeProject writes the project's own Pulumi.yaml with one difference: the program is built already.
-// Without that, the engine would build it for the preview and again for the update.
+// writeProject writes a copy of the project's Pulumi.yaml that uses the built program. Otherwise the engine would build
+// it for the preview, and again for the update.
 func (s *Stack) writeProject(repo string) error {
 	project, err := readYAML(filepath.Join(repo, "Pulumi.yaml"))
 	if err != nil {
@@ -126,8 +126,8 @@ func (s *Stack) writeProject(repo string) error {
 	return writeYAML(filepath.Join(s.dir, "Pulumi.yaml"), project)
 }
 
-// writeSettings writes the stack's committed settings, as they are, and throw-away values for what they
-// cannot hold or what only their owner can read.
+// writeSettings writes the stack's committed settings unchanged, with throw-away values for those that they cannot
+// contain, or that only their owner can decrypt.
 func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway) error {
 	from := s.Name
 	if o.SettingsOf != "" {
@@ -154,14 +154,14 @@ func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway)
 		text, err := crypter.EncryptValue(ctx, plain)
 		return map[string]any{"secure": text}, err
 	}
-	// Somebody's addresses stay, and the rehearsal's operator comes beside them.
+	// Keep the committed addresses, and add the rehearsal's operator.
 	admins, _ := values[key("adminCidrs")].([]any)
 	values[key("adminCidrs")] = append(admins, hosts.DefaultOperator+"/32")
 	domain, _ := values[key("domain")].(string)
 	if _, set := values[key("hostedZoneId")]; domain != "" && !set {
 		values[key("hostedZoneId")] = aws.HostedZone
 	}
-	// Somebody's secrets are encrypted with what only they have.
+	// The committed secrets are encrypted with a key that only their owner has.
 	delete(settings, "secretsprovider")
 	delete(settings, "encryptedkey")
 	private := maps.Clone(secrets.Passwords)
@@ -189,11 +189,11 @@ func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway)
 	return writeYAML(filepath.Join(s.dir, "Pulumi."+s.Name+".yaml"), settings)
 }
 
-// Secret is a value of Options.Config that is encrypted.
+// Secret is a plain value of Options.Config that Open encrypts.
 type Secret string
 
-// Operation is the command line of an up, a preview or a destroy of this stack. Nobody is asked: what an up
-// or a destroy would do is for a preview to show.
+// Operation returns the arguments for an up, a preview or a destroy of this stack. Up and destroy neither preview nor
+// ask for confirmation.
 func (s *Stack) Operation(name string, more ...string) []string {
 	args := []string{name, "--parallel", parallel, "--stack", s.Name}
 	if name != "preview" {
@@ -202,9 +202,9 @@ func (s *Stack) Operation(name string, more ...string) []string {
 	return append(args, more...)
 }
 
-// Run runs the pulumi command on the terminal. An interrupt is the command's own: the terminal sends it
-// there too, and the engine ends what it has begun before it stops. A second one, as an ended context
-// would be, makes it abandon that.
+// Run runs the pulumi command on the terminal. Its failure is a *FailedError. Run ignores an interrupt and a cancelled
+// context: the terminal sends an interrupt to the command too, and the engine then completes what it has begun before
+// it exits. A second interrupt, as the cancelled context would send, would make it abandon that.
 func (s *Stack) Run(ctx context.Context, args ...string) error {
 	cmd := s.Command(context.WithoutCancel(ctx), args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -216,8 +216,8 @@ func (s *Stack) Run(ctx context.Context, args ...string) error {
 	}
 	go func() {
 		for sig := range signals {
-			if sig == syscall.SIGTERM { // which reaches this process alone
-				_ = cmd.Process.Signal(os.Interrupt) // it may have ended by itself
+			if sig == syscall.SIGTERM { // which only this process receives
+				_ = cmd.Process.Signal(os.Interrupt) // it may have exited by itself
 			}
 		}
 	}()
@@ -231,15 +231,16 @@ func (s *Stack) Run(ctx context.Context, args ...string) error {
 	return err
 }
 
-// FailedError is a pulumi command that ran on the terminal and has said there what was wrong.
+// FailedError is the failure of a pulumi command that ran on the terminal, and has printed the reason there. Do not
+// print it again.
 type FailedError struct {
-	// Code is its exit code; -1 if a signal ended it.
+	// Code is its exit code; -1 if it was killed by a signal.
 	Code int
 }
 
-func (e *FailedError) Error() string { return fmt.Sprintf("pulumi ended with exit code %d", e.Code) }
+func (e *FailedError) Error() string { return fmt.Sprintf("pulumi exited with code %d", e.Code) }
 
-// Output runs the pulumi command and returns what it printed on both its outputs.
+// Output runs the pulumi command, and returns what it printed on stdout and stderr.
 func (s *Stack) Output(ctx context.Context, args ...string) (string, error) {
 	var text strings.Builder
 	cmd := s.Command(ctx, args...)
@@ -248,17 +249,17 @@ func (s *Stack) Output(ctx context.Context, args ...string) (string, error) {
 	return text.String(), err
 }
 
-// Command is the pulumi command with the stack's environment.
+// Command returns the pulumi command with the stack's environment, not yet started.
 func (s *Stack) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.tools.Pulumi, args...)
 	cmd.Dir, cmd.Env = s.dir, s.environ
-	// Asked to stop, the engine finishes what it has begun: killed, it would forget resources.
+	// After an interrupt the engine completes what it has begun. If it were killed, it would forget resources.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	return cmd
 }
 
-// breakStaleLock removes a lock whose owner is gone. The file backend cannot tell; here, the owner can only
-// have been a process of this machine.
+// breakStaleLock removes a lock whose owner no longer runs. The file backend cannot find that out. Here the owner can
+// only have been a process of this machine.
 func (s *Stack) breakStaleLock() error {
 	locks, err := filepath.Glob(filepath.Join(s.StateDir, "backend", ".pulumi", "locks", "organization", s.Project, s.Name, "*.json"))
 	if err != nil {
@@ -289,7 +290,7 @@ func (s *Stack) breakStaleLock() error {
 	return nil
 }
 
-// Value is an output of the stack, a secret one too: text as it is, anything else as JSON.
+// Value returns an output of the stack, decrypted if it is a secret: a string as it is, anything else as JSON.
 func (s *Stack) Value(ctx context.Context, name string) (string, error) {
 	value, err := s.Command(ctx, "stack", "output", name, "--show-secrets", "--stack", s.Name).Output()
 	if err != nil {
@@ -298,7 +299,7 @@ func (s *Stack) Value(ctx context.Context, name string) (string, error) {
 	return string(value), nil
 }
 
-// WriteKey writes the machines' private key into the state directory and returns the file's path.
+// WriteKey writes the private key for the machines into the state directory, and returns the file's path.
 func (s *Stack) WriteKey() (string, error) {
 	secrets, err := loadThrowAway(s.StateDir)
 	if err != nil {
@@ -311,21 +312,21 @@ func (s *Stack) WriteKey() (string, error) {
 	return path, nil
 }
 
-// Resource is a resource of a stack's state, as far as the rehearsal reads it.
+// Resource holds the fields of a resource in a stack's state that the rehearsal uses.
 type Resource struct {
 	URN          resource.URN
 	Type         string
 	Dependencies []resource.URN
-	// DeletedWith is the resource with which this one goes without a call; empty for most.
+	// DeletedWith is the resource whose delete also deletes this one, without a call; empty for most.
 	DeletedWith resource.URN
 	Parent      resource.URN
-	// Provider is the provider's URN and id.
+	// Provider is the provider's URN and id, separated by "::".
 	Provider string
 	Inputs   map[string]any
 }
 
-// After are the resources without which this one cannot be: what the engine makes before it, and deletes after it.
-func (r Resource) After() []resource.URN {
+// DependsOn returns all resources that the engine creates before this one, and deletes after it.
+func (r Resource) DependsOn() []resource.URN {
 	after := append(slices.Clone(r.Dependencies), r.Parent, r.DeletedWith)
 	if provider, _, ok := cutLast(r.Provider, "::"); ok {
 		after = append(after, resource.URN(provider))
@@ -341,7 +342,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:at], s[at+len(sep):], true
 }
 
-// Resources reads the stack's state. Secrets in it stay encrypted.
+// Resources returns the resources in the stack's state. Secrets in them remain encrypted.
 func (s *Stack) Resources(ctx context.Context) ([]Resource, error) {
 	var exported struct {
 		Deployment struct{ Resources []Resource }

@@ -14,8 +14,8 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// A stack file that somebody filled for a real account works in the rehearsal: their secrets, which only
-// they can read, are replaced, and the rehearsal's operator is let in beside them.
+// A stack file that is in use with a real account works in the rehearsal: its secrets, which only its owner can
+// decrypt, are replaced, and the rehearsal's operator is added to the permitted addresses.
 func TestSettingsOfAStackInUse(t *testing.T) {
 	repo, state := t.TempDir(), t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(repo, "Pulumi.dev.yaml"), []byte(`
@@ -36,7 +36,7 @@ config:
 	require.NoError(t, err)
 	assert.NotContains(t, written, "secretsprovider")
 	assert.NotContains(t, written, "encryptedkey")
-	assert.Equal(t, secrets.EncryptionSalt, written["encryptionsalt"], "the engine would derive its key twice")
+	assert.Equal(t, secrets.EncryptionSalt, written["encryptionsalt"], "otherwise the engine would derive its key twice")
 	values := written["config"].(map[string]any)
 	assert.Equal(t, []any{"203.0.113.7/32", hosts.DefaultOperator + "/32"}, values["eco2:adminCidrs"])
 	assert.Equal(t, "Z0123456789ABCDEFGHIJ", values["eco2:hostedZoneId"])
@@ -50,11 +50,11 @@ config:
 
 	again, err := loadThrowAway(state)
 	require.NoError(t, err)
-	assert.Equal(t, secrets, again, "another key would be another key pair in every run")
+	assert.Equal(t, secrets, again, "another key would replace the key pair in every run")
 }
 
-// Only a command that ran on the terminal has said what was wrong: other failures must be printed, also
-// those of commands, such as a compiler's.
+// Only a command that ran on the terminal has printed its error. Other failures must still be printed, including those
+// of other commands, such as a compiler's.
 func TestFailuresTellWhetherTheyWereShown(t *testing.T) {
 	s := &Stack{tools: toolchain.Toolchain{Pulumi: "false"}, dir: t.TempDir()}
 	var failed *FailedError
@@ -62,16 +62,16 @@ func TestFailuresTellWhetherTheyWereShown(t *testing.T) {
 	assert.Equal(t, 1, failed.Code)
 	_, err := s.Output(t.Context())
 	require.Error(t, err)
-	assert.False(t, errors.As(err, &failed), "what was captured was not shown")
+	assert.False(t, errors.As(err, &failed), "captured output was not shown")
 }
 
-func TestThereIsNoSuchStack(t *testing.T) {
+func TestAnUnknownStackIsAnError(t *testing.T) {
 	s := &Stack{Name: "staging", Project: "eco2", dir: t.TempDir()}
 	err := s.writeSettings(t.Context(), Options{Repo: t.TempDir()}, throwAway{})
 	require.EqualError(t, err, `there is no stack "staging": the stacks are local, dev and prod`)
 }
 
-// A run that was killed leaves a lock; one that still works is left alone.
+// The lock of a killed run is removed; that of a running one is kept.
 func TestLocks(t *testing.T) {
 	state := t.TempDir()
 	s := &Stack{Name: "dev", Project: "eco2", StateDir: state}

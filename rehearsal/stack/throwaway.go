@@ -20,24 +20,25 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// throwAway is what a committed stack file cannot hold and a real user sets: made once for a state
-// directory, worth nothing outside of it.
+// throwAway holds the secrets that a committed stack file cannot contain and a real user sets. They are generated once
+// for a state directory, and are worthless outside of it.
 type throwAway struct {
 	// Passphrase encrypts the stacks' secrets, with Salt.
 	Passphrase string
 	Salt       []byte
-	// EncryptionSalt is what Pulumi keeps of both in a stack file: the salt, and a known text to check the passphrase
-	// with. It stays the same, or the engine would derive its key for the settings and again for the state.
+	// EncryptionSalt is the value of encryptionsalt in a stack file: the salt, and an encrypted known text to check the
+	// passphrase with. It is kept, because if it differed between settings and state, the engine would derive its key
+	// twice.
 	EncryptionSalt string
-	// PrivateKey is an SSH key in OpenSSH form.
+	// PrivateKey is an SSH key in OpenSSH's format.
 	PrivateKey string
 	Passwords  map[string]string
 }
 
-// passwordKeys are the secrets that the program keeps for its workloads.
+// passwordKeys are the settings with the passwords that the program stores for its workloads.
 var passwordKeys = []string{"postgresPassword", "redisPassword", "rabbitmqPassword", "grafanaPassword"}
 
-// loadThrowAway reads the state directory's values, or makes them.
+// loadThrowAway reads the state directory's values, or generates and saves them.
 func loadThrowAway(stateDir string) (throwAway, error) {
 	path := filepath.Join(stateDir, "throwaway.json")
 	var values throwAway
@@ -48,7 +49,7 @@ func loadThrowAway(stateDir string) (throwAway, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		values, err = newThrowAway()
 	}
-	if err == nil && values.EncryptionSalt == "" { // new, or of an older rehearsal
+	if err == nil && values.EncryptionSalt == "" { // new, or written by an older rehearsal
 		if values.EncryptionSalt, err = values.encryptionSalt(); err == nil {
 			err = save(path, values)
 		}
@@ -70,7 +71,7 @@ func newThrowAway() (throwAway, error) {
 	}
 	values := throwAway{
 		Passphrase: rand.Text(),
-		Salt:       make([]byte, 8), // the size of Pulumi's own
+		Salt:       make([]byte, 8), // the size that Pulumi uses
 		PrivateKey: string(pem.EncodeToMemory(block)),
 		Passwords:  map[string]string{},
 	}
@@ -81,10 +82,10 @@ func newThrowAway() (throwAway, error) {
 	return values, err
 }
 
-// crypters are by passphrase and salt: deriving a key takes a quarter of a second.
+// crypters caches crypters by passphrase and salt, because deriving a key takes a quarter of a second.
 var crypters sync.Map
 
-// crypter encrypts and decrypts as Pulumi does with the passphrase.
+// crypter returns a crypter that encrypts and decrypts as Pulumi does with the passphrase.
 func (v throwAway) crypter() config.Crypter {
 	key := v.Passphrase + string(v.Salt)
 	if known, ok := crypters.Load(key); ok {
@@ -95,16 +96,16 @@ func (v throwAway) crypter() config.Crypter {
 	return derived
 }
 
-// encryptionSalt is the text that Pulumi writes to a stack file when it first uses a passphrase.
+// encryptionSalt returns the text that Pulumi writes to a stack file when it first uses a passphrase.
 func (v throwAway) encryptionSalt() (string, error) {
-	check, err := v.crypter().EncryptValue(context.Background(), "pulumi") // which no context ends
+	check, err := v.crypter().EncryptValue(context.Background(), "pulumi") // the context is not used
 	if err != nil {
 		return "", fmt.Errorf("encrypting the passphrase's check: %w", err)
 	}
 	return fmt.Sprintf("v1:%s:%s", base64.StdEncoding.EncodeToString(v.Salt), check), nil
 }
 
-// save writes the file whole or not at all.
+// save writes the file atomically.
 func save(path string, values throwAway) error {
 	data, err := json.MarshalIndent(values, "", "  ")
 	if err != nil {
@@ -119,8 +120,8 @@ func save(path string, values throwAway) error {
 	return os.Rename(path+".new", path)
 }
 
-// Secrets are the texts of a state directory's throw-away values that no output may hold, in the forms in
-// which one might: as they are, as base64, and a key also line by line.
+// Secrets returns the throw-away secrets of a state directory that no output may contain, in the encodings in which one
+// might: as they are, as base64, and a key also line by line.
 func Secrets(stateDir string) ([]string, error) {
 	values, err := loadThrowAway(stateDir)
 	if err != nil {
@@ -134,7 +135,7 @@ func Secrets(stateDir string) ([]string, error) {
 		texts = append(texts, base64.StdEncoding.EncodeToString([]byte(text)))
 	}
 	for line := range strings.Lines(values.PrivateKey) {
-		if !strings.HasPrefix(line, "-----") { // which is the same for every key
+		if !strings.HasPrefix(line, "-----") { // these lines are the same for every key
 			texts = append(texts, strings.TrimSpace(line))
 		}
 	}

@@ -13,10 +13,10 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// throwAwayFile is where the rehearsal keeps what an owner of a real stack has in their head.
+// throwAwayFile is the file with the secrets that the owner of a real stack would keep.
 const throwAwayFile = "throwaway.json"
 
-// throwAway are the world's throw-away values, as far as tests look at them.
+// throwAway holds the world's throw-away values that tests use.
 type throwAway struct {
 	Passphrase, PrivateKey string
 	Passwords              map[string]string
@@ -30,7 +30,7 @@ func readThrowAway(stateDir string) (values throwAway, err error) {
 	return values, err
 }
 
-// AddThrowAway has a state directory's throw-away secrets searched.
+// AddThrowAway adds a state directory's throw-away secrets to those that are searched for.
 func (s *Secrets) AddThrowAway(stateDir string) error {
 	values, err := readThrowAway(stateDir)
 	if err != nil {
@@ -43,16 +43,16 @@ func (s *Secrets) AddThrowAway(stateDir string) error {
 	return s.AddKey("the SSH key", values.PrivateKey)
 }
 
-// ThrowAway are the world's throw-away secrets.
+// ThrowAway returns the world's throw-away secrets.
 func (w *World) ThrowAway() *Secrets {
 	w.t.Helper()
-	w.Open() // makes them
+	w.Open() // generates them
 	s := &Secrets{}
 	require.NoError(w.t, s.AddThrowAway(w.Dir))
 	return s
 }
 
-// OwnHome gives the engine a home below the world's directory, where its own logs go. The plugins stay where they are.
+// OwnHome gives the engine a home below the world's directory, in which it writes its own logs. The plugins are linked.
 func (w *World) OwnHome() {
 	w.t.Helper()
 	home := filepath.Join(w.Dir, "home")
@@ -61,22 +61,22 @@ func (w *World) OwnHome() {
 	w.Tools.Home = home
 }
 
-// Left are the secrets that are in the clear in a file of the world: in its state with all copies and histories, in
-// logs of the engine, of its events and of calls, in the settings, and in the models. Two files may have some, and are
-// for their owner alone:
+// SecretsInFiles returns the secrets that are in plain text in a file of the world: in its state with all copies and
+// histories, in logs of the engine, of its events and of calls, in the settings, and in the models. Two files may
+// contain secrets, and must be readable by their owner only:
 //
 //   - throwaway.json.
-//   - aws.db, the account. The value of a SecureString is AWS's to keep, and is nowhere else in it. The file also has
-//     pages that were freed, so it is read by its objects.
+//   - aws.db, the account. It may contain the values of SecureStrings, which AWS stores, and no secret elsewhere. It is
+//     searched by objects, because the file also has freed pages.
 //
-// except are directories and files of the test's own.
-func (w *World) Left(s *Secrets, except ...string) []string {
+// except are directories and files of the test itself, which are not searched.
+func (w *World) SecretsInFiles(s *Secrets, except ...string) []string {
 	w.t.Helper()
 	owners := []string{throwAwayFile, aws.StateFile}
 	except = append(except, owners...)
-	found, looked, err := s.InFiles(w.Dir, func(path string) bool { return slices.Contains(except, path) })
+	found, searched, err := s.InFiles(w.Dir, func(path string) bool { return slices.Contains(except, path) })
 	require.NoError(w.t, err)
-	require.Greater(w.t, looked, 10, "files were searched")
+	require.Greater(w.t, searched, 10, "files were searched")
 	for _, name := range owners {
 		info, err := os.Stat(filepath.Join(w.Dir, name))
 		require.NoError(w.t, err)

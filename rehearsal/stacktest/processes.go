@@ -15,31 +15,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Process is a process of this machine as its owner, and for the arguments everybody, can read it.
+// Process is a process of this machine, with what can be read of it: by everybody the arguments, by its owner the rest.
 type Process struct {
 	// Path is the program that it runs.
 	Path          string
 	Args, Environ []string
 }
 
-// Processes are those that ran while somebody watched. One that lives for less than a look takes may be missed.
+// Processes records the processes that ran during a watch. A very short-lived process may be missed between two scans.
 type Processes struct {
 	mu   sync.Mutex
 	seen map[string]Process
-	// Stop ends the watch; the test's end does, too.
+	// Stop stops the watch, which otherwise stops with the test.
 	Stop func()
 }
 
-// The watcher sleeps between two looks at all processes: at least so long, and four times what a look took, to leave
-// the time to those that it watches.
+// lookEvery is the shortest pause between two scans of all processes. The pause is at least four times as long as the
+// scan took, to leave CPU time to the watched processes.
 const lookEvery = 15 * time.Millisecond
 
-// WatchProcesses watches until the test ends.
+// WatchProcesses watches all processes of this machine until the test is over.
 func WatchProcesses(t *testing.T) *Processes {
 	t.Helper()
 	p := &Processes{seen: map[string]Process{}}
 	var watching sync.WaitGroup
-	ctx, stop := context.WithCancel(t.Context()) // which ends before the cleanup
+	ctx, stop := context.WithCancel(t.Context()) // cancelled before the cleanup
 	p.Stop = stop
 	watching.Go(func() {
 		for ctx.Err() == nil {
@@ -60,14 +60,15 @@ func (p *Processes) look() {
 	}
 }
 
-// running yields the processes of this moment, each with what tells it from others.
+// running yields the processes that run now, each with a key that identifies it.
 func running() iter.Seq2[string, Process] {
 	return func(yield func(string, Process) bool) {
 		dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is well-formed
 		for _, dir := range dirs {
-			// At any of these lines a process may end, or become another program: then the next look sees it.
+			// At any of these lines a process may exit, or execute another program. It is skipped then; the next scan
+			// sees the new program.
 			path, err := os.Readlink(filepath.Join(dir, "exe"))
-			if err != nil { // the kernel's own have none
+			if err != nil { // kernel threads have none
 				continue
 			}
 			args, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -83,8 +84,8 @@ func running() iter.Seq2[string, Process] {
 	}
 }
 
-// AwaitEnd waits until no process runs that was started for the world, such as the plugins of an engine that was killed:
-// each ends what it has in the making, and then notices.
+// AwaitEnd waits until no process runs that was started for the world. Plugins of a killed engine complete their
+// current call before they exit.
 func (w *World) AwaitEnd() {
 	w.t.Helper()
 	require.Eventually(w.t, func() bool {
@@ -101,7 +102,7 @@ func split(data []byte) []string {
 	return strings.FieldsFunc(string(data), func(r rune) bool { return r == 0 })
 }
 
-// Seen are all processes so far, each once.
+// Seen returns all processes so far, each once.
 func (p *Processes) Seen() []Process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,7 +113,7 @@ func (p *Processes) Seen() []Process {
 	return all
 }
 
-// Of says whether a process was started for a world, with what it inherited from the engine.
+// Of reports whether a process was started for a world, by the environment that it inherited from the engine.
 func (p Process) Of(w *World) bool {
 	for _, variable := range p.Environ {
 		if strings.HasSuffix(variable, "="+w.Dir) {
@@ -122,15 +123,16 @@ func (p Process) Of(w *World) bool {
 	return false
 }
 
-// ofEngine are the engine, the plugins that it starts, and git, which it asks about the checkout.
+// ofEngine matches the engine, the plugins that it starts, and git, which it runs to inspect the checkout.
 var ofEngine = regexp.MustCompile(`^(pulumi|pulumi-(language|resource)-[a-z]+|git)$`)
 
-// Shown are the secrets in the arguments and the environments of the processes so far.
+// SecretsShown returns the secrets in the arguments and the environments of the processes so far.
 //
-// Arguments are everybody's to read, and hold none. The environment of a process is its owner's, who can also read
-// the passphrase where it came from: the engine is given it there, and what it starts inherits it. The program gets its
-// settings so, by the engine's protocol. What a plugin starts in turn gets neither.
-func (p *Processes) Shown(s *Secrets, program string) (found []string) {
+// Everybody can read arguments, so they must contain none. Only the owner of a process can read its environment. Two
+// variables there may contain secrets: the engine gets the passphrase in one, which its child processes inherit, and
+// its owner can read it at its source too. The program gets its settings in another one, by the engine's protocol.
+// Processes that a plugin starts must get neither.
+func (p *Processes) SecretsShown(s *Secrets, program string) (found []string) {
 	for _, process := range p.Seen() {
 		name := filepath.Base(process.Path)
 		for _, what := range s.In(strings.Join(process.Args, " ")) {

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/ed25519"
-	"crypto/md5"  //nolint:gosec // a fingerprint that somebody might print
+	"crypto/md5"  //nolint:gosec // somebody might print it as a fingerprint
 	"crypto/sha1" //nolint:gosec // likewise
 	"crypto/sha256"
 	"encoding/base64"
@@ -24,30 +24,30 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Secrets are values that must not show. They are searched in the forms in which one escapes a mask that only
-// knows its text: parts of it, which any quoting leaves as they are, and these and hashes of the whole encoded.
-// Its zero value knows none.
+// Secrets searches texts for secrets. It also finds the forms in which a secret would escape a mask that only knows its
+// exact text: parts that are the same in any quoting, encodings of these and of the whole, and hashes. The zero value
+// has no secrets.
 type Secrets struct {
-	// forms are by their first bytes, so that one look at each place of a text is enough.
+	// forms are by their first formStart bytes, so that one lookup for each position of a text is enough.
 	forms map[string][]form
 }
 
 type form struct{ secret, as, text string }
 
 const (
-	// formStart is the length of those first bytes, and of the shortest form.
+	// formStart is the length of the prefixes by which forms are indexed, and of the shortest form.
 	formStart = 8
-	// partLength is short enough for a line of a PEM block, or of wrapped base64, to hold some part whole.
+	// partLength is short enough that each line of a PEM block, or of wrapped base64, contains a whole part.
 	partLength = 16
-	// hashLength is what people cut a hash to.
+	// hashLength is the length to which people often truncate a hash.
 	hashLength = 12
 )
 
-// unescaped is what no quoting, escaping or wrapping changes.
+// unescaped matches words that no quoting, escaping or wrapping changes.
 var unescaped = regexp.MustCompile(`[A-Za-z0-9+/=]{8,}`)
 
-// Add has a value searched, whole and in parts. Each of its words that has eight letters or more must be as
-// secret as the value, but for what is in a public text too: a private key holds its public half.
+// Add adds a value to search for, as a whole and in parts. Each of its words of eight or more letters must be secret,
+// unless it is also part of one of the public texts: a private key, for example, contains its public half.
 func (s *Secrets) Add(name, value string, public ...string) {
 	s.AddWhole(name, value)
 	for _, word := range unescaped.FindAllString(value, -1) {
@@ -61,15 +61,15 @@ func (s *Secrets) Add(name, value string, public ...string) {
 		}
 	}
 	for as, hash := range map[string]hash.Hash{"its MD5": md5.New(), "its SHA-1": sha1.New(), "its SHA-256": sha256.New()} { //nolint:gosec // see above
-		_, _ = io.WriteString(hash, value) // a hash takes everything
+		_, _ = io.WriteString(hash, value) // writing to a hash never fails
 		sum := hash.Sum(nil)
 		s.form(name, as, hex.EncodeToString(sum)[:hashLength])
 		s.form(name, as+" as base64", base64.StdEncoding.EncodeToString(sum)[:hashLength])
 	}
 }
 
-// AddKey has an ed25519 key in OpenSSH form searched. What is public in it is all but its seed: the public half, a
-// comment, and what such files begin with.
+// AddKey adds an ed25519 key in OpenSSH's format to search for. Everything in it except the seed is public: the public
+// half, a comment, and the beginning, which is the same in all such files.
 func (s *Secrets) AddKey(name, text string) error {
 	raw, err := ssh.ParseRawPrivateKey([]byte(text))
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *Secrets) AddKey(name, text string) error {
 	return nil
 }
 
-// AddWhole has a value searched whole: its words are nobody's secret.
+// AddWhole adds a value to search for as a whole only, because its single words are not secret.
 func (s *Secrets) AddWhole(name, value string) { s.encoded(name, "all of it", value) }
 
 func (s *Secrets) encoded(name, as, value string) {
@@ -100,8 +100,8 @@ func (s *Secrets) encoded(name, as, value string) {
 	}
 }
 
-// base64Of is a value in base64, wherever it stands in what was encoded: without the characters that also
-// depend on what is before and behind it.
+// base64Of returns a value in base64 for each of the three possible positions within a larger encoded text, without the
+// characters that also depend on the bytes before and behind it.
 func base64Of(value string) []string {
 	var texts []string
 	for before, from := range []int{0, 2, 3} {
@@ -113,7 +113,7 @@ func base64Of(value string) []string {
 
 func (s *Secrets) form(secret, as, text string) {
 	if len(text) < formStart {
-		return // it would be found everywhere
+		return // too short: it would be found everywhere
 	}
 	if s.forms == nil {
 		s.forms = map[string][]form{}
@@ -124,25 +124,25 @@ func (s *Secrets) form(secret, as, text string) {
 	}
 }
 
-// In says which secrets a text shows, in which form, and behind what: not the secret itself.
+// In describes the secrets that a text contains: the name, the form, and the text before it, but not the secret itself.
 func (s *Secrets) In(text string) []string {
 	var found []string
-	told := map[string]bool{}
+	reported := map[string]bool{}
 	for i := 0; i+formStart <= len(text); i++ {
 		for _, f := range s.forms[text[i:i+formStart]] {
-			if told[f.secret] || !strings.HasPrefix(text[i:], f.text) {
+			if reported[f.secret] || !strings.HasPrefix(text[i:], f.text) {
 				continue
 			}
-			told[f.secret] = true
+			reported[f.secret] = true
 			found = append(found, fmt.Sprintf("%s (%s) behind %q", f.secret, f.as, text[max(0, i-60):i]))
 		}
 	}
 	return found
 }
 
-// InFiles searches all files below a directory, and the names of these. Paths are relative to it; what except
-// says yes to is left out. looked counts the files that were searched.
-func (s *Secrets) InFiles(dir string, except func(path string) bool) (found []string, looked int, err error) {
+// InFiles searches the names and contents of all files below a directory, except those for which except returns true.
+// Paths are relative to the directory. searched is the number of files that were searched.
+func (s *Secrets) InFiles(dir string, except func(path string) bool) (found []string, searched int, err error) {
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -164,17 +164,17 @@ func (s *Secrets) InFiles(dir string, except func(path string) bool) (found []st
 		if err != nil {
 			return fmt.Errorf("unpacking %s: %w", path, err)
 		}
-		looked++
+		searched++
 		for _, what := range s.In(relative + "\n" + string(data)) {
 			found = append(found, relative+": "+what)
 		}
 		return nil
 	})
-	return found, looked, err
+	return found, searched, err
 }
 
-// unpacked is what was compressed with gzip, as the engine's own logs are. A process that was killed left
-// half of one.
+// unpacked decompresses gzip data, such as the engine's own logs, and returns other data unchanged. The file of a
+// killed process may be truncated, which is no error.
 func unpacked(data []byte) ([]byte, error) {
 	if !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
 		return data, nil

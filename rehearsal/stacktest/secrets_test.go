@@ -25,7 +25,7 @@ import (
 
 const password = `OpenSesame42'"\ <&>$%{}é`
 
-// A search that finds nothing is worth something only if it would find a secret in whatever it is wrapped.
+// A search that finds nothing only proves something if it would find a secret in every encoding.
 func TestSecretsAreFoundInEveryForm(t *testing.T) {
 	var secrets Secrets
 	secrets.Add("the password", password)
@@ -35,20 +35,20 @@ func TestSecretsAreFoundInEveryForm(t *testing.T) {
 	require.NoError(t, err)
 	sum := sha256.Sum256([]byte(password))
 	for name, text := range map[string]string{
-		"as it is":                 "error: " + password,
-		"its recognisable part":    "OpenSesame42",
-		"JSON":                     string(inJSON),
-		"JSON in JSON":             string(twice),
-		"Go":                       strconv.Quote(password),
-		"a URL":                    "https://x.example/?p=" + url.QueryEscape(password),
-		"a shell's word":           "'" + strings.ReplaceAll(password, "'", `'\''`) + "'",
-		"base64":                   base64.StdEncoding.EncodeToString([]byte(password)),
-		"base64 behind one byte":   base64.StdEncoding.EncodeToString([]byte("1" + password + "2")),
-		"base64 behind two":        base64.RawURLEncoding.EncodeToString([]byte("12" + password + "345")),
-		"base64 of JSON":           base64.StdEncoding.EncodeToString(fmt.Appendf(nil, `{"password": %s}`, inJSON)),
-		"hex":                      hex.EncodeToString([]byte(password)),
-		"upper-case hex":           fmt.Sprintf("%X", password),
-		"the beginning of its sum": "@" + hex.EncodeToString(sum[:8]),
+		"as it is":                "error: " + password,
+		"its recognisable part":   "OpenSesame42",
+		"JSON":                    string(inJSON),
+		"JSON in JSON":            string(twice),
+		"Go":                      strconv.Quote(password),
+		"a URL":                   "https://x.example/?p=" + url.QueryEscape(password),
+		"a shell's word":          "'" + strings.ReplaceAll(password, "'", `'\''`) + "'",
+		"base64":                  base64.StdEncoding.EncodeToString([]byte(password)),
+		"base64 behind one byte":  base64.StdEncoding.EncodeToString([]byte("1" + password + "2")),
+		"base64 behind two":       base64.RawURLEncoding.EncodeToString([]byte("12" + password + "345")),
+		"base64 of JSON":          base64.StdEncoding.EncodeToString(fmt.Appendf(nil, `{"password": %s}`, inJSON)),
+		"hex":                     hex.EncodeToString([]byte(password)),
+		"upper-case hex":          fmt.Sprintf("%X", password),
+		"the beginning of a hash": "@" + hex.EncodeToString(sum[:8]),
 	} {
 		assert.Len(t, secrets.In(text), 1, name)
 		for _, found := range secrets.In(text) {
@@ -58,7 +58,7 @@ func TestSecretsAreFoundInEveryForm(t *testing.T) {
 	assert.Empty(t, secrets.In("OpenSesam, [secret], "+base64.StdEncoding.EncodeToString([]byte("another password"))))
 }
 
-// A key is found by any of its lines, and by half of one.
+// A key is found by any of its lines, and by half a line.
 func TestPartsOfAKeyAreFound(t *testing.T) {
 	body := strings.Repeat("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/", 2)
 	var secrets Secrets
@@ -68,7 +68,7 @@ func TestPartsOfAKeyAreFound(t *testing.T) {
 	assert.Empty(t, secrets.In("-----BEGIN PRIVATE KEY-----"))
 }
 
-// An SSH key shows by its seed; its public half is everybody's.
+// An SSH key is found by its seed, and its public half is not reported.
 func TestAnSSHKeyIsFound(t *testing.T) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
@@ -85,7 +85,7 @@ func TestAnSSHKeyIsFound(t *testing.T) {
 		found += len(secrets.In(line))
 	}
 	assert.Positive(t, found, "one line is enough")
-	assert.Empty(t, secrets.In(lines[1]), "all keys begin so")
+	assert.Empty(t, secrets.In(lines[1]), "all keys have the same beginning")
 	assert.Len(t, secrets.In(base64.StdEncoding.EncodeToString(private)), 1)
 
 	_, other, err := ed25519.GenerateKey(rand.Reader)
@@ -109,8 +109,8 @@ func TestFilesAreSearched(t *testing.T) {
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}
-	found, looked, err := secrets.InFiles(dir, func(path string) bool { return path == "allowed" })
+	found, searched, err := secrets.InFiles(dir, func(path string) bool { return path == "allowed" })
 	require.NoError(t, err)
-	assert.Equal(t, 4, looked)
+	assert.Equal(t, 4, searched)
 	assert.Len(t, found, 3, found)
 }

@@ -1,5 +1,5 @@
-// Package stacktest is for tests of the whole program through the real engine: a stack in a state directory
-// of its own, whose settings change as the test goes on, and what the engine would do and has done.
+// Package stacktest helps to test the whole program with the real engine. A World is a stack in its own state
+// directory, whose settings a test may change. It shows what the engine would do and what it has done.
 package stacktest
 
 import (
@@ -28,10 +28,10 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// repo is the project's checkout, seen from a package of the rehearsal.
+// repo is the checkout of the whole repository, relative to a package of the rehearsal.
 const repo = "../.."
 
-// Tools builds what the tests run, into the checkout's own state directory.
+// Tools builds the programs that the tests run, into the state directory of the checkout.
 func Tools(ctx context.Context) (toolchain.Toolchain, error) {
 	absolute, err := filepath.Abs(repo)
 	if err != nil {
@@ -46,11 +46,12 @@ func Tools(ctx context.Context) (toolchain.Toolchain, error) {
 	return tools, err
 }
 
-// homeWithoutLogs makes an engine's home beside another, with its plugins, in which the engine keeps no logs.
+// homeWithoutLogs makes a home for the engine in dir, with the plugins of another home, in which the engine writes no
+// logs.
 //
-// It would log all that it does, at the finest level, which is a third of its work in a preview. No setting turns that
-// off, but without a directory for its logs it goes on without them: a file has the directory's name. Tests that look
-// for secrets in the logs have OwnHome.
+// By default the engine logs everything at the finest level, which is a third of its work in a preview. No setting
+// turns that off, but the engine works without logs if it cannot create their directory, so a file with the directory's
+// name is in its place. Tests that search the logs for secrets use OwnHome.
 func homeWithoutLogs(home, dir string) (string, error) {
 	err := os.MkdirAll(dir, 0o755)
 	if err == nil {
@@ -67,19 +68,20 @@ func homeWithoutLogs(home, dir string) (string, error) {
 
 // World is one state directory with one stack in it.
 type World struct {
-	// Dir is the state directory, Name the stack's.
+	// Dir is the state directory, Name the stack's name.
 	Dir, Name string
-	// Options may be changed between two commands: they are what the next one sees.
+	// Options may be changed at any time; the next command uses them.
 	Options stack.Options
-	// Tools may be changed too: another program is another commit.
+	// Tools may be changed too: another program stands for another commit.
 	Tools toolchain.Toolchain
 
 	t *testing.T
-	// seen is how many calls of the trace an earlier look has counted.
+	// seen is how many calls of the trace Changes has returned already.
 	seen int
 }
 
-// New is an empty world: nothing exists in AWS. The stack has the settings of a committed stack file.
+// New returns a world in which nothing exists in AWS yet. Its stack has the settings of a committed stack file:
+// settingsOf's, or if that is empty its own.
 func New(t *testing.T, tools toolchain.Toolchain, name, settingsOf string) *World {
 	t.Helper()
 	absolute, err := filepath.Abs(repo)
@@ -90,7 +92,7 @@ func New(t *testing.T, tools toolchain.Toolchain, name, settingsOf string) *Worl
 	}}
 }
 
-// Open is the stack with the world's settings as they are now.
+// Open returns the stack with the world's current settings.
 func (w *World) Open() *stack.Stack {
 	w.t.Helper()
 	s, err := stack.Open(w.t.Context(), w.Name, w.Tools, w.Options)
@@ -98,7 +100,7 @@ func (w *World) Open() *stack.Stack {
 	return s
 }
 
-// Pulumi runs the command on the stack and returns what it printed.
+// Pulumi runs the pulumi command on the stack, and returns what it printed.
 func (w *World) Pulumi(args ...string) (string, error) {
 	w.t.Helper()
 	return w.Open().Output(w.t.Context(), append(args, "--stack", w.Name)...)
@@ -113,18 +115,18 @@ func (w *World) operation(name string, more ...string) (string, error) {
 // Up brings the stack up.
 func (w *World) Up(more ...string) (string, error) { return w.operation("up", more...) }
 
-// Destroy takes the stack away.
+// Destroy destroys the stack's resources.
 func (w *World) Destroy() (string, error) { return w.operation("destroy") }
 
-// Must fails the test with the command's own words.
+// Must fails the test with a command's output if the command failed, and returns the output otherwise.
 func (w *World) Must(output string, err error) string {
 	w.t.Helper()
 	require.NoError(w.t, err, output)
 	return output
 }
 
-// Steps are what a preview would do: "replace aws:ec2/instance:Instance k8s-redis", without what stays as
-// it is.
+// Steps returns the steps of a preview, sorted and without unchanged resources:
+// "replace aws:ec2/instance:Instance k8s-redis".
 func (w *World) Steps(more ...string) []string {
 	w.t.Helper()
 	s := w.Open()
@@ -150,7 +152,7 @@ func (w *World) Steps(more ...string) []string {
 	return slices.Compact(steps)
 }
 
-// Changes are the calls since the last look that changed something: "Delete command:remote:Command sweep".
+// Changes returns the calls that changed something, since it was last called: "Delete command:remote:Command sweep".
 func (w *World) Changes() []string {
 	w.t.Helper()
 	calls, err := plugin.ReadTrace(w.Dir)
@@ -165,7 +167,7 @@ func (w *World) Changes() []string {
 	return changes
 }
 
-// InOrder checks that changes hold these, one after the other.
+// InOrder checks that changes contain these names in this order.
 func (w *World) InOrder(changes []string, names ...string) {
 	w.t.Helper()
 	at := -1
@@ -176,7 +178,7 @@ func (w *World) InOrder(changes []string, names ...string) {
 	}
 }
 
-// InCluster are those of the changes that were made to machines or to the cluster, and not to AWS.
+// InCluster returns the changes that were made to machines or to the cluster, not to AWS.
 func InCluster(changes []string) []string {
 	var found []string
 	for _, change := range changes {
@@ -187,7 +189,7 @@ func InCluster(changes []string) []string {
 	return found
 }
 
-// Hosts are the simulated machines.
+// Hosts returns the simulated machines.
 func (w *World) Hosts() *hosts.Simulated {
 	w.t.Helper()
 	simulated, err := hosts.New(w.Dir, hosts.OpenAccount(w.Dir))
@@ -195,7 +197,7 @@ func (w *World) Hosts() *hosts.Simulated {
 	return simulated.At(latency.Factor(w.Options.Latency))
 }
 
-// Cluster is the model of the one cluster that runs.
+// Cluster returns the model of the cluster. It fails the test unless exactly one runs.
 func (w *World) Cluster() *model.Cluster {
 	w.t.Helper()
 	running, err := w.Hosts().Clusters()
@@ -204,7 +206,7 @@ func (w *World) Cluster() *model.Cluster {
 	return running[0].Cluster
 }
 
-// Inventory is what the model of AWS has, after its controllers had their turn.
+// Inventory runs the models of the controllers, and returns what the model of AWS then has.
 func (w *World) Inventory() aws.Inventory {
 	w.t.Helper()
 	if w.Options.Level != level.Rehearse {
@@ -215,7 +217,7 @@ func (w *World) Inventory() aws.Inventory {
 	return inventory
 }
 
-// URN is a resource's full name in the stack's state.
+// URN returns the URN of a resource in the stack's state, by its type and name.
 func (w *World) URN(typ, name string) string {
 	w.t.Helper()
 	var exported struct {
@@ -231,7 +233,7 @@ func (w *World) URN(typ, name string) string {
 	return ""
 }
 
-// PrivateKey is the throw-away key of this world.
+// PrivateKey returns the throw-away SSH key of this world.
 func (w *World) PrivateKey() string {
 	w.t.Helper()
 	values, err := readThrowAway(w.Dir)
@@ -239,14 +241,14 @@ func (w *World) PrivateKey() string {
 	return values.PrivateKey
 }
 
-// ProgramWith builds the program with one of its files changed, and returns its path. The checkout stays as it is.
+// ProgramWith builds the program with a change in one of its files, and returns its path. The checkout is not changed.
 func (w *World) ProgramWith(path string, change func(text string) string) string {
 	w.t.Helper()
 	original := filepath.Join(w.Options.Repo, filepath.FromSlash(path))
 	text, err := os.ReadFile(original)
 	require.NoError(w.t, err)
 	changed := change(string(text))
-	require.NotEqual(w.t, string(text), changed, "%s is the same after the change", path)
+	require.NotEqual(w.t, string(text), changed, "the change does not change %s", path)
 	dir := w.t.TempDir()
 	replacement, overlay := filepath.Join(dir, filepath.Base(path)), filepath.Join(dir, "overlay.json")
 	require.NoError(w.t, os.WriteFile(replacement, []byte(changed), 0o600))
@@ -259,7 +261,8 @@ func (w *World) ProgramWith(path string, change func(text string) string) string
 	return program
 }
 
-// ProgramWithAnotherComment has a line more in the library that all scripts share, so that every command runs again.
+// ProgramWithAnotherComment builds the program with another line in the library that all scripts share, so that every
+// command runs again.
 func (w *World) ProgramWithAnotherComment() string {
 	w.t.Helper()
 	return w.ProgramWith("cluster/scripts/lib.sh", func(text string) string { return text + "\n# Another comment.\n" })

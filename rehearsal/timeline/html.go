@@ -14,7 +14,7 @@ const (
 	rowHeight  = 16
 )
 
-// Write draws the timeline as a page that needs nothing else. title says what was updated.
+// Write writes the timeline as a self-contained HTML page. title says what was updated.
 func (t Timeline) Write(w io.Writer, title string) error {
 	view := page{
 		Title: title, Started: t.Started.Format(time.DateTime), Took: t.Took.String(),
@@ -27,7 +27,7 @@ func (t Timeline) Write(w io.Writer, title string) error {
 	for i, step := range t.Steps {
 		view.Bars = append(view.Bars, bar{
 			Step: step, X: labelWidth + step.Start.Seconds()*scale, Y: (i + 1) * rowHeight,
-			// What took no whole second is there all the same.
+			// Wide enough to be visible, even if the step took less than a second.
 			Width: max((step.End-step.Start).Seconds()*scale, 2),
 		})
 	}
@@ -40,7 +40,8 @@ func (t Timeline) Write(w io.Writer, title string) error {
 	return nil
 }
 
-// every is the distance of the grid's lines: a round time, at most twelve of them.
+// every returns the distance between the grid's lines: a round duration, so that there are about twelve of them at
+// most.
 func every(took time.Duration) time.Duration {
 	for _, step := range []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute} {
 		if took <= 12*step {
@@ -80,7 +81,7 @@ svg text { font: 11px system-ui, sans-serif; fill: #222; }
 .grid { stroke: #ddd; }
 </style>
 <h1>{{.Title}}</h1>
-<p>Began {{.Started}}, took {{.Took}}. Orange: the steps that the end waited for. Red: failed, or cut off.</p>
+<p>Began {{.Started}}, took {{.Took}}. Orange: the critical path. Red: failed or interrupted.</p>
 <svg width="{{.Width}}" height="{{.Height}}" role="img" aria-label="what ran when">
 {{range .Ticks}}<line class="grid" x1="{{.X}}" x2="{{.X}}" y1="12" y2="{{$.Height}}"/><text x="{{.X}}" y="10">{{.Text}}</text>
 {{end}}{{range .Bars}}<g transform="translate(0 {{.Y}})"><title>{{.Op}} {{.URN}}: {{.Start}} to {{.End}}</title><text x="0" y="11">{{.Label}}</text><rect class="bar{{if .Critical}} critical{{end}}{{if .Failed}} failed{{end}}" x="{{.X}}" y="2" width="{{.Width}}" height="12"/></g>

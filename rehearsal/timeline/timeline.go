@@ -1,5 +1,5 @@
-// Package timeline shows what ran when in an update, from the engine's own log of events: each step as a
-// bar, and in colour those that the update's end waited for.
+// Package timeline draws a timeline of an update from the engine's event log: each step as a bar, with the critical
+// path in colour.
 package timeline
 
 import (
@@ -17,36 +17,37 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// Timeline is one update.
+// Timeline holds the steps of one update.
 type Timeline struct {
 	Started time.Time
 	Took    time.Duration
-	// Steps are in the order in which they began. What stayed as it was is left out.
+	// Steps are in the order in which they began, without unchanged resources.
 	Steps []Step
 }
 
-// Step is what the engine did to one resource. The engine's clock counts whole seconds.
+// Step is one operation of the engine on one resource. The engine's log has a resolution of one second.
 type Step struct {
 	URN resource.URN
-	// Op is the engine's word: create, update, delete, replace.
+	// Op is the engine's name of the operation: create, update, delete, replace.
 	Op string
-	// Start and End count from the update's beginning. A step that was cut off has the update's end.
+	// Start and End are relative to the update's beginning. An interrupted step ends with the update.
 	Start, End time.Duration
 	Failed     bool
-	// Critical steps are those that the last one to end waited for, one after the other.
+	// Critical says that the step is on the critical path: the step that finished last, the one it waited for, and so
+	// on.
 	Critical bool
 }
 
-// Label is a resource as people name it: its type's last word and its name.
+// Label returns a short name of a resource: the last part of its type, and its name.
 func Label(urn resource.URN) string {
 	typ := string(urn.Type())
 	return typ[strings.LastIndexByte(typ, ':')+1:] + " " + urn.Name()
 }
 
-// Label names the step's resource.
+// Label returns the short name of the step's resource.
 func (s Step) Label() string { return Label(s.URN) }
 
-// Read reads a log as `pulumi up --event-log` writes it.
+// Read reads a log that `pulumi up --event-log` wrote. The log of a killed engine may be truncated.
 func Read(r io.Reader) (Timeline, error) {
 	var t Timeline
 	var first, last int
@@ -56,7 +57,7 @@ func Read(r io.Reader) (Timeline, error) {
 	for {
 		var event apitype.EngineEvent
 		err := decoder.Decode(&event)
-		// A killed engine leaves half a line.
+		// A killed engine leaves an incomplete line.
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			break
 		}
@@ -90,7 +91,7 @@ func Read(r io.Reader) (Timeline, error) {
 	return t, nil
 }
 
-// isStep leaves out what takes no time: what stays, components, and the stack itself.
+// isStep returns false for what takes no time: unchanged resources, components, and the stack itself.
 func isStep(m apitype.StepEventMetadata) bool {
 	state := m.New
 	if state == nil {
@@ -106,8 +107,7 @@ func end(open map[resource.URN]*Step, m apitype.StepEventMetadata, at time.Durat
 	}
 }
 
-// Mark finds the critical steps: the one that ended last, of those it depends on the one that ended last,
-// and so on.
+// Mark marks the critical steps: the one that finished last, of its dependencies the one that finished last, and so on.
 func (t *Timeline) Mark(dependencies map[resource.URN][]resource.URN) {
 	byURN := map[resource.URN]*Step{}
 	var at *Step
@@ -130,8 +130,9 @@ func (t *Timeline) Mark(dependencies map[resource.URN][]resource.URN) {
 	}
 }
 
-// MarkLayers finds the critical steps of a destroy, which goes in layers: the one that ended last, of those that
-// were over when it began the one that ended last and took longest, and so on.
+// MarkLayers marks the critical steps of a destroy, in which the engine deletes layer by layer and waits for the
+// slowest step of each: the step that finished last, of those that had finished when it began the one that finished
+// last and took longest, and so on.
 func (t *Timeline) MarkLayers() {
 	var at *Step
 	for i := range t.Steps {
@@ -155,7 +156,7 @@ func (t *Timeline) MarkLayers() {
 	}
 }
 
-// Critical are the critical steps, first to last.
+// Critical returns the critical steps in their order.
 func (t Timeline) Critical() []Step {
 	var critical []Step
 	for _, step := range t.Steps {

@@ -22,7 +22,8 @@ var (
 	unknown = urn("aws:ec2/eip:Eip", "stayed")
 )
 
-// The log of an update of five resources: one stays, and the last is cut off with half a line.
+// events returns the log of an update of five resources. One is unchanged, and the last one's operation is interrupted
+// by the end of the log, in the middle of a line.
 func events() string {
 	event := func(second string, kind string, op string, urn resource.URN, custom string) string {
 		typ := string(urn.Type())
@@ -57,7 +58,7 @@ func TestRead(t *testing.T) {
 	assert.ErrorContains(t, err, "reading the engine's events")
 }
 
-// The path goes back over the dependency that ended last, and over nothing that was not waited for.
+// The path leads from each step to the dependency that finished last, and only to steps that were waited for.
 func TestMark(t *testing.T) {
 	read, err := Read(strings.NewReader(events()))
 	require.NoError(t, err)
@@ -71,7 +72,7 @@ func TestMark(t *testing.T) {
 	assert.Equal(t, []string{"Vpc network", "Command prepare-worker", "Command ready"}, path)
 }
 
-// Layers need no dependencies: what begins has waited for all that was over by then.
+// Layers need no dependencies: a step has waited for all steps that had finished before it began.
 func TestMarkLayers(t *testing.T) {
 	read, err := Read(strings.NewReader(events()))
 	require.NoError(t, err)

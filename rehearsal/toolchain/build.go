@@ -17,31 +17,32 @@ import (
 	"eco2/rehearsal/gitcli"
 )
 
-// reportAfter is when a build is long enough to say so, reportEvery how often it then does.
+// reportAfter is how long a build takes before its first progress report, reportEvery the interval of the following
+// ones.
 const (
 	reportAfter = 5 * time.Second
 	reportEvery = 15 * time.Second
 )
 
-// Target is one `go build`, or one `go test -c`.
+// Target describes one `go build`, or one `go test -c`.
 type Target struct {
-	// What is built, for people; Usual is how long that takes on two cores with empty caches.
+	// What names the target in messages. Usual is how long the build takes on two cores with empty caches.
 	What, Usual string
-	// Dir is the module that pins the versions.
+	// Dir is the directory of the module that pins the versions.
 	Dir string
-	// Output is the file to make, or with a slash at its end the directory for all packages.
+	// Output is the file to write, or with a slash at its end the directory for the binaries of all packages.
 	Output   string
 	Packages []string
 	LDFlags  string
 	// Tags are build tags, separated by commas.
 	Tags string
-	// Static makes a binary that needs no library, and is the same from any checkout on any machine.
+	// Static builds a binary that needs no shared library, and is identical from any checkout on any machine.
 	Static bool
-	// Test makes the binary of the package's tests, as `go test -c` does, which names no packages meanwhile.
+	// Test builds the binary of the package's tests, with `go test -c`. That does not report compiled packages.
 	Test bool
 }
 
-// Build runs the Go tool, which decides what is stale. A file appears under its name when it is complete.
+// Build runs the Go tool, which decides what is stale. A file gets its final name only when it is complete.
 func Build(ctx context.Context, out io.Writer, t Target) error {
 	intoDir := strings.HasSuffix(t.Output, string(filepath.Separator))
 	output := t.Output
@@ -49,14 +50,14 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 		if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 			return fmt.Errorf("building %s: %w", t.What, err)
 		}
-		// In a directory for this build alone: another checkout may build the same tool into the same cache.
+		// In a directory of this build only, because another checkout may build the same tool into the same cache.
 		dir, err := os.MkdirTemp(filepath.Dir(output), ".building-")
 		if err != nil {
 			return fmt.Errorf("building %s: %w", t.What, err)
 		}
-		defer func() { _ = os.RemoveAll(dir) }() // empty but for a build that failed
+		defer func() { _ = os.RemoveAll(dir) }() // empty unless the build failed
 		output = filepath.Join(dir, filepath.Base(output))
-		// The Go tool does not link again what is there and up to date.
+		// With a copy of the existing file, the Go tool skips linking if it is up to date.
 		if exists(t.Output) {
 			if err := copyFile(t.Output, output); err != nil {
 				return fmt.Errorf("building %s: %w", t.What, err)
@@ -91,7 +92,7 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 	return nil
 }
 
-// download fetches a module's dependencies, so that the network works while another build does.
+// download downloads a module's dependencies. It can run while something else is built, which needs no network.
 func download(ctx context.Context, dir string) error {
 	var output bytes.Buffer
 	if err := run(ctx, dir, nil, &output, "mod", "download"); err != nil {
@@ -103,9 +104,9 @@ func download(ctx context.Context, dir string) error {
 func run(ctx context.Context, dir string, env []string, output io.Writer, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(gitcli.Environ(), env...) // it asks git for the commit
+	cmd.Env = append(gitcli.Environ(), env...) // Go runs git to find the commit
 	cmd.Stdout, cmd.Stderr = output, output
-	// A group of its own, so that an interrupt ends the compilers with it and nothing is left running.
+	// In its own process group, so that a cancellation stops the compilers too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -116,7 +117,7 @@ func run(ctx context.Context, dir string, env []string, output io.Writer, args .
 	return err
 }
 
-// progress counts the packages that `go build -v` names, and keeps what else it says for an error.
+// progress counts the packages that `go build -v` reports, and keeps its other output for an error.
 type progress struct {
 	out         io.Writer
 	what, usual string
@@ -150,7 +151,7 @@ func (p *progress) Write(data []byte) (int, error) {
 	}
 }
 
-// watch reports from time to time until the channel it returns is closed.
+// watch prints progress reports until the returned channel is closed.
 func (p *progress) watch() chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -174,7 +175,7 @@ func (p *progress) report() {
 	defer p.mu.Unlock()
 	usual := ""
 	if !p.reported {
-		usual = fmt.Sprintf(" (with empty caches about %s)", p.usual)
+		usual = fmt.Sprintf(" (about %s with empty caches)", p.usual)
 	}
 	p.reported = true
 	packages := ""

@@ -9,15 +9,15 @@ import (
 	"os/exec"
 )
 
-// ModuleDir is the directory of a module, downloaded where it is not there, at the version that the module in
-// dir pins.
+// ModuleDir returns the directory of a module, in the version that the module in dir pins. It downloads it if it is not
+// in the module cache.
 func ModuleDir(ctx context.Context, dir, module string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
 	cmd.Dir = dir
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
 	output, err := cmd.Output()
-	// What is wrong with the module is printed beside what is known of it.
+	// Go reports an error of the module within its JSON output.
 	var found struct{ Dir, Error string }
 	parseErr := json.Unmarshal(output, &found)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestModuleDirHasWhatUpstreamPublishes(t *testing.T) {
+func TestModuleDirHasUpstreamsFiles(t *testing.T) {
 	const module = "sigs.k8s.io/kustomize/kustomize/v5"
 	pins := filepath.Join("..", "mirror", "build", "kustomize")
 	dir, err := ModuleDir(t.Context(), pins, module)

@@ -19,7 +19,8 @@ func install(t *testing.T, text string, path ...string) string {
 	return file
 }
 
-// emptyMachine has neither pulumi nor plugins, and returns its PULUMI_HOME and a directory on PATH.
+// emptyMachine sets the environment to that of a machine with neither pulumi nor plugins. It returns PULUMI_HOME and
+// the directory on PATH.
 func emptyMachine(t *testing.T) (home, bin string) {
 	t.Helper()
 	home, bin = t.TempDir(), t.TempDir()
@@ -28,7 +29,7 @@ func emptyMachine(t *testing.T) (home, bin string) {
 	return home, bin
 }
 
-// installOfficial installs all that Pulumi would.
+// installOfficial installs everything that Pulumi would.
 func installOfficial(t *testing.T, home string) {
 	t.Helper()
 	install(t, "echo "+PulumiVersion, home, "bin", "pulumi")
@@ -38,7 +39,7 @@ func installOfficial(t *testing.T, home string) {
 	}
 }
 
-func TestOfficialPluginsTakeTheStandInsPlaces(t *testing.T) {
+func TestOfficialPluginsReplaceTheStandIns(t *testing.T) {
 	home, _ := emptyMachine(t)
 	installOfficial(t, home)
 	install(t, "", home, "plugins", "resource-command-v1.0.0", "pulumi-resource-command")
@@ -62,15 +63,15 @@ func TestOfficialPluginsTakeTheStandInsPlaces(t *testing.T) {
 	}
 	for _, name := range []string{"command", "kubernetes"} {
 		assert.Equal(t, filepath.Join(home, "plugins", "resource-"+name+"-"+plugins[name], "pulumi-resource-"+name), linked(tools, name))
-		assert.Equal(t, filepath.Join(standIn.bin, "pulumi-resource-"+name), linked(standIn, name), "it stays in its own home")
+		assert.Equal(t, filepath.Join(standIn.bin, "pulumi-resource-"+name), linked(standIn, name), "the home of the stand-ins is unchanged")
 	}
-	assert.Equal(t, filepath.Join(standIn.bin, "pulumi-resource-aws"), linked(tools, "aws"), "AWS stays the model")
+	assert.Equal(t, filepath.Join(standIn.bin, "pulumi-resource-aws"), linked(tools, "aws"), "the plugin for AWS remains the model")
 }
 
 func TestOfficialPulumiBringsItsLanguageHost(t *testing.T) {
 	home, bin := emptyMachine(t)
 	install(t, "echo "+PulumiVersion, bin, "pulumi")
-	assert.Empty(t, officialPulumi(t.Context(), home), "it has no language host beside it")
+	assert.Empty(t, officialPulumi(t.Context(), home), "there is no language host in its directory")
 
 	ofHome := install(t, "echo v3.999.0", home, "bin", "pulumi")
 	install(t, "", home, "bin", "pulumi-language-go")
@@ -90,13 +91,13 @@ func TestOfficialPulumiBringsItsLanguageHost(t *testing.T) {
 func TestMissingOfficialPluginsAreNamed(t *testing.T) {
 	home, _ := emptyMachine(t)
 	numbers := func(version string) string { return strings.TrimPrefix(version, "v") }
-	pulumi := "\n  pulumi " + numbers(PulumiVersion) + " or newer, with pulumi-language-go beside it: " +
+	pulumi := "\n  pulumi " + numbers(PulumiVersion) + " or newer, with pulumi-language-go in the same directory: " +
 		"https://www.pulumi.com/docs/install/"
 	line := func(name string) string {
 		version := numbers(plugins[name])
 		return "\n  plugin " + name + " " + version + ": pulumi plugin install resource " + name + " " + version
 	}
-	begins := "PLUGINS=official needs what is neither on PATH nor in " + home + "; install it as said beside it:"
+	begins := "PLUGINS=official: these are neither on PATH nor in " + home + "; install each as described:"
 	_, err := FindOfficial(t.Context())
 	require.EqualError(t, err, begins+pulumi+line("command")+line("kubernetes"))
 
@@ -107,12 +108,12 @@ func TestMissingOfficialPluginsAreNamed(t *testing.T) {
 	plugin := filepath.Join(home, "plugins", "resource-command-"+plugins["command"])
 	require.NoError(t, os.WriteFile(plugin+".partial", nil, 0o600))
 	_, err = FindOfficial(t.Context())
-	require.EqualError(t, err, begins+line("command"), "its installation was broken off")
+	require.EqualError(t, err, begins+line("command"), "its installation was interrupted")
 	require.NoError(t, os.Remove(plugin+".partial"))
 
 	require.NoError(t, os.Rename(plugin, filepath.Join(home, "plugins", "resource-command-v1.99.0")))
 	_, err = FindOfficial(t.Context())
-	require.EqualError(t, err, begins+line("command"), "another version is another plugin")
+	require.EqualError(t, err, begins+line("command"), "only another version is installed")
 
 	t.Setenv("PULUMI_HOME", "")
 	t.Setenv("HOME", t.TempDir())

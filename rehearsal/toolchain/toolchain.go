@@ -1,5 +1,5 @@
-// Package toolchain finds or builds what a rehearsal runs: the pulumi command, the program, and the
-// stand-ins for plugins. What is built once stays in the user's cache directory, keyed by version.
+// Package toolchain finds or builds the programs that a rehearsal runs: the pulumi command, the program, and the
+// stand-ins for plugins. It keeps the pulumi command in the user's cache directory, keyed by version.
 package toolchain
 
 import (
@@ -20,28 +20,29 @@ import (
 	"eco2/rehearsal/plugin"
 )
 
-// PulumiVersion is the engine that is built where none is installed. The program's SDK has the same.
+// PulumiVersion is the version of the engine that is built if none is installed. It must equal the version of the
+// program's SDK.
 const PulumiVersion = "v3.276.0"
 
-// plugins are the packages of resources that the program uses, with the versions of their SDKs: the
-// engine asks for exactly these.
+// plugins maps the providers that the program uses to the versions of their SDKs. The engine requests exactly these
+// versions of the plugins.
 var plugins = map[string]string{"aws": "v6.83.2", "command": "v1.2.1", "kubernetes": "v4.30.0"}
 
-// Toolchain is ready to run a stack.
+// Toolchain holds the paths of all programs that are needed to run a stack.
 type Toolchain struct {
-	// Pulumi is the command's path, Program the built program's.
+	// Pulumi is the path of the pulumi command, Program that of the built program.
 	Pulumi, Program string
-	// Home is PULUMI_HOME, in which the engine finds the stand-ins.
+	// Home is PULUMI_HOME, in which the engine finds the plugins.
 	Home string
 
-	// bin has the stand-ins.
+	// bin is the directory with the stand-ins.
 	bin string
-	// official is set where Pulumi's own plugins take the place of stand-ins.
+	// official says that Pulumi's own plugins replace stand-ins.
 	official bool
 }
 
-// Prepare builds what is missing or stale. repo is the project's checkout, stateDir the rehearsal's, and
-// progress goes to out.
+// Prepare builds what is missing or stale. repo is the checkout of the whole repository, stateDir the rehearsal's state
+// directory, and progress goes to out.
 func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolchain, error) {
 	bin := filepath.Join(stateDir, "bin")
 	t := Toolchain{Program: filepath.Join(bin, "eco2"), Home: filepath.Join(stateDir, "pulumi"), bin: bin}
@@ -56,8 +57,8 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 		return t, err
 	}
 
-	// The stand-ins come first and alone: they compile the standard library, gRPC and the SDK, which the
-	// other two share and would otherwise both compile. The network works for those meanwhile.
+	// The stand-ins are built first and alone: that compiles the standard library, gRPC and the SDK, which the other
+	// two builds share and would otherwise both compile. Meanwhile their modules are downloaded.
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return download(gctx, repo) })
 	if installed == "" && !exists(cached) {
@@ -97,10 +98,10 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 	return t, linkPlugins(t.Home, plugins, standIns(bin))
 }
 
-// At is this toolchain for the program of another checkout of the project, which is built into dir: the
-// engine and the stand-ins stay these. They also answer for the versions that the other program's SDKs ask
-// for. What is built is what, for people.
-func (t Toolchain) At(ctx context.Context, repo, dir, what string, out io.Writer) (Toolchain, error) {
+// ForCheckout returns this toolchain with the program of another checkout, which it builds into dir. Engine and
+// stand-ins are the same. The stand-ins are also installed in the versions that the other program's SDKs request. what
+// names the program in messages.
+func (t Toolchain) ForCheckout(ctx context.Context, repo, dir, what string, out io.Writer) (Toolchain, error) {
 	versions, err := sdkVersions(filepath.Join(repo, "go.mod"))
 	if err != nil {
 		return t, fmt.Errorf("finding the SDKs of %s: %w", what, err)
@@ -109,7 +110,7 @@ func (t Toolchain) At(ctx context.Context, repo, dir, what string, out io.Writer
 	if err := Build(ctx, out, Target{What: what, Dir: repo, Output: t.Program, Usual: "4 minutes", Packages: []string{"."}}); err != nil {
 		return t, err
 	}
-	// The state that the other program leaves names its versions, and this one's program names these.
+	// The state that the other program leaves refers to its versions, and the current program to the current ones.
 	for _, versions := range []map[string]string{versions, plugins} {
 		if err := linkPlugins(t.Home, versions, standIns(t.bin)); err != nil {
 			return t, err
@@ -118,7 +119,7 @@ func (t Toolchain) At(ctx context.Context, repo, dir, what string, out io.Writer
 	return t, nil
 }
 
-// sdkVersions are the versions of the packages of resources that a module of the program requires.
+// sdkVersions returns the versions of the providers' SDKs that a go.mod of the program requires.
 func sdkVersions(path string) (map[string]string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -130,7 +131,7 @@ func sdkVersions(path string) (map[string]string, error) {
 	}
 	versions := map[string]string{}
 	for _, required := range module.Require {
-		// github.com/pulumi/pulumi-<name>/sdk, with the major version behind it from v2 on.
+		// The path is github.com/pulumi/pulumi-<name>/sdk, with the major version appended from v2 on.
 		name, ok := strings.CutPrefix(required.Mod.Path, "github.com/pulumi/pulumi-")
 		name, _, sdk := strings.Cut(name, "/sdk")
 		if _, known := plugins[name]; ok && sdk && known {
@@ -140,45 +141,47 @@ func sdkVersions(path string) (map[string]string, error) {
 	return versions, nil
 }
 
-// Environ is what the pulumi command needs to use this toolchain and nothing else of the machine's.
+// Environ returns the environment with which the pulumi command uses this toolchain, and no other plugins, state or
+// settings of this machine.
 func (t Toolchain) Environ(stateDir string) []string {
-	environ := append(gitcli.Environ(), // the engine asks git for the commit
+	environ := append(gitcli.Environ(), // the engine runs git to find the commit
 		"PULUMI_HOME="+t.Home,
-		// The state is written whole or not at all, the file of attributes beside it is not: a run that was
-		// killed at that moment left one that was empty, and a state that could not be read.
+		// Pulumi writes the state atomically, but not the metadata file next to it: a run that was killed at that
+		// moment left an empty one, and a state that could not be read.
 		"PULUMI_BACKEND_URL=file://"+filepath.Join(stateDir, "backend")+"?metadata=skip",
 		"PULUMI_SKIP_UPDATE_CHECK=true",
-		// The engine logs all that it does and keeps 500 MB of it.
+		// By default the engine keeps 500 MB of logs.
 		"PULUMI_LOG_ROTATION_MAX_TOTAL_MB=50",
-		// A plugin that is missing fails at once, instead of being looked for on the internet.
+		// Fail at once if a plugin is missing, instead of searching for it on the internet.
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
 		plugin.StateDirEnv+"="+stateDir,
 	)
 	if t.official {
-		// Others on PATH would come first.
+		// Plugins on PATH would take precedence otherwise.
 		environ = append(environ, "PULUMI_IGNORE_AMBIENT_PLUGINS=true")
 	}
 	return environ
 }
 
-// installedPulumi is the path of a pulumi on PATH that is as new as the SDK, or empty.
+// installedPulumi returns the path of a pulumi on PATH that is at least as new as the SDK. It is empty if there is
+// none.
 func installedPulumi(ctx context.Context) string {
 	path, err := exec.LookPath("pulumi")
-	if err != nil || !fitting(ctx, path) {
+	if err != nil || !isCompatible(ctx, path) {
 		return ""
 	}
 	return path
 }
 
-// fitting says whether a pulumi command is as new as the SDK.
-func fitting(ctx context.Context, path string) bool {
+// isCompatible reports whether a pulumi command is at least as new as the SDK.
+func isCompatible(ctx context.Context, path string) bool {
 	output, err := exec.CommandContext(ctx, path, "version").Output()
-	return err == nil && fits(strings.TrimSpace(string(output)), PulumiVersion)
+	return err == nil && satisfies(strings.TrimSpace(string(output)), PulumiVersion)
 }
 
-// fits says whether a version has the same major as the wanted one and is not older.
-func fits(version, wanted string) bool {
-	have, want := numbers(version), numbers(wanted)
+// satisfies reports whether a version has the same major version as the required one and is not older.
+func satisfies(version, required string) bool {
+	have, want := numbers(version), numbers(required)
 	if have == nil || have[0] != want[0] {
 		return false
 	}
@@ -190,7 +193,8 @@ func fits(version, wanted string) bool {
 	return true
 }
 
-// numbers are the three parts of v1.2.3; nil for anything else. A pre-release counts as its release.
+// numbers returns the three parts of a version like v1.2.3, or nil for anything else. A pre-release counts as its
+// release.
 func numbers(version string) []int {
 	version, _, _ = strings.Cut(strings.TrimPrefix(version, "v"), "-")
 	fields := strings.Split(version, ".")
@@ -208,7 +212,7 @@ func numbers(version string) []int {
 	return out
 }
 
-// cachedPulumi is where the engine of this version is kept once it is built.
+// cachedPulumi returns the path in the user's cache directory at which the engine is kept once it is built.
 func cachedPulumi() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -222,21 +226,22 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// builtPulumi is the engine built from its module, once for each version on this machine.
+// builtPulumi builds the engine from its module, once for each version on this machine, and returns the path of a copy
+// in bin.
 func builtPulumi(ctx context.Context, out io.Writer, module, cached, bin string) (string, error) {
 	if !exists(cached) {
 		err := Build(ctx, out, Target{
 			What: "pulumi " + PulumiVersion, Dir: module, Output: cached, Usual: "5 minutes, once",
 			Packages: []string{"github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
-			// Without a version the command cannot tell whether a plugin or the SDK fits it.
+			// Without a version the command cannot check whether a plugin or the SDK is compatible.
 			LDFlags: "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=" + PulumiVersion,
 		})
 		if err != nil {
 			return "", err
 		}
 	}
-	// The command looks for language hosts beside itself, where ours is; a symbolic link would lead it
-	// back to the cache.
+	// The command looks for language hosts in its own directory, and bin has the rehearsal's. With a symbolic link it
+	// would look in the cache directory.
 	path := filepath.Join(bin, "pulumi")
 	if same(cached, path) {
 		return path, nil
@@ -252,7 +257,7 @@ func builtPulumi(ctx context.Context, out io.Writer, module, cached, bin string)
 	return path, nil
 }
 
-// same says whether two names lead to the same file, or to a copy of it.
+// same reports whether b is the same file as a, or a copy of it.
 func same(a, b string) bool {
 	first, err := os.Stat(a)
 	if err != nil {
@@ -280,7 +285,7 @@ func copyFile(from, to string) (err error) {
 	return err
 }
 
-// standIns are the paths of the rehearsal's own plugins by the names of their packages.
+// standIns returns the paths of the rehearsal's own plugins, by provider.
 func standIns(bin string) map[string]string {
 	binaries := map[string]string{}
 	for name := range plugins {
@@ -289,8 +294,8 @@ func standIns(bin string) map[string]string {
 	return binaries
 }
 
-// linkPlugins puts plugins where the engine looks for those that were installed. On PATH it would find them too, and
-// warn each time.
+// linkPlugins creates links to plugins where the engine looks for installed ones. It would find plugins on PATH too,
+// but print a warning each time.
 func linkPlugins(home string, versions, binaries map[string]string) error {
 	for name, version := range versions {
 		dir := filepath.Join(home, "plugins", "resource-"+name+"-"+version)

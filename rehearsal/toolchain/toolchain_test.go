@@ -13,17 +13,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestFits(t *testing.T) {
+func TestSatisfies(t *testing.T) {
 	for version, want := range map[string]bool{
 		"v3.250.0": true, "v3.251.1": true, "3.250.0": true, "v3.250.1-alpha.2": true,
 		"v3.249.9": false, "v4.0.0": false, "v2.999.0": false, "": false, "v3.250": false, "unknown": false,
 	} {
-		assert.Equal(t, want, fits(version, "v3.250.0"), version)
+		assert.Equal(t, want, satisfies(version, "v3.250.0"), version)
 	}
 }
 
-// The engine is built with the version of the SDK that the program uses: an older one may not know what the
-// SDK asks for.
+// The engine is built in the version of the program's SDK: an older one may not support what the SDK requests.
 func TestPulumiVersionIsTheSDKs(t *testing.T) {
 	for _, file := range []string{"../../go.mod", "../go.mod", "pulumi/go.mod"} {
 		data, err := os.ReadFile(file)
@@ -33,14 +32,14 @@ func TestPulumiVersionIsTheSDKs(t *testing.T) {
 	}
 }
 
-// The stand-ins answer for the versions that the program's SDKs ask for.
+// The stand-ins are installed in the versions that the program's SDKs request.
 func TestPluginVersionsAreTheSDKs(t *testing.T) {
 	versions, err := sdkVersions("../../go.mod")
 	require.NoError(t, err)
 	assert.Equal(t, plugins, versions)
 }
 
-func TestBuildReportsTheCompilersWords(t *testing.T) {
+func TestBuildReportsTheCompilersErrors(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module broken\n\ngo 1.26\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { missing() }\n"), 0o600))
@@ -49,11 +48,11 @@ func TestBuildReportsTheCompilersWords(t *testing.T) {
 	require.Error(t, err)
 	assert.True(t, strings.HasPrefix(err.Error(), "building the broken thing: exit status 1"), err)
 	assert.Contains(t, err.Error(), "undefined: missing")
-	assert.NoFileExists(t, output, "what did not build must not look built")
+	assert.NoFileExists(t, output, "a failed build must not leave its output")
 }
 
-// Two checkouts may build one tool into the cache at the same time; neither may take the other's half-made file.
-func TestOneToolIsBuiltTwiceAtTheSameTime(t *testing.T) {
+// Two checkouts may build the same tool into the cache at the same time, and must not use each other's incomplete file.
+func TestOneToolCanBeBuiltConcurrently(t *testing.T) {
 	module := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(module, "go.mod"), []byte("module example.com/tool\n\ngo 1.26\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(module, "main.go"), []byte("package main\n\nfunc main() {}\n"), 0o600))
@@ -69,7 +68,7 @@ func TestOneToolIsBuiltTwiceAtTheSameTime(t *testing.T) {
 	}
 	files, err := os.ReadDir(cache)
 	require.NoError(t, err)
-	require.Len(t, files, 1, "what a build leaves beside its result")
+	require.Len(t, files, 1, "a build leaves nothing else")
 	assert.Equal(t, "tool", files[0].Name())
 	assert.NoError(t, exec.CommandContext(t.Context(), target.Output).Run())
 

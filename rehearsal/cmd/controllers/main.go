@@ -1,5 +1,5 @@
-// Command controllers is what the stand-ins for upstream's controllers run, each as a command of its own; the
-// packages below incluster say what of the real ones they do.
+// Command controllers contains the stand-ins for upstream's controllers, each as a subcommand. The packages below
+// incluster document which features of the real controllers they have.
 package main
 
 import (
@@ -21,14 +21,14 @@ func main() {
 	err := command().ExecuteContext(ctx)
 	stop()
 	if err != nil && !errors.Is(err, context.Canceled) {
-		slog.Error("giving up", "error", err)
+		slog.Error("exiting", "error", err)
 		os.Exit(1)
 	}
 }
 
 func command() *cobra.Command {
 	root := &cobra.Command{
-		Use: "controllers", Short: "Controllers of ours in the place of upstream's",
+		Use: "controllers", Short: "Stand-ins for upstream's controllers",
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddCommand(

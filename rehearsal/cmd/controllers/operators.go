@@ -14,7 +14,7 @@ func rabbitMQOperator() *cobra.Command {
 
 func operator(name string, o operators.Operator) *cobra.Command {
 	return &cobra.Command{
-		Use: name, Short: "Make StatefulSets with volumes of " + name + "'s custom resources", Args: cobra.NoArgs,
+		Use: name, Short: "Create StatefulSets with volumes for " + name + "'s custom resources", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return operators.Run(cmd.Context(), o) },
 	}
 }

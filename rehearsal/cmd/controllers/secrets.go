@@ -18,11 +18,11 @@ func externalSecrets() *cobra.Command {
 }
 
 func externalSecretsWebhook() *cobra.Command {
-	return inNamespace("external-secrets-webhook", "Refuse stores and secrets that external-secrets would not understand", secrets.Webhook)
+	return inNamespace("external-secrets-webhook", "Reject stores and secrets that external-secrets does not support", secrets.Webhook)
 }
 
 func externalSecretsCertController() *cobra.Command {
-	return inNamespace("external-secrets-cert-controller", "Give the webhook its certificate", secrets.Certificates)
+	return inNamespace("external-secrets-cert-controller", "Create the webhook's certificate", secrets.Certificates)
 }
 
 func inNamespace(use, short string, run func(ctx context.Context, namespace string) error) *cobra.Command {
@@ -35,9 +35,9 @@ func inNamespace(use, short string, run func(ctx context.Context, namespace stri
 	return cmd
 }
 
-// webhookCertgen is what the jobs around an install of kube-prometheus-stack run.
+// webhookCertgen returns the command that the hook jobs of kube-prometheus-stack run before and after an install.
 func webhookCertgen() *cobra.Command {
-	// The keys by which the chart's operator mounts them.
+	// The keys of the Secret that the chart's operator mounts.
 	secret := certificate.Secret{Authority: "ca", Certificate: "cert", Key: "key"}
 	var webhooks string
 	run := func(use, short string, run func(context.Context, client.Client) error) *cobra.Command {
@@ -49,18 +49,18 @@ func webhookCertgen() *cobra.Command {
 			return run(cmd.Context(), cluster)
 		}}
 	}
-	create := run("create", "Make the certificate, where there is none", func(ctx context.Context, cluster client.Client) error {
+	create := run("create", "Create the certificate if there is none", func(ctx context.Context, cluster client.Client) error {
 		_, err := secret.Ensure(ctx, cluster)
 		return err
 	})
-	create.Flags().StringSliceVar(&secret.Names, "host", nil, "what the certificate is for")
-	patch := run("patch", "Tell the API server whom to believe", func(ctx context.Context, cluster client.Client) error {
+	create.Flags().StringSliceVar(&secret.Names, "host", nil, "the names that the certificate is for")
+	patch := run("patch", "Set the CA bundle in the webhook configurations", func(ctx context.Context, cluster client.Client) error {
 		return secret.Patch(ctx, cluster, webhooks)
 	})
 	patch.Flags().StringVar(&webhooks, "webhook-name", "", "the name of both configurations")
-	root := &cobra.Command{Use: "webhook-certgen", Short: "Give a chart's webhooks a certificate"}
+	root := &cobra.Command{Use: "webhook-certgen", Short: "Create a certificate for a chart's webhooks"}
 	root.PersistentFlags().StringVar(&secret.Namespace, "namespace", "", "the namespace of the Secret")
-	root.PersistentFlags().StringVar(&secret.Name, "secret-name", "", "the Secret that the certificate is in")
+	root.PersistentFlags().StringVar(&secret.Name, "secret-name", "", "the name of the certificate's Secret")
 	root.AddCommand(create, patch)
 	return root
 }

@@ -1,6 +1,6 @@
-// Command gotest is `go test` with an answer about time and about skipped tests. It prints a line for each package and
-// each failure as they happen, and at the end a table of the packages, the slowest tests, each skipped test with its
-// reason, and the counts. It fails where a test is skipped that should have run.
+// Command gotest runs `go test`, and reports durations and skipped tests. It prints a line for each package and each
+// failure as they happen, and at the end a table of the packages, the slowest tests, each skipped test with its reason,
+// and the counts. It fails if a test is skipped without an expected reason.
 package main
 
 import (
@@ -31,8 +31,8 @@ func main() {
 	os.Exit(code)
 }
 
-// expectedSkips are the beginnings of the reasons for which a test may be skipped: for want of Pulumi's own plugins or of
-// root, and by -short. Who asks for tests by -run wants them to run.
+// expectedSkips returns the beginnings of the reasons for which a test may be skipped: missing plugins of Pulumi,
+// missing root, and -short. With -run there are none, as tests that are selected by name must run.
 func expectedSkips(root bool, args []string) []string {
 	if slices.Contains(args, "-run") {
 		return nil
@@ -47,7 +47,7 @@ func expectedSkips(root bool, args []string) []string {
 	return reasons
 }
 
-// run calls `go test` with these arguments, and returns the status that this command ends with.
+// run runs `go test` with these arguments, and returns the exit code for this command.
 func run(args []string, out io.Writer, expected []string) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -66,8 +66,8 @@ func run(args []string, out io.Writer, expected []string) (code int, err error) 
 	}
 	unexpected, err := report(stdout, stderr, out, expected)
 	if err != nil {
-		stop() // nobody reads on, so the tests would wait for that
-		return 1, errors.Join(fmt.Errorf("reading what go test says: %w", err), test.Wait())
+		stop() // nobody reads the output any more, so the tests would block
+		return 1, errors.Join(fmt.Errorf("reading the output of go test: %w", err), test.Wait())
 	}
 	var failed *exec.ExitError
 	if err := test.Wait(); errors.As(err, &failed) {
@@ -76,13 +76,13 @@ func run(args []string, out io.Writer, expected []string) (code int, err error) 
 		return 1, fmt.Errorf("running go test: %w", err)
 	}
 	if len(unexpected) > 0 {
-		return 1, fmt.Errorf("%d skipped that should have run here:\n  %s", len(unexpected), strings.Join(unexpected, "\n  "))
+		return 1, fmt.Errorf("%d tests or packages were skipped that should have run here:\n  %s", len(unexpected), strings.Join(unexpected, "\n  "))
 	}
 	return 0, nil
 }
 
-// report prints what `go test -json` says in its two outputs. It returns the skipped tests whose reason is not an expected
-// one, and the packages whose tests were all left out, as a TestMain can do without a word.
+// report formats the output of `go test -json`. It returns the skipped tests whose reason is not an expected one, and
+// the packages that passed without running any of their tests, which a TestMain can cause silently.
 func report(stdout, stderr io.Reader, out io.Writer, expected []string) (unexpected []string, err error) {
 	tests, err := testjson.ScanTestOutput(testjson.ScanConfig{
 		Stdout: stdout, Stderr: stderr, IgnoreNonJSONOutputLines: true,
@@ -105,7 +105,7 @@ func report(stdout, stderr io.Reader, out io.Writer, expected []string) (unexpec
 			unexpected = append(unexpected, name+": none of its tests ran")
 		}
 	}
-	// A line of this form is what a CI looks for.
+	// CI systems look for a line in this format.
 	_, err = fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", passed, len(tests.Failed()), len(tests.Skipped()))
 	for _, skipped := range tests.Skipped() {
 		reason := reasonOf(tests.OutputLines(skipped))
@@ -119,8 +119,8 @@ func report(stdout, stderr io.Reader, out io.Writer, expected []string) (unexpec
 // listed is how many of the slowest tests are named at the end.
 const listed = 20
 
-// table prints what each package took, then the slowest tests. Of a test with subtests only these are named: their time
-// is the test's own too.
+// table prints the duration of each package, and the slowest tests. For a test with subtests it lists only these, as
+// the test's own time includes theirs.
 func table(out io.Writer, tests *testjson.Execution) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	var cases []testjson.TestCase
@@ -153,7 +153,8 @@ func table(out io.Writer, tests *testjson.Execution) error {
 	return w.Flush()
 }
 
-// reasonOf is what a test gave to t.Skip: the last line with a file and a line number before it.
+// reasonOf returns the argument of a test's t.Skip: the last line of its output that begins with a file and a line
+// number.
 func reasonOf(output []string) string {
 	for _, line := range slices.Backward(output) {
 		where, reason, found := strings.Cut(strings.TrimSpace(line), ": ")
@@ -164,7 +165,7 @@ func reasonOf(output []string) string {
 	return "no reason given"
 }
 
-// printer prints events as they come.
+// printer prints events as they happen.
 type printer struct {
 	out    io.Writer
 	format testjson.EventFormatter

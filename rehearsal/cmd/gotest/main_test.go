@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// events are what `go test -json` says of one package with a test for each outcome.
+// events is the output of `go test -json` for a package with one test for each outcome, and a package without tests.
 const events = `{"Action":"start","Package":"m/p"}
 {"Action":"run","Package":"m/p","Test":"TestPasses"}
 {"Action":"pass","Package":"m/p","Test":"TestPasses","Elapsed":0.01}
@@ -48,10 +48,10 @@ func TestReport(t *testing.T) {
 			for _, part := range []string{"FAIL  m/p (1.5s)\n", "p_test.go:9: two is not three", "p_test.go:13: needs root, to open a port", "the moon is not full", "go: a warning"} {
 				assert.Contains(t, out.String(), part)
 			}
-			assert.NotContains(t, out.String(), "m/q", "a package without tests")
+			assert.NotContains(t, out.String(), "m/q", "a package without tests is not listed")
 			assert.Regexp(t, `\npackage +tests +skipped +seconds\nm/p +5 +2 +1\.5\n`, out.String())
 			assert.Regexp(t, `\nslowest tests +seconds\nm/p TestFails +0\.0\nm/p TestPasses +0\.0\n(?s).*m/p TestOther/inner +0\.0\n`, out.String())
-			assert.NotRegexp(t, `m/p TestOther +`, out.String(), "its subtest is named")
+			assert.NotRegexp(t, `m/p TestOther +`, out.String(), "its subtest is listed instead")
 		})
 	}
 }
@@ -64,7 +64,7 @@ func TestExpectedSkips(t *testing.T) {
 	assert.Empty(t, expectedSkips(false, []string{"-short", "-run", "^TestThis$", "./..."}))
 }
 
-// The status is go test's own; where that is 0, a skip that nobody expects makes it 1.
+// The exit code is that of go test, but 1 instead of 0 if a test is skipped unexpectedly.
 func TestStatus(t *testing.T) {
 	for name, test := range map[string]struct {
 		code string
@@ -75,7 +75,7 @@ func TestStatus(t *testing.T) {
 		"passes":             {`func Test(*testing.T) {}`, 0, "1 passed, 0 failed, 0 skipped\n", ""},
 		"fails":              {`func Test(t *testing.T) { t.Fatal("because") }`, 1, "0 passed, 1 failed, 0 skipped\n", ""},
 		"skips as expected":  {`func Test(t *testing.T) { t.Skip("needs the moon") }`, 0, "0 passed, 0 failed, 1 skipped\n", ""},
-		"skips":              {`func Test(t *testing.T) { t.Skip("no reason") }`, 1, "0 passed, 0 failed, 1 skipped\n", "1 skipped that should have run here:\n  example Test: no reason"},
+		"skips":              {`func Test(t *testing.T) { t.Skip("no reason") }`, 1, "0 passed, 0 failed, 1 skipped\n", "1 tests or packages were skipped that should have run here:\n  example Test: no reason"},
 		"skips in silence":   {`func Test(t *testing.T) { t.SkipNow() }`, 1, "0 passed, 0 failed, 1 skipped\n", "example Test: no reason given"},
 		"returns at once":    {`func Test(*testing.T) {}; func TestMain(*testing.M) {}`, 1, "0 passed, 0 failed, 0 skipped\n", "example: none of its tests ran"},
 		"has no tests":       {``, 0, "0 passed, 0 failed, 0 skipped\n", ""},

@@ -1,6 +1,6 @@
-// Command idle is what the rehearsal runs in the place of programs of which only the pod matters: where it lands, that
-// its probes are answered, what it is given, and that it goes. It answers every request, at any path, and ignores
-// what such a program would be told.
+// Command idle replaces programs in the rehearsal of which only the pod matters: where it is scheduled, that its probes
+// succeed, what is mounted, and that it terminates. It answers every request at any path, and ignores the arguments of
+// the program that it replaces.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: idle ADDRESS [what the program in whose place this is would be told…]")
+		fmt.Fprintln(os.Stderr, "usage: idle ADDRESS [ARGUMENTS OF THE REPLACED PROGRAM…]")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -30,11 +30,11 @@ func main() {
 
 func serve(ctx context.Context, address string) error {
 	server := &http.Server{Addr: address, ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(
-		func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "a stand-in") }, // an asker that is gone
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "a stand-in") }, // an error means that the client is gone
 	)}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("answering at %s: %w", address, err)
+		return fmt.Errorf("serving at %s: %w", address, err)
 	}
 	return nil
 }

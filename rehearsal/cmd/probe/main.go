@@ -1,6 +1,6 @@
-// Command probe is what the tests run in pods: it answers with the name of its node, asks others for theirs,
-// and tries what can be reached from where it is. A pair of nodes that cannot reach each other shows in what
-// it prints, and so does a network policy.
+// Command probe runs in pods of the tests. It answers requests with the name of its node, asks other probes for theirs,
+// and tries what can be reached from its pod. Its output shows pairs of nodes that cannot reach each other, and the
+// effect of network policies.
 package main
 
 import (
@@ -19,11 +19,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// port is where a probe answers.
+// port is the port on which a probe answers.
 const port = "8080"
 
-// patience is how long one answer may take: a packet that is dropped is not answered at all.
-const patience = 5 * time.Second
+// answerTimeout bounds how long one answer may take: a packet that is dropped is not answered at all.
+const answerTimeout = 5 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -44,21 +44,21 @@ func run(ctx context.Context, args []string) error {
 	case len(args) > 1 && args[0] == "try":
 		return try(ctx, os.Stdout, args[1:])
 	case len(args) == 1 && args[0] == "burn":
-		for ctx.Err() == nil { // a busy processor, for what scales by that
+		for ctx.Err() == nil { // use CPU time, so that an autoscaler adds pods
 		}
 		return nil
 	default:
-		return errors.New("usage: probe serve [PORT…], which answers at 8080 and there with the environment's NODE; " +
-			"probe ask HOST…; probe burn, which keeps a processor busy; or probe try TARGET…, a TARGET being tcp:HOST:PORT or dns:HOST:PORT")
+		return errors.New("usage: probe serve [PORT…], which answers on 8080 and these ports with the value of the variable NODE; " +
+			"probe ask HOST…; probe burn, which uses CPU time; or probe try TARGET…, where a TARGET is tcp:HOST:PORT or dns:HOST:PORT")
 	}
 }
 
-// serve ends when one of the ports cannot be had.
+// serve answers with the node's name on all ports. It returns an error if it cannot listen on one of them.
 func serve(ctx context.Context, node string, ports []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, port := range ports {
-		server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: patience, Handler: http.HandlerFunc(
-			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, node) }, // an asker that is gone
+		server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: answerTimeout, Handler: http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, node) }, // an error means that the client is gone
 		)}
 		context.AfterFunc(ctx, func() { _ = server.Close() })
 		group.Go(func() error {
@@ -71,7 +71,7 @@ func serve(ctx context.Context, node string, ports []string) error {
 	return group.Wait()
 }
 
-// ask prints a line for each host, in their order: the host and the node that answered, or the error.
+// ask prints a line for each host, in the given order: the host, and the node that answered or the error.
 func ask(ctx context.Context, out io.Writer, hosts []string) error {
 	return each(out, hosts, func(host string) string {
 		node, err := get(ctx, host)
@@ -82,13 +82,12 @@ func ask(ctx context.Context, out io.Writer, hosts []string) error {
 	})
 }
 
-// each prints a line for each subject, in their order: itself and what is said of it. All are looked at at
-// once.
-func each(out io.Writer, subjects []string, say func(string) string) error {
+// each prints a line for each subject, in the given order: the subject and its result. It examines all concurrently.
+func each(out io.Writer, subjects []string, examine func(string) string) error {
 	answers := make([]string, len(subjects))
 	var group sync.WaitGroup
 	for i, subject := range subjects {
-		group.Go(func() { answers[i] = subject + " " + say(subject) })
+		group.Go(func() { answers[i] = subject + " " + examine(subject) })
 	}
 	group.Wait()
 	for _, answer := range answers {
@@ -100,7 +99,7 @@ func each(out io.Writer, subjects []string, say func(string) string) error {
 }
 
 func get(ctx context.Context, host string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port), nil)
 	if err != nil {

@@ -13,19 +13,19 @@ import (
 	"github.com/miekg/dns"
 )
 
-// impatience is how long a target may take that may well be filtered. A handshake that is lost is sent again
-// after one second.
-const impatience = 3 * time.Second
+// tryTimeout bounds how long try waits for a target, which is likely to be filtered. It is longer than the second after
+// which a lost SYN is sent again.
+const tryTimeout = 3 * time.Second
 
-// try prints a line for each target, in their order:
+// try prints a line for each target, in the given order:
 //
-//	open      a connection was made, or a name server answered
-//	refused   the target's host said that nothing listens there: packets get through
-//	filtered  nothing came back
+//	open      a connection was established, or a name server answered
+//	refused   the target's host answered that nothing listens there, so packets pass
+//	filtered  there was no answer
 //	error: …  anything else
 func try(ctx context.Context, out io.Writer, targets []string) error {
 	return each(out, targets, func(target string) string {
-		ctx, cancel := context.WithTimeout(ctx, impatience)
+		ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 		defer cancel()
 		err := reach(ctx, target)
 		var late net.Error
@@ -51,8 +51,8 @@ func reach(ctx context.Context, target string) error {
 			return err
 		}
 		return conn.Close()
-	case "dns": // over UDP; any answer will do
-		client := dns.Client{Timeout: impatience}
+	case "dns": // over UDP; any answer counts
+		client := dns.Client{Timeout: tryTimeout}
 		_, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion("kubernetes.default.svc.cluster.local.", dns.TypeA), address)
 		return err
 	default:

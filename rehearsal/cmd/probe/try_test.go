@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhatIsTriedIsTold(t *testing.T) {
+func TestTryReportsOpenAndRefusedTargets(t *testing.T) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")

@@ -1,5 +1,5 @@
-// Command pulumi-language-go lets the engine run Go programs where the official language host is not
-// installed. It can run and build programs; it generates no code and writes no projects.
+// Command pulumi-language-go lets the engine run Go programs if the official language host is not installed. It can run
+// and build programs, but neither generates code nor creates projects.
 package main
 
 import (
@@ -22,10 +22,11 @@ func run() error {
 	if len(os.Args) < 2 {
 		return errors.New("usage: pulumi-language-go [OPTION…] ENGINE-ADDRESS; the engine starts it")
 	}
-	// The engine puts its own address last, after options that this host takes from each call instead.
+	// The engine passes its address as the last argument, after options that this host gets with each call instead.
 	engine := os.Args[len(os.Args)-1]
 	host := language.NewHost(engine, os.Stdout, os.Stderr)
-	// Serve returns before the programs that were cut off have ended; they must not outlive their host.
+	// Serve may return while interrupted programs still run. Close waits for them, so that they do not outlive their
+	// host.
 	defer host.Close()
 	return plugin.Serve(engine, host.Register)
 }

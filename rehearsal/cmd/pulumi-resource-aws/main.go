@@ -1,4 +1,4 @@
-// Command pulumi-resource-aws stands in for the AWS provider of the same name in the rehearsal.
+// Command pulumi-resource-aws is the rehearsal's stand-in for the AWS provider of the same name.
 package main
 
 import (

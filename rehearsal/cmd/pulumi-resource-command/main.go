@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	if kubectl.Called() { // by a script on a simulated machine
+	if kubectl.Called() { // a script on a simulated machine runs this program as kubectl
 		kubectl.Main()
 	}
 	plugin.Main(func(stateDir string) (plugin.Provider, error) {

@@ -1,5 +1,5 @@
-// Command pulumi-resource-kubernetes is the rehearsal's provider of Kubernetes objects and Helm releases, in
-// the clusters that the machines form: real ones through their API servers, modelled ones in the model.
+// Command pulumi-resource-kubernetes is the rehearsal's provider of Kubernetes objects and Helm releases. It works on
+// real clusters through their API servers, and on modelled ones.
 package main
 
 import (

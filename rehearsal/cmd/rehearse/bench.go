@@ -44,7 +44,7 @@ func (r *run) benchRehearsal() *cobra.Command {
 				return err
 			}
 			o.SettingsOf = r.name
-			// kubeadm, by hand, makes no platform.
+			// Without the platform, which kubeadm by hand does not install either.
 			o.Config["platform"] = false
 			s, err := stack.Open(cmd.Context(), "bench", tools, o)
 			if err != nil {

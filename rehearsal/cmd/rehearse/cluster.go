@@ -42,7 +42,8 @@ func (r *run) kubectl() *cobra.Command {
 	}
 }
 
-// modelKubectl is enough to look at the model of the stack's cluster, and to stop a controller in it.
+// modelKubectl runs a stand-in for kubectl on the model of the stack's cluster. It is enough to inspect the model, and
+// to stop a controller in it.
 func (r *run) modelKubectl(args []string) error {
 	simulated, err := hosts.New(r.stateDir(), hosts.OpenAccount(r.stateDir()))
 	if err != nil {
@@ -53,12 +54,12 @@ func (r *run) modelKubectl(args []string) error {
 		return err
 	}
 	for _, running := range clusters {
-		// The machine has the stack's name in its own.
+		// The machine's name contains the stack's.
 		if strings.Contains(running.ControlPlane.Name, "-"+r.name+"-") {
 			return kubectl.Run(r.stateDir(), running.Cluster.ID(), args, os.Stdout)
 		}
 	}
-	return fmt.Errorf("stack %s has no cluster in the model; `make up LEVEL=%s STACK=%s` makes one", r.name, r.level, r.name)
+	return fmt.Errorf("stack %s has no cluster in the model; `make up LEVEL=%s STACK=%s` creates one", r.name, r.level, r.name)
 }
 
 func (r *run) ssh() *cobra.Command {
@@ -77,7 +78,7 @@ func (r *run) ssh() *cobra.Command {
 			}
 			ssh, err := exec.LookPath("ssh")
 			if err != nil {
-				return errors.New("there is no ssh on this machine; install Debian's openssh-client")
+				return errors.New("this machine has no ssh command; install Debian's openssh-client")
 			}
 			key, err := s.WriteKey()
 			if err != nil {
@@ -85,22 +86,22 @@ func (r *run) ssh() *cobra.Command {
 			}
 			return become(ssh, os.Environ(), append([]string{
 				"-i", key, "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
-				// A replaced machine has another key at the same address.
+				// A replaced machine has another host key at the same address.
 				"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", address,
 			}, args[1:]...)...)
 		},
 	}
 }
 
-// openMachines opens a stack whose machines are real.
+// openMachines opens a stack with real machines. It fails at other levels.
 func (r *run) openMachines(ctx context.Context) (*stack.Stack, error) {
 	if r.level != level.Rehearse {
-		return nil, fmt.Errorf("at level %s the machines are models, which nobody can enter; LEVEL=%s has real ones", r.level, level.Rehearse)
+		return nil, fmt.Errorf("at level %s the machines are models, on which nobody can log in; LEVEL=%s has real ones", r.level, level.Rehearse)
 	}
 	return r.open(ctx)
 }
 
-// address finds user@host of a node in the stack's outputs, which say "ssh user@host".
+// address returns user@host of a node from the stack's outputs, which have "ssh user@host".
 func address(ctx context.Context, s *stack.Stack, node string) (string, error) {
 	var commands map[string]string
 	data, err := s.Value(ctx, "ssh")
@@ -117,8 +118,8 @@ func address(ctx context.Context, s *stack.Stack, node string) (string, error) {
 	return strings.TrimPrefix(command, "ssh "), nil
 }
 
-// administrator writes the cluster's kubeconfig into the stack's directory, and finds a kubectl of the
-// cluster's version.
+// administrator writes the cluster's kubeconfig into the state directory, and returns its path with that of a kubectl
+// of the cluster's version.
 func (r *run) administrator(ctx context.Context, s *stack.Stack) (kubectl, kubeconfig string, err error) {
 	text, err := s.Value(ctx, "kubeconfig")
 	if err != nil {
@@ -131,7 +132,8 @@ func (r *run) administrator(ctx context.Context, s *stack.Stack) (kubectl, kubec
 	return r.host.Kubectl, kubeconfig, nil
 }
 
-// become replaces this process, so that the terminal, signals and the exit code are the other's.
+// become replaces this process with another program, which then has the terminal, receives signals and sets the exit
+// code.
 func become(path string, environ []string, args ...string) error {
 	if err := syscall.Exec(path, append([]string{filepath.Base(path)}, args...), environ); err != nil {
 		return fmt.Errorf("starting %s: %w", path, err)

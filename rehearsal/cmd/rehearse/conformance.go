@@ -29,7 +29,7 @@ func (r *run) conformance() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			// Before anything is built for it.
+			// Checked before anything is built.
 			inventory, err := aws.Open(r.stateDir()).Inventory()
 			if err != nil {
 				return err
@@ -61,7 +61,7 @@ func (r *run) conformance() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&suite, "suite", "conformance", "which tests: conformance, network-policies or quick")
-	flags.StringVar(&focus, "focus", "", "a regular expression: of the suite, the tests whose names it matches")
-	flags.IntVar(&procs, "procs", 4, "how many tests run side by side")
+	flags.StringVar(&focus, "focus", "", "a regular expression: run only the tests of the suite whose names match it")
+	flags.IntVar(&procs, "procs", 4, "how many tests run in parallel")
 	return cmd
 }

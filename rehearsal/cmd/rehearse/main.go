@@ -1,5 +1,5 @@
-// Command rehearse runs the project's own Pulumi program on this machine, with a model of AWS and, as the
-// level says, real machines or models of them. `make` calls it.
+// Command rehearse runs the project's own Pulumi program on this machine, with a model of AWS and, depending on the
+// level, real machines or models of them. The Makefile's targets run it.
 package main
 
 import (
@@ -22,8 +22,8 @@ import (
 )
 
 func main() {
-	// An interrupt is left to the pulumi command while that runs, which ends what it has begun; the
-	// context is for what comes before and after.
+	// While the pulumi command runs, it handles an interrupt itself and completes what it has begun. This context is
+	// for the work before and after that.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := root().ExecuteContext(ctx)
 	stop()
@@ -36,7 +36,7 @@ func main() {
 	case errors.As(err, &failed):
 		os.Exit(max(failed.Code, 1))
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "interrupted; run the same command again to go on")
+		fmt.Fprintln(os.Stderr, "interrupted; run the same command again to continue")
 		os.Exit(130)
 	default:
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -44,19 +44,19 @@ func main() {
 	}
 }
 
-// run is what the commands share.
+// run holds the settings and the state that the commands share.
 type run struct {
-	// state is for what all levels share; each has its models and machines below it.
+	// state is the directory that all levels share. Each level has a subdirectory with its models and machines.
 	repo, state, name string
 	level             level.Level
 	plugins           toolchain.Plugins
 	latency           float64
 
-	// host is this one, once options has made it ready.
+	// host describes this host, after options has prepared it.
 	host rehearse.Host
 }
 
-// stateDir is the state directory of the level.
+// stateDir returns the state directory of the level.
 func (r *run) stateDir() string { return filepath.Join(r.state, string(r.level)) }
 
 func root() *cobra.Command {
@@ -69,7 +69,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	flags := cmd.PersistentFlags()
-	flags.StringVar(&r.repo, "repo", ".", "the project's checkout")
+	flags.StringVar(&r.repo, "repo", ".", "the checkout of the repository")
 	flags.StringVar(&r.state, "state", "", "the rehearsal's state directory (default <repo>/.rehearsal)")
 	flags.StringVar(&r.name, "stack", "local", "the stack: local, dev or prod")
 	flags.StringVar(&levelName, "level", string(level.Rehearse), "how much is real: rehearse has machines in Docker, simulate has models of them")
@@ -95,7 +95,8 @@ func root() *cobra.Command {
 	return cmd
 }
 
-// tools builds what is missing, and before that looks whether Pulumi's own plugins may run and are there.
+// tools builds what is missing. If Pulumi's own plugins are selected, it first checks that they can run at this level
+// and are installed.
 func (r *run) tools(ctx context.Context) (toolchain.Toolchain, error) {
 	if r.plugins == toolchain.StandInPlugins {
 		return toolchain.Prepare(ctx, r.repo, r.state, os.Stderr)
@@ -114,16 +115,16 @@ func (r *run) tools(ctx context.Context) (toolchain.Toolchain, error) {
 	return tools.With(official)
 }
 
-// onModels refuses Pulumi's own plugins, which look for machines that answer.
+// onModels returns an error if Pulumi's own plugins are selected: they need machines that answer.
 func (r *run) onModels() error {
 	if r.plugins == toolchain.StandInPlugins {
 		return nil
 	}
-	return fmt.Errorf("PLUGINS=%s needs the real machines of LEVEL=%s: only the stand-ins work on models, and LEVEL=%s, preview-diff and bench have nothing else",
+	return fmt.Errorf("PLUGINS=%s needs the real machines of LEVEL=%s; LEVEL=%s, preview-diff and bench have only models, on which only the stand-ins work",
 		r.plugins, level.Rehearse, level.Simulate)
 }
 
-// options are a stack's at this level, after this host was made ready for it.
+// options returns the options of a stack at this level. At level rehearse it prepares this host first.
 func (r *run) options(ctx context.Context) (stack.Options, error) {
 	o := stack.Options{Repo: r.repo, StateDir: r.stateDir(), Latency: r.latency, Level: r.level}
 	if r.level == level.Rehearse {
@@ -160,8 +161,8 @@ func (r *run) prepare() *cobra.Command {
 				return err
 			}
 			if r.level == level.Rehearse && os.Geteuid() != 0 {
-				// Most tests need no machines, but many what runs on them.
-				fmt.Fprintln(os.Stderr, "Docker and the machines' image are left out: they need root")
+				// Most tests need no machines, but many need the programs that run on them.
+				fmt.Fprintln(os.Stderr, "skipping Docker and the machines' image, which need root")
 				r.host, err = rehearse.Build(ctx, r.repo, r.stateDir(), os.Stderr)
 			} else {
 				_, err = r.options(ctx)
@@ -179,10 +180,10 @@ func (r *run) prepare() *cobra.Command {
 func (r *run) clean() *cobra.Command {
 	return &cobra.Command{
 		Use:   "clean",
-		Short: "Remove the machines, whatever the models say",
+		Short: "Remove all machines, regardless of the account and the state",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// Those of `make up`, and of tests that were killed. What a simulation leaves is files alone.
+			// The machines of `make up`, and those of tests that were killed. A simulation only leaves files.
 			for _, dir := range []string{string(level.Rehearse), "test"} {
 				if err := machines.Remove(cmd.Context(), filepath.Join(r.state, dir)); err != nil {
 					return err

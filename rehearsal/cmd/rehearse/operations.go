@@ -21,7 +21,7 @@ import (
 func (r *run) up() *cobra.Command {
 	return &cobra.Command{
 		Use:   "up [-- PULUMI ARGUMENTS]",
-		Short: "Bring the stack up, or make it what the program says now",
+		Short: "Bring the stack up, or update it",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			s, err := r.open(ctx)
@@ -36,8 +36,8 @@ func (r *run) up() *cobra.Command {
 					return fmt.Errorf("publishing the workloads: %w", err)
 				}
 			}
-			err = r.drawn(s, "up", func(t *timeline.Timeline) error {
-				resources, err := s.Resources(context.WithoutCancel(ctx)) // an interrupted update has a timeline too
+			err = r.withTimeline(s, "up", func(t *timeline.Timeline) error {
+				resources, err := s.Resources(context.WithoutCancel(ctx)) // an interrupted update also gets a timeline
 				dependencies := map[resource.URN][]resource.URN{}
 				for _, r := range resources {
 					dependencies[r.URN] = r.Dependencies
@@ -51,7 +51,7 @@ func (r *run) up() *cobra.Command {
 				return err
 			}
 			if r.level == level.Simulate {
-				fmt.Println("The machines and the cluster are models: see what they hold with `make status LEVEL=simulate`.")
+				fmt.Println("The machines and the cluster are models: `make status LEVEL=simulate` shows what is in them.")
 			} else {
 				fmt.Println("The machines are containers on this host: `make status`, `make kubectl ARGS='get nodes'`, `make ssh NODE=k8s-master`.")
 			}
@@ -60,12 +60,12 @@ func (r *run) up() *cobra.Command {
 	}
 }
 
-// drawn runs an operation that writes the engine's events, and draws what ran when. mark finds what the end waited
-// for.
-func (r *run) drawn(s *stack.Stack, operation string, mark func(*timeline.Timeline) error, work func(events string) error) error {
+// withTimeline runs an operation, which writes the engine's event log to the given path. It then prints the critical
+// path and writes a timeline as an HTML page. mark marks the critical steps.
+func (r *run) withTimeline(s *stack.Stack, operation string, mark func(*timeline.Timeline) error, work func(events string) error) error {
 	events := filepath.Join(r.stateDir(), fmt.Sprintf("events.%s.%s.json", s.Name, operation))
 	if err := os.Remove(events); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing the last %s's events: %w", operation, err)
+		return fmt.Errorf("removing the event log of the last %s: %w", operation, err)
 	}
 	err := work(events)
 	page := filepath.Join(s.StateDir, fmt.Sprintf("timeline.%s.%s.html", s.Name, operation))
@@ -75,13 +75,13 @@ func (r *run) drawn(s *stack.Stack, operation string, mark func(*timeline.Timeli
 	}
 	switch {
 	case drawErr != nil:
-		fmt.Fprintln(os.Stderr, "warning:", drawErr) // the operation itself is what counts
-	case len(t.Steps) > 0: // where nothing changed, the page of the last change stays
-		fmt.Printf("\nWhat the end waited for, of %s:\n", t.Took)
+		fmt.Fprintln(os.Stderr, "warning:", drawErr) // only the operation itself can fail
+	case len(t.Steps) > 0: // if nothing changed, the page of the last change is kept
+		fmt.Printf("\nThe critical path of %s:\n", t.Took)
 		for _, step := range t.Critical() {
 			fmt.Printf("  %6s  %6s  %s\n", step.Start, step.End, step.Label())
 		}
-		fmt.Printf("All that ran, and when: file://%s\n", page)
+		fmt.Printf("The timeline of all steps: file://%s\n", page)
 	}
 	return err
 }
@@ -101,7 +101,7 @@ func readTimeline(events string, mark func(*timeline.Timeline) error) (timeline.
 }
 
 func draw(t timeline.Timeline, page, title string) error {
-	file, err := os.OpenFile(page, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644) //nolint:gosec // names and times are no secret
+	file, err := os.OpenFile(page, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644) //nolint:gosec // names and times are not secret
 	if err != nil {
 		return fmt.Errorf("drawing the timeline: %w", err)
 	}
@@ -134,14 +134,14 @@ func (r *run) preview() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := stack.Shaped(cmd.Context(), r.name, from, tools, o, dir)
+			s, err := stack.OpenWithStateOf(cmd.Context(), r.name, from, tools, o, dir)
 			if err != nil {
 				return err
 			}
 			return s.Run(cmd.Context(), s.Operation("preview", append([]string{"--diff"}, args...)...)...)
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "", "preview against a copy of this stack's state: what tells the two apart")
+	cmd.Flags().StringVar(&from, "from", "", "preview on a copy of this stack's state, to see how the two stacks differ")
 	return cmd
 }
 
@@ -149,7 +149,7 @@ func (r *run) destroy() *cobra.Command {
 	var unprotect bool
 	cmd := &cobra.Command{
 		Use:   "destroy [-- PULUMI ARGUMENTS]",
-		Short: "Take the stack away",
+		Short: "Destroy the stack",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := r.open(cmd.Context())
 			if err != nil {
@@ -160,14 +160,14 @@ func (r *run) destroy() *cobra.Command {
 					return err
 				}
 			}
-			err = r.drawn(s, "destroy", func(t *timeline.Timeline) error {
+			err = r.withTimeline(s, "destroy", func(t *timeline.Timeline) error {
 				t.MarkLayers()
 				return nil
 			}, func(events string) error {
 				return s.Run(cmd.Context(), s.Operation("destroy", append([]string{"--event-log", events}, args...)...)...)
 			})
 			if err != nil {
-				fmt.Fprintln(os.Stderr, "The destroy has stopped, and goes on where it stopped when you run it again. If it stops there again: docs/operations.md, 'Destroy is blocked'.")
+				fmt.Fprintln(os.Stderr, "The destroy has failed. Run it again to continue where it stopped; if it fails there again, see docs/operations.md, 'Destroy is blocked'.")
 			}
 			return err
 		},

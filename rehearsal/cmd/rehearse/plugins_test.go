@@ -9,26 +9,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What cannot run with the plugins that were asked for is refused before anything is there.
-func TestPluginsAreRefused(t *testing.T) {
+// A command that cannot run with the selected plugins is refused before anything is created.
+func TestUnusablePluginsAreRefused(t *testing.T) {
 	t.Setenv("PULUMI_HOME", t.TempDir())
 	t.Setenv("PATH", t.TempDir())
-	const models = "PLUGINS=official needs the real machines of LEVEL=rehearse: only the stand-ins work on models, and LEVEL=simulate, preview-diff and bench have nothing else"
+	const models = "PLUGINS=official needs the real machines of LEVEL=rehearse; LEVEL=simulate, preview-diff and bench have only models, on which only the stand-ins work"
 	for name, test := range map[string]struct {
 		args []string
 		says string
 	}{
-		"an unknown value":     {[]string{"up", "--plugins=real"}, `PLUGINS is stand-in or official, not "real"`},
-		"an empty value":       {[]string{"destroy", "--plugins="}, `PLUGINS is stand-in or official, not ""`},
-		"on models":            {[]string{"up", "--plugins=official", "--level=simulate"}, models},
-		"on copied models":     {[]string{"preview", "--plugins=official", "--level=simulate", "--from=dev"}, models},
-		"preview-diff":         {[]string{"preview-diff", "--plugins=official"}, models},
-		"bench":                {[]string{"bench", "--plugins=official"}, models},
-		"what is missing":      {[]string{"up", "--plugins=official"}, ": pulumi plugin install resource kubernetes "},
-		"missing for destroy":  {[]string{"destroy", "--plugins=official"}, ": pulumi plugin install resource command "},
-		"missing for a bench":  {[]string{"bench-rehearsal", "--plugins=official", "--level=simulate"}, ", with pulumi-language-go beside it: "},
-		"missing for prepare":  {[]string{"prepare", "--plugins=official"}, ", with pulumi-language-go beside it: "},
-		"missing for a review": {[]string{"preview", "--plugins=official", "--from=dev"}, ", with pulumi-language-go beside it: "},
+		"an unknown value":    {[]string{"up", "--plugins=real"}, `PLUGINS is stand-in or official, not "real"`},
+		"an empty value":      {[]string{"destroy", "--plugins="}, `PLUGINS is stand-in or official, not ""`},
+		"on models":           {[]string{"up", "--plugins=official", "--level=simulate"}, models},
+		"on copied models":    {[]string{"preview", "--plugins=official", "--level=simulate", "--from=dev"}, models},
+		"preview-diff":        {[]string{"preview-diff", "--plugins=official"}, models},
+		"bench":               {[]string{"bench", "--plugins=official"}, models},
+		"missing for up":      {[]string{"up", "--plugins=official"}, ": pulumi plugin install resource kubernetes "},
+		"missing for destroy": {[]string{"destroy", "--plugins=official"}, ": pulumi plugin install resource command "},
+		"missing for a bench": {[]string{"bench-rehearsal", "--plugins=official", "--level=simulate"}, ", with pulumi-language-go in the same directory: "},
+		"missing for prepare": {[]string{"prepare", "--plugins=official"}, ", with pulumi-language-go in the same directory: "},
+		"missing for preview": {[]string{"preview", "--plugins=official", "--from=dev"}, ", with pulumi-language-go in the same directory: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := filepath.Join(t.TempDir(), "state")

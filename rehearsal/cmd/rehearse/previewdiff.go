@@ -15,7 +15,7 @@ import (
 	"eco2/rehearsal/toolchain"
 )
 
-// changed is the exit code of a preview in which something changes.
+// changed is the exit code of a preview-diff that shows changes.
 const changed = 2
 
 func (r *run) previewDiff() *cobra.Command {
@@ -23,11 +23,11 @@ func (r *run) previewDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preview-diff",
 		Short: "Show what the working tree changes in stacks, against another commit",
-		Long: `Brings the base's program up in a model, for each stack, and previews the working tree's on what it left. It has
-models of the machines too, whatever --level says.
+		Long: `For each stack, brings the base's program up in a model and previews the working tree's program on the resulting
+state. The machines are always models, regardless of --level.
 
 The report is printed, and written to a directory: comment.md for a pull request, full.md for a job's summary,
-diff.<stack>.txt with everything, and outcome, which is one word: unchanged, changed or failed.
+diff.<stack>.txt with a stack's complete diff, and outcome with one word: unchanged, changed or failed.
 
 The exit code is 0 if nothing changes, 2 if something does, 1 if the base cannot be brought up or the working tree
 cannot be previewed, and 130 after an interrupt.`,
@@ -63,7 +63,7 @@ cannot be previewed, and 130 after an interrupt.`,
 			if err := report.Text(os.Stdout); err != nil {
 				return err
 			}
-			fmt.Fprintf(os.Stderr, "The comment for a pull request, and all the rest: %s\n", out)
+			fmt.Fprintf(os.Stderr, "The comment for a pull request and the report's other files are in %s\n", out)
 			switch report.Outcome() {
 			case previewdiff.Unchanged:
 				return nil
@@ -80,7 +80,7 @@ cannot be previewed, and 130 after an interrupt.`,
 	return cmd
 }
 
-// exitError ends the command with a code that tells more than an error could, after everything was said.
+// exitError makes the command exit with a code, without an error message: the reason has already been printed.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

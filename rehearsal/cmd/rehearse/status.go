@@ -22,7 +22,7 @@ import (
 func (r *run) status() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Show what exists: machines, clusters, and all else in the account",
+		Short: "Show what exists: machines, clusters, and everything else in the account",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			exists, err := r.printMachines(cmd.Context(), os.Stdout)
@@ -34,8 +34,8 @@ func (r *run) status() *cobra.Command {
 	}
 }
 
-// printMachines shows what the model of AWS has and, where the machines are models too, what they hold; exists
-// is whether it has anything.
+// printMachines prints what is in the model of AWS and, if the machines are models too, in the modelled clusters.
+// exists is false if the account is empty.
 func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, err error) {
 	account := aws.Open(r.stateDir())
 	simulated, err := hosts.New(r.stateDir(), hosts.OpenAccount(r.stateDir()))
@@ -100,7 +100,7 @@ func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, er
 	return true, t.Flush()
 }
 
-// printCluster shows what the real cluster says of itself.
+// printCluster prints the nodes and pods of the real cluster.
 func (r *run) printCluster(ctx context.Context, out io.Writer) error {
 	s, err := r.open(ctx)
 	if err != nil {
@@ -112,7 +112,7 @@ func (r *run) printCluster(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	for _, what := range []string{"nodes", "pods"} {
-		_, _ = fmt.Fprintln(out) // what follows fails if this does
+		_, _ = fmt.Fprintln(out) // if this fails, the following writes fail too
 		cmd := exec.CommandContext(ctx, kubectl, "get", what, "--all-namespaces", "--output=wide", "--request-timeout=10s")
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 		cmd.Stdout, cmd.Stderr = out, out
@@ -165,9 +165,9 @@ func yes(b bool) string {
 	return "no"
 }
 
-// table writes rows of aligned columns; its first write error is reported by Flush.
+// table writes rows of aligned columns. Flush returns its first write error.
 type table struct{ *tabwriter.Writer }
 
 func (t *table) row(columns ...string) {
-	_, _ = fmt.Fprintln(t, strings.Join(columns, "\t")) // tabwriter repeats an error at Flush
+	_, _ = fmt.Fprintln(t, strings.Join(columns, "\t")) // tabwriter returns an error again at Flush
 }

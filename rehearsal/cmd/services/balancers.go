@@ -11,7 +11,7 @@ import (
 	"eco2/rehearsal/machines"
 )
 
-// serveBalancers runs the load balancers of a VPC until the context ends.
+// serveBalancers runs the load balancers of a VPC until the context is cancelled.
 func serveBalancers(ctx context.Context, state, vpc string, issuer *authority.Authority) error {
 	card := balancer.NetworkInterface("eth0")
 	v := balancer.VPC{

@@ -18,17 +18,18 @@ import (
 	"eco2/rehearsal/mirror/server"
 )
 
-// internet is what answers outside the VPC, all at one address: over HTTP the mirror, over HTTPS AWS and a git server,
-// each under its own names.
+// internet is everything outside the VPC, at one address: the mirror over HTTP, and over HTTPS AWS's API and a git
+// server, each under its own names.
 type internet struct {
+	// address is the IP address, mirror and repositories are the directories of the mirror and of the git server.
 	address, mirror, repositories string
 	authority                     *authority.Authority
 }
 
-// amazon are the services of AWS that the rehearsal has.
+// amazon matches the endpoints of the AWS services that the rehearsal has.
 var amazon = regexp.MustCompile(`^(route53|(acm|ec2|elasticloadbalancing|ssm)\.[a-z0-9-]+)\.amazonaws\.com$`)
 
-// served says whether something answers under a name.
+// served reports whether a service exists under a name.
 func served(name string) bool { return name == gitserver.Host || amazon.MatchString(name) }
 
 func (i internet) serve(ctx context.Context, group *errgroup.Group, account *aws.Account, vpc string) error {
@@ -49,7 +50,7 @@ func (i internet) serve(ctx context.Context, group *errgroup.Group, account *aws
 	return nil
 }
 
-// issued makes a certificate for the name that a client asks for.
+// issued returns a function that issues a certificate for the server name that a client requests.
 func issued(by *authority.Authority) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		if !served(hello.ServerName) {
@@ -79,7 +80,7 @@ func byName(git, api http.Handler) http.Handler {
 
 func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	defer context.AfterFunc(ctx, func() { _ = web.Close() })() // downloads are begun again elsewhere
+	defer context.AfterFunc(ctx, func() { _ = web.Close() })() // clients repeat interrupted downloads
 	if err := web.Serve(listener); ctx.Err() == nil {
 		return fmt.Errorf("serving the internet at %s: %w", listener.Addr(), err)
 	}

@@ -1,6 +1,6 @@
-// Command services is what a VPC of the rehearsal has at its second address: the metadata service, a resolver, and all
-// the internet that machines and pods have: the mirror, AWS's API and a git server. It runs in a container on the VPC's
-// network.
+// Command services serves what a VPC of the rehearsal has at its second address: the metadata service, a resolver, load
+// balancers, and the replacement for the internet that machines and pods have: the mirror, AWS's API and a git server.
+// It runs in a container on the VPC's network.
 package main
 
 import (
@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	// Pulumi's logging, which comes with the account, swallows what goes to the standard logger.
+	// Pulumi's logging package, which package aws imports, discards the standard logger's output unless it is set here.
 	log.SetOutput(os.Stdout)
 	log.SetFlags(log.LstdFlags | log.LUTC)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -51,10 +51,10 @@ func command() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&state, "state", "", "the rehearsal's state directory, in which the account is")
+	flags.StringVar(&state, "state", "", "the rehearsal's state directory, which has the account")
 	flags.StringVar(&vpc, "vpc", "", "the VPC whose machines are served")
 	flags.StringVar(&authorityDir, "authority", "", "the directory of the authority that issues certificates")
-	flags.StringVar(&outside.address, "internet", "", "where all that is not in the VPC answers; without it there is no internet")
+	flags.StringVar(&outside.address, "internet", "", "the address of everything outside the VPC; without it there is no internet")
 	flags.StringVar(&outside.mirror, "mirror", "", "the directory that the mirror serves")
 	return cmd
 }
@@ -86,12 +86,12 @@ func serve(ctx context.Context, state, vpc, authorityDir string, outside interne
 		names.internet = net.ParseIP(outside.address)
 	}
 	group.Go(func() error { return serveBalancers(ctx, state, vpc, issuer) })
-	// Last, as the driver takes an answer here for one of all.
+	// Last, because the driver takes an answer of the resolver as a sign that all services run.
 	group.Go(func() error { return names.serve(ctx) })
 	return group.Wait()
 }
 
-// takeAddress gives the container's network card an address besides its own.
+// takeAddress adds an address to the container's network interface.
 func takeAddress(address string) error {
 	ip := net.ParseIP(address)
 	link, err := netlink.LinkByName("eth0")

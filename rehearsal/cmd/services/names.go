@@ -12,21 +12,21 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// nameTTL is AWS's for the names of instances, in seconds.
+// nameTTL is the TTL of instances' names in seconds, as in AWS.
 const nameTTL = 60
 
-// names answers for the private names of a VPC's machines, and for what the internet has. All else is refused at
-// once: a resolver that waited would make every look-up on the machines wait.
+// names resolves the private names of a VPC's machines, and the names of the services outside the VPC. It refuses all
+// other queries at once: without an answer, every such lookup on the machines would have to time out.
 type names struct {
 	account *aws.Account
 	vpc     string
-	// internet is the address of all that is outside the VPC; without one there is nothing.
+	// internet is the address of everything outside the VPC; nil means that there is no internet.
 	internet net.IP
 }
 
 func (n names) serve(ctx context.Context) error {
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
-		_ = w.WriteMsg(n.answer(query)) // who asked asks again
+		_ = w.WriteMsg(n.answer(query)) // after an error the client repeats its query
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	for _, network := range []string{"udp4", "tcp4"} {
@@ -59,7 +59,7 @@ func (n names) answer(query *dns.Msg) *dns.Msg {
 		return reply.SetRcode(query, dns.RcodeRefused)
 	}
 	reply.SetReply(query)
-	if question.Qtype == dns.TypeA { // of other types it has none
+	if question.Qtype == dns.TypeA { // there are no records of other types
 		reply.Answer = []dns.RR{&dns.A{
 			Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: nameTTL}, A: address,
 		}}
@@ -67,7 +67,7 @@ func (n names) answer(query *dns.Msg) *dns.Msg {
 	return reply
 }
 
-// address is nil where there is none of this name.
+// address returns the address of a name, or nil if there is none.
 func (n names) address(name string) (net.IP, error) {
 	if n.internet != nil && served(name) {
 		return n.internet, nil

@@ -39,7 +39,7 @@ func TestNames(t *testing.T) {
 	assert.Equal(t, name+"\t60\tIN\tA\t10.0.0.4", reply.Answer[0].String())
 	assert.Len(t, ask(vpc, "IP-10-0-0-4.eu-central-1.compute.internal.", dns.TypeA).Answer, 1)
 	reply = ask(vpc, name, dns.TypeAAAA)
-	assert.Equal(t, dns.RcodeSuccess, reply.Rcode, "the name is there")
+	assert.Equal(t, dns.RcodeSuccess, reply.Rcode, "the name exists")
 	assert.Empty(t, reply.Answer)
 	for _, outside := range []string{
 		"git.eco2.example.", "route53.amazonaws.com.", "ssm.ap-northeast-2.amazonaws.com.", "EC2.ap-northeast-2.amazonaws.com.",

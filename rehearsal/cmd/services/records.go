@@ -7,8 +7,8 @@ import (
 	"eco2/rehearsal/balancer"
 )
 
-// answerRecord answers for load balancers and for names in the hosted zone, as the public DNS would. It knows their
-// addresses alone. ok is false if there is no such name.
+// answerRecord resolves names of load balancers and in the hosted zone, as public DNS would. It only knows A records.
+// ok is false if there is no such name.
 func answerRecord(account *aws.Account, query *dns.Msg) (reply *dns.Msg, ok bool) {
 	question := query.Question[0]
 	addresses, ok, err := balancer.Resolve(account, question.Name)

@@ -26,7 +26,7 @@ func TestRecords(t *testing.T) {
 	require.Len(t, reply.Answer, 1)
 	assert.Equal(t, "WWW.eco2.example.\t60\tIN\tA\t192.0.2.7", reply.Answer[0].String())
 	for _, reply := range []*dns.Msg{ask("www.eco2.example.", dns.TypeAAAA), ask("edns-a.www.eco2.example.", dns.TypeA)} {
-		assert.Equal(t, dns.RcodeSuccess, reply.Rcode, "the name is there, and has no such address")
+		assert.Equal(t, dns.RcodeSuccess, reply.Rcode, "the name exists, but has no address of this type")
 		assert.Empty(t, reply.Answer)
 	}
 	assert.Equal(t, dns.RcodeRefused, ask("other.eco2.example.", dns.TypeA).Rcode)

@@ -1,4 +1,4 @@
-// Package mirrortest looks at a mirror's images as a node does.
+// Package mirrortest pulls images from a mirror as a node does, for tests.
 package mirrortest
 
 import (
@@ -18,18 +18,18 @@ import (
 	"eco2/rehearsal/mirror/server"
 )
 
-// asked tells a mirror which registry a request was meant for, as containerd does.
-type asked string
+// registryTransport adds the name of the registry that a request is meant for, as containerd does for a mirror.
+type registryTransport string
 
-func (a asked) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t registryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	query := r.URL.Query()
-	query.Set("ns", string(a))
+	query.Set("ns", string(t))
 	r.URL.RawQuery = query.Encode()
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// Pull gets registry/repository:tag over plain HTTP from the mirror in dir.
+// Pull pulls registry/repository:tag over plain HTTP from the mirror in dir.
 func Pull(t testing.TB, dir, image string) (v1.Image, error) {
 	t.Helper()
 	s := httptest.NewServer(server.Handler(dir))
@@ -37,10 +37,10 @@ func Pull(t testing.TB, dir, image string) (v1.Image, error) {
 	registry, rest, _ := strings.Cut(image, "/")
 	reference, err := name.NewTag(strings.TrimPrefix(s.URL, "http://")+"/"+rest, name.Insecure)
 	require.NoError(t, err)
-	return remote.Image(reference, remote.WithTransport(asked(registry)))
+	return remote.Image(reference, remote.WithTransport(registryTransport(registry)))
 }
 
-// Unpack lays the image's files into a directory that goes with the test.
+// Unpack extracts the image's files into a temporary directory of the test.
 func Unpack(t testing.TB, image v1.Image) string {
 	t.Helper()
 	dir := t.TempDir()

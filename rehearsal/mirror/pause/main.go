@@ -1,5 +1,5 @@
-// Command pause is the container that holds a pod's namespaces: it waits, and reaps the processes that lost
-// their parent where the pod's containers share a PID namespace.
+// Command pause runs in the container that holds a pod's namespaces. It waits for a signal to exit, and reaps orphaned
+// processes if the pod's containers share a PID namespace.
 package main
 
 import (
@@ -20,7 +20,7 @@ func main() {
 	}
 }
 
-// reap takes all that have ended: one signal may stand for several.
+// reap reaps all children that have exited: one signal may stand for several.
 func reap() {
 	for {
 		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != nil && err != unix.EINTR || pid == 0 {

@@ -1,4 +1,4 @@
-// Package server serves a mirror's directory over HTTP. It needs nothing of what makes one.
+// Package server serves a mirror's directory over HTTP. It does not depend on package mirror, which makes one.
 package server
 
 import (
@@ -17,12 +17,11 @@ import (
 // manifestType is the media type of all manifests in a mirror.
 const manifestType = "application/vnd.oci.image.manifest.v1+json"
 
-// Handler serves what is https://HOST/PATH on the internet at /files/HOST/PATH, and at /v2/ a registry of
-// images to pull: those of the registry that the query's ns names, as containerd asks a mirror.
-// It reads the directory at each request, and so has what was added since. What it does not have it names in
-// its answer, and in the log.
+// Handler serves the file https://HOST/PATH at /files/HOST/PATH, and a container registry for pulls at /v2/. The query
+// parameter ns names the registry whose images are meant, as containerd sends it to a mirror. The directory is read at
+// each request, so that additions are served at once. For a missing file or image, the answer and the log say which.
 //
-// A library for the registry would keep manifests in memory and take pushes; a pull needs no more than this.
+// A registry library would keep manifests in memory and accept pushes, neither of which is needed here.
 func Handler(dir string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /files/", http.StripPrefix("/files/", files(dir)))
@@ -30,7 +29,7 @@ func Handler(dir string) http.Handler {
 	return mux
 }
 
-// files serves the files of a mirror, and no lists of them.
+// files serves the files of a mirror, without directory listings.
 type files Dir
 
 func (f files) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -45,7 +44,7 @@ func (f files) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve answers with a file, or returns why there is none to answer with.
+// serve answers with a file. It returns an error without having answered if there is no such file.
 func serve(w http.ResponseWriter, r *http.Request, path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -68,7 +67,7 @@ type images Dir
 
 func (i images) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "" {
-		return // a client asks whether this is a registry
+		return // status 200 tells a client that this is a registry
 	}
 	rest, reference := path.Split(r.URL.Path)
 	repository, kind := path.Split(strings.TrimSuffix(rest, "/"))
@@ -78,7 +77,7 @@ func (i images) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		log.Print(message)
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusNotFound)
-		// In the form of the distribution specification. A client that is gone misses nothing.
+		// The distribution specification's format. A write error means that the client is gone, so it is ignored.
 		_ = json.NewEncoder(w).Encode(map[string]any{"errors": []map[string]string{{"code": "NOT_FOUND", "message": message}}})
 	}
 }
@@ -102,7 +101,7 @@ func (i images) serve(w http.ResponseWriter, r *http.Request, repository, kind, 
 		digest = string(tagged)
 	case "blobs":
 	default:
-		return errors.New("a pull asks for manifests and blobs only")
+		return errors.New("only manifests and blobs are served")
 	}
 	file := Dir(i).Blob(digest)
 	if _, err := os.Stat(file); err != nil {

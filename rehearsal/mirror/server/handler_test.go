@@ -14,7 +14,7 @@ import (
 	"eco2/rehearsal/mirror/server"
 )
 
-// What upstream's URLs look like has to survive: colons, tildes, plus signs.
+// This path has the special characters of upstream's URLs, which must be preserved: colons, tildes, plus signs.
 const release = "pkgs.example/core:/stable:/v1.36/deb/a_1+b~c.deb"
 
 func serve(t *testing.T) (dir server.Dir, url string) {
@@ -56,7 +56,7 @@ func TestFiles(t *testing.T) {
 	assert.Equal(t, "the mirror has no https://pkgs.example/other\n", body)
 }
 
-func TestImagesAreThoseOfTheRegistryThatIsAskedFor(t *testing.T) {
+func TestImagesAreServedByTheirRegistry(t *testing.T) {
 	dir, url := serve(t)
 	write(t, dir.Tag("registry.example/group/app", "v1"), "sha256:aa")
 	write(t, dir.Blob("sha256:aa"), "{}")

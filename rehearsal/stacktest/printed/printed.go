@@ -1,4 +1,4 @@
-// Package printed holds what several goroutines or a process that still runs print, to be read meanwhile.
+// Package printed provides a buffer that can be read while several goroutines or a running process write to it.
 package printed
 
 import (
@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Text is what was printed until now. Its zero value is empty.
+// Text is a buffer that is safe for concurrent use. Its zero value is empty.
 type Text struct {
 	mu   sync.Mutex
 	text bytes.Buffer

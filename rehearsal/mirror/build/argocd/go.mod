@@ -4,7 +4,7 @@ go 1.26.3
 
 tool github.com/argoproj/argo-cd/v3/cmd
 
-// Argo CD builds with these and no others; a replace in a dependency does not count.
+// Argo CD only builds with these replacements. They are repeated here, because Go ignores a replace in a dependency.
 replace (
 	github.com/golang/protobuf => github.com/golang/protobuf v1.5.4
 	github.com/grpc-ecosystem/grpc-gateway => github.com/grpc-ecosystem/grpc-gateway v1.16.0
@@ -48,8 +48,8 @@ replace (
 	k8s.io/sample-controller => k8s.io/sample-controller v0.36.1
 )
 
-// Upstream replaces this module by a folder of its repository, which the module argo-cd/v3 does not carry. This
-// is the only version of it that is published.
+// Upstream replaces this module by a folder of its repository, which the module argo-cd/v3 does not contain. This is
+// the only published version of it.
 replace github.com/argoproj/argo-cd/gitops-engine => github.com/argoproj/argo-cd/gitops-engine v0.0.0-20260914071520-c9c369efcc5b
 
 require (

@@ -2,8 +2,8 @@ module eco2/rehearsal/mirror/build/prometheus
 
 go 1.26.7
 
-// With the tags of rehearsal/mirror/prometheus.go. "go mod tidy" knows no tags and would bring every cloud's client;
-// after a change, "go build -mod=mod -tags …" adds what is missing.
+// Built with the tags in rehearsal/mirror/prometheus.go. Do not run "go mod tidy": it ignores tags and would add every
+// cloud's client. After a change, "go build -mod=mod -tags …" adds what is missing.
 tool github.com/prometheus/prometheus/cmd/prometheus
 
 require github.com/prometheus/prometheus v0.314.0
