@@ -98,7 +98,7 @@ var accounts = []struct {
 	{"kubectl describe", nil, "only shows"},
 	{"kubectl top", []string{"TestPlatform"}, ""},
 	{"kubectl logs", nil, "only shows"},
-	{"kubectl certificate approve", nil, "approve.sh runs it: TestCertificatesAreApprovedForTheirNodesAlone, TestCluster"},
+	{"kubectl certificate approve", nil, "approve.sh runs it: TestCertificatesAreApprovedOnlyForTheirNode, TestCluster"},
 	{"kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration", []string{"TestADeadController"}, ""},
 	{"kubectl -n redis annotate", nil, "TestAVersionIsFollowedAtOnce has an ExternalSecret followed at once"},
 	{"kubectl -n monitoring get secret", nil, "only shows"},
