@@ -1,8 +1,8 @@
-# Everything a person types. `make up` and `make test` are all that a bare machine needs: they build what
-# is missing and say so.
+# All commands for users. On a new machine `make up` and `make test` need nothing else: they build what is
+# missing and say so.
 
-# Make and the shell split or rewrite a path that has white space or one of these characters in it: below
-# "/tmp/x y", `make clean` would delete "/tmp/x". `value` keeps make from expanding a dollar itself.
+# Make and the shell split or rewrite a path that contains white space or one of these characters: below
+# "/tmp/x y", `make clean` would delete "/tmp/x". `value` prevents make from expanding a dollar sign.
 UNFIT := $$ " ' ` \ \# % : ; & | < > ( ) { } [ ] * ? =
 unfit  = $(strip $(filter-out 1,$(words x$1x)) $(foreach c,$(UNFIT),$(findstring $c,$1)))
 CACHE := $(or $(value XDG_CACHE_HOME),$(value HOME)/.cache)
@@ -14,34 +14,35 @@ $(error the path of your cache directory, $(CACHE), has white space or one of $(
 endif
 
 STACK   ?= local
-# How much is real: rehearse has machines in Docker and needs root, simulate has models of them.
+# How realistic the rehearsal is: rehearse runs machines in Docker and needs root, simulate uses models of them.
 LEVEL   ?= rehearse
-# Whose plugins the engine runs: stand-in for the rehearsal's, official for Pulumi's own, which are installed by hand.
+# Which plugins the engine runs: stand-in for the rehearsal's own, official for Pulumi's, which must be installed
+# manually.
 PLUGINS ?= stand-in
-# What FROM=dev is for: preview STACK against a copy of that stack's state.
+# If set, `make preview` previews STACK against a copy of this stack's state: FROM=dev.
 FROM    ?=
-# What preview-diff compares the working tree with, and where: a commit, and stacks.
+# The commit with which preview-diff compares the working tree, and the stacks for which it does.
 BASE    ?=
 STACKS  ?= dev prod
-# How slow the models are: 1 is like AWS, 0 does not wait.
+# The latency of the models as a factor: 1 is like AWS, 0 does not wait.
 LATENCY ?= 0
-# Which of upstream's tests `make conformance` runs: conformance, network-policies or quick; FOCUS, a regular expression,
-# takes of these the tests whose names it matches.
+# Which of upstream's tests `make conformance` runs: conformance, network-policies or quick. FOCUS, a regular
+# expression, restricts them to the tests whose names match.
 SUITE   ?= conformance
 FOCUS   ?=
 ARGS    ?=
 
 STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
-# The packages whose tests boot machines.
+# Matches the packages whose tests boot machines.
 MACHINES := /rehearsal/\(machines\|rehearse\)$$
 GOTEST   := $(STATE)/bin/gotest
 TOOLS    := $(CACHE)/eco2
-# The names hold the versions in tools/*/go.mod: another version is another file.
+# The file names contain the versions in tools/*/go.mod, so that another version is another file.
 LINTER     := $(TOOLS)/golangci-lint-v2.12.2
 ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
-# Findings are cached with the path of the checkout they were made in, and without that file a //nolint
-# beside one is not seen: each checkout has a cache of its own.
+# The linter caches findings with the path of their checkout. If that file no longer exists, the linter does not see its
+# //nolint comments. So each checkout has its own cache.
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --plugins $(PLUGINS) --latency $(LATENCY)
 
@@ -59,14 +60,14 @@ preview: rehearse ## Show what an update would change
 
 preview-diff: export BASE := $(BASE)
 preview-diff: export STACKS := $(STACKS)
-# The command ends with 2 where something changes, which is no failure here; of every failure make says 2
-# itself. The file also tells a change from a crash.
+# The command exits with 2 if something changes, which is not a failure here. Make itself exits with 2 for every
+# failure, so the file `outcome` distinguishes a change from a crash.
 preview-diff: rehearse ## Show what the working tree changes against BASE, as a comment for a pull request
 	@rm -f $(STATE)/preview-diff/outcome
 	@$(REHEARSE) --repo $(CURDIR) --state $(STATE) --level simulate --plugins $(PLUGINS) preview-diff --base "$$BASE" --stacks "$$STACKS" || \
 		grep -qsx changed $(STATE)/preview-diff/outcome
 
-destroy: rehearse ## Take the stack away
+destroy: rehearse ## Destroy the stack
 	@$(RUN) destroy $(if $(UNPROTECT),--unprotect) -- $(ARGS)
 
 status: rehearse ## Show what exists
@@ -82,19 +83,19 @@ conformance: export FOCUS := $(value FOCUS)
 conformance: rehearse ## Run upstream's own tests of a cluster on the one that is up
 	@$(RUN) conformance --suite $(SUITE) --focus "$$FOCUS" $(ARGS)
 
-bench: rehearse ## Measure the engine's work, the critical paths, and how many faults end well
+bench: rehearse ## Measure the engine's work, the critical paths, and how many faults are survived
 	@$(RUN) bench
 	@echo; echo "A preview of the working tree against its own commit, both stacks:"
 	@$(MAKE) --no-print-directory preview-diff BASE=HEAD 2>&1 >/dev/null
 	@echo; go test -count=1 -v -run '^TestIncidents$$' . | grep -o 'incidents: .*\|of the .*'
 	@echo; cd rehearsal && go test -count=1 -v -run '^TestFaults$$' ./simulate | grep -o 'faults survived: .*'
 
-bench-rehearsal: rehearse ## Measure an update of real machines against kubeadm by hand
+bench-rehearsal: rehearse ## Compare an update of real machines with running kubeadm by hand
 	@$(RUN) bench-rehearsal
 
-# In the rehearsal, what needs no root, no Docker and no more than a few seconds. Results of what has not changed are
-# cached, and the linter looks at what differs from the last commit.
-check: gotest $(LINTER) ## Run what is quick, before each commit
+# Of the rehearsal's tests, this runs those that need no root, no Docker and only a few seconds. Results of unchanged
+# packages are cached, and the linter checks only what differs from the last commit.
+check: gotest $(LINTER) ## Run the quick tests and linters, before each commit
 	"$(GOTEST)" ./...
 	cd rehearsal && "$(GOTEST)" -short ./...
 	$(LINT) --new-from-rev=HEAD ./...
@@ -107,17 +108,17 @@ unit: gotest ## Run the program's own tests, which need neither root nor machine
 test: rehearse gotest ## Run all tests
 	@$(RUN) prepare --tests
 	"$(GOTEST)" ./...
-	@# The engine runs the built program, of which a cached result knows nothing.
+	@# The engine runs the built program, whose changes do not invalidate cached test results.
 	cd rehearsal && "$(GOTEST)" -count=1 -p 2 -timeout 60m $$(go list ./... | grep --invert-match '$(MACHINES)')
-	@# Tests with machines want the host for themselves.
+	@# Tests with machines must not run at the same time as others.
 	cd rehearsal && "$(GOTEST)" -count=1 -p 1 -timeout 60m $$(go list ./... | grep '$(MACHINES)')
 
-# What is missing fails this, first in a few words.
-test-official: rehearse gotest ## Run all of the program on machines with Pulumi's own plugins, where they are installed
+# It fails at once if a plugin is missing.
+test-official: rehearse gotest ## Run the whole program on machines with Pulumi's official plugins, which must be installed
 	@$(RUN) --plugins official prepare
 	cd rehearsal && "$(GOTEST)" -count=1 -timeout 60m -run '^TestOfficialPlugins$$' ./rehearse
 
-golden: ## Write the golden lists anew, for you to read the diff
+golden: ## Rewrite the golden files; review the diff
 	go test -run Golden -update .
 
 lint: $(LINTER) $(ACTIONLINT) ## Check the style of Go, of shell scripts and of workflows
@@ -126,7 +127,7 @@ lint: $(LINTER) $(ACTIONLINT) ## Check the style of Go, of shell scripts and of 
 	cd rehearsal && go vet ./... && $(LINT) --config ../.golangci.yml ./...
 	@command -v shellcheck >/dev/null || { echo "installing shellcheck"; apt-get update -qq && apt-get install -qq --yes shellcheck; }
 	shellcheck cluster/scripts/*.sh rehearsal/machines/image/boot rehearsal/machines/image/first-boot rehearsal/machines/image/kubeadm
-	@# It gives the workflows' scripts to shellcheck, and says nothing where there is none.
+	@# It checks the workflows' scripts with shellcheck, and skips that without a message if shellcheck is not installed.
 	$(ACTIONLINT) .github/workflows/*.yml
 
 $(LINTER):
@@ -136,11 +137,11 @@ $(LINTER):
 $(ACTIONLINT):
 	cd tools/actionlint && go build -o $@ github.com/rhysd/actionlint/cmd/actionlint
 
-clean: ## Remove what the rehearsal left: machines, models, built tools
+clean: ## Remove the rehearsal's machines, models and built tools
 	@if [ -x $(REHEARSE) ]; then $(RUN) clean; fi
 	rm -rf $(STATE)
 
-# It runs go test, and fails over a test that was skipped where it should have run.
+# This tool runs go test, and fails if a test was skipped that should have run.
 gotest:
 	@cd rehearsal && go build -o "$(GOTEST)" ./cmd/gotest
 

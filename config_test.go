@@ -13,7 +13,8 @@ import (
 	"eco2/infra"
 )
 
-// A wrong setting is named, with what would be right, before anything is declared.
+// TestWrongSettings checks that each invalid setting is reported with its key and a correction, before any resource is
+// declared.
 func TestWrongSettings(t *testing.T) {
 	const names = "k8s-master, k8s-api-auth, k8s-api-my, k8s-api-scan, k8s-api-character, k8s-api-location, k8s-api-info, " +
 		"k8s-api-chat, k8s-worker-storage, k8s-worker-ai, k8s-rabbitmq, k8s-postgresql, k8s-redis, k8s-monitoring"
@@ -22,7 +23,7 @@ func TestWrongSettings(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		set  values
-		// want are the problems, each a line.
+		// want holds the expected problems, one per line.
 		want string
 	}{
 		{"no VPC network", values{"vpcCidr": ""},
@@ -38,162 +39,162 @@ func TestWrongSettings(t *testing.T) {
 		{"VPC too small", values{"vpcCidr": "10.0.0.0/24"},
 			"eco2:vpcCidr: 10.0.0.0/24 must be between /16 and /20"},
 		{"pods in the VPC", values{"podCidr": "10.0.128.0/17"},
-			"eco2:podCidr: 10.0.128.0/17 overlaps eco2:vpcCidr 10.0.0.0/16; a packet could not tell where to go"},
+			"eco2:podCidr: 10.0.128.0/17 overlaps eco2:vpcCidr 10.0.0.0/16; the VPC, pod and service networks must be disjoint"},
 		{"services in the VPC", values{"vpcCidr": "10.97.0.0/16"},
-			"eco2:serviceCidr: 10.96.0.0/12 overlaps eco2:vpcCidr 10.97.0.0/16; a packet could not tell where to go"},
+			"eco2:serviceCidr: 10.96.0.0/12 overlaps eco2:vpcCidr 10.97.0.0/16; the VPC, pod and service networks must be disjoint"},
 		{"services among the pods", values{"serviceCidr": "192.168.0.0/20"},
-			"eco2:serviceCidr: 192.168.0.0/20 overlaps eco2:podCidr 192.168.0.0/16; a packet could not tell where to go"},
-		{"few pods", values{"podCidr": "192.168.0.0/24"},
-			"eco2:podCidr: 192.168.0.0/24 has room for 1 node(s), and this stack has 14; each takes a /24 of it, so give /20 or larger, or fewer nodes"},
-		{"fewer pods than a node's", values{"podCidr": "192.168.0.0/25"},
-			"eco2:podCidr: 192.168.0.0/25 has room for 0 node(s), and this stack has 14; each takes a /24 of it, so give /20 or larger, or fewer nodes"},
-		{"no pods for the last node", values{"podCidr": "192.168.0.0/20", "nodes": values{"k8s-redis": values{"count": 4}}},
-			"eco2:podCidr: 192.168.0.0/20 has room for 16 node(s), and this stack has 17; each takes a /24 of it, so give /19 or larger, or fewer nodes"},
-		{"more pods than kubeadm takes", values{"podCidr": "192.0.0.0/7"},
-			"eco2:podCidr: 192.0.0.0/7 is larger than kubeadm takes; give /8 or smaller"},
+			"eco2:serviceCidr: 192.168.0.0/20 overlaps eco2:podCidr 192.168.0.0/16; the VPC, pod and service networks must be disjoint"},
+		{"a pod network for one node", values{"podCidr": "192.168.0.0/24"},
+			"eco2:podCidr: 192.168.0.0/24 has room for 1 node(s), and this stack has 14; each needs a /24 of it; use /20 or larger, or fewer nodes"},
+		{"a pod network smaller than one node's", values{"podCidr": "192.168.0.0/25"},
+			"eco2:podCidr: 192.168.0.0/25 has room for 0 node(s), and this stack has 14; each needs a /24 of it; use /20 or larger, or fewer nodes"},
+		{"no pod network for the last node", values{"podCidr": "192.168.0.0/20", "nodes": values{"k8s-redis": values{"count": 4}}},
+			"eco2:podCidr: 192.168.0.0/20 has room for 16 node(s), and this stack has 17; each needs a /24 of it; use /19 or larger, or fewer nodes"},
+		{"a pod network larger than kubeadm supports", values{"podCidr": "192.0.0.0/7"},
+			"eco2:podCidr: 192.0.0.0/7 is larger than kubeadm supports; use /8 or smaller"},
 		{"no addresses for the last node", values{"vpcCidr": "10.0.0.0/20", "podCidr": "192.0.0.0/8", "zones": []string{"ap-northeast-2a", "ap-northeast-2b"},
 			"nodes": values{"k8s-redis": values{"count": 99}, "k8s-postgresql": values{"count": 99}, "k8s-rabbitmq": values{"count": 99},
 				"k8s-api-my": values{"count": 99}, "k8s-monitoring": values{"count": 82}}},
-			"eco2:vpcCidr: 10.0.0.0/20 has room for 243 nodes in each zone, and this stack has 244; give a larger network, more zones, or fewer nodes"},
+			"eco2:vpcCidr: 10.0.0.0/20 has room for 243 nodes in each zone, and this stack has 244; use a larger network, more zones, or fewer nodes"},
 		{"too many services", values{"serviceCidr": "172.0.0.0/8"},
 			"eco2:serviceCidr: 172.0.0.0/8 must be between /12 and /24"},
 		{"one zone", values{"zones": []string{"ap-northeast-2a"}},
-			"eco2:zones: has 1 zone(s); give 2 to 4, since a load balancer needs two"},
+			"eco2:zones: has 1 zone(s); set 2 to 4, since a load balancer needs two"},
 		{"five zones", values{"zones": []string{"ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2c", "ap-northeast-2d", "ap-northeast-2e"}},
-			"eco2:zones: has 5 zone(s); give 2 to 4, since a load balancer needs two"},
+			"eco2:zones: has 5 zone(s); set 2 to 4, since a load balancer needs two"},
 		{"a zone twice", values{"zones": []string{"ap-northeast-2a", "ap-northeast-2a"}},
-			"eco2:zones: names a zone twice; each subnet needs a zone of its own"},
+			"eco2:zones: contains a zone twice; each zone has one subnet"},
 		{"a zone elsewhere", values{"zones": []string{"ap-northeast-2a", "us-east-1a"}},
 			`eco2:zones[1]: "us-east-1a" is not a zone of region ap-northeast-2; zones are named like ap-northeast-2a`},
 		{"a zone without a network", values{"zones": []string{"ap-northeast-2a", "ap-northeast-2q"}},
-			`eco2:zones[1]: "ap-northeast-2q" has no network: a subnet's network is by its zone's letter, and eco2:vpcCidr holds those of a to p`},
+			`eco2:zones[1]: "ap-northeast-2q" cannot have a subnet: a subnet's network is derived from its zone's letter, and eco2:vpcCidr has room for the zones a to p`},
 		{"zones as text", values{"zones": "ap-northeast-2a"},
 			"eco2:zones: must be a list of availability zones (invalid character 'a' looking for beginning of value)\n" +
-				"eco2:zones: has 0 zone(s); give 2 to 4, since a load balancer needs two"},
+				"eco2:zones: has 0 zone(s); set 2 to 4, since a load balancer needs two"},
 		{"no region", values{"region": "seoul"},
 			`eco2:region: "seoul" is not an AWS region such as ap-northeast-2` + zonesOutside("seoul")},
 		{"a region of another partition", values{"region": "us-gov-west-1", "zones": []string{"us-gov-west-1a", "us-gov-west-1b"}},
-			"eco2:region: us-gov-west-1 is in another partition of AWS than aws: its ARNs and the account of Ubuntu's images are others than this program names; " +
-				"take a region such as ap-northeast-2"},
-		{"nobody may enter", values{"adminCidrs": []string{}},
-			"eco2:adminCidrs: is missing; name the addresses that may reach SSH and the Kubernetes API, for instance: " +
+			"eco2:region: us-gov-west-1 is in another partition of AWS than aws, where ARNs and the account of Ubuntu's images differ from those that this program uses; " +
+				"use a region such as ap-northeast-2"},
+		{"no administrator networks", values{"adminCidrs": []string{}},
+			"eco2:adminCidrs: is missing; set the addresses that may reach SSH and the Kubernetes API, for instance: " +
 				"pulumi config set --path 'eco2:adminCidrs[0]' 203.0.113.7/32"},
 		{"a bare address", values{"adminCidrs": []string{"203.0.113.7"}},
 			`eco2:adminCidrs[0]: "203.0.113.7" is not an IPv4 network; write it as address/bits, such as 10.0.0.0/16`},
 		{"an address twice", values{"adminCidrs": []string{"203.0.113.7/32", "203.0.113.7/32"}},
-			"eco2:adminCidrs: names a network twice; AWS refuses the second rule"},
-		{"the world in prod", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/0"}},
-			"eco2:adminCidrs: 0.0.0.0/0 opens SSH and the Kubernetes API to the whole internet, which prod refuses; name your own addresses"},
-		{"the world's NodePorts in prod", values{"environment": "prod", "nodePortCidrs": []string{"0.0.0.0/0"}},
-			"eco2:nodePortCidrs: 0.0.0.0/0 opens the NodePorts to the whole internet, which prod refuses; name your own addresses"},
-		{"the world in two halves", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/1", "128.0.0.0/1"}},
-			"eco2:adminCidrs: its networks together open SSH and the Kubernetes API to 100 % of all IPv4 addresses, which prod refuses; name your own addresses"},
-		{"most of the world", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"}},
-			"eco2:adminCidrs: its networks together open SSH and the Kubernetes API to 87 % of all IPv4 addresses, which prod refuses; name your own addresses"},
-		{"half the world's NodePorts", values{"environment": "prod", "nodePortCidrs": []string{"128.0.0.0/1"}},
-			"eco2:nodePortCidrs: its networks together open the NodePorts to 50 % of all IPv4 addresses, which prod refuses; name your own addresses"},
+			"eco2:adminCidrs: contains a network twice; AWS rejects the second rule"},
+		{"all addresses in prod", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/0"}},
+			"eco2:adminCidrs: 0.0.0.0/0 exposes SSH and the Kubernetes API to the whole internet, which is not allowed in prod; set your own addresses"},
+		{"NodePorts for all addresses in prod", values{"environment": "prod", "nodePortCidrs": []string{"0.0.0.0/0"}},
+			"eco2:nodePortCidrs: 0.0.0.0/0 exposes the NodePorts to the whole internet, which is not allowed in prod; set your own addresses"},
+		{"all addresses as two networks", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/1", "128.0.0.0/1"}},
+			"eco2:adminCidrs: its networks together expose SSH and the Kubernetes API to 100 % of all IPv4 addresses, which is not allowed in prod; set your own addresses"},
+		{"most addresses", values{"environment": "prod", "adminCidrs": []string{"0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"}},
+			"eco2:adminCidrs: its networks together expose SSH and the Kubernetes API to 87 % of all IPv4 addresses, which is not allowed in prod; set your own addresses"},
+		{"NodePorts for half of all addresses", values{"environment": "prod", "nodePortCidrs": []string{"128.0.0.0/1"}},
+			"eco2:nodePortCidrs: its networks together expose the NodePorts to 50 % of all IPv4 addresses, which is not allowed in prod; set your own addresses"},
 		{"too many administrators", values{"adminCidrs": addresses(20)},
-			"eco2:adminCidrs: makes 63 inbound rules together with eco2:nodePortCidrs, and AWS takes 60 in a security group: " +
-				"each network of adminCidrs takes two, each of nodePortCidrs one, a domain two, the group itself one; " +
-				"merge networks that are next to each other into a larger one"},
+			"eco2:adminCidrs: needs 63 inbound rules together with eco2:nodePortCidrs, and AWS allows 60 in a security group: " +
+				"each network of adminCidrs needs two, each of nodePortCidrs one, a domain two, the group itself one; " +
+				"merge adjacent networks into larger ones"},
 		{"one NodePort network too many", values{"adminCidrs": addresses(1), "nodePortCidrs": addresses(56)},
-			"eco2:adminCidrs: makes 61 inbound rules together with eco2:nodePortCidrs, and AWS takes 60 in a security group: " +
-				"each network of adminCidrs takes two, each of nodePortCidrs one, a domain two, the group itself one; " +
-				"merge networks that are next to each other into a larger one"},
+			"eco2:adminCidrs: needs 61 inbound rules together with eco2:nodePortCidrs, and AWS allows 60 in a security group: " +
+				"each network of adminCidrs needs two, each of nodePortCidrs one, a domain two, the group itself one; " +
+				"merge adjacent networks into larger ones"},
 		{"no key", values{"sshPrivateKey": ""},
-			"eco2:sshPrivateKey: is missing; make a key with `ssh-keygen -t ed25519 -N '' -f eco2.key` and set it with: " +
+			"eco2:sshPrivateKey: is missing; create a key with `ssh-keygen -t ed25519 -N '' -f eco2.key` and set it with: " +
 				"pulumi config set --secret eco2:sshPrivateKey < eco2.key"},
 		{"not a key", values{"sshPrivateKey": "ssh-ed25519 AAAA"},
 			"eco2:sshPrivateKey: is not a private key in OpenSSH or PEM form; set the whole file that ssh-keygen wrote, from its BEGIN line to its END line"},
-		{"a locked key", values{"sshPrivateKey": lockedKey(t)},
-			"eco2:sshPrivateKey: is protected by a passphrase, which nobody could type during an update; remove it with: ssh-keygen -p -N ''"},
-		{"a key that EC2 refuses", values{"sshPrivateKey": ecdsaKey(t)},
-			"eco2:sshPrivateKey: is a key of type ecdsa-sha2-nistp256; EC2 key pairs take ssh-ed25519 and ssh-rsa"},
+		{"a key with a passphrase", values{"sshPrivateKey": lockedKey(t)},
+			"eco2:sshPrivateKey: is protected by a passphrase, which nobody can type during an update; remove it with: ssh-keygen -p -N ''"},
+		{"a key type that EC2 rejects", values{"sshPrivateKey": ecdsaKey(t)},
+			"eco2:sshPrivateKey: is a key of type ecdsa-sha2-nistp256; EC2 key pairs support ssh-ed25519 and ssh-rsa"},
 		{"no user", values{"sshUser": "Ubuntu "},
 			`eco2:sshUser: "Ubuntu" is not a user name; Ubuntu's images have ubuntu, Debian's have admin`},
 		{"a domain without its zone", values{"hostedZoneId": ""},
-			"eco2:hostedZoneId: is missing although eco2:domain is set; name the Route 53 zone that holds dev.growbin.app"},
+			"eco2:hostedZoneId: is missing although eco2:domain is set; set the id of the Route 53 zone that contains dev.growbin.app"},
 		{"a zone without its domain", values{"domain": ""},
-			"eco2:domain: is missing although eco2:hostedZoneId is set; name the domain to serve"},
-		{"a zone's name as its id", values{"hostedZoneId": "growbin.app"},
+			"eco2:domain: is missing although eco2:hostedZoneId is set; set the domain to serve"},
+		{"a zone's name instead of its id", values{"hostedZoneId": "growbin.app"},
 			`eco2:hostedZoneId: "growbin.app" is not a Route 53 hosted zone id such as Z0123456789ABCDEFGHIJ`},
-		{"a URL as a domain", values{"domain": "https://growbin.app"},
+		{"a URL instead of a domain", values{"domain": "https://growbin.app"},
 			`eco2:domain: "https://growbin.app" is not a domain name such as dev.example.com`},
 		{"a domain in capitals", values{"domain": "Dev.Growbin.app"},
-			`eco2:domain: "Dev.Growbin.app" must be in lower case and without a dot at its end: dev.growbin.app`},
-		{"a domain with the root's dot", values{"domain": "dev.growbin.app."},
-			`eco2:domain: "dev.growbin.app." must be in lower case and without a dot at its end: dev.growbin.app`},
+			`eco2:domain: "Dev.Growbin.app" must be in lower case and without a trailing dot: dev.growbin.app`},
+		{"a domain with a trailing dot", values{"domain": "dev.growbin.app."},
+			`eco2:domain: "dev.growbin.app." must be in lower case and without a trailing dot: dev.growbin.app`},
 		{"a domain too long for a certificate", values{"domain": strings.Repeat("a", 53) + ".growbin.app"},
-			"eco2:domain: " + strings.Repeat("a", 53) + ".growbin.app has 65 characters; a certificate of AWS is for 64 at most, so take a shorter one"},
+			"eco2:domain: " + strings.Repeat("a", 53) + ".growbin.app has 65 characters; an AWS certificate supports at most 64, so use a shorter one"},
 		{"a wildcard as a domain", values{"domain": "*.growbin.app"},
 			`eco2:domain: "*.growbin.app" is not a domain name such as dev.example.com`},
 		{"an unknown node", node("k8s-kafka", values{"diskGb": 20}),
 			"eco2:nodes.k8s-kafka: is not a node; the nodes are " + names},
-		{"an instance type's shape", node("k8s-redis", values{"instanceType": "t3-large"}),
+		{"a malformed instance type", node("k8s-redis", values{"instanceType": "t3-large"}),
 			`eco2:nodes.k8s-redis.instanceType: "t3-large" is not an instance type such as t3.large`},
 		{"an instance with an ARM processor", node("k8s-master", values{"instanceType": "t4g.xlarge"}),
-			"eco2:nodes.k8s-master.instanceType: t4g.xlarge has an ARM processor, and the machines' image is for amd64: AWS would end the running machine before it " +
-				"refuses the new one; take a type with an Intel or AMD processor, such as t3.large or m7a.large"},
+			"eco2:nodes.k8s-master.instanceType: t4g.xlarge has an ARM processor, and the machines' image is for amd64: AWS would terminate the running machine before it " +
+				"rejects the new one; use a type with an Intel or AMD processor, such as t3.large or m7a.large"},
 		{"a tiny disk", node("k8s-redis", values{"diskGb": 4}),
 			"eco2:nodes.k8s-redis.diskGb: 4 must be between 8 and 16384 GiB"},
 		{"two control planes", node("k8s-master", values{"count": 3}),
 			"eco2:nodes.k8s-master.count: must stay 1: the cluster has one control plane"},
 		{"no node for Prometheus", node("k8s-monitoring", values{"count": 0}),
-			"eco2:nodes.k8s-monitoring.count: must be at least 1: kube-prometheus-stack runs on no other node"},
-		{"fewer than none", node("k8s-redis", values{"count": -1}),
+			"eco2:nodes.k8s-monitoring.count: must be at least 1: kube-prometheus-stack can run on no other node"},
+		{"a negative count", node("k8s-redis", values{"count": -1}),
 			"eco2:nodes.k8s-redis.count: -1 must be between 0 and 99"},
 		{"a field that is not there", node("k8s-redis", values{"type": "t3.large"}),
 			`eco2:nodes: must be a map from node name to {instanceType, diskGb, count} (json: unknown field "type")`},
 		{"an image's name", values{"ami": "ubuntu-24.04"},
 			`eco2:ami: "ubuntu-24.04" is not an image id such as ami-0123456789abcdef0`},
-		{"a Kubernetes nobody tried", values{"versions": values{"kubernetes": "1.29.0"}},
-			"eco2:versions.kubernetes: 1.29.0 is not among the tried minor versions 1.35, 1.36"},
-		{"half a version", values{"versions": values{"kubernetes": "1.36"}},
+		{"an unsupported Kubernetes version", values{"versions": values{"kubernetes": "1.29.0"}},
+			"eco2:versions.kubernetes: 1.29.0 is not a supported version; use a patch version of 1.35 or 1.36"},
+		{"an incomplete version", values{"versions": values{"kubernetes": "1.36"}},
 			`eco2:versions.kubernetes: "1.36" is not a version such as 1.36.4`},
 		{"an old containerd", values{"versions": values{"containerd": "1.7.28"}},
-			"eco2:versions.containerd: 1.7.28 does not carry Kubernetes 1.36.4; take one of 2.2, 2.3"},
+			"eco2:versions.containerd: 1.7.28 does not support Kubernetes 1.36.4; use a patch version of 2.2 or 2.3"},
 		{"a Calico for an older Kubernetes", values{"versions": values{"calico": "v3.31.7"}},
-			"eco2:versions.calico: Calico v3.31.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to run it all the same, set eco2:versions.untested to true"},
+			"eco2:versions.calico: Calico v3.31.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to use it anyway, set eco2:versions.untested to true"},
 		{"an Argo CD for an older Kubernetes", values{"versions": values{"argocd": "v3.4.7"}},
-			"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to run it all the same, set eco2:versions.untested to true"},
+			"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to use it anyway, set eco2:versions.untested to true"},
 		{"a manifest without a checksum", values{"versions": values{"argocd": "v9.9.9"}},
-			`eco2:versions.argocd: "v9.9.9" has no pinned manifest; take one of v3.4.7, v3.5.1`},
+			`eco2:versions.argocd: "v9.9.9" has no pinned manifest; use one of v3.4.7, v3.5.1`},
 		{"workloads without a path", values{"gitops": values{"repository": "https://github.com/example/workloads.git", "revision": "main"}},
-			"eco2:gitops.path: is missing; give all of gitops or none, for instance clusters/dev/apps"},
+			"eco2:gitops.path: is missing; set all fields of gitops or none, for instance clusters/dev/apps"},
 		{"a password in a URL", values{"gitops": values{"repository": "https://me:hunter2@example.com/w.git", "revision": "main", "path": "apps"}},
-			"eco2:gitops.repository: carries credentials; give them to Argo CD as a repository secret instead"},
+			"eco2:gitops.repository: contains credentials; give them to Argo CD as a repository secret instead"},
 		{"a password in an SSH address", values{"gitops": values{"repository": "ssh://git:hunter2@example.com/w.git", "revision": "main", "path": "apps"}},
-			"eco2:gitops.repository: carries credentials; give them to Argo CD as a repository secret instead"},
-		{"a repository on a disk", values{"gitops": values{"repository": "/srv/git/w.git", "revision": "main", "path": "apps"}},
+			"eco2:gitops.repository: contains credentials; give them to Argo CD as a repository secret instead"},
+		{"a local repository", values{"gitops": values{"repository": "/srv/git/w.git", "revision": "main", "path": "apps"}},
 			`eco2:gitops.repository: "/srv/git/w.git" is not the address of a Git repository; write it as https://github.com/example/workloads.git, ` +
 				"git@github.com:example/workloads.git or ssh://git@github.com/example/workloads.git"},
 		{"a mirror's trailing slash", values{"mirror": values{"files": "http://mirror.example/"}},
-			`eco2:mirror.files: "http://mirror.example/" must be an http or https URL without a slash at its end`},
-		{"a checksum of something else", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"coredns": strings.Repeat("0", 64)}}},
-			"eco2:mirror.sha256.coredns: names no manifest; those are argocd, aws-load-balancer-controller, calico, external-secrets, rabbitmq-cluster-operator, redis-operator"},
-		{"a checksum of several files", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"kube-prometheus-stack": strings.Repeat("0", 64)}}},
-			"eco2:mirror.sha256.kube-prometheus-stack: names no manifest; those are argocd, aws-load-balancer-controller, calico, external-secrets, rabbitmq-cluster-operator, redis-operator"},
-		{"half a checksum", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"calico": "c2ab4f9a"}}},
+			`eco2:mirror.files: "http://mirror.example/" must be an http or https URL without a trailing slash`},
+		{"a checksum of an unknown manifest", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"coredns": strings.Repeat("0", 64)}}},
+			"eco2:mirror.sha256.coredns: is not a manifest whose checksum can be set; those are argocd, aws-load-balancer-controller, calico, external-secrets, rabbitmq-cluster-operator, redis-operator"},
+		{"a checksum for several files", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"kube-prometheus-stack": strings.Repeat("0", 64)}}},
+			"eco2:mirror.sha256.kube-prometheus-stack: is not a manifest whose checksum can be set; those are argocd, aws-load-balancer-controller, calico, external-secrets, rabbitmq-cluster-operator, redis-operator"},
+		{"a truncated checksum", values{"mirror": values{"files": "http://mirror.example", "sha256": values{"calico": "c2ab4f9a"}}},
 			`eco2:mirror.sha256.calico: "c2ab4f9a" is not a SHA-256 in hexadecimal, as sha256sum prints it`},
 		{"a checksum without a mirror", values{"mirror": values{"sha256": values{"calico": strings.Repeat("0", 64)}}},
-			"eco2:mirror.sha256.calico: is of a manifest that nothing serves; set eco2:mirror.files too"},
+			"eco2:mirror.sha256.calico: is for a manifest that a mirror serves, and none is set; set eco2:mirror.files too"},
 		{"no password", values{"redisPassword": ""},
 			"eco2:redisPassword: is missing; set it with: pulumi config set --secret eco2:redisPassword"},
 		{"a password that does not fit", values{"redisPassword": strings.Repeat("x", 5000)},
 			"eco2:redisPassword: is 5000 bytes long; an SSM parameter holds 4096"},
 		{"a password with a space behind", values{"redisPassword": "hunter2 "},
-			"eco2:redisPassword: starts or ends with white space, which gets lost where people and programs copy it; set it without: pulumi config set --secret eco2:redisPassword"},
+			"eco2:redisPassword: starts or ends with white space, which is easily lost when it is copied; set it without: pulumi config set --secret eco2:redisPassword"},
 		{"a password with a newline behind", values{"redisPassword": "hunter2\n"},
-			"eco2:redisPassword: starts or ends with white space, which gets lost where people and programs copy it; set it without: pulumi config set --secret eco2:redisPassword"},
-		{"two passwords", values{"redisPassword": "hunter2\nhunter3"},
-			"eco2:redisPassword: has a line break, a tab or another control character in it; set one line of text: pulumi config set --secret eco2:redisPassword"},
-		{"a password that is no text", values{"redisPassword": "hunter\xff"},
-			"eco2:redisPassword: has a line break, a tab or another control character in it; set one line of text: pulumi config set --secret eco2:redisPassword"},
+			"eco2:redisPassword: starts or ends with white space, which is easily lost when it is copied; set it without: pulumi config set --secret eco2:redisPassword"},
+		{"a password of two lines", values{"redisPassword": "hunter2\nhunter3"},
+			"eco2:redisPassword: contains a line break, a tab or another control character, or is not valid UTF-8; set a single line of text: pulumi config set --secret eco2:redisPassword"},
+		{"a password that is not valid UTF-8", values{"redisPassword": "hunter\xff"},
+			"eco2:redisPassword: contains a line break, a tab or another control character, or is not valid UTF-8; set a single line of text: pulumi config set --secret eco2:redisPassword"},
 		{"a password that SSM takes for a reference", values{"redisPassword": "a{{ssm:b}}c"},
-			`eco2:redisPassword: has "{{" in it, with which SSM refers to another parameter and so refuses it; set another: pulumi config set --secret eco2:redisPassword`},
+			`eco2:redisPassword: contains "{{", which SSM takes for a reference to another parameter and rejects; set another value: pulumi config set --secret eco2:redisPassword`},
 		{"another environment", values{"environment": "staging"},
 			`eco2:environment: "staging" is not one of dev, prod`},
-		{"a word for yes", values{"protect": "yes"},
+		{"yes instead of true", values{"protect": "yes"},
 			`eco2:protect: must be true or false, not "yes"`},
 		{"several at once", values{"vpcCidr": "", "region": "ap-northeast-2", "ami": "x", "redisPassword": ""},
 			"eco2:vpcCidr: is missing; set an IPv4 network such as 10.0.0.0/16\n" +
@@ -212,30 +213,31 @@ func TestWrongSettings(t *testing.T) {
 			assert.Equal(t, fmt.Sprintf("the configuration of stack dev has %d problem(s):\n  %s",
 				len(lines), strings.Join(lines, "\n  ")), wrong.Error())
 			for _, r := range g.resources {
-				assert.Equal(t, "pulumi:pulumi:Stack", r.Type, "%s was declared all the same", r.URN)
+				assert.Equal(t, "pulumi:pulumi:Stack", r.Type, "%s was declared although the configuration is invalid", r.URN)
 			}
 		})
 	}
 }
 
-// warnings are those of settings that are right, on a new stack.
+// warnings returns the warnings of valid settings on a new stack.
 func warnings(t *testing.T, values map[string]any) []string {
 	t.Helper()
 	return warningsOf(t, values, nil)
 }
 
-// warningsOf are those of settings that are right, on a stack whose last update said made.
-func warningsOf(t *testing.T, values, made map[string]any) []string {
+// warningsOf returns the warnings of valid settings on a stack with this output of its last update.
+func warningsOf(t *testing.T, values, previous map[string]any) []string {
 	t.Helper()
 	var loaded config.Config
 	_, err := runAs(func(ctx *pulumi.Context) (err error) {
-		loaded, err = config.Load(ctx, infra.Entries())
+		loaded, err = config.Load(ctx, infra.NodeEntries())
 		return err
-	}, "dev", values, made)
+	}, "dev", values, previous)
 	require.NoError(t, err)
 	return loaded.Warnings
 }
 
+// zonesOutside returns the problems of the default zones in another region.
 func zonesOutside(region string) string {
 	var b strings.Builder
 	for i, zone := range []string{"ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2c"} {
@@ -254,33 +256,33 @@ func TestASecretInPlainTextIsRefused(t *testing.T) {
 	assert.Contains(t, err.Error(), "eco2:redisPassword: is in plain text; set it with: pulumi config set --secret eco2:redisPassword")
 }
 
-func TestAStackNamedUnlikeAWSNames(t *testing.T) {
+func TestInvalidStackName(t *testing.T) {
 	_, err := run("My_Stack", settings(t, "dev"))
 	require.Error(t, err)
-	assert.Contains(t, err.Error(), `stack name: "My_Stack" must be lower-case letters, digits and dashes, 16 at most, start with a letter and end with no dash`)
+	assert.Contains(t, err.Error(), `stack name: "My_Stack" must be lower-case letters, digits and dashes, at most 16, start with a letter and not end with a dash`)
 }
 
-func TestDevMayOpenItselfAndIsWarned(t *testing.T) {
+func TestDevMayExposeItselfWithAWarning(t *testing.T) {
 	values := settings(t, "dev")
 	values["eco2:adminCidrs"] = []string{"0.0.0.0/0"}
 	g, err := run("dev", values)
 	require.NoError(t, err)
 	assert.Equal(t, "0.0.0.0/0", g.named(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "ssh-0.0.0.0-0").Inputs["cidrIpv4"].StringValue())
-	assert.Equal(t, []string{"eco2:adminCidrs: 0.0.0.0/0 opens SSH and the Kubernetes API to the whole internet"}, warnings(t, values))
+	assert.Equal(t, []string{"eco2:adminCidrs: 0.0.0.0/0 exposes SSH and the Kubernetes API to the whole internet"}, warnings(t, values))
 }
 
-// The networks need not be the whole world as one.
-func TestDevMayOpenItselfInPartsAndIsWarned(t *testing.T) {
+// The warning counts the networks together; none of them has to cover all addresses by itself.
+func TestDevMayExposeItselfInPartsWithAWarning(t *testing.T) {
 	values := settings(t, "dev")
 	values["eco2:adminCidrs"] = []string{"0.0.0.0/1", "128.0.0.0/1"}
 	values["eco2:nodePortCidrs"] = []string{"128.0.0.0/1"}
 	assert.Equal(t, []string{
-		"eco2:adminCidrs: its networks together open SSH and the Kubernetes API to 100 % of all IPv4 addresses",
-		"eco2:nodePortCidrs: its networks together open the NodePorts to 50 % of all IPv4 addresses",
+		"eco2:adminCidrs: its networks together expose SSH and the Kubernetes API to 100 % of all IPv4 addresses",
+		"eco2:nodePortCidrs: its networks together expose the NodePorts to 50 % of all IPv4 addresses",
 	}, warnings(t, values))
 }
 
-// What is close to a refused value and right is taken, and reaches where it belongs as it was set.
+// TestSettingsAtTheirBounds checks that values close to invalid ones are accepted and reach their resources unchanged.
 func TestSettingsAtTheirBounds(t *testing.T) {
 	values := settings(t, "prod")
 	domain := strings.Repeat("a", 52) + ".growbin.app"
@@ -311,8 +313,8 @@ func TestSettingsAtTheirBounds(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A key with the line ends of Windows reaches the machines as OpenSSH reads it, and changes no command.
-func TestAKeyWithOtherLineEnds(t *testing.T) {
+// A key with Windows line endings is converted to what OpenSSH reads, so it is the same connection as without them.
+func TestKeyWithWindowsLineEndings(t *testing.T) {
 	connection := func(key string) string {
 		values := settings(t, "dev")
 		values["eco2:sshPrivateKey"] = key
@@ -325,8 +327,8 @@ func TestAKeyWithOtherLineEnds(t *testing.T) {
 	assert.Equal(t, clean, connection(strings.ReplaceAll(privateKey(), "\n", "\r\n")))
 }
 
-// What its makers did not test runs where the stack says that it knows.
-func TestVersionsThatNobodyTestedTogether(t *testing.T) {
+// A version that upstream has not tested with this Kubernetes version can be permitted, with a warning.
+func TestUntestedVersionsCanBePermitted(t *testing.T) {
 	values := settings(t, "dev")
 	values["eco2:versions"] = map[string]any{"argocd": "v3.4.7", "untested": true}
 	g, err := run("dev", values)
@@ -335,7 +337,7 @@ func TestVersionsThatNobodyTestedTogether(t *testing.T) {
 	assert.Equal(t, []string{"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4"}, warnings(t, values))
 }
 
-// The node table follows the stack's overrides.
+// TestNodeOverrides checks that a stack's overrides change its machines.
 func TestNodeOverrides(t *testing.T) {
 	values := settings(t, "dev")
 	values["eco2:nodes"] = map[string]any{
@@ -355,13 +357,14 @@ func TestNodeOverrides(t *testing.T) {
 	assert.NotContains(t, ready, "k8s-api-chat")
 }
 
-// A mirror that serves a manifest of its own says so with its checksum, and the others stay pinned. So do
-// custom resource definitions that are one file; of several, one checksum says nothing.
-func TestAMirrorsManifestHasItsOwnChecksum(t *testing.T) {
+// A stack can set the checksum of a manifest that its mirror serves with other content; the others stay pinned. The
+// same holds for custom resource definitions in a single file, but not in several, because there is one checksum per
+// release.
+func TestMirrorChecksumReplacesThePinnedOne(t *testing.T) {
 	sum := strings.Repeat("0123456789abcdef", 4)
 	pinned := mustRun(t, "dev")
 	creates := func(r *declared) string {
-		line, _ := r.Inputs["create"].V.(string) // the sweep only deletes
+		line, _ := r.Inputs["create"].V.(string) // empty for the sweeps, which have only a delete script
 		return line
 	}
 	checked := 0

@@ -15,11 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the golden lists instead of comparing with them")
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-// TestGolden compares all that a stack declares with the list in testdata. A change of the program shows
-// there as what it changes in AWS and in the cluster: `go test -run Golden -update .` writes the new list,
-// for the reviewer to read.
+// TestGolden compares all resources that a stack declares with the golden file in testdata. The diff of that file shows
+// what a change of the program changes in AWS and in the cluster. `go test -run Golden -update .` writes the new file;
+// the reviewer reads the diff.
 func TestGolden(t *testing.T) {
 	for _, stack := range stacks {
 		t.Run(stack, func(t *testing.T) {
@@ -32,14 +32,15 @@ func TestGolden(t *testing.T) {
 			want, err := os.ReadFile(path)
 			require.NoError(t, err)
 			assert.Equal(t, strings.Split(string(want), "\n"), strings.Split(got, "\n"),
-				"the list of %s changed; if that is meant: go test -run Golden -update . (and read the diff)", stack)
+				"the resources of %s changed; if that is intended: go test -run Golden -update . (and read the diff)", stack)
 		})
 	}
 }
 
-// scriptHash is the end of a command line that says which text the script had.
+// scriptHash matches the hash of a script's text at the end of a command line.
 var scriptHash = regexp.MustCompile(`\.sh@[0-9a-f]{8}`)
 
+// render formats all resources for the golden file. It hides secrets and the scripts' texts and hashes.
 func render(g *graph) string {
 	var b strings.Builder
 	for _, r := range g.resources {
@@ -84,7 +85,7 @@ func renderValue(b *strings.Builder, indent, key string, v resource.PropertyValu
 			renderValue(b, indent, fmt.Sprintf("%s[%d]", key, i), element)
 		}
 	case v.IsString() && key == "stdin":
-		// The scripts are files of their own, with a history of their own.
+		// The scripts are separate files, so their changes are reviewed there.
 		fmt.Fprintf(b, "%s%s: [script]\n", indent, key)
 	case v.IsString():
 		lines := strings.Split(strings.TrimRight(scriptHash.ReplaceAllString(readable(v.StringValue()), ".sh"), "\n"), "\n")
@@ -94,7 +95,8 @@ func renderValue(b *strings.Builder, indent, key string, v resource.PropertyValu
 	}
 }
 
-// readable spreads a JSON document, such as a policy, over lines, so that a diff shows what changed in it.
+// readable indents a JSON document, such as a policy, so that a diff shows what changed in it. It returns any other
+// text unchanged.
 func readable(text string) string {
 	var spread bytes.Buffer
 	if !strings.HasPrefix(text, "{") || json.Indent(&spread, []byte(text), "", "  ") != nil {

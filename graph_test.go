@@ -36,8 +36,8 @@ func TestThereIsOneSecurityGroupAndItsRulesAreResources(t *testing.T) {
 	})
 }
 
-// referenceCycle is a circle of groups whose rules name each other, as group names; a rule that names its
-// own group is none, since it goes with it.
+// referenceCycle returns the ids of security groups whose rules refer to each other in a cycle, or nil. A rule that
+// refers to its own group is not a cycle, because it is deleted with the group.
 func referenceCycle(g *graph) []string {
 	refers := map[string][]string{}
 	for _, r := range g.resources {
@@ -66,7 +66,7 @@ func referenceCycle(g *graph) []string {
 	return nil
 }
 
-// The check above is worth something only if it finds the circle that it is there for.
+// TestAReferenceCycleIsFound checks that referenceCycle finds a cycle, since the program has none.
 func TestAReferenceCycleIsFound(t *testing.T) {
 	g := mustRun(t, "dev")
 	rule := func(from, to string) *declared {
@@ -97,13 +97,14 @@ func TestInstancesComeFromTheTableAndKeepTheirImage(t *testing.T) {
 	})
 }
 
-// deletes are the commands whose delete must run when the stack is destroyed, and why.
+// deletes maps the commands whose delete script must run when the stack is destroyed to the reason.
 var deletes = map[string]string{
-	"sweep":       "takes away, through their controllers, the load balancers and volumes that no state knows",
-	"early-sweep": "does so for a first update that failed before there was a sweep",
+	"sweep":       "deletes, through their controllers, the load balancers and volumes that are in no state",
+	"early-sweep": "does the same after a first update that failed before the sweep was created",
 }
 
-func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
+// A destroy must not delete each resource in the cluster by a separate call: see pulumi.DeletedWith.
+func TestClusterResourcesAreDeletedWithMachinesOrNetwork(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		checked := 0
 		for _, r := range g.resources {
@@ -126,11 +127,12 @@ func TestWhatIsInTheClusterGoesWithItsMachines(t *testing.T) {
 			}
 			assert.Equal(t, want, r.deletedWith(), "%s %s", r.Type, r.Name)
 		}
-		assert.Greater(t, checked, 14, "each machine has commands, or this test sees nothing")
+		assert.Greater(t, checked, 14, "each machine has commands; if there are fewer, this test does not see them")
 	})
 }
 
-// A command whose delete does nothing must not have one: the sweeps, the members and the records are all.
+// Only the sweeps, the members and the records have something to do on delete; other commands must not have a delete
+// script.
 func TestOnlySweepsMembersAndRecordsHaveDeletes(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		for _, r := range g.every(t, commandType) {
@@ -143,7 +145,7 @@ func TestOnlySweepsMembersAndRecordsHaveDeletes(t *testing.T) {
 	})
 }
 
-func TestTheChainRunsInOrder(t *testing.T) {
+func TestClusterStepsRunInOrder(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		command := func(name string) *declared { return g.named(t, commandType, name) }
 		after := func(later, earlier string) {
@@ -160,10 +162,10 @@ func TestTheChainRunsInOrder(t *testing.T) {
 			after("member-"+worker, "prepare-"+worker)
 			after("member-"+worker, "init-k8s-master")
 			after("ready", "member-"+worker)
-			assert.False(t, g.dependsOn(command("member-"+worker), command("calico")), "joins do not wait for the network between pods")
-			assert.False(t, g.dependsOn(command("prepare-"+worker), command("prepare-k8s-master")), "machines are prepared side by side")
+			assert.False(t, g.dependsOn(command("member-"+worker), command("calico")), "joins do not depend on the pod network")
+			assert.False(t, g.dependsOn(command("prepare-"+worker), command("prepare-k8s-master")), "machines are prepared in parallel")
 		}
-		// SSH needs its rule and a way to the internet before the first connection.
+		// The first SSH connection needs the security group's rules and the route to the internet.
 		for _, prepare := range nodeNames() {
 			for _, rule := range g.every(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
 				assert.True(t, g.dependsOn(command("prepare-"+prepare), rule), "%s before %s", prepare, rule.Name)
@@ -199,7 +201,7 @@ func TestReleasesComeAfterTheClusterAndTheirCRDs(t *testing.T) {
 	})
 }
 
-// The provider's resource knows these properties; one that it does not know is dropped without a word.
+// The provider ignores properties that its resource does not have, without an error.
 func TestReleasesUsePropertiesThatTheResourceHas(t *testing.T) {
 	known := []string{
 		"allowNullValues", "atomic", "chart", "cleanupOnFail", "compat", "createNamespace", "dependencyUpdate",
@@ -220,8 +222,8 @@ func TestReleasesUsePropertiesThatTheResourceHas(t *testing.T) {
 	})
 }
 
-// What goes with the network leaves the state without a call. Beside a sweep that fails or is refused, it
-// would leave the state of a cluster that is still there.
+// Resources that are deleted with the network leave the state without a call. If that happened while the sweep fails or
+// is refused, the state would lose resources of a cluster that still exists.
 func TestTheSweepComesAfterEverything(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		sweep := g.named(t, commandType, "sweep")
@@ -230,13 +232,13 @@ func TestTheSweepComesAfterEverything(t *testing.T) {
 			if r == sweep || strings.HasPrefix(r.Type, "pulumi:") || strings.HasPrefix(r.Type, "eco2:") {
 				continue // providers and components have nothing to delete
 			}
-			assert.True(t, g.dependsOn(sweep, r), "%s could be deleted beside a sweep that fails", r.URN)
+			assert.True(t, g.dependsOn(sweep, r), "%s could be deleted while the sweep fails", r.URN)
 		}
 	})
 }
 
-// Whatever a first update has made of the platform when it fails, a sweep is in its state, and comes before all that
-// controllers need, or that what they made would block.
+// If a first update fails after it has created a part of the platform, the state must contain a sweep, which a destroy
+// runs before it deletes anything that controllers need or that the resources created by them would block.
 func TestTheEarlySweepComesBeforeThePlatform(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		early := g.named(t, commandType, "early-sweep")
@@ -244,9 +246,9 @@ func TestTheEarlySweepComesBeforeThePlatform(t *testing.T) {
 			switch {
 			case r == early || strings.HasPrefix(r.Type, "pulumi:") || strings.HasPrefix(r.Type, "eco2:"):
 			case strings.HasPrefix(r.Type, "kubernetes:"):
-				assert.True(t, g.dependsOn(r, early), "%s could be there without a sweep", r.URN)
+				assert.True(t, g.dependsOn(r, early), "%s could exist without a sweep", r.URN)
 			case strings.HasPrefix(r.Type, "aws:"):
-				assert.True(t, g.dependsOn(early, r), "%s could go before the sweep", r.URN)
+				assert.True(t, g.dependsOn(early, r), "%s could be deleted before the sweep", r.URN)
 			}
 		}
 		for _, node := range nodeNames()[1:] {
@@ -256,17 +258,17 @@ func TestTheEarlySweepComesBeforeThePlatform(t *testing.T) {
 	})
 }
 
-// Where the domain is taken away from a cluster that stays, the load balancer goes first, then the records, and only
-// then what both need. Without a domain there is nothing that would make records.
-func TestADomainGoesInOrder(t *testing.T) {
+// If the domain is removed from a cluster that stays, the load balancer is deleted first, then the records, and then
+// what both need. A stack without a domain has nothing that creates records.
+func TestDomainIsRemovedInOrder(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		ingress, records := g.named(t, "kubernetes:networking.k8s.io/v1:Ingress", "argocd"), g.named(t, commandType, "dns-records")
 		dns := g.named(t, releaseType, "external-dns")
 		assert.True(t, g.dependsOn(ingress, records))
 		assert.True(t, g.dependsOn(records, dns))
 		assert.True(t, g.dependsOn(records, g.named(t, "aws:acm/certificateValidation:CertificateValidation", "domain")))
-		for _, right := range g.ofType("aws:iam/rolePolicy:RolePolicy") {
-			assert.True(t, g.dependsOn(dns, right), right.Name)
+		for _, policy := range g.ofType("aws:iam/rolePolicy:RolePolicy") {
+			assert.True(t, g.dependsOn(dns, policy), policy.Name)
 		}
 	})
 	values := settings(t, "dev")
@@ -280,8 +282,8 @@ func TestADomainGoesInOrder(t *testing.T) {
 	}
 }
 
-// A bare cluster has all of the nodes and nothing in the cluster that needs its API. Nothing of ours makes load
-// balancers or volumes there, so there is no sweep, and a destroy does not need the control plane.
+// A bare cluster has all nodes, and no resource that needs the cluster's API. The program installs nothing in it that
+// creates load balancers or volumes, so there is no sweep, and a destroy does not need the control plane.
 func TestABareClusterHasNoPlatform(t *testing.T) {
 	values := settings(t, "dev")
 	values["eco2:platform"] = false
@@ -294,6 +296,7 @@ func TestABareClusterHasNoPlatform(t *testing.T) {
 	}
 }
 
+// A destroy that something blocks must fail within minutes.
 func TestABlockedDestroyGivesUpSoon(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		for _, typ := range []string{"aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet", "aws:ec2/internetGateway:InternetGateway", groupType} {
@@ -314,27 +317,29 @@ func TestABlockedDestroyGivesUpSoon(t *testing.T) {
 	})
 }
 
-// A destroy must meet a forgotten load balancer at the network, which gives up soon, before the certificate, for
-// which the provider waits 20 minutes; and the record's half a minute must pass while the machines end.
-func TestTheCertificateGoesAfterTheSubnetsAndItsRecordWithTheMachines(t *testing.T) {
+// A forgotten load balancer must block a destroy at the network, which fails within minutes, and not at the
+// certificate, for which the provider waits 20 minutes. The deletion of the record, which takes about 30 seconds, must
+// overlap with that of the machines.
+func TestCertificateAndRecordDeletionOrder(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		certificate := g.named(t, certificateType, "domain")
 		subnets := g.ofType("aws:ec2/subnet:Subnet")
 		require.Len(t, subnets, 3)
 		for _, subnet := range subnets {
 			assert.True(t, g.dependsOn(subnet, certificate), subnet.Name)
-			assert.Equal(t, g.depth(subnet), g.depth(certificate)+1, "a layer more would lengthen the destroy")
+			assert.Equal(t, g.depth(subnet), g.depth(certificate)+1, "another level would lengthen the destroy")
 			assert.False(t, g.dependsOn(certificate, subnet))
 		}
 		vpc := g.named(t, "aws:ec2/vpc:Vpc", "network")
-		assert.False(t, g.dependsOn(vpc, certificate), "an update would wait for the certificate before it makes the VPC")
+		assert.False(t, g.dependsOn(vpc, certificate), "an update would wait for the certificate before it creates the VPC")
 		record := g.named(t, "aws:route53/record:Record", "domain")
 		assert.Equal(t, g.depth(g.named(t, instanceType, "k8s-redis")), g.depth(record))
 	})
 }
 
-// What the policy compares must be the same on the role, on every machine, and on the volumes, which the driver tags.
-func TestTheDriverMayUseTheClustersOwnVolumesAndMachines(t *testing.T) {
+// The tags that the driver's policy compares must have the same value on the role, on every machine, and on the
+// volumes, which the driver tags.
+func TestEBSDriverTagsMatch(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		attachment := g.named(t, "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "node-volumes")
 		assert.Equal(t, "arn:aws:iam::aws:policy/AmazonEBSCSIDriverEKSClusterScopedPolicy", attachment.Inputs["policyArn"].StringValue())
@@ -368,6 +373,7 @@ func TestProdIsProtected(t *testing.T) {
 	}, protected(mustRun(t, "prod")))
 }
 
+// The description of each parameter names its reader.
 func TestEveryParameterHasAReader(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		parameters := g.ofType("aws:ssm/parameter:Parameter")
@@ -376,7 +382,7 @@ func TestEveryParameterHasAReader(t *testing.T) {
 			assert.Regexp(t, `^Read by .{10,}`, p.Inputs["description"].StringValue(), p.Name)
 			if strings.Contains(p.Name, "password") {
 				assert.Equal(t, "SecureString", p.Inputs["type"].StringValue(), p.Name)
-				assert.True(t, p.Inputs["value"].IsSecret(), "%s is stored in the clear", p.Name)
+				assert.True(t, p.Inputs["value"].IsSecret(), "%s is stored in plain text", p.Name)
 			}
 		}
 	})
@@ -391,15 +397,15 @@ func TestTwoRunsDeclareTheSame(t *testing.T) {
 	}
 }
 
-// Secrets travel as secrets: on standard input and in the connection, never in a command's text, whose
-// failure prints it.
+// Secrets must be passed as secrets, on standard input and in the connection, and never in a command line, which the
+// error of a failing command contains.
 func TestSecretsAreNowhereInTheClear(t *testing.T) {
 	values := settings(t, "dev")
 	g, err := run("dev", values)
 	require.NoError(t, err)
 	var secrets [][]byte
 	for _, key := range secretKeys {
-		// A key spans lines, which JSON escapes: its longest line tells it.
+		// JSON escapes the line breaks of a key, so search for its longest line.
 		longest := slices.MaxFunc(strings.Split(values[key].(string), "\n"), func(a, b string) int { return len(a) - len(b) })
 		secrets = append(secrets, []byte(longest))
 	}
@@ -409,17 +415,17 @@ func TestSecretsAreNowhereInTheClear(t *testing.T) {
 			text, err := json.Marshal(plainOf(value))
 			require.NoError(t, err)
 			for i, secret := range secrets {
-				assert.False(t, bytes.Contains(text, secret), "%s %s: %s holds %s in the clear", r.Type, r.Name, key, secretKeys[i])
+				assert.False(t, bytes.Contains(text, secret), "%s %s: %s contains %s in plain text", r.Type, r.Name, key, secretKeys[i])
 			}
 			if value.ContainsSecrets() {
 				found++
 			}
 		}
 	}
-	assert.Greater(t, found, 14, "the commands' connections are secret, or this test sees nothing")
+	assert.Greater(t, found, 14, "the commands' connections are secret; if there are fewer, this test does not see them")
 }
 
-// plainOf is what of a value is not secret.
+// plainOf returns a value without its secret parts.
 func plainOf(value resource.PropertyValue) any {
 	switch {
 	case value.IsSecret():
@@ -443,7 +449,7 @@ func plainOf(value resource.PropertyValue) any {
 	}
 }
 
-func TestNothingIsOpenToTheWorldButTheWeb(t *testing.T) {
+func TestOnlyWebPortsAreOpenToTheInternet(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		var open []string
 		for _, r := range g.ofType("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {

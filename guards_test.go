@@ -13,11 +13,11 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Guards of docs/incidents.md that no other test holds.
+// This file tests guards of docs/incidents.md that no other test covers.
 
-// A webhook refuses what comes before it answers, a controller without its rights tries for ever, and an
-// Application without its project is invalid.
-func TestObjectsComeAfterWhatServesThem(t *testing.T) {
+// Objects must depend on what serves them: a webhook that is not reachable yet rejects them, a controller without its
+// IAM policies retries forever, and an Application without its project is invalid.
+func TestObjectsDependOnWhatServesThem(t *testing.T) {
 	const (
 		ingress     = "kubernetes:networking.k8s.io/v1:Ingress"
 		store       = "kubernetes:external-secrets.io/v1:ClusterSecretStore"
@@ -46,12 +46,12 @@ func TestObjectsComeAfterWhatServesThem(t *testing.T) {
 		root := g.named(t, application, "root")
 		after(root, g.named(t, projectType, "project-root"))
 		after(root, g.named(t, projectType, "project-"+g.stack))
-		rights := append(g.ofType("aws:iam/rolePolicy:RolePolicy"), g.ofType("aws:iam/rolePolicyAttachment:RolePolicyAttachment")...)
-		assert.Len(t, rights, 5)
+		policies := append(g.ofType("aws:iam/rolePolicy:RolePolicy"), g.ofType("aws:iam/rolePolicyAttachment:RolePolicyAttachment")...)
+		assert.Len(t, policies, 5)
 		for _, r := range g.ofType(releaseType) {
 			after(root, r)
-			for _, right := range rights {
-				after(r, right)
+			for _, policy := range policies {
+				after(r, policy)
 			}
 			if in := r.Inputs["namespace"].StringValue(); in != "kube-system" {
 				after(r, g.named(t, namespace, in))
@@ -60,13 +60,13 @@ func TestObjectsComeAfterWhatServesThem(t *testing.T) {
 	})
 }
 
-// member is a node as its script is told to mark it.
+// member holds the labels and taints that a node's script sets.
 type member struct {
 	labels map[string]string
 	taints []string // key=value:effect
 }
 
-// members are the nodes by name, from the flags of the commands that make them.
+// members returns the nodes by name, from the flags of the commands that join them or initialise the control plane.
 func members(g *graph) map[string]member {
 	nodes := map[string]member{}
 	for _, r := range g.ofType(commandType) {
@@ -94,13 +94,13 @@ func members(g *graph) map[string]member {
 	return nodes
 }
 
-// The kubelet refuses to start with a label under kubernetes.io that it may not give itself.
-func TestLabelsAreTheKubeletsToGive(t *testing.T) {
+// A kubelet refuses to start with a label under kubernetes.io that it may not set on its own node.
+func TestKubeletsMaySetTheirLabels(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		nodes := members(g)
 		assert.Len(t, nodes, 14)
 		for name, node := range nodes {
-			assert.NotEmpty(t, node.labels["role"], "%s, or this test sees nothing", name)
+			assert.NotEmpty(t, node.labels["role"], "%s has no role, so this test does not read the labels", name)
 			for key := range node.labels {
 				assert.NotContains(t, key, "/", name)
 			}
@@ -108,12 +108,12 @@ func TestLabelsAreTheKubeletsToGive(t *testing.T) {
 	})
 }
 
-// What the platform places somewhere must find that node, and be let onto it: a label that the table does not
-// have, or a taint that nobody tolerates, is a pod that stays Pending.
-func TestThePlatformsPodsFindTheirNode(t *testing.T) {
+// A node selector that matches no node, or a taint that is not tolerated, leaves a pod Pending. So each node selector
+// of the platform must match exactly one node, and the tolerations beside it must tolerate that node's taints.
+func TestPlatformPodsMatchOneNode(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		nodes := members(g)
-		// kubeadm's own, which no flag names.
+		// kubeadm's own label and taint, which are in no flag.
 		const controlPlane = "node-role.kubernetes.io/control-plane"
 		master := nodes["k8s-master"]
 		master.labels[controlPlane] = ""
@@ -131,7 +131,7 @@ func TestThePlatformsPodsFindTheirNode(t *testing.T) {
 				placed++
 				var fit []string
 				for name, node := range nodes {
-					if node.has(selector) && node.admits(values["tolerations"]) {
+					if node.has(selector) && node.toleratedBy(values["tolerations"]) {
 						fit = append(fit, name)
 					}
 				}
@@ -144,12 +144,12 @@ func TestThePlatformsPodsFindTheirNode(t *testing.T) {
 		for _, r := range g.ofType(releaseType) {
 			before := placed
 			walk(r.Name, r.Inputs["values"].MapRepl(nil, plainMap))
-			assert.Greater(t, placed, before, "%s is placed nowhere", r.Name)
+			assert.Greater(t, placed, before, "%s has no node selector", r.Name)
 		}
 	})
 }
 
-// plainMap replaces outputs by what is in them.
+// plainMap replaces outputs by their values.
 func plainMap(v resource.PropertyValue) (any, bool) {
 	if v.IsOutput() {
 		return v.OutputValue().Element.MapRepl(nil, plainMap), true
@@ -157,6 +157,7 @@ func plainMap(v resource.PropertyValue) (any, bool) {
 	return nil, false
 }
 
+// has reports whether the node has the labels of a node selector.
 func (m member) has(selector map[string]any) bool {
 	for key, value := range selector {
 		if found, ok := m.labels[key]; !ok || found != value {
@@ -166,7 +167,8 @@ func (m member) has(selector map[string]any) bool {
 	return true
 }
 
-func (m member) admits(tolerations any) bool {
+// toleratedBy reports whether the tolerations tolerate all of the node's taints.
+func (m member) toleratedBy(tolerations any) bool {
 	list, _ := tolerations.([]any)
 	for _, taint := range m.taints {
 		id, effect, _ := strings.Cut(taint, ":")
@@ -181,8 +183,8 @@ func (m member) admits(tolerations any) bool {
 	return true
 }
 
-// Argo CD behind the load balancer: plain HTTP by its ConfigMap, a NodePort that the Ingress names, and a
-// command that is left alone, since one that is patched without its arguments does not start.
+// Behind the load balancer Argo CD must serve plain HTTP, set in its ConfigMap, on a NodePort to which the Ingress
+// refers. Its command must not be patched: with a command but without its arguments the server does not start.
 func TestArgoCDServesHTTPWhereTheIngressSays(t *testing.T) {
 	data, err := os.ReadFile("cluster/manifests/argocd/kustomization.yaml")
 	require.NoError(t, err)
@@ -228,7 +230,7 @@ func TestArgoCDServesHTTPWhereTheIngressSays(t *testing.T) {
 		assert.EqualValues(t, service.Spec.Ports[0].Port, backend["port"].(map[string]any)["number"])
 	})
 
-	// All of it runs on the control plane.
+	// All of Argo CD runs on the control plane.
 	for _, kind := range []string{"Deployment", "StatefulSet"} {
 		assert.Contains(t, patches[kind], "node-role.kubernetes.io/control-plane", kind)
 		assert.Contains(t, patches[kind], "{key: role, value: control-plane, effect: NoSchedule}", kind)

@@ -23,13 +23,13 @@ const (
 	incidents = 116
 )
 
-// incident is a row of the register.
+// incident is a row of a table in the register.
 type incident struct {
 	line int
-	// number is of an incident of the cluster before. A fault that was found outside has none.
+	// number is the number of an incident of the previous cluster. It is 0 for a fault that was found otherwise.
 	number int
 	cells  []string
-	// kind is how the table's header ends: Test, "What would be needed", or "Why not".
+	// kind is the last column of the table's header: Test, "What would be needed", or "Why not".
 	kind string
 }
 
@@ -37,8 +37,8 @@ func (i incident) String() string {
 	return fmt.Sprintf("%s:%d: incident %s", register, i.line, i.cells[0])
 }
 
-// The register names what stands between this design and the incidents of the one before it. A guard or a test
-// that was renamed or removed must not go on being named there.
+// The register names what prevents the incidents of the previous cluster in this design. TestIncidents fails if it
+// names a guard or a test that was renamed or removed.
 func TestIncidents(t *testing.T) {
 	rows := readRegister(t)
 	tests := testFunctions(t)
@@ -90,14 +90,14 @@ func TestIncidents(t *testing.T) {
 	t.Logf("incidents: %d of %d that can apply are guarded; %d do not apply", counts["guarded"], canApply, counts["not"])
 	t.Logf("of the %d: %d impossible by design, %d caught; %d with a test, %d without; open: %d",
 		counts["guarded"], counts["impossible"], counts["caught"], counts["tested"], counts["guarded"]-counts["tested"], counts["open"])
-	assert.Positive(t, outside["guarded"], "faults that were found outside, or this test does not see their table")
+	assert.Positive(t, outside["guarded"], "there are faults that were found outside; if not, this test does not see their table")
 	t.Logf("found outside: %d guarded, %d with a test; open: %d", outside["guarded"], outside["tested"], outside["open"])
 }
 
-// foundOutside is the number of a fault of this program that was found by holding it against what others have.
+// foundOutside matches the number of a fault of this program that was found by comparing it with external sources.
 var foundOutside = regexp.MustCompile(`^X[1-9]\d*$`)
 
-// readRegister reads the rows of all tables that begin with a number.
+// readRegister reads the rows of all tables whose first column is "No.".
 func readRegister(t *testing.T) []incident {
 	t.Helper()
 	data, err := os.ReadFile(register)
@@ -133,8 +133,8 @@ func readRegister(t *testing.T) []incident {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// checkGuard checks that whatever a row quotes is a file of the repository, or stands in one of those that it
-// names: a function, an option, a line of a script.
+// checkGuard checks that everything that a row quotes is either a file of the repository or a text in one of the files
+// that the row names: a function, an option, a line of a script.
 func checkGuard(t *testing.T, row incident, cell string) {
 	t.Helper()
 	var text strings.Builder
@@ -146,20 +146,20 @@ func checkGuard(t *testing.T, row incident, cell string) {
 		}
 		text.Write(data)
 	}
-	assert.NotEmpty(t, text.String(), "%s: the guard names no file that is there", row)
+	assert.NotEmpty(t, text.String(), "%s: the guard names no existing file", row)
 	for _, quote := range rest {
 		assert.True(t, strings.Contains(text.String(), quote),
-			"%s: %q is no file, and in none of the files that the guard names", row, quote)
+			"%s: %q is not a file, and is in none of the files that the guard names", row, quote)
 	}
 }
 
-// checkTests checks that the tests and subtests exist, and says whether one of them holds the guard. A row
-// without such a test begins with "none", and says why.
+// checkTests checks that the tests and subtests exist, and reports whether one of them covers the guard. The cell of a
+// row without such a test begins with "none" and gives the reason.
 func checkTests(t *testing.T, row incident, cell string, known map[string][]map[string]bool) bool {
 	t.Helper()
 	names := quoted.FindAllStringSubmatch(cell, -1)
 	without := regexp.MustCompile(`^none:? \S`).MatchString(cell)
-	assert.True(t, without || len(names) > 0, "%s: the last column names a test, or says none and why", row)
+	assert.True(t, without || len(names) > 0, "%s: the last column must name a test, or say none and give the reason", row)
 	current := ""
 	for _, match := range names {
 		name := match[1]
@@ -168,7 +168,7 @@ func checkTests(t *testing.T, row incident, cell string, known map[string][]map[
 			assert.NotEmpty(t, known[name], "%s: there is no test %s", row, name)
 			continue
 		}
-		if !assert.NotEmpty(t, current, "%s: %q stands before the name of its test", row, name) {
+		if !assert.NotEmpty(t, current, "%s: %q is before the name of its test", row, name) {
 			continue
 		}
 		assert.True(t, slices.ContainsFunc(known[current], func(subtests map[string]bool) bool { return subtests[name] }),
@@ -177,8 +177,8 @@ func checkTests(t *testing.T, row incident, cell string, known map[string][]map[
 	return !without
 }
 
-// testFunctions are the test functions of both modules by name, each with the names of its subtests. Packages
-// may have a test of the same name.
+// testFunctions returns the test functions of both modules by name. Each has a list of sets of subtest names, one for
+// each package that has a test of that name.
 func testFunctions(t *testing.T) map[string][]map[string]bool {
 	t.Helper()
 	found := map[string][]map[string]bool{}
@@ -205,8 +205,8 @@ func testFunctions(t *testing.T) map[string][]map[string]bool {
 	return found
 }
 
-// subtests are the names that a test gives to t.Run, or to a run of its own that calls it: as texts, or where
-// it takes them from a table, the texts that can be a name there.
+// subtests returns the names of a test's subtests: the string literals that it passes to t.Run or to a local function
+// run that calls it. If a name comes from a table, it returns all literals in the table that can be a name.
 func subtests(test *ast.FuncDecl) map[string]bool {
 	names, table := map[string]bool{}, map[string]bool{}
 	fromTable := false

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// lockedKey is a key with a passphrase.
+// lockedKey returns a private key with a passphrase.
 func lockedKey(t *testing.T) string {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -22,7 +22,7 @@ func lockedKey(t *testing.T) string {
 	return string(pem.EncodeToMemory(block))
 }
 
-// ecdsaKey is a key of a kind that EC2 does not import.
+// ecdsaKey returns a private key of a type that EC2 cannot import.
 func ecdsaKey(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

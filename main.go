@@ -1,5 +1,5 @@
-// Eco² is a self-managed Kubernetes cluster on EC2, declared by one Pulumi program: its network, its one
-// security group, its 14 machines, and what runs on them before any workload does.
+// Command eco2 is the Pulumi program that declares a self-managed Kubernetes cluster on EC2: its network, its one
+// security group, its 14 machines, and the platform that runs on them before any workload does.
 package main
 
 import (
@@ -15,9 +15,10 @@ func main() {
 	pulumi.Run(program)
 }
 
-// program composes the layers. Each takes what the one before it returns, and nothing reads back up.
+// program declares the layers in order: configuration, infrastructure, cluster, platform. Each uses only the results of
+// those before it.
 func program(ctx *pulumi.Context) error {
-	c, err := config.Load(ctx, infra.Entries())
+	c, err := config.Load(ctx, infra.NodeEntries())
 	if err != nil {
 		return err
 	}
@@ -42,10 +43,10 @@ func program(ctx *pulumi.Context) error {
 	for _, node := range i.Nodes {
 		ssh[node.Name] = pulumi.Sprintf("ssh %s@%s", c.SSH.User, node.PublicIP)
 		nodes[node.Name] = pulumi.Sprintf("%s %s %s %s", node.InstanceType, node.AvailabilityZone, node.Instance.ID(), node.PrivateIP)
-		zones[node.Name] = node.Instance.AvailabilityZone // where it is, also if an update has left it out
+		zones[node.Name] = node.Instance.AvailabilityZone // the actual zone, even if this update excludes the machine
 	}
 	ctx.Export("ssh", ssh)
 	ctx.Export("nodes", nodes)                         // type, zone, instance, private address
-	ctx.Export(config.PreviousOutput, c.Output(zones)) // for the next run
+	ctx.Export(config.PreviousOutput, c.Output(zones)) // read by the next run: see config.Previous
 	return nil
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// runMake runs make in a directory that has a copy of the Makefile, with these variables and nothing else of the
-// environment.
+// runMake runs make in a directory with a copy of the Makefile, and with only these variables in its environment.
 func runMake(t *testing.T, dir string, env []string, args ...string) (output string, err error) {
 	t.Helper()
 	makefile, err := os.ReadFile("Makefile")
@@ -26,7 +25,7 @@ func runMake(t *testing.T, dir string, env []string, args ...string) (output str
 	return string(text), err
 }
 
-// targets are all that a person may type; empty is make alone.
+// targets returns all targets for users. The empty one stands for make without a target.
 func targets(t *testing.T) []string {
 	t.Helper()
 	makefile, err := os.ReadFile("Makefile")
@@ -38,13 +37,14 @@ func targets(t *testing.T) []string {
 	return append(all, "")
 }
 
-// splittingNames are directories that make or a shell takes for something else.
+// splittingNames lists names of directories that make or a shell misinterprets.
 var splittingNames = []string{
 	"x y", "x\ty", "x\ny", " x", "x ", "x$y", "x$(y)", "x'y", `x"y`, "x`y", `x\y`, "x#y", "x%y", "x:y", "x;y", "x&y", "x|y", "x<y",
 	"x>y", "x(y", "x)y", "x{y", "x[y]", "x*", "x?", "x=y",
 }
 
-// In "/tmp/x y", `rm -rf /tmp/x y/.rehearsal` deletes what is beside: no target runs there.
+// In "/tmp/x y", `rm -rf /tmp/x y/.rehearsal` would delete the directory "/tmp/x" beside it, so no target may run
+// there.
 func TestMakeRefusesAPathThatItWouldSplit(t *testing.T) {
 	const sentence = `in it, which make and the shell do not keep; move this project\.  Stop\.\n$`
 	home := t.TempDir()
@@ -102,7 +102,7 @@ func TestMakeRunsInOtherPaths(t *testing.T) {
 	}
 }
 
-// The help and docs/rehearsal.md list each variable that a person may set.
+// The help and docs/rehearsal.md list each variable that users may set.
 func TestVariablesAreDocumented(t *testing.T) {
 	makefile, err := os.ReadFile("Makefile")
 	require.NoError(t, err)

@@ -22,8 +22,8 @@ import (
 	"eco2/infra"
 )
 
-// privateKey is a key for tests, the same in every run so that golden files hold its public half. Its
-// encoding holds a random number, so it is encoded once.
+// privateKey returns an SSH key for tests. It is the same in every run, because golden files contain its public key.
+// Its encoding contains a random number, so it is encoded only once.
 var privateKey = sync.OnceValue(func() string {
 	key := ed25519.NewKeyFromSeed([]byte("thirty-two bytes of a test's key"))
 	block, err := ssh.MarshalPrivateKey(key, "test")
@@ -33,8 +33,8 @@ var privateKey = sync.OnceValue(func() string {
 	return string(pem.EncodeToMemory(block))
 })
 
-// settings are a stack's configuration as the pulumi command hands it to the program: the defaults of
-// Pulumi.yaml, the stack's file, and what that file leaves to its user.
+// settings returns a stack's configuration as the pulumi command passes it to the program: the defaults of Pulumi.yaml,
+// the stack's file, and test values for what users must set themselves.
 func settings(t testing.TB, stack string) map[string]any {
 	t.Helper()
 	values := map[string]any{}
@@ -69,10 +69,10 @@ func readYAML(t testing.TB, path string, into any) {
 	require.NoError(t, yaml.Unmarshal(data, into))
 }
 
-// gitops is a workloads' repository. The committed stack files name none.
+// gitops is a test value for eco2:gitops. The committed stack files do not set it.
 var gitops = map[string]any{"repository": "https://git.example/workloads.git", "revision": "main", "path": "clusters/dev/apps"}
 
-// secretKeys are the settings that the pulumi command marks as secret.
+// secretKeys lists the settings that the pulumi command passes as secrets.
 var secretKeys = []string{
 	"eco2:sshPrivateKey", "eco2:postgresPassword", "eco2:redisPassword", "eco2:rabbitmqPassword", "eco2:grafanaPassword",
 }
@@ -85,7 +85,7 @@ type declared struct {
 	RPC        *pulumirpc.RegisterResourceRequest
 }
 
-// deletedWith is the name of the resource that this one goes with, or empty.
+// deletedWith returns the name of the resource with which this one is deleted, or an empty string.
 func (d *declared) deletedWith() string { return nameOf(d.RPC.GetDeletedWith()) }
 
 func nameOf(urn string) string {
@@ -95,11 +95,11 @@ func nameOf(urn string) string {
 	return resource.URN(urn).Name()
 }
 
-// graph is all that one run of the program registered.
+// graph holds all resources that one run of the program registered. It implements Pulumi's mocks.
 type graph struct {
 	stack string
-	// made is what the stack's last update said, in the output of that name; nil before the first one.
-	made      map[string]any
+	// previous is the output "made" of the stack's last update. It is nil before the first one.
+	previous  map[string]any
 	mu        sync.Mutex
 	resources []*declared
 	byURN     map[string]*declared
@@ -111,8 +111,8 @@ func (g *graph) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	}
 	if args.Token == "pulumi:pulumi:readStackOutputs" {
 		outputs := map[string]any{}
-		if g.made != nil {
-			outputs["made"] = g.made
+		if g.previous != nil {
+			outputs["made"] = g.previous
 		}
 		return resource.NewPropertyMapFromMap(map[string]any{"name": args.Args["name"].StringValue(), "outputs": outputs}), nil
 	}
@@ -124,7 +124,7 @@ func (g *graph) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	defer g.mu.Unlock()
 	parent := resource.URN(args.RegisterRPC.GetParent())
 	if parent != "" && parent.Type() == resource.RootStackType {
-		parent = "" // the stack is no part of its resources' names
+		parent = "" // the stack is not part of its resources' URNs
 	}
 	urn := string(resource.CreateURN(args.Name, args.TypeToken, parent, "eco2", g.stack))
 	g.resources = append(g.resources, &declared{
@@ -157,20 +157,20 @@ func (g *graph) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	case "command:remote:Command":
 		set("stdout", "the output of "+args.Name)
 		if args.Name == "admin-kubeconfig" {
-			set("stdout", "U2FsdGVkX19zYWx0c2FsdA==") // nothing, sealed
+			set("stdout", "U2FsdGVkX19zYWx0c2FsdA==") // an empty text, encrypted
 		}
 	}
 	return id, outputs, nil
 }
 
-// run runs the program with these settings.
+// run runs the program with these settings on a new stack.
 func run(stack string, values map[string]any) (*graph, error) {
 	return runAs(program, stack, values, nil)
 }
 
-// runAs runs what may not be the whole program, on a stack whose last update said what it made.
-func runAs(program pulumi.RunFunc, stack string, values, made map[string]any) (*graph, error) {
-	g := &graph{stack: stack, made: made, byURN: map[string]*declared{}}
+// runAs runs program, which may be a part of the real one, on a stack with this output of its last update.
+func runAs(program pulumi.RunFunc, stack string, values, previous map[string]any) (*graph, error) {
+	g := &graph{stack: stack, previous: previous, byURN: map[string]*declared{}}
 	config := map[string]string{}
 	for key, value := range values {
 		if text, ok := value.(string); ok {
@@ -194,6 +194,7 @@ func runAs(program pulumi.RunFunc, stack string, values, made map[string]any) (*
 	return g, err
 }
 
+// mustRun runs the program with the settings of a committed stack.
 func mustRun(t testing.TB, stack string) *graph {
 	t.Helper()
 	g, err := run(stack, settings(t, stack))
@@ -201,10 +202,10 @@ func mustRun(t testing.TB, stack string) *graph {
 	return g
 }
 
-// nodeNames are the names of the node table, the control plane's first.
+// nodeNames returns the names in the node table, the control plane's first.
 func nodeNames() []string {
 	var names []string
-	for _, entry := range infra.Entries() {
+	for _, entry := range infra.NodeEntries() {
 		names = append(names, entry.Name)
 	}
 	return names
@@ -221,7 +222,7 @@ func (g *graph) ofType(typ string) []*declared {
 	return found
 }
 
-// every is ofType for a loop that checks each: one over none would check nothing.
+// every is like ofType, but fails if there is none. It is for loops with checks, which would otherwise check nothing.
 func (g *graph) every(t testing.TB, typ string) []*declared {
 	t.Helper()
 	found := g.ofType(typ)
@@ -229,7 +230,7 @@ func (g *graph) every(t testing.TB, typ string) []*declared {
 	return found
 }
 
-// named is the one resource of a type and name.
+// named returns the resource of this type and name.
 func (g *graph) named(t testing.TB, typ, name string) *declared {
 	t.Helper()
 	for _, r := range g.ofType(typ) {
@@ -241,8 +242,8 @@ func (g *graph) named(t testing.TB, typ, name string) *declared {
 	return nil
 }
 
-// dependsOn says whether one resource comes after another, directly or through others. A component
-// stands for its children.
+// dependsOn reports whether one resource depends on another, directly or indirectly. A dependency on a component is one
+// on its children.
 func (g *graph) dependsOn(from, to *declared) bool {
 	seen := map[string]bool{}
 	var visit func(urn string) bool
@@ -260,15 +261,15 @@ func (g *graph) dependsOn(from, to *declared) bool {
 	return from != to && visit(from.URN)
 }
 
-// depth is how far a resource is from those that need nothing: the layer of a destroy in which the engine deletes it,
-// counted from the last.
-func (g *graph) depth(r *declared) (layers int) {
+// depth returns the length of the longest dependency path from a resource to one without dependencies. The engine
+// deletes resources of the same depth together, the deepest first.
+func (g *graph) depth(r *declared) (levels int) {
 	for _, urn := range append(r.RPC.GetDependencies(), r.RPC.GetParent()) {
-		if needed := g.byURN[urn]; needed != nil {
-			layers = max(layers, g.depth(needed)+1)
+		if dependency := g.byURN[urn]; dependency != nil {
+			levels = max(levels, g.depth(dependency)+1)
 		}
 	}
-	return layers
+	return levels
 }
 
 const (

@@ -14,8 +14,9 @@ import (
 
 const projectType = "kubernetes:argoproj.io/v1alpha1:AppProject"
 
-// What Argo CD takes from the workloads' repository stays in the workloads' namespaces, and gives nobody more rights.
-func TestProjectsAdmitWorkloadsOnly(t *testing.T) {
+// Argo CD deploys from the workloads' repository only into the workloads' namespaces, and nothing that grants
+// permissions.
+func TestProjectsAllowWorkloadsOnly(t *testing.T) {
 	text := func(v resource.PropertyValue, key string) string {
 		return v.ObjectValue()[resource.PropertyKey(key)].StringValue()
 	}
@@ -57,7 +58,7 @@ func TestProjectsAdmitWorkloadsOnly(t *testing.T) {
 	})
 }
 
-// The committed stacks name no repository, so Argo CD brings nothing into their clusters.
+// The committed stacks set no repository, so Argo CD deploys nothing.
 func TestNoWorkloadsUnlessConfigured(t *testing.T) {
 	for _, stack := range stacks {
 		file, err := os.ReadFile("Pulumi." + stack + ".yaml")

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestGoldenReleases compares the releases of a stack that has a mirror with the list in testdata, from which the
-// rehearsal's charts know what they are asked for. It is in JSON, since a value's type counts there.
+// TestGoldenReleases compares the releases of a stack that has a mirror with the golden file in testdata, which tests
+// of the rehearsal's charts also use. It is in JSON, because the types of values matter there.
 func TestGoldenReleases(t *testing.T) {
 	for _, name := range append([]string{"nodomain"}, stacks...) {
 		t.Run(name, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestGoldenReleases(t *testing.T) {
 			}
 			want, err := os.ReadFile(path)
 			require.NoError(t, err)
-			assert.JSONEq(t, string(want), string(got), "the releases of %s changed; if that is meant: make golden (and read the diff)", name)
+			assert.JSONEq(t, string(want), string(got), "the releases of %s changed; if that is intended: make golden (and read the diff)", name)
 		})
 	}
 }

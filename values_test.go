@@ -11,8 +11,8 @@ import (
 	"eco2/infra"
 )
 
-// What charts would do by their defaults, and must not: each value is here with what happens without it.
-func TestChartsAreToldWhatTheirDefaultsGetWrong(t *testing.T) {
+// Some defaults of charts must be overridden. Each case says what would happen without the value.
+func TestChartDefaultsAreOverridden(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		for _, test := range []struct {
 			release, path string
@@ -20,12 +20,12 @@ func TestChartsAreToldWhatTheirDefaultsGetWrong(t *testing.T) {
 			without       string
 		}{
 			{"external-secrets", "rbac serviceAccountTokenCreate", false, "it may act as any service account"},
-			{"rabbitmq-cluster-operator", "msgTopologyOperator networkPolicy enabled", false, "its policy is there although it is off"},
-			{"kube-prometheus-stack", "grafana resources limits memory", "1Gi", "Grafana 13 is killed: it takes 330 MiB at rest"},
-			{"kube-prometheus-stack", "grafana grafana.ini server enable_gzip", false, "compressing takes the memory of several answers"},
+			{"rabbitmq-cluster-operator", "msgTopologyOperator networkPolicy enabled", false, "the chart creates its policy although the operator is disabled"},
+			{"kube-prometheus-stack", "grafana resources limits memory", "1Gi", "Grafana 13 is killed: it uses 330 MiB when idle"},
+			{"kube-prometheus-stack", "grafana grafana.ini server enable_gzip", false, "compression needs the memory of several responses"},
 			{"kube-prometheus-stack", "grafana podAnnotations eco2.io/parameter-version", "1", "a new password does not restart Grafana"},
 			{"metrics-server", "tls type", "helm", "the API server cannot verify it"},
-			{"metrics-server", "apiService insecureSkipTLSVerify", false, "the API server takes any certificate"},
+			{"metrics-server", "apiService insecureSkipTLSVerify", false, "the API server accepts any certificate"},
 		} {
 			value := g.named(t, releaseType, test.release).Inputs["values"]
 			for key := range strings.FieldsSeq(test.path) {
@@ -35,11 +35,11 @@ func TestChartsAreToldWhatTheirDefaultsGetWrong(t *testing.T) {
 			assert.Equal(t, test.want, value.Mappable(), "%s %s: %s", test.release, test.path, test.without)
 		}
 		balancer := g.named(t, releaseType, "aws-load-balancer-controller").Inputs["values"].ObjectValue()
-		assert.Regexp(t, `^ELBSecurityPolicy-TLS13-1-[23]-`, balancer["defaultSSLPolicy"].StringValue(), "load balancers speak TLS 1.0")
+		assert.Regexp(t, `^ELBSecurityPolicy-TLS13-1-[23]-`, balancer["defaultSSLPolicy"].StringValue(), "load balancers would allow TLS 1.0")
 	})
 }
 
-// The secret store is for those who have secrets in it: a namespace that somebody adds gets none.
+// The secret store serves only the namespaces that need secrets, and no other that somebody creates.
 func TestTheSecretStoreServesKnownNamespaces(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		spec := g.named(t, "kubernetes:external-secrets.io/v1:ClusterSecretStore", "aws-ssm").Inputs["spec"].ObjectValue()

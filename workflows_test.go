@@ -27,7 +27,7 @@ type job struct {
 	}
 }
 
-// readWorkflows gives each file its parts and its text.
+// readWorkflows returns the workflows by file name, parsed and as text.
 func readWorkflows(t *testing.T) (map[string]workflow, map[string]string) {
 	t.Helper()
 	paths, err := filepath.Glob(".github/workflows/*.yml")
@@ -44,7 +44,7 @@ func readWorkflows(t *testing.T) (map[string]workflow, map[string]string) {
 	return parsed, texts
 }
 
-// textOf is a part of a workflow without its comments, and with what its aliases stand for.
+// textOf returns a part of a workflow as text, without comments and with aliases resolved.
 func textOf(t *testing.T, node yaml.Node) string {
 	t.Helper()
 	var value any
@@ -54,13 +54,13 @@ func textOf(t *testing.T, node yaml.Node) string {
 	return string(text)
 }
 
-// step is one of a workflow's, which is in this file.
+// step is a step of the workflow in this file.
 type step struct {
 	file, Uses string
 	With       map[string]string
 }
 
-// stepsOf are the steps of all jobs that use an action.
+// stepsOf returns all steps that use an action.
 func stepsOf(t *testing.T, workflows map[string]workflow) (steps []step) {
 	t.Helper()
 	for name, w := range workflows {
@@ -78,7 +78,7 @@ func stepsOf(t *testing.T, workflows map[string]workflow) (steps []step) {
 	return steps
 }
 
-// A tag can be moved to other code after its review, a commit cannot.
+// Actions must be pinned to a commit: a tag can be moved to other code after the review, a commit cannot.
 func TestWorkflowsPinActions(t *testing.T) {
 	workflows, texts := readWorkflows(t)
 	uses := regexp.MustCompile(`(?m)^\s*(?:- )?uses: (.*)$`)
@@ -112,9 +112,9 @@ func TestWorkflowsRunThePinnedPulumi(t *testing.T) {
 	assert.ElementsMatch(t, []string{"deploy.yml", "deploy.yml", "drift.yml", "official.yml", "preview.yml"}, installs)
 }
 
-// An engine that is too old is refused by pulumi itself, and README says from which version on it is not. See Pulumi.yaml
-// for why.
-func TestTheProjectNamesItsEngine(t *testing.T) {
+// Pulumi refuses to run with a version that is older than Pulumi.yaml requires, for the reason given there. The README
+// must name the same version.
+func TestRequiredPulumiVersionIsDocumented(t *testing.T) {
 	var project struct {
 		RequiredPulumiVersion string `yaml:"requiredPulumiVersion"`
 	}
@@ -123,15 +123,16 @@ func TestTheProjectNamesItsEngine(t *testing.T) {
 	require.NotNil(t, version, project.RequiredPulumiVersion)
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	said := regexp.MustCompile(`(3\.\d+) or newer`).FindAllStringSubmatch(string(readme), -1)
-	require.NotEmpty(t, said)
-	for _, s := range said {
-		assert.Equal(t, version[1], s[1], s[0])
+	documented := regexp.MustCompile(`(3\.\d+) or newer`).FindAllStringSubmatch(string(readme), -1)
+	require.NotEmpty(t, documented)
+	for _, d := range documented {
+		assert.Equal(t, version[1], d[1], d[0])
 	}
 }
 
-// The plugins that docs/rehearsal.md and a workflow install are those that the program's SDKs ask for: no other is found.
-func TestInstalledPluginsAreTheSDKs(t *testing.T) {
+// docs/rehearsal.md and a workflow must install the plugin versions that the program's SDKs require: the engine finds no
+// other.
+func TestInstalledPluginsMatchTheSDKs(t *testing.T) {
 	module, err := os.ReadFile("go.mod")
 	require.NoError(t, err)
 	var want []string
@@ -146,21 +147,22 @@ func TestInstalledPluginsAreTheSDKs(t *testing.T) {
 	}
 }
 
-func TestWorkflowsGrantNothingMore(t *testing.T) {
+// Workflows must have minimal permissions and must not run untrusted code with more.
+func TestWorkflowPermissionsAreMinimal(t *testing.T) {
 	workflows, _ := readWorkflows(t)
 	checked := map[string]int{}
 	for name, w := range workflows {
 		on := textOf(t, w.On)
-		assert.NotContains(t, on, "pull_request_target", "%s: it runs with this repository's rights", name)
-		assert.NotNil(t, w.Permissions, "%s: without it every job has the repository's default", name)
-		assert.Empty(t, w.Permissions, "%s: each job names its own", name)
+		assert.NotContains(t, on, "pull_request_target", "%s: it runs with this repository's permissions", name)
+		assert.NotNil(t, w.Permissions, "%s: without it every job has the repository's default permissions", name)
+		assert.Empty(t, w.Permissions, "%s: each job must set its own permissions", name)
 
 		for id, node := range w.Jobs {
 			var j job
 			require.NoError(t, node.Decode(&j), "%s: %s", name, id)
 			fetches := false
 			for _, step := range j.Steps {
-				assert.NotContains(t, step.Run, "${{", "%s: %s: a script gets what others wrote from its environment only", name, id)
+				assert.NotContains(t, step.Run, "${{", "%s: %s: a script must get untrusted text only from its environment", name, id)
 				if strings.HasPrefix(step.Uses, "actions/checkout@") {
 					fetches = true
 					assert.Equal(t, "false", step.With["persist-credentials"], "%s: %s", name, id)
@@ -168,19 +170,19 @@ func TestWorkflowsGrantNothingMore(t *testing.T) {
 			}
 			switch {
 			case strings.Contains(on, "workflow_run"):
-				checked["with rights"]++
-				assert.False(t, fetches, "%s: %s: it has rights, and what it was called for is anybody's", name, id)
+				checked["with permissions"]++
+				assert.False(t, fetches, "%s: %s: it has permissions and may run for anybody's pull request", name, id)
 			case strings.Contains(on, "pull_request"):
 				checked["of pull requests"]++
 				assertPullRequestJob(t, name+": "+id, j, textOf(t, node))
 			}
 		}
 	}
-	assert.Equal(t, map[string]int{"with rights": 1, "of pull requests": 3}, checked, "jobs that this test knows")
+	assert.Equal(t, map[string]int{"with permissions": 1, "of pull requests": 3}, checked, "the number of jobs that this test checks")
 }
 
-// assertPullRequestJob wants a job that runs a pull request's code to have nothing worth taking, unless the
-// code is from this repository.
+// assertPullRequestJob checks that a job that runs a pull request's code has no secrets and no permission to write,
+// unless the code is from this repository.
 func assertPullRequestJob(t *testing.T, name string, j job, text string) {
 	t.Helper()
 	own := strings.HasPrefix(j.If, "github.event.pull_request.head.repo.full_name == github.repository &&")
@@ -195,8 +197,8 @@ func assertPullRequestJob(t *testing.T, name string, j job, text string) {
 	}
 }
 
-// What reads or writes the state does so with the project's settings: a state that is written compressed by one and
-// plain by another is two files.
+// Every step that uses the state must load the project's settings: if one writes the state compressed and another
+// uncompressed, there are two files.
 func TestWorkflowsUseTheProjectsSettings(t *testing.T) {
 	workflows, _ := readWorkflows(t)
 	calls := regexp.MustCompile(`(?m)^\s*(timeout .* )?pulumi (up|preview|refresh|destroy|stack|config)\b`)

@@ -1,10 +1,10 @@
-// Package cluster makes a Kubernetes cluster of machines, over SSH and in this order:
+// Package cluster turns the machines into a Kubernetes cluster, over SSH and in this order:
 //
 //	scripts → prepare (all nodes) → init ─┬→ calico ─────────────┐
 //	                                      ├→ member (13 workers) ┼→ ready → argocd
 //	                                      └→ admin-kubeconfig    ┘
 //
-// Each step is an idempotent script in scripts/, so a failed update is simply run again.
+// Each step runs an idempotent script in scripts/, so after a failed update it is enough to run the update again.
 package cluster
 
 import (
@@ -21,22 +21,24 @@ import (
 	"eco2/infra"
 )
 
-// readyTimeout is how long the nodes may take to become Ready after the last of them joined, in seconds.
-// Images and the first CNI start are most of it.
+// readyTimeout is how long the nodes may take to become Ready after the last of them joined, in seconds. Most of that
+// time is spent on pulling images and the first start of the CNI plugin.
 const readyTimeout = "900"
 
-// Cluster is a cluster whose nodes are all Ready and which, where the stack has a platform, runs Argo CD.
+// Cluster is a Kubernetes cluster whose nodes are all Ready and which runs Argo CD if the stack has a platform.
 type Cluster struct {
-	// Kubeconfig is the administrator's. Secret.
+	// Kubeconfig is the administrator's kubeconfig. It is a secret.
 	Kubeconfig pulumi.StringOutput
-	// Ready is what anything waits for that needs the nodes, ArgoCD what needs its custom resources; nil
-	// without a platform.
-	Ready, ArgoCD pulumi.Resource
+	// Ready is the step that waits for the nodes. Whatever needs schedulable nodes must depend on it.
+	Ready pulumi.Resource
+	// ArgoCD is the step that installs Argo CD. Whatever needs Argo CD's custom resource definitions must depend on it.
+	// It is nil without a platform.
+	ArgoCD pulumi.Resource
 
-	host *Host
+	host *host
 	vpc  *ec2.Vpc
-	// made is everything of the cluster.
-	made []pulumi.Resource
+	// all lists every resource of the cluster except the sweeps, so that the sweeps can depend on all of them.
+	all []pulumi.Resource
 }
 
 // New declares the cluster on the machines of i.
@@ -45,8 +47,8 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra) (*Cluster, error)
 	if err != nil {
 		return nil, fmt.Errorf("configuring remote commands: %w", err)
 	}
-	host := &Host{node: i.ControlPlane(), ssh: c.SSH, provider: provider, mirror: c.Mirror, reachable: i.SecurityGroup.Rules}
-	control, err := NewControlPlane(ctx, host, c, i.APIEndpoint())
+	host := &host{node: i.ControlPlane(), ssh: c.SSH, provider: provider, mirror: c.Mirror, inboundRules: i.SecurityGroup.Rules}
+	control, err := newControlPlane(ctx, host, c, i.APIEndpoint())
 	if err != nil {
 		return nil, err
 	}
@@ -59,84 +61,84 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra) (*Cluster, error)
 	complete := []pulumi.Resource{calico}
 	names := []string{i.ControlPlane().Name}
 	for _, node := range i.Nodes[1:] {
-		worker, err := NewWorker(ctx, node, c, control, i.VPC)
+		worker, err := newWorker(ctx, node, c, control, i.VPC)
 		if err != nil {
 			return nil, err
 		}
 		complete = append(complete, worker.member)
 		names = append(names, node.Name)
-		cluster.made = append(cluster.made, worker)
+		cluster.all = append(cluster.all, worker)
 	}
 
-	cluster.Ready, err = cluster.Run(ctx, "ready", Script{Name: "ready", Args: flags(
+	cluster.Ready, err = cluster.Run(ctx, "ready", Script{Name: "ready", Args: joinArgs(
 		Flag("nodes", pulumi.String(strings.Join(names, ","))),
 		Flag("timeout", pulumi.String(readyTimeout)),
-	), Minutes: 20, For: i.Nodes}, pulumi.DependsOn(complete))
+	), Minutes: 20, Triggers: i.Nodes}, pulumi.DependsOn(complete))
 	if err != nil {
 		return nil, err
 	}
-	cluster.made = append(cluster.made, control, calico, cluster.Ready)
+	cluster.all = append(cluster.all, control, calico, cluster.Ready)
 	if c.Platform {
 		argoCD, err := cluster.argoCD(ctx, c)
 		if err != nil {
 			return nil, err
 		}
 		cluster.ArgoCD = argoCD
-		cluster.made = append(cluster.made, argoCD)
+		cluster.all = append(cluster.all, argoCD)
 	}
 	return cluster, nil
 }
 
-// RunOnDelete declares a script that runs, from the control plane, when a part of the cluster is taken away, and
-// nothing before. It does not run when the whole cluster goes.
+// RunOnDelete declares a command that runs a script on the control plane when the command is deleted, and does nothing
+// before. The script does not run when the whole cluster is deleted.
 func (c *Cluster) RunOnDelete(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	return c.host.RunOnDelete(ctx, name, s, append(opts,
-		pulumi.DeletedWith(c.vpc))...) // for Run's reason
+		pulumi.DeletedWith(c.vpc))...) // for the same reason as in Run
 }
 
-// Run declares a script that changes the cluster as a whole, from the control plane.
+// Run declares a command that runs a script on the control plane, for steps that concern the cluster as a whole.
 func (c *Cluster) Run(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	return c.host.Run(ctx, name, s, append(opts,
-		// Nothing is taken out of a cluster that goes away, and the network's end is what says so: a control
-		// plane's machine also goes when it is replaced.
+		// If the VPC is deleted, the whole cluster is, so this deletion is skipped. The control plane's instance would not
+		// do as the marker, because it is also deleted when it is only replaced.
 		pulumi.DeletedWith(c.vpc))...)
 }
 
-// Downloads tells a script where to download from; see config.Mirror.
-func (c *Cluster) Downloads() []pulumi.StringInput { return c.host.mirrorFlag() }
+// MirrorFlag returns the flag that tells a script where to download files from; see config.Mirror.
+func (c *Cluster) MirrorFlag() []pulumi.StringInput { return c.host.mirrorFlag() }
 
-// calico is the network between pods: VXLAN always, without BGP and without the operator, applied here
-// and by nobody else.
+// calico installs the pod network: always VXLAN, without BGP and without the operator. Nothing else applies Calico's
+// manifest.
 func (c *Cluster) calico(ctx *pulumi.Context, conf config.Config, initialised pulumi.Resource) (*remote.Command, error) {
 	kustomization, err := manifest("calico/kustomization.yaml", map[string]string{"POD_CIDR": conf.PodCidr.String()})
 	if err != nil {
 		return nil, err
 	}
 	pinned := conf.CalicoManifest()
-	return c.Run(ctx, "calico", Script{Name: "calico", Args: flags(
+	return c.Run(ctx, "calico", Script{Name: "calico", Args: joinArgs(
 		Flag("manifest-url", pulumi.String(pinned.URL)),
 		Flag("manifest-sha256", pulumi.String(pinned.SHA256)),
-		c.Downloads(),
+		c.MirrorFlag(),
 	), Data: pulumi.String(kustomization), Minutes: 10}, pulumi.DependsOn([]pulumi.Resource{initialised}))
 }
 
-// argoCD serves plain HTTP behind the load balancer that ends TLS. The setting is in its ConfigMap before
-// the server first starts, and the Deployment's command is never touched.
+// argoCD installs Argo CD, which serves plain HTTP behind a load balancer that terminates TLS. That setting is in its
+// ConfigMap before the server first starts; the Deployment's command is never changed.
 func (c *Cluster) argoCD(ctx *pulumi.Context, conf config.Config) (*remote.Command, error) {
 	kustomization, err := manifest("argocd/kustomization.yaml", map[string]string{"ARGOCD_URL": ArgoCDURL(conf)})
 	if err != nil {
 		return nil, err
 	}
 	pinned := conf.ArgoCDManifest()
-	return c.Run(ctx, "argocd", Script{Name: "argocd", Args: flags(
+	return c.Run(ctx, "argocd", Script{Name: "argocd", Args: joinArgs(
 		Flag("manifest-url", pulumi.String(pinned.URL)),
 		Flag("manifest-sha256", pulumi.String(pinned.SHA256)),
-		c.Downloads(),
+		c.MirrorFlag(),
 	), Data: pulumi.String(kustomization), Minutes: 20}, pulumi.DependsOn([]pulumi.Resource{c.Ready}))
 }
 
-// ArgoCDURL is where people find Argo CD: behind the load balancer where there is a domain, and through
-// `kubectl port-forward` where there is none.
+// ArgoCDURL returns the URL of Argo CD for its users: behind the load balancer if the stack has a domain, otherwise the
+// local end of `kubectl port-forward`.
 func ArgoCDURL(c config.Config) string {
 	if c.Domain == "" {
 		return "http://localhost:8080"
@@ -144,23 +146,24 @@ func ArgoCDURL(c config.Config) string {
 	return "https://argocd." + c.Domain
 }
 
-// Sweep declares the resource that is created last and so deleted first. Its delete takes away, through
-// their controllers and while these still live, the load balancers and volumes that AWS would otherwise
-// hold against the network: no state knows them.
+// Sweep declares the resource that is created last and therefore deleted first. Its delete removes the load balancers
+// and volumes that controllers in the cluster created in AWS, through those controllers and while they still run. These
+// resources are in no state and would otherwise block the deletion of the network.
 //
-// It comes after everything, the rest of the cluster included: what goes with the network leaves the state
-// without a call, and must not do so beside a sweep that fails or is refused.
+// It depends on everything, including the rest of the cluster: resources that are deleted with the network leave the
+// state without a call, and that must not happen while a sweep fails or is refused.
 func (c *Cluster) Sweep(ctx *pulumi.Context, protect bool, after []pulumi.Resource) error {
 	_, err := c.sweep(ctx, "sweep", protect, after)
 	return err
 }
 
-// EarlySweep declares the same delete as Sweep, before anything is in the cluster that makes something in AWS:
-// all of the platform comes after it. A first update that fails half-way never comes to Sweep, and its destroy
-// has this one. After Sweep it finds nothing to do.
+// EarlySweep declares a resource with the same delete as Sweep, on which the whole platform depends: it is created
+// before anything in the cluster that creates AWS resources. A first update that fails half-way never creates Sweep,
+// and a destroy after it runs this delete instead. If Sweep ran before, this one finds nothing to do.
 //
-// It cannot take Sweep's place. What comes after it is deleted before it, and with the network, so it leaves the
-// state without a call: where this one fails, the state has forgotten a platform that is still there.
+// It cannot replace Sweep. The platform depends on it, so it is deleted later than the platform, which leaves the state
+// without a call because it is deleted with the network. If this delete fails, the state has already lost a platform
+// that still exists.
 func (c *Cluster) EarlySweep(ctx *pulumi.Context, protect bool, after []pulumi.Resource) (pulumi.Resource, error) {
 	return c.sweep(ctx, "early-sweep", protect, after)
 }
@@ -168,9 +171,10 @@ func (c *Cluster) EarlySweep(ctx *pulumi.Context, protect bool, after []pulumi.R
 func (c *Cluster) sweep(ctx *pulumi.Context, name string, protect bool, after []pulumi.Resource) (*remote.Command, error) {
 	return c.host.RunOnDelete(ctx, name, Script{
 		Name: "sweep", Args: Flag("timeout", pulumi.String("60")), Minutes: 3,
-		// For no machine: replaced with the control plane, its delete would sweep the new cluster.
+		// It has no triggers: if the sweep were replaced together with the control plane, its delete would run against the
+		// new cluster.
 	},
-		// No DeletedWith: this delete is the one that must run when the whole stack goes.
-		pulumi.Protect(protect), // it is the first step of a destroy, so a protected stack refuses there
-		pulumi.DependsOn(slices.Concat(c.made, after)))
+		// It has no DeletedWith: this delete must run when the whole stack is destroyed.
+		pulumi.Protect(protect), // the first step of a destroy, so a protected stack refuses before anything is deleted
+		pulumi.DependsOn(slices.Concat(c.all, after)))
 }

@@ -18,7 +18,7 @@ import (
 	"eco2/infra"
 )
 
-// quote is right if a shell gives back what it was given.
+// A shell must read each quoted value back unchanged.
 func TestQuote(t *testing.T) {
 	for _, value := range []string{
 		"", "plain", "a=b,c=d:NoSchedule", "two words", "it's", `"$HOME"`, "`id`", "a;b|c&d", "new\nline", "*", "~", "#", "--flag", `back\slash`,
@@ -29,8 +29,8 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// What kubeconfig.sh prints is opened with its key alone, and is not what it was before.
-func TestUnseal(t *testing.T) {
+// The output of kubeconfig.sh does not contain the kubeconfig in plain text, and only its key decrypts it.
+func TestDecrypt(t *testing.T) {
 	const key, text = "a key", "apiVersion: v1\nkind: Config\n"
 	script, err := Script{Name: "kubeconfig"}.text()
 	require.NoError(t, err)
@@ -40,19 +40,19 @@ func TestUnseal(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "text"), []byte(text), 0o600))
 	command := exec.CommandContext(t.Context(), "sh", "-c", openssl+" -in text -pass stdin")
 	command.Dir, command.Stdin = dir, strings.NewReader(key)
-	sealed, err := command.Output()
+	encrypted, err := command.Output()
 	require.NoError(t, err)
-	assert.NotContains(t, string(sealed), base64.StdEncoding.EncodeToString([]byte("apiVersion")))
+	assert.NotContains(t, string(encrypted), base64.StdEncoding.EncodeToString([]byte("apiVersion")))
 
-	opened, err := unseal(string(sealed), key)
+	decrypted, err := decrypt(string(encrypted), key)
 	require.NoError(t, err)
-	assert.Equal(t, text, opened)
-	opened, err = unseal(string(sealed), "another key")
+	assert.Equal(t, text, decrypted)
+	decrypted, err = decrypt(string(encrypted), "another key")
 	require.NoError(t, err)
-	assert.NotContains(t, opened, "Config")
+	assert.NotContains(t, decrypted, "Config")
 	for _, other := range []string{"", text, "c2hvcnQ="} {
-		_, err := unseal(other, key)
-		assert.EqualError(t, err, "it is not sealed as `openssl enc` does it")
+		_, err := decrypt(other, key)
+		assert.EqualError(t, err, "it is not in the format of `openssl enc`")
 	}
 }
 
@@ -61,9 +61,9 @@ func TestManifest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, text, `value: "10.244.0.0/16"`)
 	_, err = manifest("calico/kustomization.yaml", nil)
-	assert.ErrorContains(t, err, "rendering manifest calico/kustomization.yaml: nothing fills ${POD_CIDR}")
+	assert.ErrorContains(t, err, "rendering manifest calico/kustomization.yaml: there is no value for ${POD_CIDR}")
 	_, err = manifest("calico/kustomization.yaml", map[string]string{"POD_CIDR": "x", "MTU": "1"})
-	assert.EqualError(t, err, "rendering manifest calico/kustomization.yaml: it has no place for MTU")
+	assert.EqualError(t, err, "rendering manifest calico/kustomization.yaml: it has no placeholder ${MTU}")
 	_, err = manifest("none.yaml", nil)
 	assert.ErrorContains(t, err, "reading manifest none.yaml")
 }
@@ -101,12 +101,12 @@ func TestInitConfiguration(t *testing.T) {
 		map[string]any{"name": "node-labels", "value": "role=control-plane,tier=platform"},
 		map[string]any{"name": "provider-id", "value": "aws:///ap-northeast-2a/i-0"},
 	}, registration["kubeletExtraArgs"])
-	assert.Len(t, registration["taints"], 2, "kubeadm's own, and the table's")
+	assert.Len(t, registration["taints"], 2, "kubeadm's own, and that of the node table")
 
 	cluster := documents["ClusterConfiguration"]
 	assert.Equal(t, "v1.36.4", cluster["kubernetesVersion"])
 	assert.Equal(t, "10.0.0.4:6443", cluster["controlPlaneEndpoint"])
 	server := cluster["apiServer"].(map[string]any)
-	assert.Contains(t, server["certSANs"], "203.0.113.1", "people reach the API under this address")
+	assert.Contains(t, server["certSANs"], "203.0.113.1", "clients outside the VPC reach the API at this address")
 	assert.Contains(t, server["extraArgs"], map[string]any{"name": "encryption-provider-config", "value": "/etc/kubernetes/encryption.yaml"})
 }

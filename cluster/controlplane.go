@@ -10,23 +10,24 @@ import (
 	"eco2/config"
 )
 
-// ControlPlane is the first node: prepared, initialised by kubeadm, and able to say how it is reached.
-type ControlPlane struct {
+// controlPlane is the first node: its machine is prepared and initialised by kubeadm, and provides the kubeconfig.
+type controlPlane struct {
 	pulumi.ResourceState
 
-	host *Host
-	// initialised is what joins and everything in the cluster wait for.
+	host *host
+	// initialised runs kubeadm init. The joins and everything in the cluster depend on it.
 	initialised *remote.Command
 
 	// Outputs
 
-	// Kubeconfig is the administrator's, with the address that people reach. Secret.
+	// Kubeconfig is the administrator's kubeconfig with the API's public address. It is a secret.
 	Kubeconfig pulumi.StringOutput
 }
 
-// unmadeKubeconfig is the kubeconfig of a cluster that is not made yet: complete, for a name that cannot exist
-// (RFC 2606). With an empty one the Kubernetes provider, as kubectl, would take the cluster of somebody's shell.
-const unmadeKubeconfig = `apiVersion: v1
+// placeholderKubeconfig stands in for the kubeconfig of a cluster that does not exist yet. It is a complete kubeconfig
+// with a host name that cannot exist (RFC 2606). With an empty kubeconfig the Kubernetes provider would, like kubectl,
+// use the cluster that the user's shell is configured for.
+const placeholderKubeconfig = `apiVersion: v1
 kind: Config
 clusters:
 - {name: not-made-yet, cluster: {server: "https://not-made-yet.invalid:6443"}}
@@ -37,18 +38,18 @@ users:
 - {name: nobody, user: {}}
 `
 
-// NewControlPlane declares the control plane on a machine.
-func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pulumi.StringInput, opts ...pulumi.ResourceOption) (*ControlPlane, error) {
-	p := &ControlPlane{host: host}
+// newControlPlane declares the control plane on the host's machine. server is the public URL of the Kubernetes API.
+func newControlPlane(ctx *pulumi.Context, host *host, c config.Config, server pulumi.StringInput, opts ...pulumi.ResourceOption) (*controlPlane, error) {
+	p := &controlPlane{host: host}
 	node := host.node
 	if err := ctx.RegisterComponentResource("eco2:cluster:ControlPlane", node.Name, p, opts...); err != nil {
 		return nil, fmt.Errorf("registering control plane %s: %w", node.Name, err)
 	}
 	parent := pulumi.Parent(p)
-	// The control plane is its machine: a new one starts all of this again.
-	goesWithMachine := pulumi.DeletedWith(node.Instance)
+	// The control plane's whole state is on its machine. A new machine starts from the beginning.
+	deletedWithMachine := pulumi.DeletedWith(node.Instance)
 
-	if err := host.install(ctx, parent, goesWithMachine); err != nil {
+	if err := host.install(ctx, parent, deletedWithMachine); err != nil {
 		return nil, err
 	}
 	prepared, err := host.prepare(ctx, node, c.Versions, parent)
@@ -59,43 +60,44 @@ func NewControlPlane(ctx *pulumi.Context, host *Host, c config.Config, server pu
 	configuration := pulumi.All(node.PrivateIP, node.PublicIP, node.ProviderID()).ApplyT(func(values []any) (string, error) {
 		return initConfiguration(c, node, values[0].(string), values[1].(string), values[2].(string))
 	}).(pulumi.StringOutput)
-	p.initialised, err = host.Run(ctx, "init-"+node.Name, Script{Name: "init", Args: flags(
+	p.initialised, err = host.Run(ctx, "init-"+node.Name, Script{Name: "init", Args: joinArgs(
 		Flag("node", pulumi.String(node.Name)),
 		Flag("address", node.PrivateIP),
 		Flag("provider-id", node.ProviderID()),
-		marks(node),
-	), Data: configuration, Minutes: 30}, parent, goesWithMachine, pulumi.DependsOn([]pulumi.Resource{prepared}))
+		labelAndTaintFlags(node),
+	), Data: configuration, Minutes: 30}, parent, deletedWithMachine, pulumi.DependsOn([]pulumi.Resource{prepared}))
 	if err != nil {
 		return nil, err
 	}
 
 	kubeconfig, err := host.Run(ctx, "admin-kubeconfig", Script{
-		Name: "kubeconfig", Args: Flag("server", server), Data: sealKey(c.SSH, "kubeconfig"), Minutes: 10,
-		Secret: true, // it is the administrator's key
-	}, parent, goesWithMachine, pulumi.DependsOn([]pulumi.Resource{p.initialised}),
-		// The first key stays, whatever becomes of the machines': a preview, which runs nothing, has to open what
-		// was printed the last time.
+		Name: "kubeconfig", Args: Flag("server", server), Data: outputKey(c.SSH, "kubeconfig"), Minutes: 10,
+		Secret: true, // it contains the administrator's private key
+	}, parent, deletedWithMachine, pulumi.DependsOn([]pulumi.Resource{p.initialised}),
+		// The first encryption key stays even if the SSH key changes: a preview, which runs no script, must be able to
+		// decrypt the output of the last run.
 		pulumi.IgnoreChanges([]string{"stdin"}))
 	if err != nil {
 		return nil, err
 	}
-	opened := pulumi.All(kubeconfig.Stdout, kubeconfig.Stdin.Elem()).ApplyT(func(values []any) (string, error) {
-		text, err := unseal(values[0].(string), values[1].(string))
+	decrypted := pulumi.All(kubeconfig.Stdout, kubeconfig.Stdin.Elem()).ApplyT(func(values []any) (string, error) {
+		text, err := decrypt(values[0].(string), values[1].(string))
 		if err != nil {
-			return "", fmt.Errorf("opening what kubeconfig.sh printed: %w", err)
+			return "", fmt.Errorf("decrypting the output of kubeconfig.sh: %w", err)
 		}
 		return text, nil
 	}).(pulumi.StringOutput)
-	p.Kubeconfig = pulumi.ToSecret(orUnmade(ctx, opened)).(pulumi.StringOutput)
+	p.Kubeconfig = pulumi.ToSecret(orPlaceholder(ctx, decrypted)).(pulumi.StringOutput)
 
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"kubeconfig": p.Kubeconfig})
 }
 
-// orUnmade is a kubeconfig, or unmadeKubeconfig where an update with --target or --exclude leaves out the command that
-// would print it. Then the engine takes it for unknown, as in a preview, and writes that into the state of the
-// Kubernetes provider, which compares it in the next update and fails. ApplyT alone would not be called for it.
-func orUnmade(ctx *pulumi.Context, kubeconfig pulumi.StringOutput) pulumi.StringOutput {
-	if ctx.DryRun() { // a preview shows as unknown what is not made yet
+// orPlaceholder returns the kubeconfig, or placeholderKubeconfig if an update with --target or --exclude skips the
+// command that prints it. In that case the engine treats the kubeconfig as unknown, as in a preview, and would store
+// that in the state of the Kubernetes provider, which fails in the next update when it compares the two. ApplyT alone
+// does not help, because it is not called for an unknown value.
+func orPlaceholder(ctx *pulumi.Context, kubeconfig pulumi.StringOutput) pulumi.StringOutput {
+	if ctx.DryRun() { // in a preview the output of a command that has not run yet is rightly unknown
 		return kubeconfig
 	}
 	return pulumi.String("").ToStringOutput().ApplyT(func(string) (pulumi.StringOutput, error) {
@@ -103,6 +105,6 @@ func orUnmade(ctx *pulumi.Context, kubeconfig pulumi.StringOutput) pulumi.String
 		if err != nil || printed.Known {
 			return kubeconfig, err
 		}
-		return pulumi.String(unmadeKubeconfig).ToStringOutput(), nil
+		return pulumi.String(placeholderKubeconfig).ToStringOutput(), nil
 	}).(pulumi.StringOutput)
 }

@@ -10,32 +10,34 @@ import (
 	"eco2/infra"
 )
 
-// Host is the control plane's machine, on which all scripts run, over SSH. Workers are reached from there.
-type Host struct {
+// host is the control plane's machine. All scripts run on it over SSH; workers are reached from there.
+type host struct {
 	node     *infra.Node
 	ssh      config.SSH
 	provider pulumi.ProviderResource
 	mirror   config.Mirror
-	// reachable is what the first connection waits for: the rule that admits it, and a way to the internet.
-	reachable []pulumi.Resource
-	// scripts is the command that installed the scripts; nil before, when they travel with each command.
+	// inboundRules holds the security group's rules, on which the first connection depends. The route and the internet
+	// gateway exist by then, because the instance depends on them.
+	inboundRules []pulumi.Resource
+	// scripts is the command that installs the scripts on the machine. While it is nil, each command sends its script
+	// along.
 	scripts *remote.Command
 }
 
-// A machine refuses connections until its sshd is up: with a pause of up to 5 s between tries, 40 tries
-// are at least three minutes of refusals, and under ten of silence.
+// A new machine refuses connections until its sshd is running. With a pause of up to 5 s between attempts, 40 attempts
+// last at least three minutes if connections are refused, and less than ten if they time out.
 const (
 	dialTries   = 40
-	dialTimeout = 10 // seconds, for each try
+	dialTimeout = 10 // seconds per attempt
 )
 
-// A delete must not hang on a machine that is gone: 6 tries of 5 s are half a minute.
+// A delete must not hang because a machine no longer exists: 6 attempts of 5 s take half a minute.
 const (
 	deleteDialTries   = 6
 	deleteDialTimeout = 5
 )
 
-func (h *Host) connection(tries, timeout int) remote.ConnectionArgs {
+func (h *host) connection(tries, timeout int) remote.ConnectionArgs {
 	return remote.ConnectionArgs{
 		Host:           h.node.PublicIP,
 		User:           pulumi.String(h.ssh.User),
@@ -45,21 +47,21 @@ func (h *Host) connection(tries, timeout int) remote.ConnectionArgs {
 	}
 }
 
-// Run declares a command that runs the script when it is created, and again when anything of it changes.
-// A script that is for no machine in particular is for this one.
-func (h *Host) Run(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+// Run declares a command that runs the script when the command is created, and again when anything about it changes. If
+// the script has no triggers, the host's machine is its trigger.
+func (h *host) Run(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	command, err := s.command(h.scripts != nil)
 	if err != nil {
 		return nil, err
 	}
-	if s.For == nil {
-		s.For = []*infra.Node{h.node}
+	if s.Triggers == nil {
+		s.Triggers = []*infra.Node{h.node}
 	}
 	return h.declare(ctx, name, s, remote.CommandArgs{Create: command, Connection: h.connection(dialTries, dialTimeout)}, opts...)
 }
 
-// RunOnDelete declares a command that runs the script when it is deleted, and nothing before.
-func (h *Host) RunOnDelete(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+// RunOnDelete declares a command that runs the script when the command is deleted, and does nothing before.
+func (h *host) RunOnDelete(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	command, err := s.command(h.scripts != nil)
 	if err != nil {
 		return nil, err
@@ -67,10 +69,10 @@ func (h *Host) RunOnDelete(ctx *pulumi.Context, name string, s Script, opts ...p
 	return h.declare(ctx, name, s, remote.CommandArgs{Delete: command, Connection: h.connection(deleteDialTries, deleteDialTimeout)}, opts...)
 }
 
-// RunAndUndo declares a command that runs one script when it is created or changed, and another when it is deleted.
-// Both have the connection that suits the delete, so it is for what comes after another command on the machine. The
-// data, the machines and the time limit are those of the first.
-func (h *Host) RunAndUndo(ctx *pulumi.Context, name string, s, undo Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+// RunAndUndo declares a command that runs s when the command is created or changed, and undo when it is deleted. The
+// data, the triggers and the time limit of s apply to both. Both use the short connection limits of a delete, so it
+// must only be used after another command has already connected to the machine.
+func (h *host) RunAndUndo(ctx *pulumi.Context, name string, s, undo Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	create, err := s.command(true)
 	if err != nil {
 		return nil, err
@@ -84,7 +86,7 @@ func (h *Host) RunAndUndo(ctx *pulumi.Context, name string, s, undo Script, opts
 	}, opts...)
 }
 
-func (h *Host) declare(ctx *pulumi.Context, name string, s Script, args remote.CommandArgs, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+func (h *host) declare(ctx *pulumi.Context, name string, s Script, args remote.CommandArgs, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	stdin, err := s.stdin(h.scripts != nil)
 	if err != nil {
 		return nil, err
@@ -93,13 +95,14 @@ func (h *Host) declare(ctx *pulumi.Context, name string, s Script, args remote.C
 		args.Stdin = stdin
 	}
 	var triggers pulumi.Array
-	for _, node := range s.For {
+	for _, node := range s.Triggers {
 		triggers = append(triggers, node.Instance.ID())
 	}
 	args.Triggers = triggers
-	// It would be sent as an environment variable, which sshd refuses, with a warning for each command.
+	// The provider would send the previous output as an environment variable, which sshd rejects with a warning for each
+	// command.
 	args.AddPreviousOutputInEnv = pulumi.Bool(false)
-	after := h.reachable
+	after := h.inboundRules
 	if h.scripts != nil {
 		after = []pulumi.Resource{h.scripts}
 	}
@@ -120,14 +123,14 @@ func (h *Host) declare(ctx *pulumi.Context, name string, s Script, args remote.C
 	return command, nil
 }
 
-// mirrorFlag tells a script where to download from.
-func (h *Host) mirrorFlag() []pulumi.StringInput {
+// mirrorFlag returns the flag that tells a script where to download files from.
+func (h *host) mirrorFlag() []pulumi.StringInput {
 	return Flag("files-mirror", pulumi.String(h.mirror.Files))
 }
 
-// prepare installs what a node needs before kubeadm can run on it.
-func (h *Host) prepare(ctx *pulumi.Context, node *infra.Node, v config.Versions, opts ...pulumi.ResourceOption) (*remote.Command, error) {
-	s := Script{Name: "prepare", Args: flags(
+// prepare declares the command that installs on a node what kubeadm requires.
+func (h *host) prepare(ctx *pulumi.Context, node *infra.Node, v config.Versions, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	s := Script{Name: "prepare", Args: joinArgs(
 		Flag("node", pulumi.String(node.Name)),
 		Flag("kubernetes-version", pulumi.String(v.Kubernetes)),
 		Flag("containerd-version", pulumi.String(v.Containerd)),
@@ -139,13 +142,13 @@ func (h *Host) prepare(ctx *pulumi.Context, node *infra.Node, v config.Versions,
 		s = h.relay(node, s)
 	}
 	return h.Run(ctx, "prepare-"+node.Name, s, append(opts,
-		// What is installed on a machine goes with the machine.
+		// What is installed on a machine is deleted with the machine.
 		pulumi.DeletedWith(node.Instance))...)
 }
 
-// relay is the script's run on a worker.
-func (h *Host) relay(worker *infra.Node, s Script) Script {
-	return Script{Name: "relay", Relays: s.Name, Args: flags(
+// relay returns the script that runs s on a worker, over SSH from the control plane.
+func (h *host) relay(worker *infra.Node, s Script) Script {
+	return Script{Name: "relay", Relays: s.Name, Args: joinArgs(
 		Flag("node", pulumi.String(worker.Name)),
 		Flag("address", worker.PrivateIP),
 		Flag("user", pulumi.String(h.ssh.User)),
@@ -153,15 +156,15 @@ func (h *Host) relay(worker *infra.Node, s Script) Script {
 		Flag("script", pulumi.String(s.Name)),
 		[]pulumi.StringInput{pulumi.String("--")},
 		s.Args,
-	), Data: h.ssh.PrivateKey, Minutes: s.Minutes, For: []*infra.Node{worker}}
+	), Data: h.ssh.PrivateKey, Minutes: s.Minutes, Triggers: []*infra.Node{worker}}
 }
 
-// install puts the scripts on the machine, from where all later commands run them.
-func (h *Host) install(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error {
-	all, err := installed()
+// install declares the command that installs the scripts on the machine. All later commands run the installed scripts.
+func (h *host) install(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error {
+	input, err := installInput()
 	if err != nil {
 		return err
 	}
-	h.scripts, err = h.Run(ctx, "scripts", Script{Name: "install", Data: pulumi.String(all), Minutes: 10}, opts...)
+	h.scripts, err = h.Run(ctx, "scripts", Script{Name: "install", Data: pulumi.String(input), Minutes: 10}, opts...)
 	return err
 }

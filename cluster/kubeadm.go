@@ -9,10 +9,10 @@ import (
 	"eco2/infra"
 )
 
-// encryptionConfig is where init.sh puts the key that encrypts secrets in etcd.
+// encryptionConfig is the path of the file in which init.sh stores the key that encrypts secrets in etcd.
 const encryptionConfig = "/etc/kubernetes/encryption.yaml"
 
-// object is a Kubernetes object as it is written. Go sorts its keys, so the text is the same every time.
+// object is a Kubernetes object before encoding. Go's JSON encoder sorts the keys, so the result is deterministic.
 type object map[string]any
 
 type namedValue struct {
@@ -20,11 +20,11 @@ type namedValue struct {
 	Value string `json:"value"`
 }
 
-// initConfiguration is kubeadm's whole input on the control plane, with what is only known once the
-// machine is there: its addresses and its id. JSON is YAML, and needs no template.
+// initConfiguration returns the complete configuration of kubeadm on the control plane. Some of it is known only once
+// the machine exists: its addresses and its provider ID. The result is JSON, which is valid YAML and needs no template.
 func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, providerID string) (string, error) {
 	taints := []object{
-		// Named here, because kubeadm adds its own taint only to a node that asks for none.
+		// Listed here, because kubeadm adds its own taint only if the configuration has no taints.
 		{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"},
 	}
 	for _, t := range node.Taints {
@@ -34,7 +34,7 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 		{
 			"apiVersion": "kubeadm.k8s.io/v1beta4",
 			"kind":       "InitConfiguration",
-			// kubeadm makes a token in any case, for a day unless told otherwise. Joins mint their own.
+			// kubeadm creates a token in any case, by default for a day. Each join creates its own instead.
 			"bootstrapTokens":  []object{{"ttl": "1m0s"}},
 			"localAPIEndpoint": object{"advertiseAddress": privateIP, "bindPort": 6443},
 			"nodeRegistration": object{
@@ -43,8 +43,8 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 				"taints":    taints,
 				"kubeletExtraArgs": []namedValue{
 					{"node-labels", pairs(node.Labels)},
-					// From the instance itself: what a machine says of itself, or a controller guesses
-					// later, cannot be corrected once it is written.
+					// Taken from the instance resource, because a provider ID cannot be changed once it is set:
+					// not one that the machine reports itself, nor one that a controller guesses later.
 					{"provider-id", providerID},
 				},
 			},
@@ -71,7 +71,7 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 					"readOnly": true, "pathType": "File",
 				}},
 			},
-			// Both serve their metrics on the loopback address alone, which is kubeadm's default.
+			// Both serve their metrics only on the loopback address, which is kubeadm's default.
 			"controllerManager": object{"extraArgs": []namedValue{{"profiling", "false"}}},
 			"scheduler":         object{"extraArgs": []namedValue{{"profiling", "false"}}},
 		},
@@ -83,10 +83,10 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 				"webhook":   object{"enabled": true},
 			},
 			"authorization": object{"mode": "Webhook"},
-			// The port that answers everyone, without asking who they are.
+			// This port would serve requests without authentication.
 			"readOnlyPort": 0,
-			// The kubelet serves with a certificate of the cluster's authority, which approve.sh approves. One that it
-			// signs itself nobody can verify.
+			// The kubelet requests a serving certificate from the cluster's certificate authority, and approve.sh
+			// approves the request. Nobody could verify a self-signed certificate.
 			"serverTLSBootstrap": true,
 		},
 	}

@@ -10,7 +10,7 @@ import (
 	"eco2/infra"
 )
 
-// pairs writes labels as the kubelet takes them, in the order of their keys: "a=b,c=d".
+// pairs formats labels as the kubelet expects them, sorted by key: "a=b,c=d".
 func pairs(labels map[string]string) string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
@@ -19,14 +19,14 @@ func pairs(labels map[string]string) string {
 	return strings.Join(out, ",")
 }
 
-// marks are the flags that tell a script a node's labels and taints. A script that finds the node joined
-// sets them again, so a changed table needs no new join.
-func marks(node *infra.Node) []pulumi.StringInput {
+// labelAndTaintFlags returns the flags --labels and --taints for a script. If the node has already joined, the script
+// sets them again, so a changed node table needs no new join.
+func labelAndTaintFlags(node *infra.Node) []pulumi.StringInput {
 	var taints []string
 	for _, t := range node.Taints {
 		taints = append(taints, t.String())
 	}
-	return flags(
+	return joinArgs(
 		Flag("labels", pulumi.String(pairs(node.Labels))),
 		Flag("taints", pulumi.String(strings.Join(taints, ","))),
 	)

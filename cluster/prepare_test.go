@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// aptStandIn is apt and dpkg: it notes its calls, fails as it is told, and knows what is installed.
+// aptStandIn is a script that stands in for apt, dpkg and others. It records its calls, fails as the file failures
+// says, and keeps track of installed packages.
 const aptStandIn = `#!/bin/bash
 cd "$(dirname "$0")/.."
 call="$(basename "$0") $*"
@@ -25,7 +26,7 @@ sleep*) exit;;
 curl*) while (($# > 1)); do [[ $1 != --output ]] || echo key >"$2"; shift; done; exit;;
 esac
 echo "$call" >>calls
-# A line for each failure: what begins so fails, and how.
+# Each line of failures is the beginning of a call that fails, and its error.
 if read -r begins how < <(head -n 1 failures 2>/dev/null) && [[ $call == "${begins//_/ }"* ]]; then
   sed -i 1d failures
   echo "$how" >&2
@@ -59,23 +60,23 @@ func TestPackages(t *testing.T) {
 		installed map[string]string
 		failures  string
 		calls     string
-		says      string
+		prints    string
 		fails     bool
 	}{
-		"a new machine":                         {calls: half + update + install + all + hold},
-		"all is there, in whatever revision":    {installed: there(nil), calls: hold},
-		"another version of one":                {installed: there(map[string]string{"kubectl": "1.36.40-1.1"}), calls: half + update + install + "kubectl=1.36.4-*\n" + hold},
-		"another release's package":             {installed: there(map[string]string{"containerd.io": "2.3.4-1~debian.13~trixie"}), calls: half + update + install + "containerd.io=2.3.4-*~debian.12~bookworm\n" + hold},
-		"somebody holds the lock of the lists":  {failures: "apt-get_update " + locked, calls: half + update + half + update + install + all + hold, says: "has to wait: " + locked},
-		"somebody holds the archives' lock":     {failures: "apt-get_install " + locked, calls: half + update + install + all + half + update + install + all + hold, says: "has to wait: " + locked},
-		"somebody holds dpkg's lock":            {failures: "dpkg_ dpkg: error: dpkg frontend lock was locked by another process with pid 7", calls: half + half + update + install + all + hold, says: "has to wait: dpkg: error: dpkg frontend lock"},
-		"somebody holds dpkg's lock at the end": {failures: "apt-mark E: Executing dpkg failed", calls: half + update + install + all + hold + hold, says: "has to wait: E: Executing dpkg failed"},
-		"one after the other":                   {failures: "apt-get_update " + locked + "\napt-get_install " + locked, calls: half + update + half + update + install + all + half + update + install + all + hold},
-		"there is no such version":              {failures: "apt-get_install E: Version '1.36.4-*' for 'kubelet' was not found", calls: half + update + install + all, says: "E: Version '1.36.4-*' for 'kubelet' was not found\nerror: installing packages on node failed", fails: true},
-		"there is no such package":              {failures: "apt-get_install E: Unable to locate package cri-tools", calls: half + update + install + all, says: "E: Unable to locate package cri-tools\nerror:", fails: true},
+		"a new machine": {calls: half + update + install + all + hold},
+		"everything is installed, in any revision":            {installed: there(nil), calls: hold},
+		"another version of one package":                      {installed: there(map[string]string{"kubectl": "1.36.40-1.1"}), calls: half + update + install + "kubectl=1.36.4-*\n" + hold},
+		"a package of another Debian release":                 {installed: there(map[string]string{"containerd.io": "2.3.4-1~debian.13~trixie"}), calls: half + update + install + "containerd.io=2.3.4-*~debian.12~bookworm\n" + hold},
+		"another process holds the lock of the package lists": {failures: "apt-get_update " + locked, calls: half + update + half + update + install + all + hold, prints: "has to wait: " + locked},
+		"another process holds the lock of the archives":      {failures: "apt-get_install " + locked, calls: half + update + install + all + half + update + install + all + hold, prints: "has to wait: " + locked},
+		"another process holds dpkg's lock":                   {failures: "dpkg_ dpkg: error: dpkg frontend lock was locked by another process with pid 7", calls: half + half + update + install + all + hold, prints: "has to wait: dpkg: error: dpkg frontend lock"},
+		"another process holds dpkg's lock at the end":        {failures: "apt-mark E: Executing dpkg failed", calls: half + update + install + all + hold + hold, prints: "has to wait: E: Executing dpkg failed"},
+		"two locks, one after the other":                      {failures: "apt-get_update " + locked + "\napt-get_install " + locked, calls: half + update + half + update + install + all + half + update + install + all + hold},
+		"there is no such version":                            {failures: "apt-get_install E: Version '1.36.4-*' for 'kubelet' was not found", calls: half + update + install + all, prints: "E: Version '1.36.4-*' for 'kubelet' was not found\nerror: installing packages on node failed", fails: true},
+		"there is no such package":                            {failures: "apt-get_install E: Unable to locate package cri-tools", calls: half + update + install + all, prints: "E: Unable to locate package cri-tools\nerror:", fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := controlPlane{t, t.TempDir()}
+			c := testHost{t, t.TempDir()}
 			require.NoError(t, os.MkdirAll(filepath.Join(c.dir, "installed"), 0o755))
 			for _, command := range []string{"apt-get", "apt-mark", "dpkg", "dpkg-query", "kubeadm", "curl", "sleep"} {
 				c.write("bin/"+command, aptStandIn)
@@ -96,33 +97,34 @@ func TestPackages(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "bash", "-s")
 			cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
 			cmd.Stdin = strings.NewReader(text)
-			said, err := cmd.CombinedOutput()
-			assert.Equal(t, test.fails, err != nil, string(said))
-			assert.Equal(t, test.calls, c.read("calls"), string(said))
-			assert.Contains(t, string(said), test.says)
+			printed, err := cmd.CombinedOutput()
+			assert.Equal(t, test.fails, err != nil, string(printed))
+			assert.Equal(t, test.calls, c.read("calls"), string(printed))
+			assert.Contains(t, string(printed), test.prints)
 			if strings.Contains(test.calls, install) {
-				assert.Equal(t, "key\n", c.read("apt/keyrings/kubernetes.asc"), "the key is fetched anew")
+				assert.Equal(t, "key\n", c.read("apt/keyrings/kubernetes.asc"), "the key is downloaded again")
 				assert.Contains(t, c.read("apt/sources.list.d/kubernetes.list"), fmt.Sprintf("signed-by=%s/apt/keyrings/kubernetes.asc", c.dir))
 			}
 		})
 	}
 }
 
-// A run may end between writing containerd's configuration and its restart. The next one sees that by the times.
-func TestContainerdReadsItsConfiguration(t *testing.T) {
+// A run may be interrupted between writing containerd's configuration and restarting it. The next run detects that by
+// comparing times.
+func TestContainerdIsRestartedForANewConfiguration(t *testing.T) {
 	for name, test := range map[string]struct {
-		// configured says that the file is as it should be, and started when containerd was.
+		// configured says that the file already has the right content, and started when containerd was started.
 		configured bool
 		started    string
 		restarts   bool
 	}{
-		"a new configuration":                       {started: "@1000000000", restarts: true},
-		"the configuration that it has read":        {configured: true, started: "@4000000000"},
-		"a configuration that came after its start": {configured: true, started: "@1000000000", restarts: true},
-		"nobody knows when it was started":          {configured: true, started: "n/a", restarts: true},
+		"a new configuration":                          {started: "@1000000000", restarts: true},
+		"a configuration that containerd has read":     {configured: true, started: "@4000000000"},
+		"a configuration that is newer than its start": {configured: true, started: "@1000000000", restarts: true},
+		"an unknown start time":                        {configured: true, started: "n/a", restarts: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := controlPlane{t, t.TempDir()}
+			c := testHost{t, t.TempDir()}
 			started := test.started
 			if strings.HasPrefix(started, "@") { // as systemctl writes it
 				written, err := exec.CommandContext(t.Context(), "date", "--utc", "--date="+started, "+%a %Y-%m-%d %H:%M:%S.%6N UTC").Output()
@@ -144,8 +146,8 @@ func TestContainerdReadsItsConfiguration(t *testing.T) {
 				cmd := exec.CommandContext(t.Context(), "bash", "-s")
 				cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
 				cmd.Stdin = strings.NewReader(text)
-				said, err := cmd.CombinedOutput()
-				require.NoError(t, err, string(said))
+				printed, err := cmd.CombinedOutput()
+				require.NoError(t, err, string(printed))
 			}
 			if test.configured {
 				run()

@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A kubelet without its serving certificate answers nobody: `kubectl logs` would fail on a cluster that is said to be
-// ready.
+// A kubelet without a serving certificate cannot serve requests, so `kubectl logs` would fail on a cluster that is
+// reported as ready.
 func TestReadyWaitsForServingCertificates(t *testing.T) {
-	c := newControlPlane(t)
+	c := newTestHost(t)
 	// The second node's kubelet answers once the approval has run.
 	c.write("bin/kubectl", `#!/bin/bash
 cd "`+c.dir+`"
@@ -27,10 +27,10 @@ esac
 	for _, command := range []string{"kubectl", "systemctl"} {
 		require.NoError(t, os.Chmod(filepath.Join(c.dir, "bin", command), 0o755))
 	}
-	said, calls := c.run("ready", "--nodes", "a,b", "--timeout", "60")
-	assert.Contains(t, said, "waiting for the serving certificate of b\n")
-	assert.Contains(t, said, "all nodes are ready")
+	printed, calls := c.run("ready", "--nodes", "a,b", "--timeout", "60")
+	assert.Contains(t, printed, "waiting for the serving certificate of b\n")
+	assert.Contains(t, printed, "all nodes are ready")
 	const asked = "get --raw=/api/v1/nodes/"
 	assert.Equal(t, asked+"a/proxy/healthz\n"+asked+"b/proxy/healthz\nstart eco2-approve.service\n"+asked+"b/proxy/healthz\n", calls,
-		"who has answered is not asked again")
+		"a kubelet that has answered is not asked again")
 }

@@ -16,45 +16,45 @@ import (
 //go:embed scripts/*.sh manifests
 var files embed.FS
 
-// Script is one run of a file in scripts/, on the control plane.
+// Script describes a run of a file in scripts/ on the control plane.
 //
-// The control plane has the scripts installed, some of which run once for each node: the state holds each text
-// once and a preview shows its change once. Only what installs them travels on standard input. Inputs are the
-// command's arguments, and secrets are on standard input: in a command line, a failing command's message and
-// every user of the machine could read them.
+// The scripts are installed on the control plane, because some run once for each node: this way the state contains each
+// script's text once, and a preview shows its change once. Only the script that installs them is sent on standard
+// input. Inputs are arguments of the command, except secrets, which are sent on standard input: a command line appears
+// in the message of a failing command and is visible to every user of the machine.
 type Script struct {
-	// Name is the file's, without .sh.
+	// Name is the file's name without .sh.
 	Name string
-	// Args follow the script's name as they are.
+	// Args holds the script's arguments.
 	Args []pulumi.StringInput
-	// Relays is the name of the script that this one, relay, runs on a worker.
+	// Relays is, for the script relay, the name of the script that it runs on a worker.
 	Relays string
-	// Data is what the script reads from standard input. Nil where it reads nothing.
+	// Data is the script's standard input. It is nil if the script reads nothing.
 	Data pulumi.StringInput
-	// Minutes bound a run. Each script bounds itself; this bounds the connection to it, which has no
-	// keep-alive of its own.
+	// Minutes is the time limit of a run. Each script has its own time limits; this one is for a connection that breaks
+	// unnoticed, because it has no keep-alive.
 	Minutes int
-	// For are the machines that a run is for: when one of them is another, the script runs again. What was
-	// done on an old machine is not done on a new one, even if that has the old one's address.
-	For []*infra.Node
-	// On is the id of a machine that only has the script run again when it is another, where For would replace the
-	// command and so run its delete too.
-	On pulumi.StringInput
-	// Secret keeps the output out of the display and encrypted in the state. It does not keep it out of the error
-	// of a run that fails: see unseal.
+	// Triggers holds the machines that a run applies to. If one of them is replaced, the command is replaced and the
+	// script runs again: a new machine needs it even if it has the old one's address.
+	Triggers []*infra.Node
+	// UpdateTrigger is the id of a machine. If it changes, the command is only updated: the script runs again, but unlike
+	// with Triggers the command is not replaced, so its delete script does not run.
+	UpdateTrigger pulumi.StringInput
+	// Secret hides the output in the display and encrypts it in the state. It does not hide it in the error of a run
+	// that fails; a script with a secret result must encrypt it: see decrypt.
 	Secret bool
 }
 
-// installDir is where install.sh puts the scripts: SCRIPTS in lib.sh.
+// installDir is the directory in which install.sh installs the scripts. It must equal SCRIPTS in lib.sh.
 const installDir = "/usr/local/lib/eco2/"
 
-// Flag is --name value, as Args.
+// Flag returns the two arguments of a flag, --name and its value, for Script.Args.
 func Flag(name string, value pulumi.StringInput) []pulumi.StringInput {
 	return []pulumi.StringInput{pulumi.String("--" + name), value}
 }
 
-// flags joins flags and arguments to one list.
-func flags(lists ...[]pulumi.StringInput) []pulumi.StringInput {
+// joinArgs concatenates lists of arguments, such as flags.
+func joinArgs(lists ...[]pulumi.StringInput) []pulumi.StringInput {
 	var all []pulumi.StringInput
 	for _, list := range lists {
 		all = append(all, list...)
@@ -62,7 +62,7 @@ func flags(lists ...[]pulumi.StringInput) []pulumi.StringInput {
 	return all
 }
 
-// source is a file of scripts/ as it is.
+// source returns the content of a file in scripts/. name is without .sh.
 func source(name string) (string, error) {
 	content, err := files.ReadFile("scripts/" + name + ".sh")
 	if err != nil {
@@ -71,7 +71,7 @@ func source(name string) (string, error) {
 	return string(content), nil
 }
 
-// text is the script with the library before it, complete for `bash -s` and as a file.
+// text returns the library followed by the script: the complete text for `bash -s` or an installed file.
 func (s Script) text() (string, error) {
 	library, err := source("lib")
 	if err != nil {
@@ -81,8 +81,8 @@ func (s Script) text() (string, error) {
 	return library + own, err
 }
 
-// installed are the library and the scripts for the control plane's directory, in the form that install.sh reads.
-func installed() (string, error) {
+// installInput returns the standard input of install.sh: the library and all scripts to install.
+func installInput() (string, error) {
 	var all strings.Builder
 	entries, err := files.ReadDir("scripts")
 	if err != nil {
@@ -91,7 +91,7 @@ func installed() (string, error) {
 	for _, entry := range entries {
 		name := strings.TrimSuffix(entry.Name(), ".sh")
 		if name == "install" {
-			continue // it travels
+			continue // it is sent on standard input
 		}
 		text, err := source(name)
 		if err != nil {
@@ -102,8 +102,8 @@ func installed() (string, error) {
 	return all.String(), nil
 }
 
-// label is the comment at the command's end. It names each script and what was in it: it is what makes a changed
-// script run again, and what people read in an error or a preview.
+// label returns the comment at the end of the command. It contains the name and a hash of each script, so that a
+// changed script runs again and that an error or a preview shows which scripts a command runs.
 func (s Script) label() (string, error) {
 	label := "#"
 	for _, name := range []string{s.Name, s.Relays} {
@@ -120,7 +120,7 @@ func (s Script) label() (string, error) {
 	return label, nil
 }
 
-// command is the line that the machine's shell runs.
+// command returns the command line for the machine's shell. isInstalled says whether the scripts are installed there.
 func (s Script) command(isInstalled bool) (pulumi.StringOutput, error) {
 	label, err := s.label()
 	if err != nil {
@@ -139,13 +139,13 @@ func (s Script) command(isInstalled bool) (pulumi.StringOutput, error) {
 		}
 		return strings.Join(append(line, label), " ")
 	}).(pulumi.StringOutput)
-	if s.On != nil {
-		return pulumi.Sprintf("%s on %s", line, s.On), nil
+	if s.UpdateTrigger != nil {
+		return pulumi.Sprintf("%s on %s", line, s.UpdateTrigger), nil
 	}
 	return line, nil
 }
 
-// stdin is what the command reads: the script, unless the machine has it, and the script's data.
+// stdin returns the command's standard input: the script, unless it is installed on the machine, and the script's data.
 func (s Script) stdin(isInstalled bool) (pulumi.StringPtrInput, error) {
 	if isInstalled {
 		if s.Data == nil {
@@ -163,9 +163,10 @@ func (s Script) stdin(isInstalled bool) (pulumi.StringPtrInput, error) {
 	return pulumi.Sprintf("%s%s", text, s.Data).ToStringPtrOutput(), nil
 }
 
+// plain matches values that a shell takes literally.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// quote makes a value one word for a POSIX shell.
+// quote quotes a value as one word for a POSIX shell.
 func quote(value string) string {
 	if plain.MatchString(value) {
 		return value
@@ -173,7 +174,8 @@ func quote(value string) string {
 	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
 }
 
-// manifest reads a file of manifests/ and puts values in the place of their ${NAME}.
+// manifest reads a file in manifests/ and replaces each ${NAME} by its value. It fails if a value has no placeholder or
+// a placeholder no value.
 func manifest(path string, values map[string]string) (string, error) {
 	content, err := files.ReadFile("manifests/" + path)
 	if err != nil {
@@ -182,12 +184,12 @@ func manifest(path string, values map[string]string) (string, error) {
 	text := string(content)
 	for name, value := range values {
 		if !strings.Contains(text, "${"+name+"}") {
-			return "", fmt.Errorf("rendering manifest %s: it has no place for %s", path, name)
+			return "", fmt.Errorf("rendering manifest %s: it has no placeholder ${%s}", path, name)
 		}
 		text = strings.ReplaceAll(text, "${"+name+"}", value)
 	}
 	if i := strings.Index(text, "${"); i >= 0 {
-		return "", fmt.Errorf("rendering manifest %s: nothing fills %.30s", path, text[i:])
+		return "", fmt.Errorf("rendering manifest %s: there is no value for %.30s", path, text[i:])
 	}
 	return text, nil
 }

@@ -16,13 +16,13 @@ import (
 	"eco2/config"
 )
 
-// A command that fails is reported with all that it printed, in the clear, and the connection may still break
-// behind the last line of a script. So a script whose result is a secret seals it, as `openssl enc
-// -aes-256-ctr -pbkdf2 -base64 -A` does, with a key that it reads from standard input.
+// The error of a command that fails contains all its output in plain text, and a command can fail even after the last
+// line of its script, if the connection breaks. Therefore a script whose result is a secret encrypts it with `openssl
+// enc -aes-256-ctr -pbkdf2 -base64 -A` and a key that it reads from standard input.
 
-// sealKey is what a script's result is sealed with: known to whoever has the machines' key, and to
-// nobody else.
-func sealKey(s config.SSH, script string) pulumi.StringOutput {
+// outputKey returns the key with which a script encrypts its result. It is derived from the machines' SSH key, so only
+// those who have that key can derive it.
+func outputKey(s config.SSH, script string) pulumi.StringOutput {
 	return s.PrivateKey.ApplyT(func(privateKey string) string {
 		mac := hmac.New(sha256.New, []byte(privateKey))
 		mac.Write([]byte("the result of " + script))
@@ -30,12 +30,12 @@ func sealKey(s config.SSH, script string) pulumi.StringOutput {
 	}).(pulumi.StringOutput)
 }
 
-// unseal opens what was sealed with the key. Its error quotes neither.
-func unseal(sealed, key string) (string, error) {
+// decrypt decrypts a script's result. Its errors contain neither the result nor the key.
+func decrypt(encrypted, key string) (string, error) {
 	const header, salt, iterations = "Salted__", 8, 10_000 // openssl's
-	data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(sealed))
+	data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encrypted))
 	if err != nil || len(data) < len(header)+salt || string(data[:len(header)]) != header {
-		return "", errors.New("it is not sealed as `openssl enc` does it")
+		return "", errors.New("it is not in the format of `openssl enc`")
 	}
 	data = data[len(header):]
 	derived, err := pbkdf2.Key(sha256.New, key, data[:salt], iterations, 32+aes.BlockSize)

@@ -11,17 +11,17 @@ import (
 	"eco2/infra"
 )
 
-// Worker is a node that joins the control plane, and that leaves it in order when it alone is removed.
-type Worker struct {
+// worker is a node that joins the cluster. If it alone is removed, it is drained and leaves the cluster first.
+type worker struct {
 	pulumi.ResourceState
 
-	// member is the node's membership in the cluster: made by a join, ended by leaving.
+	// member is the node's membership in the cluster: its create script joins the node, its delete script removes it.
 	member *remote.Command
 }
 
-// NewWorker declares a worker on a machine.
-func NewWorker(ctx *pulumi.Context, node *infra.Node, c config.Config, control *ControlPlane, vpc *ec2.Vpc, opts ...pulumi.ResourceOption) (*Worker, error) {
-	w := &Worker{}
+// newWorker declares a worker on a machine.
+func newWorker(ctx *pulumi.Context, node *infra.Node, c config.Config, control *controlPlane, vpc *ec2.Vpc, opts ...pulumi.ResourceOption) (*worker, error) {
+	w := &worker{}
 	host := control.host
 	if err := ctx.RegisterComponentResource("eco2:cluster:Worker", node.Name, w, opts...); err != nil {
 		return nil, fmt.Errorf("registering worker %s: %w", node.Name, err)
@@ -33,32 +33,33 @@ func NewWorker(ctx *pulumi.Context, node *infra.Node, c config.Config, control *
 		return nil, err
 	}
 
-	// The control plane mints a token and carries it to the worker in one go. A token from a resource of its
-	// own would be kept in the state, and would have expired when an update that failed is run again the next day.
-	join := Script{Name: "join", Args: flags(
+	// The script creates a token and uses it at once. A token from a separate resource would be stored in the state, and
+	// would have expired when a failed update is run again the next day.
+	join := Script{Name: "join", Args: joinArgs(
 		Flag("node", pulumi.String(node.Name)),
 		Flag("address", node.PrivateIP),
 		Flag("user", pulumi.String(c.SSH.User)),
 		Flag("endpoint", pulumi.Sprintf("%s:6443", host.node.PrivateIP)),
 		Flag("provider-id", node.ProviderID()),
-		marks(node),
+		labelAndTaintFlags(node),
 	), Data: c.SSH.PrivateKey, Minutes: 15,
-		// Another machine under this name is another member: the old one leaves before it is terminated. Not
-		// so for another control plane, which every worker joins: to leave would drain all of a cluster that is gone.
-		For: []*infra.Node{node}, On: host.node.Instance.ID()}
-	// The provider ID says which machine is to leave: one that AWS took away may have a successor of its name.
-	leave := Script{Name: "leave", Args: flags(
+		// If this node's machine is replaced, the old one leaves the cluster before it is terminated. If the control
+		// plane's machine is replaced, every worker only joins again: leaving would drain all nodes of a cluster that no
+		// longer exists.
+		Triggers: []*infra.Node{node}, UpdateTrigger: host.node.Instance.ID()}
+	// The provider ID says which machine must leave: if AWS took the machine away, another one may have its name by now.
+	leave := Script{Name: "leave", Args: joinArgs(
 		Flag("node", pulumi.String(node.Name)),
 		Flag("provider-id", node.ProviderID()),
 	)}
 	w.member, err = host.RunAndUndo(ctx, "member-"+node.Name, join, leave, parent,
-		// Removing one node drains it; removing the whole cluster does not, and the network's end is
-		// what tells the two apart.
+		// Removing one node drains it, but destroying the whole cluster must not drain every node. If the VPC is deleted,
+		// the whole cluster is.
 		pulumi.DeletedWith(vpc),
-		// Leaving after the new machine joined would drain the new one.
+		// If the node left only after the new machine had joined, the new one would be drained.
 		pulumi.DeleteBeforeReplace(true),
-		// A state of an older program has a command for leaving alone. As another resource it would be deleted,
-		// and drain the node.
+		// Earlier versions of the program had a separate command for leaving. Without this alias it would be deleted as
+		// another resource, and drain the node.
 		pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String("leave-" + node.Name)}}),
 		pulumi.DependsOn([]pulumi.Resource{prepared, control.initialised}))
 	if err != nil {

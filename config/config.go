@@ -1,5 +1,5 @@
-// Package config turns a stack's configuration into plain Go values, validated whole: every problem is
-// reported at once, each naming its key and what would be right, before any resource is registered.
+// Package config reads and validates a stack's configuration. It reports all problems at once, before any resource is
+// registered; each names its key and says what would be right.
 package config
 
 import (
@@ -14,18 +14,18 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Config is a stack's configuration after validation.
+// Config holds a stack's configuration after validation.
 type Config struct {
-	// Name is "<project>-<stack>": the cluster's name, and the prefix of every name that an AWS account
-	// keeps unique, so that several stacks fit into one account.
+	// Name is "<project>-<stack>". It is the cluster's name and the prefix of every name that must be unique in an AWS
+	// account, so that one account can hold several stacks.
 	Name string
-	// Prefix is "/<project>/<stack>", under which the SSM parameters stand.
-	Prefix string
+	// ParameterPrefix is "/<project>/<stack>", the path of the stack's SSM parameters.
+	ParameterPrefix string
 
 	Environment Environment
-	// Protect refuses `pulumi destroy` for the network and the control plane until it is lifted.
+	// Protect makes Pulumi refuse to destroy the network and the control plane until it is unset.
 	Protect bool
-	// Platform adds Argo CD and all that the platform declares to the bare cluster.
+	// Platform adds Argo CD and everything that package platform declares. Without it the cluster is bare.
 	Platform bool
 
 	Region      string
@@ -33,12 +33,13 @@ type Config struct {
 	VpcCidr     netip.Prefix
 	PodCidr     netip.Prefix
 	ServiceCidr netip.Prefix
-	// AdminCidrs may reach SSH (22) and the Kubernetes API (6443); NodePortCidrs the NodePorts.
-	AdminCidrs    []netip.Prefix
+	// AdminCidrs lists the networks that may reach SSH (22) and the Kubernetes API (6443).
+	AdminCidrs []netip.Prefix
+	// NodePortCidrs lists the networks that may reach the NodePorts. It defaults to AdminCidrs.
 	NodePortCidrs []netip.Prefix
 
-	// Domain and HostedZoneID are both set or both empty. Without them there is no certificate, no
-	// Ingress, and 80 and 443 stay closed.
+	// Domain and HostedZoneID are both set or both empty. If they are empty, there is no certificate and no Ingress, and
+	// ports 80 and 443 stay closed.
 	Domain       string
 	HostedZoneID string
 
@@ -50,70 +51,74 @@ type Config struct {
 	Passwords Passwords
 	Mirror    Mirror
 
-	// Previous is what the last update that finished said about the stack.
+	// Previous holds the settings of the last update that finished.
 	Previous Previous
 
-	// Warnings are choices that are allowed here and that somebody should see.
+	// Warnings lists settings that are allowed but that the user should know about. Load logs them.
 	Warnings []string
 }
 
-// Environment decides replicas, retention and disk sizes of the platform.
+// Environment determines replicas, retention and disk sizes of the platform.
 type Environment string
 
-// The environments.
 const (
-	Dev  Environment = "dev"
+	// Dev keeps monitoring data for 15 days and on no volume.
+	Dev Environment = "dev"
+	// Prod keeps monitoring data for 30 days, on volumes, and refuses to expose a port to half of the internet or more.
 	Prod Environment = "prod"
 )
 
-// SSH is how the program reaches its machines.
+// SSH holds the user and the key with which the program logs in to the machines.
 type SSH struct {
 	User       string
 	PrivateKey pulumi.StringOutput
-	// PublicKey is derived from the private key, in authorized_keys form.
+	// PublicKey is derived from the private key, in the format of authorized_keys.
 	PublicKey string
 }
 
-// NodeOverride changes one entry of the node table for a stack. Zero values change nothing.
+// NodeOverride changes one entry of the node table for a stack. A field with its zero value changes nothing.
 type NodeOverride struct {
 	InstanceType string `json:"instanceType"`
-	// DiskGB is the root disk in GiB.
+	// DiskGB is the size of the root disk in GiB.
 	DiskGB int `json:"diskGb"`
-	// Count is how many machines of this entry there are: the second is named <name>-2. Zero removes it.
+	// Count is the number of machines of this entry; the second is named <name>-2. A count of zero removes the entry.
 	Count *int `json:"count"`
 }
 
-// GitOps is where the root Application finds the workloads.
+// GitOps says where the root Application finds the workloads. It is empty in a stack without workloads.
 type GitOps struct {
 	Repository string `json:"repository"`
 	Revision   string `json:"revision"`
 	Path       string `json:"path"`
 }
 
-// Passwords go to SSM as SecureStrings, from which External Secrets brings them to the workloads.
+// Passwords holds the passwords that are stored in SSM as SecureStrings. External Secrets copies them to the workloads.
 type Passwords struct {
 	Postgres, Redis, RabbitMQ, Grafana pulumi.StringOutput
 }
 
-// Mirror replaces the public internet where it does not reach. All of it is optional.
+// Mirror configures local copies of what the machines would otherwise download from the internet. Every field is
+// optional.
 type Mirror struct {
-	// Files answers for https://HOST/PATH at <files>/HOST/PATH: packages, their keys, manifests, charts.
+	// Files is the base URL of a server that serves https://HOST/PATH at <files>/HOST/PATH: packages, their keys,
+	// manifests, charts.
 	Files string `json:"files"`
-	// Images answers for every image registry, as containerd asks a mirror: /v2/… with ?ns=<registry>.
+	// Images is the URL of a mirror of every image registry. containerd requests /v2/… with ?ns=<registry> from it.
 	Images string `json:"images"`
-	// SHA256 are the checksums, in hexadecimal, of the manifests that Files serves in another form than
-	// their makers do, such as with other images in them. A manifest is named by its component, custom
-	// resource definitions by their release; ownForms are all.
+	// SHA256 holds the checksums, in hexadecimal, of manifests that Files serves with other content than upstream's,
+	// for example with other images. The key is the component or, for custom resource definitions, the release;
+	// mirrorable lists all keys.
 	SHA256 map[string]string `json:"sha256"`
 }
 
-// ownForms are the manifests that a mirror may serve in a form of its own. Definitions that are several
-// files are not among them: a release has one checksum here.
-var ownForms = []string{
+// mirrorable lists the manifests whose checksum mirror.sha256 may override. Releases whose custom resource definitions
+// are several files are not among them, because there is one checksum per release.
+var mirrorable = []string{
 	"argocd", "aws-load-balancer-controller", "calico", "external-secrets", "rabbitmq-cluster-operator", "redis-operator",
 }
 
-// Checksum is a manifest's: the mirror's, where it serves a form of its own, or the pinned one.
+// Checksum returns the checksum to expect of a manifest: the configured one if the mirror serves other content,
+// otherwise the pinned one.
 func (m Mirror) Checksum(name, pinned string) string {
 	if sum, ok := m.SHA256[name]; ok {
 		return sum
@@ -121,15 +126,15 @@ func (m Mirror) Checksum(name, pinned string) string {
 	return pinned
 }
 
-// NodeEntry is what overrides may be said of: an entry of the node table.
+// NodeEntry is an entry of the node table, which eco2:nodes may override.
 type NodeEntry struct {
 	Name string
-	// Needed says what runs on no other node; with it, the entry cannot be left out.
-	Needed string
+	// RequiredBy names what can run only on this node. If it is set, the entry's count cannot be zero.
+	RequiredBy string
 }
 
-// Load reads and validates the configuration of the running stack. nodes are the entries of the node
-// table; the first is the control plane's.
+// Load reads and validates the configuration of the running stack and logs its warnings. nodes holds the entries of
+// the node table, the control plane's first. If the configuration is invalid, the error is an *Error.
 func Load(ctx *pulumi.Context, nodes []NodeEntry) (Config, error) {
 	l := &loader{ctx: ctx}
 	c := l.load()
@@ -149,13 +154,13 @@ func Load(ctx *pulumi.Context, nodes []NodeEntry) (Config, error) {
 	return c, nil
 }
 
-// Error lists everything that is wrong with a stack's configuration.
+// Error lists all problems of a stack's configuration.
 type Error struct {
 	Stack    string
 	Problems []Problem
 }
 
-// Problem is one key and what would be right.
+// Problem says what is wrong with one key, and what would be right.
 type Problem struct {
 	Key, Text string
 }
@@ -180,14 +185,15 @@ func (l *loader) problem(name, format string, args ...any) {
 	l.problems = append(l.problems, Problem{Key: l.key(name), Text: fmt.Sprintf(format, args...)})
 }
 
-// text reads a key's raw value; absent and empty are the same. The SDK's own getters warn when a secret
-// is read as plain text, which validation has to do.
+// text returns a key's raw value without surrounding white space, or an empty string if the key is not set. It does not
+// use the SDK's getters, because they warn when a secret is read as plain text, which validation must do.
 func (l *loader) text(name string) string {
 	value, _ := l.ctx.GetConfig(l.key(name))
 	return strings.TrimSpace(value)
 }
 
-// read decodes a key's JSON form into T, refusing fields it does not know.
+// read decodes a key's JSON value into T. It reports unknown fields as a problem; shape describes the expected value in
+// the message.
 func read[T any](l *loader, name, shape string) T {
 	var value T
 	text := l.text(name)
@@ -204,20 +210,20 @@ func read[T any](l *loader, name, shape string) T {
 
 func (l *loader) load() Config {
 	c := Config{
-		Name:         l.ctx.Project() + "-" + l.ctx.Stack(),
-		Prefix:       "/" + l.ctx.Project() + "/" + l.ctx.Stack(),
-		Environment:  Environment(l.text("environment")),
-		Protect:      l.boolean("protect"),
-		Platform:     l.boolean("platform"),
-		Region:       l.text("region"),
-		Zones:        read[[]string](l, "zones", "a list of availability zones"),
-		Domain:       l.text("domain"),
-		HostedZoneID: l.text("hostedZoneId"),
-		AMI:          l.text("ami"),
-		Nodes:        read[map[string]NodeOverride](l, "nodes", "a map from node name to {instanceType, diskGb, count}"),
-		Versions:     read[Versions](l, "versions", "{kubernetes, containerd, calico, argocd, untested}"),
-		GitOps:       read[GitOps](l, "gitops", "{repository, revision, path}"),
-		Mirror:       read[Mirror](l, "mirror", "{files, images, sha256}"),
+		Name:            l.ctx.Project() + "-" + l.ctx.Stack(),
+		ParameterPrefix: "/" + l.ctx.Project() + "/" + l.ctx.Stack(),
+		Environment:     Environment(l.text("environment")),
+		Protect:         l.boolean("protect"),
+		Platform:        l.boolean("platform"),
+		Region:          l.text("region"),
+		Zones:           read[[]string](l, "zones", "a list of availability zones"),
+		Domain:          l.text("domain"),
+		HostedZoneID:    l.text("hostedZoneId"),
+		AMI:             l.text("ami"),
+		Nodes:           read[map[string]NodeOverride](l, "nodes", "a map from node name to {instanceType, diskGb, count}"),
+		Versions:        read[Versions](l, "versions", "{kubernetes, containerd, calico, argocd, untested}"),
+		GitOps:          read[GitOps](l, "gitops", "{repository, revision, path}"),
+		Mirror:          read[Mirror](l, "mirror", "{files, images, sha256}"),
 	}
 	c.VpcCidr = l.prefix("vpcCidr", "10.0.0.0/16")
 	c.PodCidr = l.prefix("podCidr", "192.168.0.0/16")
@@ -262,7 +268,7 @@ func (l *loader) prefixes(name string) []netip.Prefix {
 			out = append(out, p)
 		}
 	}
-	// The order in the stack file means nothing; a sorted one keeps every rule's name where it was.
+	// The order in the stack file has no meaning. Sorting keeps the order of the rules independent of it.
 	sort.Slice(out, func(i, j int) bool { return out[i].String() < out[j].String() })
 	return out
 }
@@ -280,10 +286,10 @@ func (l *loader) parsePrefix(name, value string) netip.Prefix {
 	return p
 }
 
-// password reads a secret that must be set. It refuses what would reach AWS or a workload as another text than
-// was set.
+// password reads a secret that must be set. It reports values that AWS would reject or that would reach a workload
+// altered.
 func (l *loader) password(name string) pulumi.StringOutput {
-	value, _ := l.ctx.GetConfig(l.key(name)) // not text, which trims
+	value, _ := l.ctx.GetConfig(l.key(name)) // not with text, which trims white space
 	set := "pulumi config set --secret " + l.key(name)
 	switch {
 	case strings.TrimSpace(value) == "":
@@ -293,11 +299,11 @@ func (l *loader) password(name string) pulumi.StringOutput {
 	case len(value) > 4096:
 		l.problem(name, "is %d bytes long; an SSM parameter holds 4096", len(value))
 	case value != strings.TrimSpace(value):
-		l.problem(name, "starts or ends with white space, which gets lost where people and programs copy it; set it without: %s", set)
+		l.problem(name, "starts or ends with white space, which is easily lost when it is copied; set it without: %s", set)
 	case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
-		l.problem(name, "has a line break, a tab or another control character in it; set one line of text: %s", set)
+		l.problem(name, "contains a line break, a tab or another control character, or is not valid UTF-8; set a single line of text: %s", set)
 	case strings.Contains(value, "{{"):
-		l.problem(name, `has "{{" in it, with which SSM refers to another parameter and so refuses it; set another: %s`, set)
+		l.problem(name, `contains "{{", which SSM takes for a reference to another parameter and rejects; set another value: %s`, set)
 	}
 	return secret(value)
 }

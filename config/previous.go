@@ -8,18 +8,18 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// PreviousOutput is the name of the stack's output that the next run reads as Previous.
+// PreviousOutput is the name of the stack output from which the next run reads Previous.
 const PreviousOutput = "made"
 
-// Previous is what the last update that finished said about the stack, in its output "made". It is zero
-// before the first one.
+// Previous holds the settings of the last update that finished, as recorded in the stack output "made". It is the
+// zero value before the first update.
 type Previous struct {
 	Name        string `pulumi:"name"`
 	Region      string `pulumi:"region"`
 	VpcCidr     string `pulumi:"vpcCidr"`
 	PodCidr     string `pulumi:"podCidr"`
 	ServiceCidr string `pulumi:"serviceCidr"`
-	// Zones are the nodes' availability zones, by the node's name.
+	// Zones maps the names of nodes to their availability zones.
 	Zones         map[string]string `pulumi:"zones"`
 	AdminCidrs    []string          `pulumi:"adminCidrs"`
 	NodePortCidrs []string          `pulumi:"nodePortCidrs"`
@@ -27,7 +27,8 @@ type Previous struct {
 	Platform      bool              `pulumi:"platform"`
 }
 
-// Output is what the next run reads as Previous. zones are the nodes' availability zones, by the node's name.
+// Output returns the stack output from which the next run reads Previous. zones maps the names of nodes to their
+// availability zones.
 func (c Config) Output(zones pulumi.StringMap) pulumi.Map {
 	return pulumi.Map{
 		"name":          pulumi.String(c.Name),
@@ -43,9 +44,9 @@ func (c Config) Output(zones pulumi.StringMap) pulumi.Map {
 	}
 }
 
-// readPrevious asks the engine for the outputs of the running stack. It is the function behind
-// pulumi.StackReference, called directly: as a resource, the reference would keep a copy of all outputs in
-// the state, the kubeconfig's too.
+// readPrevious reads the outputs of the running stack from the engine. It calls the function behind
+// pulumi.StackReference directly: as a resource, a stack reference would keep a copy of all outputs in the state,
+// including the kubeconfig.
 func readPrevious(ctx *pulumi.Context) (Previous, error) {
 	args := map[string]any{"name": fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack())}
 	var result struct {
@@ -59,14 +60,15 @@ func readPrevious(ctx *pulumi.Context) (Previous, error) {
 	return result.Outputs.Made, nil
 }
 
-// unchanged refuses settings that cannot change while the stack has machines: AWS and Kubernetes can only
-// replace what depends on them, which is the whole cluster with its data.
+// unchanged reports changes of settings that must not change while the stack has machines. AWS and Kubernetes can only
+// apply such a change by replacing what depends on it: the whole cluster with its data. controlPlane is the name of
+// the control plane's node.
 func (l *loader) unchanged(c *Config, controlPlane string) {
 	was := c.Previous
 	if was.Name != "" && was.Name != c.Name {
 		l.problems = append(l.problems, Problem{"stack name", fmt.Sprintf(
-			"the cluster was made as %q and would be replaced by %q; take the old name back with pulumi stack rename, "+
-				"or make a new stack beside it; %s", was.Name, c.Name, replacing)})
+			"the cluster was created as %q and would be replaced by %q; restore the old name with pulumi stack rename, "+
+				"or create a separate new stack; %s", was.Name, c.Name, replacing)})
 	}
 	for _, setting := range []struct{ key, was, is string }{
 		{"region", was.Region, c.Region},
@@ -76,25 +78,25 @@ func (l *loader) unchanged(c *Config, controlPlane string) {
 	} {
 		// A setting that is missing or malformed has its own problem.
 		if setting.was != "" && setting.is != "" && setting.was != setting.is {
-			l.problem(setting.key, "the cluster was made with %s, and %s would replace all of it; take it back with: "+
+			l.problem(setting.key, "the cluster was created with %s, and %s would replace all of it; restore it with: "+
 				"pulumi config set %s %s; %s", setting.was, setting.is, l.key(setting.key), setting.was, replacing)
 		}
 	}
 	if was.Platform && !c.Platform {
-		// The preview's list of deletes does not say what the sweep's own delete deletes.
+		// The preview lists the deletion of the sweep, but not what the sweep's delete script deletes.
 		c.Warnings = append(c.Warnings, l.key("platform")+": this update deletes the platform, and with it all volume claims "+
 			"and their data; see docs/operations.md, 'Taking the platform away'")
 	}
 	if zone := was.Zones[controlPlane]; zone != "" && was.Region == c.Region && !slices.Contains(c.Zones, zone) {
-		l.problem("zones", "leaves out %s, where %s is, whose replacement would be an empty cluster; put it back; %s",
+		l.problem("zones", "does not contain %s, the zone of %s, whose replacement would be an empty cluster; add it again; %s",
 			zone, controlPlane, replacing)
 	}
 }
 
-// replacing says where the deliberate way is described.
+// replacing refers to the instructions for replacing a cluster on purpose.
 const replacing = `to replace the cluster on purpose, see "Another region, network or name" in docs/operations.md`
 
-// network is a prefix's text; empty if it is not set.
+// network formats a prefix, or returns an empty string if it is not set.
 func network(p netip.Prefix) string {
 	if !p.IsValid() {
 		return ""

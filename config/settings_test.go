@@ -69,19 +69,19 @@ func TestRepositories(t *testing.T) {
 			"https://github.com/example/*", "git@github.com:example/*", "!https://github.com/example/w", "oci://registry.example/chart",
 			"git@github.com:example/w.git\nx",
 		},
-		"carries credentials": {
+		"contains credentials": {
 			"https://me:hunter2@example.com/w.git", "https://hunter2@example.com/w.git", "ssh://git:hunter2@example.com/w.git",
 			"http://me:hunter2@example.com/w.git", "https://me:hunter 2@example.com/w.git", "git:hunter2@example.com:w.git",
 			"ftp://me:hunter2@example.com/w.git",
 		},
 		"is read without encryption": {"http://github.com/example/workloads.git"},
-		"has no user's name":         {"ssh://github.com/example/workloads.git"},
+		"has no user name":           {"ssh://github.com/example/workloads.git"},
 		"has the port":               {"https://git.example.com:8443/w.git", "ssh://git@git.example.com:2222/w.git"},
 	} {
 		for _, address := range addresses {
 			problem := repositoryProblem(address)
 			assert.Contains(t, problem, want, address)
-			assert.NotContains(t, problem, "hunter", "a message must not hold a password")
+			assert.NotContains(t, problem, "hunter", "a message must not contain a password")
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestNames(t *testing.T) {
 	for _, name := range []string{"Eco2", "eco_2", "2eco", "awscluster", "ssm", "sg", "sg-1", strings.Repeat("a", 33)} {
 		assert.Len(t, nameProblems(name, "dev"), 1, name)
 	}
-	// The longest that are taken fit where AWS is strictest: the role's name has 64 characters at most.
+	// The longest valid names must fit into AWS's shortest limit: a role's name has at most 64 characters.
 	assert.LessOrEqual(t, len(strings.Repeat("a", 32)+"-"+strings.Repeat("a", 16)+"-node"), 64)
 }
 

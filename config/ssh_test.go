@@ -18,13 +18,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// asPEM encodes a key as PEM. It takes the error of the encoding before, and fails on it.
 func asPEM(t *testing.T, kind string, bytes []byte, err error) string {
 	t.Helper()
 	require.NoError(t, err)
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}))
 }
 
-// keys are one key of each kind and form that the program takes, as the tools write them.
+// keys returns one key of each type and format that the program accepts, encoded as ssh-keygen or openssl would.
 func keys(t *testing.T) map[string]string {
 	t.Helper()
 	ed := ed25519.NewKeyFromSeed([]byte("thirty-two bytes of a test's key"))
@@ -33,7 +34,7 @@ func keys(t *testing.T) map[string]string {
 	openssh := func(key crypto.PrivateKey) string {
 		block, err := ssh.MarshalPrivateKey(key, "somebody")
 		require.NoError(t, err)
-		// ssh-keygen's lines are longer than those of Go.
+		// ssh-keygen writes longer lines than Go.
 		text := strings.ReplaceAll(string(pem.EncodeToMemory(block)), "\n", "")
 		text, begin := strings.CutPrefix(text, "-----BEGIN OPENSSH PRIVATE KEY-----")
 		text, end := strings.CutSuffix(text, "-----END OPENSSH PRIVATE KEY-----")
@@ -55,6 +56,7 @@ func keys(t *testing.T) map[string]string {
 	}
 }
 
+// eachLine returns a function that changes each line of a text.
 func eachLine(change func(string) string) func(string) string {
 	return func(text string) string {
 		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
@@ -65,9 +67,9 @@ func eachLine(change func(string) string) func(string) string {
 	}
 }
 
-// pasted are what editors, shells, YAML and Windows make of a key.
+// pasted maps names to the ways in which editors, shells, YAML and Windows alter a key.
 var pasted = map[string]func(string) string{
-	"as it is":              func(text string) string { return text },
+	"unchanged":             func(text string) string { return text },
 	"CRLF":                  eachLine(func(line string) string { return line + "\r" }),
 	"CR":                    func(text string) string { return strings.ReplaceAll(text, "\n", "\r") },
 	"no newline at the end": func(text string) string { return strings.TrimSuffix(text, "\n") },
@@ -87,11 +89,11 @@ var pasted = map[string]func(string) string{
 	},
 }
 
-// What the program passes on is what OpenSSH reads, since join.sh gives it to ssh-add.
-func TestOpenSSHReadsEveryKeyThatIsTaken(t *testing.T) {
+// OpenSSH must be able to read every key that the program accepts, because join.sh passes it to ssh-add.
+func TestOpenSSHReadsEveryAcceptedKey(t *testing.T) {
 	keygen, err := exec.LookPath("ssh-keygen")
 	if err != nil {
-		t.Skip("ssh-keygen is not installed: keys are not tried with OpenSSH")
+		t.Skip("ssh-keygen is not installed: keys are not tested with OpenSSH")
 	}
 	for kind, key := range keys(t) {
 		for how, change := range pasted {
@@ -111,8 +113,8 @@ func TestOpenSSHReadsEveryKeyThatIsTaken(t *testing.T) {
 	}
 }
 
-// Every command of a stack holds the key, and would change with it.
-func TestAKeyIsTheSameInEachRun(t *testing.T) {
+// Every command of a stack contains the key and would change with it, so its conversion must be deterministic.
+func TestKeyConversionIsDeterministic(t *testing.T) {
 	for kind, key := range keys(t) {
 		for how, change := range pasted {
 			private, _, _ := parseKey(change(key))
@@ -124,8 +126,8 @@ func TestAKeyIsTheSameInEachRun(t *testing.T) {
 	}
 }
 
-// A stack that exists must not see all of its commands change.
-func TestAKeyThatOpenSSHReadsStaysAsItIs(t *testing.T) {
+// A key that OpenSSH reads must not be converted, or all commands of existing stacks would change.
+func TestKeyThatOpenSSHReadsIsUnchanged(t *testing.T) {
 	for kind, key := range keys(t) {
 		if kind == "ed25519, PKCS#8" { // which OpenSSH does not read
 			continue
@@ -136,7 +138,7 @@ func TestAKeyThatOpenSSHReadsStaysAsItIs(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoKey(t *testing.T) {
+func TestInvalidKeys(t *testing.T) {
 	const none = "is not a private key in OpenSSH or PEM form; set the whole file that ssh-keygen wrote, from its BEGIN line to its END line"
 	key := keys(t)["ed25519, OpenSSH"]
 	for name, text := range map[string]string{

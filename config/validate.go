@@ -19,17 +19,17 @@ var (
 	sha256Sum  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// maxZones is how many zones a stack may have: three are enough for anything here, and a fourth for a move.
+// maxZones is the maximum number of a stack's zones. Three are enough; a fourth allows moving from one zone to another.
 const maxZones = 4
 
-// maxCount is how many machines an entry of the node table may stand for.
+// maxCount is the maximum number of machines of one entry of the node table.
 const maxCount = 99
 
-// maxDomain is the length of a certificate's first name: ACM's RequestCertificate takes 64 characters, RFC 5280's
-// bound for a common name.
+// maxDomain is the maximum length of a certificate's first name. ACM's RequestCertificate accepts 64 characters, the
+// limit of RFC 5280 for a common name.
 const maxDomain = 64
 
-// lastZone is the letter of the last zone whose subnet fits into the network: there are 16.
+// lastZone is the letter of the last zone whose subnet fits into the VPC: there are 16.
 const lastZone = 'p'
 
 func (l *loader) validate(c *Config, nodes []NodeEntry) {
@@ -54,10 +54,10 @@ func (l *loader) network(c *Config, nodes []NodeEntry) {
 	}
 	switch n := len(c.Zones); {
 	case n < 2 || n > maxZones:
-		// Two: an Application Load Balancer refuses fewer.
-		l.problem("zones", "has %d zone(s); give 2 to %d, since a load balancer needs two", n, maxZones)
+		// An Application Load Balancer requires two.
+		l.problem("zones", "has %d zone(s); set 2 to %d, since a load balancer needs two", n, maxZones)
 	case len(slices.Compact(slices.Sorted(slices.Values(c.Zones)))) != n:
-		l.problem("zones", "names a zone twice; each subnet needs a zone of its own")
+		l.problem("zones", "contains a zone twice; each zone has one subnet")
 	}
 	for i, zone := range c.Zones {
 		key := fmt.Sprintf("zones[%d]", i)
@@ -66,7 +66,7 @@ func (l *loader) network(c *Config, nodes []NodeEntry) {
 		case !ok || len(suffix) != 1 || suffix[0] < 'a' || suffix[0] > 'z':
 			l.problem(key, "%q is not a zone of region %s; zones are named like %sa", zone, c.Region, c.Region)
 		case suffix[0] > lastZone:
-			l.problem(key, "%q has no network: a subnet's network is by its zone's letter, and %s holds those of a to %c", zone, l.key("vpcCidr"), lastZone)
+			l.problem(key, "%q cannot have a subnet: a subnet's network is derived from its zone's letter, and %s has room for the zones a to %c", zone, l.key("vpcCidr"), lastZone)
 		}
 	}
 	if c.VpcCidr.IsValid() && !vpcSize(c.VpcCidr) {
@@ -79,7 +79,7 @@ func (l *loader) network(c *Config, nodes []NodeEntry) {
 	for i, a := range networks {
 		for _, b := range networks[i+1:] {
 			if a.prefix.IsValid() && b.prefix.IsValid() && a.prefix.Overlaps(b.prefix) {
-				l.problem(b.key, "%s overlaps %s %s; a packet could not tell where to go", b.prefix, l.key(a.key), a.prefix)
+				l.problem(b.key, "%s overlaps %s %s; the VPC, pod and service networks must be disjoint", b.prefix, l.key(a.key), a.prefix)
 			}
 		}
 	}
@@ -92,7 +92,7 @@ func (l *loader) network(c *Config, nodes []NodeEntry) {
 
 func (l *loader) access(c *Config) {
 	if text := l.text("adminCidrs"); text == "" || text == "[]" {
-		l.problem("adminCidrs", "is missing; name the addresses that may reach SSH and the Kubernetes API, for instance: "+
+		l.problem("adminCidrs", "is missing; set the addresses that may reach SSH and the Kubernetes API, for instance: "+
 			"pulumi config set --path '%s[0]' 203.0.113.7/32", l.key("adminCidrs"))
 	}
 	for _, list := range []struct {
@@ -101,19 +101,19 @@ func (l *loader) access(c *Config) {
 		what  string
 	}{{"adminCidrs", c.AdminCidrs, "SSH and the Kubernetes API"}, {"nodePortCidrs", c.NodePortCidrs, "the NodePorts"}} {
 		if len(slices.Compact(slices.Clone(list.cidrs))) != len(list.cidrs) {
-			l.problem(list.key, "names a network twice; AWS refuses the second rule")
+			l.problem(list.key, "contains a network twice; AWS rejects the second rule")
 		}
 		share := internetShare(list.cidrs)
-		open := fmt.Sprintf("its networks together open %s to %d %% of all IPv4 addresses", list.what, int(share*100))
+		exposure := fmt.Sprintf("its networks together expose %s to %d %% of all IPv4 addresses", list.what, int(share*100))
 		if slices.Contains(list.cidrs, everywhere) {
-			open = fmt.Sprintf("0.0.0.0/0 opens %s to the whole internet", list.what)
+			exposure = fmt.Sprintf("0.0.0.0/0 exposes %s to the whole internet", list.what)
 		}
 		switch {
 		case share < 0.5:
 		case c.Environment == Prod:
-			l.problem(list.key, "%s, which prod refuses; name your own addresses", open)
+			l.problem(list.key, "%s, which is not allowed in prod; set your own addresses", exposure)
 		default:
-			c.Warnings = append(c.Warnings, fmt.Sprintf("%s: %s", l.key(list.key), open))
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s: %s", l.key(list.key), exposure))
 		}
 	}
 	if len(c.NodePortCidrs) == 0 {
@@ -129,9 +129,9 @@ func (l *loader) naming(c *Config) {
 	case c.Domain == "" && c.HostedZoneID == "":
 		return
 	case c.HostedZoneID == "":
-		l.problem("hostedZoneId", "is missing although %s is set; name the Route 53 zone that holds %s", l.key("domain"), c.Domain)
+		l.problem("hostedZoneId", "is missing although %s is set; set the id of the Route 53 zone that contains %s", l.key("domain"), c.Domain)
 	case c.Domain == "":
-		l.problem("domain", "is missing although %s is set; name the domain to serve", l.key("hostedZoneId"))
+		l.problem("domain", "is missing although %s is set; set the domain to serve", l.key("hostedZoneId"))
 	case !hostedZone.MatchString(c.HostedZoneID):
 		l.problem("hostedZoneId", "%q is not a Route 53 hosted zone id such as Z0123456789ABCDEFGHIJ", c.HostedZoneID)
 	}
@@ -141,9 +141,9 @@ func (l *loader) naming(c *Config) {
 	case !domain.MatchString(plain):
 		l.problem("domain", "%q is not a domain name such as dev.example.com", c.Domain)
 	case plain != c.Domain:
-		l.problem("domain", "%q must be in lower case and without a dot at its end: %s", c.Domain, plain)
+		l.problem("domain", "%q must be in lower case and without a trailing dot: %s", c.Domain, plain)
 	case len(c.Domain) > maxDomain:
-		l.problem("domain", "%s has %d characters; a certificate of AWS is for %d at most, so take a shorter one",
+		l.problem("domain", "%s has %d characters; an AWS certificate supports at most %d, so use a shorter one",
 			c.Domain, len(c.Domain), maxDomain)
 	}
 }
@@ -166,7 +166,7 @@ func (l *loader) machines(c *Config, nodes []NodeEntry) {
 		if problem := instanceTypeProblem(o.InstanceType); problem != "" {
 			l.problem(key+".instanceType", "%s", problem)
 		}
-		// 8 GiB: Ubuntu's image; 16384 GiB: the largest gp3 volume.
+		// Ubuntu's image has 8 GiB; the largest gp3 volume has 16384 GiB.
 		if o.DiskGB != 0 && (o.DiskGB < 8 || o.DiskGB > 16384) {
 			l.problem(key+".diskGb", "%d must be between 8 and 16384 GiB", o.DiskGB)
 		}
@@ -174,8 +174,8 @@ func (l *loader) machines(c *Config, nodes []NodeEntry) {
 		case o.Count == nil:
 		case i == 0 && *o.Count != 1:
 			l.problem(key+".count", "must stay 1: the cluster has one control plane")
-		case *o.Count == 0 && nodes[i].Needed != "":
-			l.problem(key+".count", "must be at least 1: %s runs on no other node", nodes[i].Needed)
+		case *o.Count == 0 && nodes[i].RequiredBy != "":
+			l.problem(key+".count", "must be at least 1: %s can run on no other node", nodes[i].RequiredBy)
 		case *o.Count < 0 || *o.Count > maxCount:
 			l.problem(key+".count", "%d must be between 0 and %d", *o.Count, maxCount)
 		}
@@ -184,7 +184,7 @@ func (l *loader) machines(c *Config, nodes []NodeEntry) {
 
 func (l *loader) gitops(g GitOps) {
 	if g == (GitOps{}) {
-		return // no root Application: a cluster without workloads is a fine cluster
+		return // no root Application: a cluster without workloads is valid
 	}
 	for _, field := range []struct{ key, value, example string }{
 		{"gitops.repository", g.Repository, "https://github.com/example/workloads.git"},
@@ -192,7 +192,7 @@ func (l *loader) gitops(g GitOps) {
 		{"gitops.path", g.Path, "clusters/dev/apps"},
 	} {
 		if field.value == "" {
-			l.problem(field.key, "is missing; give all of gitops or none, for instance %s", field.example)
+			l.problem(field.key, "is missing; set all fields of gitops or none, for instance %s", field.example)
 		}
 	}
 	if problem := repositoryProblem(g.Repository); g.Repository != "" && problem != "" {
@@ -207,18 +207,18 @@ func (l *loader) mirror(m Mirror) {
 		}
 		u, err := url.Parse(field.value)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.HasSuffix(field.value, "/") {
-			l.problem(field.key, "%q must be an http or https URL without a slash at its end", field.value)
+			l.problem(field.key, "%q must be an http or https URL without a trailing slash", field.value)
 		}
 	}
 	for _, component := range slices.Sorted(maps.Keys(m.SHA256)) {
 		key, sum := "mirror.sha256."+component, m.SHA256[component]
 		switch {
-		case !slices.Contains(ownForms, component):
-			l.problem(key, "names no manifest; those are %s", strings.Join(ownForms, ", "))
+		case !slices.Contains(mirrorable, component):
+			l.problem(key, "is not a manifest whose checksum can be set; those are %s", strings.Join(mirrorable, ", "))
 		case !sha256Sum.MatchString(sum):
 			l.problem(key, "%q is not a SHA-256 in hexadecimal, as sha256sum prints it", sum)
 		case m.Files == "":
-			l.problem(key, "is of a manifest that nothing serves; set %s too", l.key("mirror.files"))
+			l.problem(key, "is for a manifest that a mirror serves, and none is set; set %s too", l.key("mirror.files"))
 		}
 	}
 }

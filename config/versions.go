@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// Versions pins what the machines and the cluster run. A stack may override each; which fit together is
-// checked, and a manifest is only known here with its checksum.
+// Versions holds the versions of what the machines and the cluster run. A stack may override each. Validation checks
+// that they are compatible, and accepts only manifests whose checksum is listed in this file.
 type Versions struct {
 	Kubernetes string `json:"kubernetes"`
 	Containerd string `json:"containerd"`
 	Calico     string `json:"calico"`
 	ArgoCD     string `json:"argocd"`
-	// Untested says that the stack knows that its Calico or Argo CD was not tested on its Kubernetes.
-	Untested bool `json:"untested"`
+	// AllowUntested permits a Calico or Argo CD version that upstream has not tested with this Kubernetes version.
+	AllowUntested bool `json:"untested"`
 }
 
-// DefaultVersions are the newest that their makers tested together: Calico 3.32 and Argo CD 3.5 both
-// name Kubernetes 1.36, which asks for containerd 2.2 or later.
+// DefaultVersions holds the newest versions that upstream tested together: Calico 3.32 and Argo CD 3.5 both list
+// Kubernetes 1.36, which requires containerd 2.2 or later.
 var DefaultVersions = Versions{
 	Kubernetes: "1.36.4",
 	Containerd: "2.3.4",
@@ -31,21 +31,21 @@ var DefaultVersions = Versions{
 // Manifest is a file of Kubernetes objects at a pinned version.
 type Manifest struct {
 	URL string
-	// SHA256 is of the file that the tag serves, in hexadecimal.
+	// SHA256 is the checksum of the file at URL, in hexadecimal.
 	SHA256 string
-	// Kubernetes are the minor versions on which its makers tested it.
+	// Kubernetes lists the minor versions with which upstream tested it.
 	Kubernetes []string
 }
 
-// calico is the variant of the manifest with the VXLAN backend and without BIRD. The versions are those
-// of Calico's system requirements.
+// calico maps versions of Calico to their manifests: the variant with the VXLAN backend and without BIRD. The
+// Kubernetes versions are those in Calico's system requirements.
 var calico = map[string]Manifest{
 	"v3.32.1": {
 		URL:        "https://raw.githubusercontent.com/projectcalico/calico/v3.32.1/manifests/calico-vxlan.yaml",
 		SHA256:     "c2ab4f9a4ecde01d66e6f040d6745cd7f174d5ded573164c809ffb9f40a9d566",
 		Kubernetes: []string{"1.34", "1.35", "1.36"},
 	},
-	// The newest that can be built from its Go module, as the rehearsal does.
+	// This is the newest version that can be built from its Go module, as the rehearsal does.
 	"v3.31.0": {
 		URL:        "https://raw.githubusercontent.com/projectcalico/calico/v3.31.0/manifests/calico-vxlan.yaml",
 		SHA256:     "0f7dc29b56dafe1d9566991d008a7944f5a319ab3e5fa9caccfb0d7d778fcdd7",
@@ -58,8 +58,8 @@ var calico = map[string]Manifest{
 	},
 }
 
-// argoCD is the install manifest that is not highly available: one control plane carries it. The
-// versions are those of Argo CD's table of tested Kubernetes versions.
+// argoCD maps versions of Argo CD to their install manifests: the variant without high availability, since it runs on
+// one control plane. The Kubernetes versions are those in Argo CD's table of tested versions.
 var argoCD = map[string]Manifest{
 	"v3.5.1": {
 		URL:        "https://raw.githubusercontent.com/argoproj/argo-cd/v3.5.1/manifests/install.yaml",
@@ -73,32 +73,33 @@ var argoCD = map[string]Manifest{
 	},
 }
 
-// kubernetesMinor is what a minor version of Kubernetes brings with it.
+// kubernetesMinor holds the versions that belong to a minor version of Kubernetes.
 type kubernetesMinor struct {
-	// Pause is the sandbox image that its kubeadm expects.
+	// Pause is the tag of the sandbox image that kubeadm of this version expects.
 	Pause string
-	// Containerd are the minor versions that containerd's release notes name for it.
+	// Containerd lists the minor versions of containerd whose release notes list this Kubernetes version.
 	Containerd []string
 }
 
+// kubernetes maps the supported minor versions of Kubernetes to the versions that belong to them.
 var kubernetes = map[string]kubernetesMinor{
 	"1.36": {Pause: "3.10.2", Containerd: []string{"2.2", "2.3"}},
 	"1.35": {Pause: "3.10.1", Containerd: []string{"2.2", "2.3"}},
 }
 
-// Minor is the Kubernetes version without its patch level: "1.36".
-func (v Versions) Minor() string { return minor(v.Kubernetes) }
+// minor returns the Kubernetes version without its patch level, such as "1.36".
+func (v Versions) minor() string { return minor(v.Kubernetes) }
 
-// Pause is the tag of the sandbox image.
-func (v Versions) Pause() string { return kubernetes[v.Minor()].Pause }
+// Pause returns the tag of the sandbox image for the Kubernetes version.
+func (v Versions) Pause() string { return kubernetes[v.minor()].Pause }
 
-// CalicoManifest is the pinned manifest of the chosen Calico.
+// CalicoManifest returns the manifest of the configured Calico version.
 func (c Config) CalicoManifest() Manifest { return c.pinned("calico", calico[c.Versions.Calico]) }
 
-// ArgoCDManifest is the pinned manifest of the chosen Argo CD.
+// ArgoCDManifest returns the manifest of the configured Argo CD version.
 func (c Config) ArgoCDManifest() Manifest { return c.pinned("argocd", argoCD[c.Versions.ArgoCD]) }
 
-// pinned is a component's manifest with the checksum of the mirror's, where the mirror serves its own.
+// pinned returns a component's manifest with the checksum to expect, which mirror.sha256 may override.
 func (c Config) pinned(component string, m Manifest) Manifest {
 	m.SHA256 = c.Mirror.Checksum(component, m.SHA256)
 	return m
@@ -128,35 +129,35 @@ func (l *loader) versions(c *Config) {
 		}
 	}
 	known := slices.Sorted(maps.Keys(kubernetes))
-	release, ok := kubernetes[v.Minor()]
+	release, ok := kubernetes[v.minor()]
 	switch {
 	case !semver.MatchString(v.Kubernetes):
 		l.problem("versions.kubernetes", "%q is not a version such as %s", v.Kubernetes, DefaultVersions.Kubernetes)
 	case !ok:
-		l.problem("versions.kubernetes", "%s is not among the tried minor versions %s", v.Kubernetes, strings.Join(known, ", "))
+		l.problem("versions.kubernetes", "%s is not a supported version; use a patch version of %s", v.Kubernetes, strings.Join(known, " or "))
 	case !semver.MatchString(v.Containerd):
 		l.problem("versions.containerd", "%q is not a version such as %s", v.Containerd, DefaultVersions.Containerd)
 	case !slices.Contains(release.Containerd, minor(v.Containerd)):
-		l.problem("versions.containerd", "%s does not carry Kubernetes %s; take one of %s",
-			v.Containerd, v.Kubernetes, strings.Join(release.Containerd, ", "))
+		l.problem("versions.containerd", "%s does not support Kubernetes %s; use a patch version of %s",
+			v.Containerd, v.Kubernetes, strings.Join(release.Containerd, " or "))
 	}
-	// A Kubernetes that is unknown fits nothing, and is reported already.
+	// An unsupported Kubernetes version is compatible with nothing, and is already reported.
 	l.manifest(c, "versions.calico", "Calico", v.Calico, calico, ok)
 	l.manifest(c, "versions.argocd", "Argo CD", v.ArgoCD, argoCD, ok)
 }
 
-func (l *loader) manifest(c *Config, key, name, version string, known map[string]Manifest, checkFit bool) {
+func (l *loader) manifest(c *Config, key, name, version string, known map[string]Manifest, checkKubernetes bool) {
 	manifest, ok := known[version]
 	switch {
 	case !ok:
-		l.problem(key, "%q has no pinned manifest; take one of %s", version, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
-	case checkFit && !slices.Contains(manifest.Kubernetes, c.Versions.Minor()):
-		unfit := fmt.Sprintf("%s %s is tested on Kubernetes %s, not on %s",
+		l.problem(key, "%q has no pinned manifest; use one of %s", version, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+	case checkKubernetes && !slices.Contains(manifest.Kubernetes, c.Versions.minor()):
+		untested := fmt.Sprintf("%s %s is tested on Kubernetes %s, not on %s",
 			name, version, strings.Join(manifest.Kubernetes, ", "), c.Versions.Kubernetes)
-		if c.Versions.Untested {
-			c.Warnings = append(c.Warnings, l.key(key)+": "+unfit)
+		if c.Versions.AllowUntested {
+			c.Warnings = append(c.Warnings, l.key(key)+": "+untested)
 		} else {
-			l.problem(key, "%s; to run it all the same, set %s to true", unfit, l.key("versions.untested"))
+			l.problem(key, "%s; to use it anyway, set %s to true", untested, l.key("versions.untested"))
 		}
 	}
 }

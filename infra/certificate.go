@@ -8,23 +8,24 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Certificate is the domain's and its subdomains' certificate for the load balancer, proven by a DNS
-// record. The load balancer's own records are external-dns's: only it knows where they lead.
-type Certificate struct {
+// certificate is the load balancer's TLS certificate for the domain and its subdomains, validated by a DNS
+// record. external-dns creates the load balancer's own records, because only it knows their target.
+type certificate struct {
 	pulumi.ResourceState
 	name, domain string
 
 	// Outputs
 
-	// Requested is the certificate, issued or not.
+	// Requested is the certificate, whether or not it has been issued yet.
 	Requested *acm.Certificate
-	// ARN is the certificate's once it is issued: a load balancer refuses one that is not. Prove sets it.
+	// ARN is the certificate's ARN, available only once it is issued: a load balancer rejects a certificate that is
+	// not. validate sets it.
 	ARN pulumi.StringOutput
 }
 
-// NewCertificate requests the domain's certificate. It is issued after Prove.
-func NewCertificate(ctx *pulumi.Context, name, domain string, opts ...pulumi.ResourceOption) (*Certificate, error) {
-	c := &Certificate{name: name, domain: domain}
+// newCertificate requests the domain's certificate. AWS issues it after validate has declared the DNS record.
+func newCertificate(ctx *pulumi.Context, name, domain string, opts ...pulumi.ResourceOption) (*certificate, error) {
+	c := &certificate{name: name, domain: domain}
 	err := ctx.RegisterComponentResource("eco2:infra:Certificate", name, c, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("registering certificate %s: %w", name, err)
@@ -40,34 +41,35 @@ func NewCertificate(ctx *pulumi.Context, name, domain string, opts ...pulumi.Res
 	return c, nil
 }
 
-// Prove declares the DNS record that proves the domain, and waits for the certificate to be issued. The record needs
-// nothing of what the machines wait for, routed, and depends on it all the same: see there.
-func (c *Certificate) Prove(ctx *pulumi.Context, hostedZoneID string, routed []pulumi.Resource) error {
+// validate declares the DNS record that proves ownership of the domain, and waits until the certificate is issued.
+// The record depends on internetAccess only to shorten a destroy: see below.
+func (c *certificate) validate(ctx *pulumi.Context, hostedZoneID string, internetAccess []pulumi.Resource) error {
 	parent := pulumi.Parent(c)
 
-	// A domain and its wildcard are proven by one and the same record.
-	proof := c.Requested.DomainValidationOptions.Index(pulumi.Int(0))
+	// One record validates both the domain and its wildcard.
+	validation := c.Requested.DomainValidationOptions.Index(pulumi.Int(0))
 	record, err := route53.NewRecord(ctx, c.name, &route53.RecordArgs{
 		ZoneId:  pulumi.String(hostedZoneID),
-		Name:    proof.ResourceRecordName().Elem(),
-		Type:    proof.ResourceRecordType().Elem(),
-		Records: pulumi.StringArray{proof.ResourceRecordValue().Elem()},
+		Name:    validation.ResourceRecordName().Elem(),
+		Type:    validation.ResourceRecordType().Elem(),
+		Records: pulumi.StringArray{validation.ResourceRecordValue().Elem()},
 		Ttl:     pulumi.Int(60),
-		// Another stack that once proved the same domain leaves the same record.
+		// Another stack that validated the same domain before may have left the same record.
 		AllowOverwrite: pulumi.Bool(true),
 	}, parent,
-		// A destroy goes in layers, each as far from its end as the resource is from those that need nothing, and
-		// waits for the slowest of each. So the record's half a minute passes while the machines end, not after.
-		pulumi.DependsOn(routed))
+		// Pulumi deletes the dependency graph level by level and waits for the slowest resource of each level. This
+		// dependency puts the record on the machines' level, so that its deletion, which takes about 30 seconds,
+		// overlaps with theirs instead of following it.
+		pulumi.DependsOn(internetAccess))
 	if err != nil {
-		return fmt.Errorf("proving the domain %s: %w", c.domain, err)
+		return fmt.Errorf("creating the validation record of %s: %w", c.domain, err)
 	}
 
 	issued, err := acm.NewCertificateValidation(ctx, c.name, &acm.CertificateValidationArgs{
 		CertificateArn:        c.Requested.Arn,
 		ValidationRecordFqdns: pulumi.StringArray{record.Fqdn},
 	}, parent,
-		// ACM answers within minutes or, with a wrong zone, never.
+		// ACM validates within minutes or, if the hosted zone is wrong, never.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "15m"}))
 	if err != nil {
 		return fmt.Errorf("waiting for the certificate of %s: %w", c.domain, err)

@@ -1,5 +1,5 @@
-// Package infra declares what a stack has in AWS: the network, the one security group, the machines,
-// what they may do, and the parameters that others read.
+// Package infra declares a stack's AWS resources: the network, the one security group, the machines, their
+// IAM role, and the SSM parameters that workloads and people read.
 package infra
 
 import (
@@ -13,37 +13,38 @@ import (
 	"eco2/config"
 )
 
-// Canonical's account, and the name of its images of Ubuntu 24.04 for gp3 root volumes.
 const (
-	canonical  = "099720109477"
+	// canonical is the AWS account of Canonical, which publishes the Ubuntu images.
+	canonical = "099720109477"
+	// ubuntu2404 matches the names of Canonical's Ubuntu 24.04 images for gp3 root volumes.
 	ubuntu2404 = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"
 )
 
-// GrafanaPassword names the parameter with the password of Grafana's first user.
+// GrafanaPassword is the name of the SSM parameter that holds the password of Grafana's first user.
 const GrafanaPassword = "platform/grafana-admin-password"
 
-// Infra is what the layers above need to know.
+// Infra holds the AWS resources that the cluster and the platform use.
 type Infra struct {
 	VPC           *ec2.Vpc
 	SubnetIDs     pulumi.StringArray
 	SecurityGroup *SecurityGroup
-	// Nodes in the order of the table; the first is the control plane.
+	// Nodes holds the machines in the order of nodeTable; the first is the control plane.
 	Nodes []*Node
-	// Granted are the rights that controllers on the nodes wait for.
-	Granted []pulumi.Resource
-	// CertificateARN is set where the stack has a domain.
+	// IAMPolicies holds the policies of the nodes' IAM role. Whatever runs controllers that call AWS must depend
+	// on them.
+	IAMPolicies []pulumi.Resource
+	// CertificateARN is the ARN of the issued certificate. It is set only if the stack has a domain.
 	CertificateARN pulumi.StringOutput
-	// Parameters are what others read from SSM.
-	Parameters *Parameters
-	// Made is everything above.
-	Made []pulumi.Resource
+	Parameters     *Parameters
+	// All lists every top-level resource of this package, so that the sweep can depend on all of them.
+	All []pulumi.Resource
 }
 
 // New declares a stack's infrastructure.
 func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 	provider, err := aws.NewProvider(ctx, "aws", &aws.ProviderArgs{
 		Region: pulumi.String(c.Region),
-		// Once, here: a tag that a resource repeats shows up in every preview.
+		// Set only here: a default tag that a resource repeats shows up as a change in every preview.
 		DefaultTags: &aws.ProviderDefaultTagsArgs{Tags: pulumi.StringMap{
 			"Project":   pulumi.String(ctx.Project()),
 			"Stack":     pulumi.String(ctx.Stack()),
@@ -53,29 +54,29 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring AWS: %w", err)
 	}
-	with := pulumi.Providers(provider)
+	useProvider := pulumi.Providers(provider)
 
-	networkArgs := NetworkArgs{ClusterName: c.Name, CIDR: c.VpcCidr, Zones: c.Zones, Protect: c.Protect}
-	var certificate *Certificate
+	args := networkArgs{ClusterName: c.Name, CIDR: c.VpcCidr, Zones: c.Zones, Protect: c.Protect}
+	var cert *certificate
 	if c.Domain != "" {
-		if certificate, err = NewCertificate(ctx, "domain", c.Domain, with); err != nil {
+		if cert, err = newCertificate(ctx, "domain", c.Domain, useProvider); err != nil {
 			return nil, err
 		}
-		networkArgs.Certificate = certificate.Requested
+		args.Certificate = cert.Requested
 	}
-	network, err := NewNetwork(ctx, "network", networkArgs, with)
+	network, err := newNetwork(ctx, "network", args, useProvider)
 	if err != nil {
 		return nil, err
 	}
-	group, err := NewSecurityGroup(ctx, "cluster", SecurityGroupArgs{
+	group, err := newSecurityGroup(ctx, "cluster", securityGroupArgs{
 		ClusterName: c.Name, VPC: network.VPC, Rules: c.InboundRules(),
-	}, with)
+	}, useProvider)
 	if err != nil {
 		return nil, err
 	}
-	role, err := NewNodeRole(ctx, "node", NodeRoleArgs{
-		ClusterName: c.Name, Region: c.Region, ParameterPrefix: c.Prefix, HostedZoneID: c.HostedZoneID,
-	}, with)
+	role, err := newNodeRole(ctx, "node", nodeRoleArgs{
+		ClusterName: c.Name, Region: c.Region, ParameterPrefix: c.ParameterPrefix, HostedZoneID: c.HostedZoneID,
+	}, useProvider)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 		KeyName:   pulumi.String(c.Name),
 		PublicKey: pulumi.String(c.SSH.PublicKey),
 	}, pulumi.Provider(provider),
-		// The name is fixed, so the old pair goes before the new one comes.
+		// The name is fixed, so the old pair must be deleted before the new one is created.
 		pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, fmt.Errorf("creating key pair %s: %w", c.Name, err)
@@ -93,52 +94,52 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 		return nil, err
 	}
 
-	i := &Infra{VPC: network.VPC, SubnetIDs: network.SubnetIDs(), SecurityGroup: group, Granted: role.Granted}
-	i.Made = append(i.Made, network, group, role, key)
+	i := &Infra{VPC: network.VPC, SubnetIDs: network.SubnetIDs(), SecurityGroup: group, IAMPolicies: role.Policies}
+	i.All = append(i.All, network, group, role, key)
 	for _, spec := range nodeSpecs(c.Nodes) {
 		zone := spec.zone(c.Zones, c.Previous.Zones[spec.Name])
-		node, err := NewNode(ctx, spec, NodeArgs{
+		node, err := newNode(ctx, spec, nodeArgs{
 			ClusterName: c.Name, AvailabilityZone: zone, Subnet: network.Subnets[slices.Index(c.Zones, zone)],
 			SecurityGroup: group, Profile: role.ProfileName, KeyPair: key, KeyName: c.Name, AMI: ami,
-			Routed: network.Routed, Protect: c.Protect,
+			InternetAccess: network.InternetAccess, Protect: c.Protect,
 		}, pulumi.Provider(provider))
 		if err != nil {
 			return nil, err
 		}
 		i.Nodes = append(i.Nodes, node)
-		i.Made = append(i.Made, node.Made...)
+		i.All = append(i.All, node.resources...)
 	}
 
-	if certificate != nil {
-		if err := certificate.Prove(ctx, c.HostedZoneID, network.Routed); err != nil {
+	if cert != nil {
+		if err := cert.validate(ctx, c.HostedZoneID, network.InternetAccess); err != nil {
 			return nil, err
 		}
-		i.CertificateARN = certificate.ARN
-		i.Made = append(i.Made, certificate)
+		i.CertificateARN = cert.ARN
+		i.All = append(i.All, cert)
 	}
-	i.Parameters, err = NewParameters(ctx, "parameters", c.Prefix, i.parameters(c), with)
+	i.Parameters, err = newParameters(ctx, "parameters", c.ParameterPrefix, i.parameters(c), useProvider)
 	if err != nil {
 		return nil, err
 	}
-	i.Made = append(i.Made, i.Parameters)
+	i.All = append(i.All, i.Parameters)
 	return i, nil
 }
 
-// ControlPlane is the machine that runs the control plane.
+// ControlPlane returns the machine that runs the control plane.
 func (i *Infra) ControlPlane() *Node { return i.Nodes[0] }
 
-// APIEndpoint is the address of the Kubernetes API for people: https://<elastic address>:6443.
+// APIEndpoint returns the public URL of the Kubernetes API: https://<elastic address>:6443.
 func (i *Infra) APIEndpoint() pulumi.StringOutput {
 	return pulumi.Sprintf("https://%s:6443", i.ControlPlane().PublicIP)
 }
 
-// SubnetList is the subnets' ids, separated by commas.
+// SubnetList returns the subnet ids, separated by commas.
 func (i *Infra) SubnetList() pulumi.StringOutput {
 	return i.SubnetIDs.ToStringArrayOutput().ApplyT(joinComma).(pulumi.StringOutput)
 }
 
-// image is the AMI that new machines start from. Looking it up cannot change a preview: machines that
-// exist ignore it.
+// image returns the AMI for new machines: the configured one or, if pinned is empty, the newest Ubuntu 24.04. A
+// newer image causes no change in a preview, because existing machines ignore changes of their AMI.
 func image(ctx *pulumi.Context, pinned string, provider pulumi.ProviderResource) (pulumi.StringInput, error) {
 	if pinned != "" {
 		return pulumi.String(pinned), nil
@@ -153,13 +154,13 @@ func image(ctx *pulumi.Context, pinned string, provider pulumi.ProviderResource)
 		},
 	}, pulumi.Provider(provider))
 	if err != nil {
-		return nil, fmt.Errorf("looking up the image of Ubuntu 24.04: %w", err)
+		return nil, fmt.Errorf("looking up the Ubuntu 24.04 image: %w", err)
 	}
 	return pulumi.String(found.Id), nil
 }
 
-func (i *Infra) parameters(c config.Config) []Parameter {
-	parameters := []Parameter{
+func (i *Infra) parameters(c config.Config) []parameter {
+	parameters := []parameter{
 		{"network/vpc-id", "String", i.VPC.ID(), "the workloads' ExternalSecrets that configure AWS clients"},
 		{"network/public-subnets", "StringList", i.SubnetList(), "the workloads' Ingresses that choose their subnets"},
 		{"network/cluster-sg-id", "String", i.SecurityGroup.Group.ID(), "the workloads' Ingresses, which must name this security group"},
@@ -171,7 +172,7 @@ func (i *Infra) parameters(c config.Config) []Parameter {
 		{GrafanaPassword, "SecureString", c.Passwords.Grafana, "ExternalSecret monitoring/grafana-admin"},
 	}
 	if c.Domain != "" {
-		parameters = append(parameters, Parameter{
+		parameters = append(parameters, parameter{
 			"ingress/acm-certificate-arn", "String", i.CertificateARN, "the workloads' Ingresses, for their certificate",
 		})
 	}

@@ -29,8 +29,8 @@ func TestSubnetCIDR(t *testing.T) {
 	}
 }
 
-// A machine stays where it is as long as it can. A new one goes where its letter is, and where the stack does
-// not have that zone, the list is counted through.
+// A machine stays in its current zone if the stack still has it. A new one is placed in its preferred zone or, if the
+// stack does not have that zone, in one that is chosen by counting through the stack's list.
 func TestZoneOfAMachine(t *testing.T) {
 	for _, test := range []struct {
 		prefers        int
@@ -40,9 +40,9 @@ func TestZoneOfAMachine(t *testing.T) {
 		{0, "abc", "", "a"}, {1, "abc", "", "b"}, {2, "abc", "", "c"},
 		{3, "abc", "", "a"}, {4, "abc", "", "b"}, // further machines of an entry
 		{2, "ab", "", "a"}, {2, "abd", "", "d"}, {1, "acd", "", "c"},
-		{2, "cba", "", "c"}, {0, "bcd", "", "b"}, // the order says nothing where the letter is there
-		{2, "ab", "c", "a"}, {2, "abd", "c", "d"}, // its zone goes
-		{2, "abc", "a", "a"}, {3, "abcd", "a", "a"}, {2, "abd", "a", "a"}, // another one comes
+		{2, "cba", "", "c"}, {0, "bcd", "", "b"}, // the order does not matter if the preferred zone is in the list
+		{2, "ab", "c", "a"}, {2, "abd", "c", "d"}, // its current zone is removed
+		{2, "abc", "a", "a"}, {3, "abcd", "a", "a"}, {2, "abd", "a", "a"}, // another zone is added
 	} {
 		var zones []string
 		for _, zone := range test.zones {
@@ -62,12 +62,12 @@ func TestAccountOf(t *testing.T) {
 	assert.Equal(t, "123456789012", account)
 	for _, wrong := range []string{"", "arn:aws:s3:::bucket", "role/eco2-dev-node"} {
 		_, err := accountOf(wrong)
-		assert.ErrorContains(t, err, "it is no ARN with an account")
+		assert.ErrorContains(t, err, "it is not an ARN with an account")
 	}
 }
 
-// The controller is told which security group to use: a right to make one would let a forgotten annotation
-// make another.
+// Every Ingress must name the security group to use. If the controller were permitted to create groups, an Ingress
+// without that annotation would get another one.
 func TestTheLoadBalancerControllerMayMakeNoSecurityGroup(t *testing.T) {
 	for _, s := range loadBalancers("ap-northeast-2", "123456789012", "eco2-dev") {
 		for _, action := range s.Action {
@@ -76,8 +76,8 @@ func TestTheLoadBalancerControllerMayMakeNoSecurityGroup(t *testing.T) {
 	}
 }
 
-// No policy holds for the parameters of another stack.
-func TestParametersAreTheStacksOwn(t *testing.T) {
+// The node role must not be able to read the parameters of another stack.
+func TestOnlyTheStacksParametersAreReadable(t *testing.T) {
 	for _, s := range parameters("ap-northeast-2", "123456789012", "/eco2/dev") {
 		assert.Equal(t, []string{"arn:aws:ssm:ap-northeast-2:123456789012:parameter/eco2/dev/*"}, s.Resource)
 	}

@@ -10,43 +10,45 @@ import (
 	"eco2/config"
 )
 
-// deleteTimeout bounds how long a destroy waits for AWS to release a part of the network before it fails with AWS's
-// reason. AWS releases a deleted load balancer's interfaces up to some minutes later; what is free sooner is deleted
-// sooner. The provider's own defaults are 15 to 20 minutes.
+// deleteTimeout bounds how long a destroy waits until AWS lets it delete a part of the network; after that it fails
+// with AWS's reason. AWS releases the network interfaces of a deleted load balancer only after some minutes. It is
+// an upper limit: what is free sooner is deleted sooner. The provider's own defaults are 15 to 20 minutes.
 const deleteTimeout = "5m"
 
-// Network is the VPC with one public subnet in each zone. There is no NAT gateway and no private subnet:
-// the security group keeps the machines closed, and a gateway would cost more than they do.
-type Network struct {
+// network is the VPC with one public subnet per zone. There is no NAT gateway and no private subnet: the security
+// group protects the machines, and a NAT gateway would be an additional cost.
+type network struct {
 	pulumi.ResourceState
 
 	// Outputs
 	VPC     *ec2.Vpc
 	Subnets []*ec2.Subnet
-	// Routed is what a machine waits for that needs the internet, and outlives it on destroy: a gateway
-	// with public addresses behind it cannot be detached.
-	Routed []pulumi.Resource
+	// InternetAccess holds the gateway, the route and the subnets' associations. Machines depend on them, so that
+	// they exist before a machine boots and are deleted after it: a gateway cannot be detached while machines with
+	// public addresses use it.
+	InternetAccess []pulumi.Resource
 }
 
-// NetworkArgs are the network's inputs.
-type NetworkArgs struct {
-	// ClusterName is what the load balancer controller calls the cluster; its tag must say the same.
+// networkArgs holds the network's inputs.
+type networkArgs struct {
+	// ClusterName must be the name that the load balancer controller uses for the cluster: it finds the subnets by
+	// a tag with this name.
 	ClusterName string
 	CIDR        netip.Prefix
 	Zones       []string
 	Protect     bool
-	// Certificate is deleted after the subnets: see where they depend on it. Nil without a domain.
+	// Certificate is deleted after the subnets, which depend on it for that reason. It is nil without a domain.
 	Certificate pulumi.Resource
 }
 
-// NewNetwork declares the network.
-func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulumi.ResourceOption) (*Network, error) {
-	n := &Network{}
+// newNetwork declares the network.
+func newNetwork(ctx *pulumi.Context, name string, args networkArgs, opts ...pulumi.ResourceOption) (*network, error) {
+	n := &network{}
 	if err := ctx.RegisterComponentResource("eco2:infra:Network", name, n, opts...); err != nil {
 		return nil, fmt.Errorf("registering network %s: %w", name, err)
 	}
 	parent := pulumi.Parent(n)
-	deleteSoon := pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: deleteTimeout}) // see deleteTimeout
+	boundedDelete := pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: deleteTimeout})
 
 	var err error
 	n.VPC, err = ec2.NewVpc(ctx, name, &ec2.VpcArgs{
@@ -57,8 +59,8 @@ func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulu
 			"Name":                       pulumi.String(args.ClusterName),
 			clusterTag(args.ClusterName): pulumi.String("shared"),
 		},
-	}, parent, deleteSoon,
-		// Everything else stands in the VPC: protecting it is what makes the engine refuse a destroy.
+	}, parent, boundedDelete,
+		// Everything else is in the VPC, so protecting it is enough to make the engine refuse a destroy.
 		pulumi.Protect(args.Protect))
 	if err != nil {
 		return nil, fmt.Errorf("creating VPC %s: %w", name, err)
@@ -67,7 +69,7 @@ func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulu
 	gateway, err := ec2.NewInternetGateway(ctx, name, &ec2.InternetGatewayArgs{
 		VpcId: n.VPC.ID(),
 		Tags:  pulumi.StringMap{"Name": pulumi.String(args.ClusterName)},
-	}, parent, deleteSoon)
+	}, parent, boundedDelete)
 	if err != nil {
 		return nil, fmt.Errorf("creating internet gateway %s: %w", name, err)
 	}
@@ -85,12 +87,12 @@ func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulu
 		DestinationCidrBlock: pulumi.String(everywhere),
 		GatewayId:            gateway.ID(),
 	}, parent,
-		// A route goes with its table; a call of its own would only lengthen the destroy.
+		// AWS deletes a route with its table; a separate call would only lengthen the destroy.
 		pulumi.DeletedWith(routes))
 	if err != nil {
 		return nil, fmt.Errorf("creating route to the internet: %w", err)
 	}
-	n.Routed = append(n.Routed, gateway, internet)
+	n.InternetAccess = append(n.InternetAccess, gateway, internet)
 
 	var certificate []pulumi.Resource
 	if args.Certificate != nil {
@@ -112,10 +114,11 @@ func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulu
 				// The load balancer controller puts internet-facing load balancers into subnets with this tag.
 				"kubernetes.io/role/elb": pulumi.String("1"),
 			},
-		}, parent, deleteSoon,
-			// A destroy deletes the certificate after the subnets. A forgotten load balancer blocks both, but only the
-			// subnets have a timeout to set: for a certificate in use the provider retries 20 minutes, whatever its
-			// options say. The VPC does not depend on it: they are made, and deleted, side by side.
+		}, parent, boundedDelete,
+			// This makes a destroy delete the certificate after the subnets. A forgotten load balancer blocks both, but
+			// only the subnets have a configurable timeout: the provider retries the deletion of a certificate in use
+			// for 20 minutes, whatever its options say. The VPC does not depend on the certificate, so the two are
+			// created and deleted in parallel.
 			pulumi.DependsOn(certificate))
 		if err != nil {
 			return nil, fmt.Errorf("creating subnet %s: %w", zone, err)
@@ -129,14 +132,14 @@ func NewNetwork(ctx *pulumi.Context, name string, args NetworkArgs, opts ...pulu
 		if err != nil {
 			return nil, fmt.Errorf("routing subnet %s: %w", zone, err)
 		}
-		n.Routed = append(n.Routed, association)
+		n.InternetAccess = append(n.InternetAccess, association)
 	}
 
 	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{"vpcId": n.VPC.ID(), "subnetIds": n.SubnetIDs()})
 }
 
-// SubnetIDs are the ids of the subnets in the order of the zones.
-func (n *Network) SubnetIDs() pulumi.StringArray {
+// SubnetIDs returns the ids of the subnets in the order of the zones.
+func (n *network) SubnetIDs() pulumi.StringArray {
 	var ids pulumi.StringArray
 	for _, subnet := range n.Subnets {
 		ids = append(ids, subnet.ID())
@@ -144,25 +147,27 @@ func (n *Network) SubnetIDs() pulumi.StringArray {
 	return ids
 }
 
-// clusterTag marks what a cluster of this name may use. "shared", because the cluster does not own it.
+// clusterTag returns the tag key that controllers of the named cluster look for. Its value is "owned" on resources
+// that belong to the cluster alone and "shared" on others.
 func clusterTag(cluster string) string { return "kubernetes.io/cluster/" + cluster }
 
-// subnetCIDR is the network of a zone's subnet, by the zone's letter: of 10.0.0.0/16, zone a has 10.0.0.0/20,
-// b 10.0.16.0/20, and p, the last, 10.0.240.0/20. So it does not change when other zones come or go.
+// subnetCIDR returns the network of a zone's subnet, derived from the zone's letter: of 10.0.0.0/16, zone a has
+// 10.0.0.0/20, b 10.0.16.0/20, and p, the last, 10.0.240.0/20. It therefore does not change when other zones are
+// added or removed. It fails for zones behind p and for a VPC whose subnets would be smaller than /28.
 func subnetCIDR(vpc netip.Prefix, zone string) (netip.Prefix, error) {
 	i, bits := letter(zone), vpc.Bits()+config.SubnetBits
 	if i < 0 || i >= 1<<config.SubnetBits || bits > 28 {
 		return netip.Prefix{}, fmt.Errorf("cutting the subnet of zone %q out of %s: it does not fit", zone, vpc)
 	}
 	a := vpc.Masked().Addr().As4()
-	network := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(a[2])<<8 | uint32(a[3])
-	network += uint32(i) << (32 - bits)
+	address := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(a[2])<<8 | uint32(a[3])
+	address += uint32(i) << (32 - bits)
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{
-		byte(network >> 24), byte(network >> 16), byte(network >> 8), byte(network),
+		byte(address >> 24), byte(address >> 16), byte(address >> 8), byte(address),
 	}), bits), nil
 }
 
-// letter is the place of a zone's last letter in the alphabet, 0 for a; -1 for the empty name.
+// letter returns the position of a zone name's last letter in the alphabet, 0 for a, and -1 for an empty name.
 func letter(zone string) int {
 	if zone == "" {
 		return -1

@@ -8,7 +8,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Node is one machine of the cluster: an instance and, for the control plane, an address that stays.
+// Node is one machine of the cluster: an EC2 instance and, for the control plane, an elastic IP address.
 type Node struct {
 	NodeSpec
 	AvailabilityZone string
@@ -16,37 +16,38 @@ type Node struct {
 	// Outputs
 	Instance  *ec2.Instance
 	PrivateIP pulumi.StringOutput
-	// PublicIP is where SSH reaches the machine. A worker's changes when it is stopped and started.
+	// PublicIP is the address for SSH. A worker's changes when it is stopped and started.
 	PublicIP pulumi.StringOutput
-	// Made is the machine and what belongs to it.
-	Made []pulumi.Resource
+
+	// resources holds the instance and, for the control plane, its address and their association.
+	resources []pulumi.Resource
 }
 
-// NodeArgs are a node's inputs.
-type NodeArgs struct {
+// nodeArgs holds a node's inputs.
+type nodeArgs struct {
 	ClusterName      string
 	AvailabilityZone string
 	Subnet           *ec2.Subnet
 	SecurityGroup    *SecurityGroup
 	Profile          pulumi.StringInput
-	// KeyName is KeyPair's, as text. An output of the pair would be unknown while that is replaced, and the
-	// engine would replace every machine for a new key, which reaches none of them that way: a machine
-	// takes its key at its first boot. docs/operations.md says how to rotate it.
+	// KeyName is the name of KeyPair as plain text. While the pair is replaced its outputs are unknown, so with an
+	// output the engine would replace every machine for a new key. A machine reads its key only at its first boot;
+	// docs/operations.md describes how to rotate the key.
 	KeyName string
 	KeyPair pulumi.Resource
 	AMI     pulumi.StringInput
-	// Routed is the network's: see Network.
-	Routed  []pulumi.Resource
-	Protect bool
+	// InternetAccess is that of the network.
+	InternetAccess []pulumi.Resource
+	Protect        bool
 }
 
-// NewNode declares the machine that spec describes.
-func NewNode(ctx *pulumi.Context, spec NodeSpec, args NodeArgs, opts ...pulumi.ResourceOption) (*Node, error) {
+// newNode declares the machine that spec describes.
+func newNode(ctx *pulumi.Context, spec NodeSpec, args nodeArgs, opts ...pulumi.ResourceOption) (*Node, error) {
 	n := &Node{NodeSpec: spec, AvailabilityZone: args.AvailabilityZone}
-	// In the state of an older program these are below a component of the node's name.
-	wasBelow := pulumi.CreateURN(pulumi.String(spec.Name), pulumi.String("eco2:infra:Node"), nil, pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))
-	opts = append(opts, pulumi.Aliases([]pulumi.Alias{{ParentURN: wasBelow}}))
-	with := func(own ...pulumi.ResourceOption) []pulumi.ResourceOption { return slices.Concat(opts, own) }
+	// Earlier versions of the program had a component with the node's name as the parent of these resources.
+	formerParent := pulumi.CreateURN(pulumi.String(spec.Name), pulumi.String("eco2:infra:Node"), nil, pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))
+	opts = append(opts, pulumi.Aliases([]pulumi.Alias{{ParentURN: formerParent}}))
+	options := func(more ...pulumi.ResourceOption) []pulumi.ResourceOption { return slices.Concat(opts, more) }
 
 	role := "worker"
 	if spec.ControlPlane() {
@@ -55,7 +56,7 @@ func NewNode(ctx *pulumi.Context, spec NodeSpec, args NodeArgs, opts ...pulumi.R
 	tags := pulumi.StringMap{
 		"Name": pulumi.String(args.ClusterName + "-" + spec.Name),
 		"Role": pulumi.String(role),
-		// Without it the driver may not attach volumes here: see ebsPolicy.
+		// Without this tag the EBS CSI driver may not attach volumes to the machine: see ebsPolicy.
 		volumeClusterTag: pulumi.String(args.ClusterName),
 	}
 	for key, value := range spec.Tags {
@@ -75,7 +76,8 @@ func NewNode(ctx *pulumi.Context, spec NodeSpec, args NodeArgs, opts ...pulumi.R
 		MetadataOptions: &ec2.InstanceMetadataOptionsArgs{
 			HttpEndpoint: pulumi.String("enabled"),
 			HttpTokens:   pulumi.String("required"),
-			// Two: a controller's pod is one routed hop away from the machine. A NetworkPolicy says which may.
+			// Two, because a pod is one routed hop away from its machine, and controllers need the node role. Network
+			// policies restrict which pods reach the metadata service.
 			HttpPutResponseHopLimit: pulumi.Int(2),
 		},
 		RootBlockDevice: &ec2.InstanceRootBlockDeviceArgs{
@@ -86,51 +88,52 @@ func NewNode(ctx *pulumi.Context, spec NodeSpec, args NodeArgs, opts ...pulumi.R
 			Tags:                pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name + "-root")},
 		},
 		Tags: tags,
-	}, with(protect,
-		// A newer image or another first-boot text must never replace a running node: machines change
-		// their image when somebody replaces them on purpose.
+	}, options(protect,
+		// A newer image or a changed first-boot configuration must never replace a running node: a machine gets a new
+		// image only when somebody replaces it on purpose.
 		pulumi.IgnoreChanges([]string{"ami", "userData"}),
-		// A node's name is unique in the cluster: the old machine leaves before the new one joins.
+		// Node names are unique in the cluster, so the old machine must leave before the new one joins.
 		pulumi.DeleteBeforeReplace(true),
-		// The first boot downloads packages, and the last packets of a machine need the gateway.
-		pulumi.DependsOn(append([]pulumi.Resource{args.KeyPair}, args.Routed...)),
-		// AWS starts a t3 in well under a minute; ten are a fault worth reporting.
+		// The first boot downloads packages, and a machine that shuts down still needs the gateway.
+		pulumi.DependsOn(append([]pulumi.Resource{args.KeyPair}, args.InternetAccess...)),
+		// AWS starts a t3 in well under a minute; if it takes ten, something is wrong.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m", Delete: "10m"}))...)
 	if err != nil {
 		return nil, fmt.Errorf("creating instance %s: %w", spec.Name, err)
 	}
 	n.PrivateIP, n.PublicIP = n.Instance.PrivateIp, n.Instance.PublicIp
-	n.Made = append(n.Made, n.Instance)
+	n.resources = append(n.resources, n.Instance)
 
 	if spec.ControlPlane() {
 		address, err := ec2.NewEip(ctx, spec.Name, &ec2.EipArgs{
 			Domain: pulumi.String("vpc"),
 			Tags:   pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name)},
-		}, with(pulumi.DependsOn(args.Routed), protect)...)
+		}, options(pulumi.DependsOn(args.InternetAccess), protect)...)
 		if err != nil {
-			return nil, fmt.Errorf("creating address of %s: %w", spec.Name, err)
+			return nil, fmt.Errorf("creating the elastic address of %s: %w", spec.Name, err)
 		}
 		association, err := ec2.NewEipAssociation(ctx, spec.Name, &ec2.EipAssociationArgs{
 			AllocationId: address.ID(),
 			InstanceId:   n.Instance.ID(),
-		}, with()...) // no DeletedWith: AWS keeps an address that is still associated
+		}, options()...) // without DeletedWith: AWS does not release an address that is still associated
 		if err != nil {
-			return nil, fmt.Errorf("associating the address of %s: %w", spec.Name, err)
+			return nil, fmt.Errorf("associating the elastic address of %s: %w", spec.Name, err)
 		}
-		// From the association, so that nobody dials the address before it leads to the machine.
+		// Taken from the association, so that nothing connects before the address routes to the machine.
 		n.PublicIP = association.PublicIp
-		n.Made = append(n.Made, address, association)
+		n.resources = append(n.resources, address, association)
 	}
 	return n, nil
 }
 
-// ProviderID is what the load balancer and volume controllers find the instance by.
+// ProviderID returns the node's providerID in Kubernetes, by which the load balancer and volume controllers find the
+// instance.
 func (n *Node) ProviderID() pulumi.StringOutput {
 	return pulumi.Sprintf("aws:///%s/%s", n.AvailabilityZone, n.Instance.ID())
 }
 
-// userData is cloud-init's part: who the machine is. All else is done over SSH, where it can be seen,
-// repeated and changed without a new machine.
+// userData returns the cloud-init configuration, which sets the host name and disables SSH passwords. Everything else
+// is done over SSH, where it can be observed, repeated and changed without a new machine.
 func userData(name string) string {
 	return fmt.Sprintf("#cloud-config\nhostname: %s\nmanage_etc_hosts: true\nssh_pwauth: false\n", name)
 }

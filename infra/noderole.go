@@ -10,44 +10,46 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// ebsPolicy is AWS's own policy for the EBS CSI driver, restricted to one cluster: volumes and instances must carry
-// volumeClusterTag with the value of the role's roleClusterTag. The policy of the same name without "EKSClusterScoped"
-// lets a cluster's role delete the volumes of every other cluster in the account. It works without EKS.
+// ebsPolicy is the AWS managed policy for the EBS CSI driver that is restricted to one cluster: volumes and instances
+// must have the tag volumeClusterTag with the same value as the role's tag roleClusterTag. The policy of the same name
+// without "EKSClusterScoped" allows a cluster's role to delete the volumes of every other cluster in the account. It
+// works without EKS.
 const ebsPolicy = "arn:aws:iam::aws:policy/AmazonEBSCSIDriverEKSClusterScopedPolicy"
 
-// The tags that ebsPolicy compares. The driver tags its volumes itself, by the chart's value k8sTagClusterId.
+// These are the tags that ebsPolicy compares. The driver tags its volumes itself, with the value of the chart's
+// k8sTagClusterId.
 const (
 	roleClusterTag   = "eks-cluster-name"
 	volumeClusterTag = "ebs.csi.aws.com/cluster-name"
 )
 
-// NodeRole is what the machines, and the controllers that run on them, may do in AWS.
+// nodeRole is the IAM role of the machines and of the controllers that run on them.
 //
-// There is one role because the machines share one profile. Any pod could take it through the metadata
-// service, so a NetworkPolicy admits only the controllers that need it. AWS's managed policy for Session
-// Manager is not used: it may read every SSM parameter of the account.
-type NodeRole struct {
+// There is one role because the machines share one instance profile. Any pod could assume it through the metadata
+// service, so network policies allow only the controllers that need it to reach that service. AWS's managed policy for
+// Session Manager is not used, because it permits reading every SSM parameter of the account.
+type nodeRole struct {
 	pulumi.ResourceState
 
 	// Outputs
 	ProfileName pulumi.StringOutput
-	// Granted is what a controller waits for that calls AWS.
-	Granted []pulumi.Resource
+	// Policies holds the role's policies. Controllers that call AWS depend on them.
+	Policies []pulumi.Resource
 }
 
-// NodeRoleArgs are the role's inputs.
-type NodeRoleArgs struct {
+// nodeRoleArgs holds the role's inputs.
+type nodeRoleArgs struct {
 	ClusterName string
 	Region      string
-	// ParameterPrefix is the path of the SSM parameters that workloads may read.
+	// ParameterPrefix is the path below which workloads may read SSM parameters.
 	ParameterPrefix string
-	// HostedZoneID is the zone that external-dns may write; empty where there is no domain.
+	// HostedZoneID is the Route 53 zone in which external-dns may change records. It is empty without a domain.
 	HostedZoneID string
 }
 
-// NewNodeRole declares the role, its policies and the instance profile.
-func NewNodeRole(ctx *pulumi.Context, name string, args NodeRoleArgs, opts ...pulumi.ResourceOption) (*NodeRole, error) {
-	r := &NodeRole{}
+// newNodeRole declares the role, its policies and the instance profile.
+func newNodeRole(ctx *pulumi.Context, name string, args nodeRoleArgs, opts ...pulumi.ResourceOption) (*nodeRole, error) {
+	r := &nodeRole{}
 	if err := ctx.RegisterComponentResource("eco2:infra:NodeRole", name, r, opts...); err != nil {
 		return nil, fmt.Errorf("registering node role %s: %w", name, err)
 	}
@@ -92,24 +94,24 @@ func NewNodeRole(ctx *pulumi.Context, name string, args NodeRoleArgs, opts ...pu
 		document := account.ApplyT(func(account string) (string, error) {
 			return policy(grant.statements(account)...)
 		}).(pulumi.StringOutput)
-		granted, err := iam.NewRolePolicy(ctx, name+"-"+grant.name, &iam.RolePolicyArgs{
+		attached, err := iam.NewRolePolicy(ctx, name+"-"+grant.name, &iam.RolePolicyArgs{
 			Name:   pulumi.String(grant.name),
 			Role:   role.Name,
 			Policy: document,
 		}, parent)
 		if err != nil {
-			return nil, fmt.Errorf("granting %s: %w", grant.name, err)
+			return nil, fmt.Errorf("creating policy %s of the node role: %w", grant.name, err)
 		}
-		r.Granted = append(r.Granted, granted)
+		r.Policies = append(r.Policies, attached)
 	}
 	volumes, err := iam.NewRolePolicyAttachment(ctx, name+"-volumes", &iam.RolePolicyAttachmentArgs{
 		Role:      role.Name,
 		PolicyArn: pulumi.String(ebsPolicy),
 	}, parent)
 	if err != nil {
-		return nil, fmt.Errorf("granting volumes: %w", err)
+		return nil, fmt.Errorf("attaching policy %s to the node role: %w", ebsPolicy, err)
 	}
-	r.Granted = append(r.Granted, volumes)
+	r.Policies = append(r.Policies, volumes)
 
 	profile, err := iam.NewInstanceProfile(ctx, name, &iam.InstanceProfileArgs{
 		Name: pulumi.String(args.ClusterName + "-node"),
@@ -123,11 +125,12 @@ func NewNodeRole(ctx *pulumi.Context, name string, args NodeRoleArgs, opts ...pu
 	return r, ctx.RegisterResourceOutputs(r, pulumi.Map{"profileName": r.ProfileName})
 }
 
-// accountOf takes the account's number out of an ARN: arn:partition:service:region:account:resource.
+// accountOf returns the account number in an ARN, arn:partition:service:region:account:resource. It fails if the ARN
+// has none.
 func accountOf(arn string) (string, error) {
 	fields := strings.SplitN(arn, ":", 6)
 	if len(fields) < 6 || fields[4] == "" {
-		return "", fmt.Errorf("reading the account of %q: it is no ARN with an account", arn)
+		return "", fmt.Errorf("reading the account number of %q: it is not an ARN with an account", arn)
 	}
 	return fields[4], nil
 }
@@ -152,7 +155,7 @@ func allow(resources []string, actions ...string) statement {
 	return statement{Effect: "Allow", Action: actions, Resource: resources}
 }
 
-// when narrows a statement further: the key of the request's context must have this value.
+// when returns a copy of the statement that also requires the condition key to have this value.
 func (s statement) when(key, value string) statement {
 	const operator = "StringEquals"
 	pairs := map[string]string{key: value}
@@ -161,10 +164,10 @@ func (s statement) when(key, value string) statement {
 	return s
 }
 
-// all is for actions that AWS does not let a policy narrow.
+// all matches every resource, for actions that AWS does not support restricting to resources.
 var all = []string{"*"}
 
-// sessionManager is a shell without an open port: the agent's channels, and nothing else.
+// sessionManager permits the agent's channels of Session Manager, a shell that needs no open port, and nothing else.
 func sessionManager() []statement {
 	return []statement{allow(all,
 		"ssm:UpdateInstanceInformation",
@@ -172,13 +175,13 @@ func sessionManager() []statement {
 		"ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel")}
 }
 
-// parameters is what External Secrets reads: this stack's parameters.
+// parameters permits External Secrets to read this stack's parameters.
 func parameters(region, account, prefix string) []statement {
 	return []statement{allow([]string{fmt.Sprintf("arn:aws:ssm:%s:%s:parameter%s/*", region, account, prefix)},
 		"ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath")}
 }
 
-// dns is what external-dns writes: the records of one zone.
+// dns permits external-dns to change the records of one zone.
 func dns(zone string) []statement {
 	return []statement{
 		allow([]string{"arn:aws:route53:::hostedzone/" + zone},
@@ -187,9 +190,9 @@ func dns(zone string) []statement {
 	}
 }
 
-// loadBalancers is what the load balancer controller does when it is told which security group to use:
-// it has no right to make a group or a rule, so an Ingress without the annotation fails loudly. The load balancers
-// and target groups that it changes must carry the cluster's tag.
+// loadBalancers permits what the load balancer controller does when every Ingress names the security group to use. It
+// may not create a group or a rule, so an Ingress without that annotation fails visibly. It may change only load
+// balancers and target groups that have the cluster's tag.
 func loadBalancers(region, account, cluster string) []statement {
 	const tag = "elbv2.k8s.aws/cluster"
 	arn := func(kind string) string {
@@ -198,8 +201,8 @@ func loadBalancers(region, account, cluster string) []statement {
 	groups, balancers := arn("targetgroup/*/*"), arn("loadbalancer/app/*/*")
 	listeners, rules := arn("listener/app/*/*/*"), arn("listener-rule/app/*/*/*/*")
 	requested := func(s statement) statement { return s.when("aws:RequestTag/"+tag, cluster) }
-	made := func(s statement, by string) statement {
-		return s.when("elasticloadbalancing:CreateAction", by)
+	during := func(s statement, action string) statement {
+		return s.when("elasticloadbalancing:CreateAction", action)
 	}
 	owned := func(s statement) statement { return s.when("aws:ResourceTag/"+tag, cluster) }
 	return []statement{
@@ -219,10 +222,10 @@ func loadBalancers(region, account, cluster string) []statement {
 			"acm:ListCertificates", "acm:DescribeCertificate"),
 		requested(allow([]string{balancers, groups},
 			"elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:CreateTargetGroup")),
-		// Tags are given while the thing is made, and afterwards only to what carries the cluster's tag: or the role could
-		// give that tag to another cluster's, and own it.
-		made(requested(allow([]string{balancers}, "elasticloadbalancing:AddTags")), "CreateLoadBalancer"),
-		made(requested(allow([]string{groups}, "elasticloadbalancing:AddTags")), "CreateTargetGroup"),
+		// Tags may be set on creation, and afterwards only on resources that already have the cluster's tag. Otherwise the
+		// role could set that tag on another cluster's resources and then control them.
+		during(requested(allow([]string{balancers}, "elasticloadbalancing:AddTags")), "CreateLoadBalancer"),
+		during(requested(allow([]string{groups}, "elasticloadbalancing:AddTags")), "CreateTargetGroup"),
 		owned(allow([]string{balancers, groups},
 			"elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags")),
 		allow([]string{listeners, rules}, "elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"),

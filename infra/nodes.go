@@ -7,34 +7,34 @@ import (
 	"eco2/config"
 )
 
-// NodeSpec is one machine of the cluster as the table says it: what it is, where it stands, and what
-// Kubernetes shall know of it.
+// NodeSpec describes one machine of the cluster: its instance, its zone, and the labels and taints of its node.
 type NodeSpec struct {
 	Name         string
 	InstanceType string
-	// Zone is the zone that a new machine prefers, as the place of its letter: 0 is zone a.
+	// Zone is the preferred zone of a new machine, as the position of its letter: 0 is zone a.
 	Zone int
-	// DiskGB is the encrypted gp3 root volume in GiB.
+	// DiskGB is the size of the encrypted gp3 root volume in GiB.
 	DiskGB int
 	Labels map[string]string
 	Taints []Taint
-	// Tags are the machine's own AWS tags, beside its name.
+	// Tags holds AWS tags of the instance, in addition to those that every machine has.
 	Tags map[string]string
-	// Needed is what of the platform runs on this node alone; empty where a stack can do without it.
-	Needed string
+	// RequiredBy names the platform's release that can run only on this node. It is empty if a stack may leave the
+	// node out.
+	RequiredBy string
 }
 
-// Taint keeps pods away that do not tolerate it.
+// Taint keeps pods that do not tolerate it off a node.
 type Taint struct {
 	Key, Value, Effect string
 }
 
-// String is the taint as kubectl writes it: "domain=data:NoSchedule".
+// String formats the taint as kubectl does: "domain=data:NoSchedule".
 func (t Taint) String() string { return fmt.Sprintf("%s=%s:%s", t.Key, t.Value, t.Effect) }
 
-// zone is where the machine stands: in the zone where it is already, as long as the stack has that zone, so
-// that another zone in the settings moves nothing. A new machine takes the zone it prefers; where the stack
-// does not have that one, the list is counted through.
+// zone returns the machine's availability zone. A machine that exists stays in its current zone as long as the stack
+// has that zone, so that another zone in the settings moves no machine. A new machine is placed in its preferred
+// zone; if the stack does not have that zone, the preference counts through the stack's list of zones instead.
 func (s NodeSpec) zone(zones []string, current string) string {
 	if slices.Contains(zones, current) {
 		return current
@@ -47,88 +47,22 @@ func (s NodeSpec) zone(zones []string, current string) string {
 	return zones[s.Zone%len(zones)]
 }
 
-// ControlPlane says whether this is the machine that runs the control plane.
+// ControlPlane reports whether this is the machine that runs the control plane.
 func (s NodeSpec) ControlPlane() bool { return s.Labels["role"] == "control-plane" }
 
-func noSchedule(key, value string) []Taint { return []Taint{{key, value, "NoSchedule"}} }
-
-// table is the only place that knows the nodes: instances, labels, taints, the number to wait for,
-// outputs and documentation derive from it. Each domain has machines of its own, which its taint keeps
-// for it; the first entry is the control plane.
-func table() []NodeSpec {
-	api := func(name, instanceType string, zone, disk int, phase string) NodeSpec {
-		return NodeSpec{
-			Name: "k8s-api-" + name, InstanceType: instanceType, Zone: zone, DiskGB: disk,
-			Labels: map[string]string{
-				"role": "api", "domain": name, "service": name, "workload": "api",
-				"tier": "business-logic", "phase": phase,
-			},
-			Taints: noSchedule("domain", name),
-			Tags:   map[string]string{"Workload": "api-" + name, "Domain": name, "Phase": phase},
-		}
-	}
-	worker := func(name string, zone int, kind string) NodeSpec {
-		return NodeSpec{
-			Name: "k8s-worker-" + name, InstanceType: "t3.medium", Zone: zone, DiskGB: 40,
-			Labels: map[string]string{
-				"role": "worker", "domain": "worker-" + name, "worker-type": name,
-				"workload": "worker-" + name, "tier": "worker", "phase": "4",
-			},
-			Tags: map[string]string{"Workload": "worker-" + name, "Domain": "worker-" + name, "Phase": "4", "Type": kind},
-		}
-	}
-	infrastructure := func(name, instanceType string, zone, disk int, domain, workload, tier, phase string) NodeSpec {
-		return NodeSpec{
-			Name: "k8s-" + name, InstanceType: instanceType, Zone: zone, DiskGB: disk,
-			Labels: map[string]string{
-				"role": "infrastructure", "domain": domain, "infra-type": name,
-				"workload": workload, "tier": tier, "phase": phase,
-			},
-			Taints: noSchedule("domain", domain),
-			Tags:   map[string]string{"Workload": workload, "Domain": domain, "Phase": phase},
-		}
-	}
-	monitoring := infrastructure("monitoring", "t3.large", 1, 60, "observability", "monitoring", "observability", "4")
-	monitoring.Needed = "kube-prometheus-stack"
-	return []NodeSpec{
-		{
-			Name: "k8s-master", InstanceType: "t3.xlarge", Zone: 0, DiskGB: 80,
-			Labels: map[string]string{
-				"role": "control-plane", "domain": "control-plane", "service": "platform-system",
-				"workload": "control-plane", "tier": "platform", "phase": "0",
-			},
-			Taints: noSchedule("role", "control-plane"),
-			Tags:   map[string]string{"Workload": "control-plane", "Domain": "control-plane", "Phase": "0"},
-		},
-		api("auth", "t3.small", 0, 20, "1"),
-		api("my", "t3.small", 1, 20, "1"),
-		api("scan", "t3.medium", 2, 30, "2"),
-		api("character", "t3.small", 0, 20, "2"),
-		api("location", "t3.small", 1, 20, "2"),
-		api("info", "t3.small", 2, 20, "3"),
-		api("chat", "t3.medium", 0, 30, "3"),
-		worker("storage", 2, "io-bound"),
-		worker("ai", 0, "network-bound"),
-		infrastructure("rabbitmq", "t3.medium", 1, 40, "integration", "message-queue", "platform", "4"),
-		infrastructure("postgresql", "t3.large", 0, 80, "data", "database", "data", "1"),
-		infrastructure("redis", "t3.medium", 1, 30, "data", "cache", "data", "1"),
-		monitoring,
-	}
-}
-
-// Entries are the table's entries, the control plane's first. Configuration may override these.
-func Entries() []config.NodeEntry {
+// NodeEntries returns the entries of nodeTable that a stack's configuration may override, the control plane's first.
+func NodeEntries() []config.NodeEntry {
 	var entries []config.NodeEntry
-	for _, spec := range table() {
-		entries = append(entries, config.NodeEntry{Name: spec.Name, Needed: spec.Needed})
+	for _, spec := range nodeTable {
+		entries = append(entries, config.NodeEntry{Name: spec.Name, RequiredBy: spec.RequiredBy})
 	}
 	return entries
 }
 
-// Domains are the API domains of the table, whether or not a stack has machines for them.
+// Domains returns the API domains of nodeTable, whether or not a stack has machines for them.
 func Domains() []string {
 	var domains []string
-	for _, spec := range table() {
+	for _, spec := range nodeTable {
 		if spec.Labels["role"] == "api" {
 			domains = append(domains, spec.Labels["domain"])
 		}
@@ -136,11 +70,11 @@ func Domains() []string {
 	return domains
 }
 
-// nodeSpecs is the table with a stack's overrides. A count above one repeats an entry as <name>-2 and so
-// on, one zone further each time; a count of zero leaves it out.
+// nodeSpecs returns the machines of a stack: nodeTable with the stack's overrides. A count above one adds machines
+// named <name>-2, <name>-3 and so on, each preferring the next zone; a count of zero leaves the entry out.
 func nodeSpecs(overrides map[string]config.NodeOverride) []NodeSpec {
 	var specs []NodeSpec
-	for _, spec := range table() {
+	for _, spec := range nodeTable {
 		override := overrides[spec.Name]
 		if override.InstanceType != "" {
 			spec.InstanceType = override.InstanceType

@@ -8,35 +8,37 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Parameters are the values that workloads and people outside this program read from SSM. Each says in
-// its description who does; one without a reader has no place here.
+// Parameters holds the SSM parameters that workloads and people outside this program read. The description of each
+// names its reader; a value without a reader does not belong here.
 type Parameters struct {
 	pulumi.ResourceState
 
 	versions map[string]pulumi.IntOutput
 }
 
-// Version is the number of a parameter's value: it grows with each change. Empty for a name that is not there.
+// Version returns the version of a parameter, which SSM increments with each change of its value. It returns the zero
+// value for a name that was not declared.
 func (p *Parameters) Version(name string) pulumi.IntOutput { return p.versions[name] }
 
-// Parameter is one value.
-type Parameter struct {
-	// Name stands below the stack's prefix: "network/vpc-id".
+// parameter is one SSM parameter.
+type parameter struct {
+	// Name is relative to the stack's prefix: "network/vpc-id".
 	Name string
 	// Type is String, StringList or SecureString.
-	Type   string
-	Value  pulumi.StringInput
+	Type  string
+	Value pulumi.StringInput
+	// Reader names who reads the value; the parameter's description shows it.
 	Reader string
 }
 
-// NewParameters declares the parameters below prefix.
-func NewParameters(ctx *pulumi.Context, name, prefix string, parameters []Parameter, opts ...pulumi.ResourceOption) (*Parameters, error) {
+// newParameters declares the parameters below prefix.
+func newParameters(ctx *pulumi.Context, name, prefix string, parameters []parameter, opts ...pulumi.ResourceOption) (*Parameters, error) {
 	p := &Parameters{versions: map[string]pulumi.IntOutput{}}
 	if err := ctx.RegisterComponentResource("eco2:infra:Parameters", name, p, opts...); err != nil {
 		return nil, fmt.Errorf("registering parameters %s: %w", name, err)
 	}
 	for _, parameter := range parameters {
-		made, err := ssm.NewParameter(ctx, strings.ReplaceAll(parameter.Name, "/", "-"), &ssm.ParameterArgs{
+		declared, err := ssm.NewParameter(ctx, strings.ReplaceAll(parameter.Name, "/", "-"), &ssm.ParameterArgs{
 			Name:        pulumi.String(prefix + "/" + parameter.Name),
 			Type:        pulumi.String(parameter.Type),
 			Value:       parameter.Value,
@@ -45,10 +47,10 @@ func NewParameters(ctx *pulumi.Context, name, prefix string, parameters []Parame
 		if err != nil {
 			return nil, fmt.Errorf("creating parameter %s: %w", parameter.Name, err)
 		}
-		p.versions[parameter.Name] = made.Version
+		p.versions[parameter.Name] = declared.Version
 	}
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{})
 }
 
-// joinComma is the form of a StringList.
+// joinComma formats values as SSM expects a StringList.
 func joinComma(values []string) string { return strings.Join(values, ",") }

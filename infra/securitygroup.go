@@ -12,32 +12,31 @@ import (
 
 const everywhere = "0.0.0.0/0"
 
-// SecurityGroup is the one group of the cluster: the nodes carry it, and so does the load balancer.
+// SecurityGroup is the cluster's only security group. The nodes and the load balancer use it.
 //
-// Two groups that name each other are what no destroy gets past: each waits for the other. Here there is
-// one, and its rules are resources of their own, also the rule that names the group itself. So nothing
-// refers in a circle, a changed rule is one change in a preview, and the load balancer controller, which
-// is told to use this group, neither makes groups nor adds rules. Which pod may talk to which is the
-// business of NetworkPolicies.
+// Two groups that refer to each other block a destroy, because neither can be deleted before the other. Here there is
+// one, and its rules are separate resources, including the rule that refers to the group itself. So there is no
+// reference cycle, a changed rule is one change in a preview, and the load balancer controller, which is configured
+// to use this group, neither creates groups nor adds rules. Network policies restrict traffic between pods.
 type SecurityGroup struct {
 	pulumi.ResourceState
 
 	// Outputs
 	Group *ec2.SecurityGroup
-	// Rules are what traffic waits for.
+	// Rules holds the inbound and outbound rules. Anything that connects to a machine must depend on them.
 	Rules []pulumi.Resource
 }
 
-// SecurityGroupArgs are the group's inputs.
-type SecurityGroupArgs struct {
+// securityGroupArgs holds the group's inputs.
+type securityGroupArgs struct {
 	ClusterName string
 	VPC         *ec2.Vpc
-	// Rules let networks in, beside the group itself.
+	// Rules lists the inbound rules, except the one that allows all traffic from the group itself.
 	Rules []config.InboundRule
 }
 
-// NewSecurityGroup declares the group and its rules.
-func NewSecurityGroup(ctx *pulumi.Context, name string, args SecurityGroupArgs, opts ...pulumi.ResourceOption) (*SecurityGroup, error) {
+// newSecurityGroup declares the group and its rules.
+func newSecurityGroup(ctx *pulumi.Context, name string, args securityGroupArgs, opts ...pulumi.ResourceOption) (*SecurityGroup, error) {
 	s := &SecurityGroup{}
 	if err := ctx.RegisterComponentResource("eco2:infra:SecurityGroup", name, s, opts...); err != nil {
 		return nil, fmt.Errorf("registering security group %s: %w", name, err)
@@ -47,14 +46,14 @@ func NewSecurityGroup(ctx *pulumi.Context, name string, args SecurityGroupArgs, 
 	s.Group, err = ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
 		VpcId: args.VPC.ID(),
 		Name:  pulumi.String(args.ClusterName),
-		// AWS cannot change a description in place; this one has no reason to change.
+		// AWS cannot change a description in place: another text would replace the group.
 		Description: pulumi.String("The nodes of the cluster and its load balancer"),
 		Tags: pulumi.StringMap{
 			"Name":                       pulumi.String(args.ClusterName),
 			clusterTag(args.ClusterName): pulumi.String("owned"),
 		},
 	}, pulumi.Parent(s),
-		// A group that a forgotten network interface still carries must say so soon: see deleteTimeout.
+		// If a forgotten network interface still uses the group, the destroy must fail soon: see deleteTimeout.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: deleteTimeout}))
 	if err != nil {
 		return nil, fmt.Errorf("creating security group %s: %w", name, err)
@@ -70,17 +69,17 @@ func NewSecurityGroup(ctx *pulumi.Context, name string, args SecurityGroupArgs, 
 		ReferencedSecurityGroupId: s.Group.ID(),
 		IpProtocol:                pulumi.String("-1"),
 		Description:               pulumi.String("Everything between the nodes, and from the load balancer to them"),
-	}, s.rule()...)
+	}, s.ruleOptions()...)
 	if err != nil {
 		return nil, fmt.Errorf("creating rule self: %w", err)
 	}
-	// A group that is made without inline rules lets nothing out.
+	// A group that is created without inline rules allows no outbound traffic.
 	out, err := vpc.NewSecurityGroupEgressRule(ctx, "egress", &vpc.SecurityGroupEgressRuleArgs{
 		SecurityGroupId: s.Group.ID(),
 		CidrIpv4:        pulumi.String(everywhere),
 		IpProtocol:      pulumi.String("-1"),
 		Description:     pulumi.String("Everything outwards"),
-	}, s.rule()...)
+	}, s.ruleOptions()...)
 	if err != nil {
 		return nil, fmt.Errorf("creating rule egress: %w", err)
 	}
@@ -89,8 +88,8 @@ func NewSecurityGroup(ctx *pulumi.Context, name string, args SecurityGroupArgs, 
 	return s, ctx.RegisterResourceOutputs(s, pulumi.Map{"id": s.Group.ID()})
 }
 
-// allow lets one network in at a range of TCP ports. The rule is named after both, so that another
-// network in the list is another rule and nothing else changes.
+// allow declares the rule that permits a network to connect to a range of TCP ports. The resource is named after both,
+// so that another network in the list adds a rule and changes no other.
 func (s *SecurityGroup) allow(ctx *pulumi.Context, r config.InboundRule) error {
 	rule, err := vpc.NewSecurityGroupIngressRule(ctx, r.Name(), &vpc.SecurityGroupIngressRuleArgs{
 		SecurityGroupId: s.Group.ID(),
@@ -99,7 +98,7 @@ func (s *SecurityGroup) allow(ctx *pulumi.Context, r config.InboundRule) error {
 		FromPort:        pulumi.Int(r.From),
 		ToPort:          pulumi.Int(r.To),
 		Description:     pulumi.String(r.Description),
-	}, s.rule()...)
+	}, s.ruleOptions()...)
 	if err != nil {
 		return fmt.Errorf("creating rule %s: %w", r.Name(), err)
 	}
@@ -107,7 +106,7 @@ func (s *SecurityGroup) allow(ctx *pulumi.Context, r config.InboundRule) error {
 	return nil
 }
 
-// rule are the options of every rule: it goes with its group, so a destroy spends no call on it.
-func (s *SecurityGroup) rule() []pulumi.ResourceOption {
+// ruleOptions returns the options of every rule. AWS deletes a rule with its group, so a destroy needs no call for it.
+func (s *SecurityGroup) ruleOptions() []pulumi.ResourceOption {
 	return []pulumi.ResourceOption{pulumi.Parent(s), pulumi.DeletedWith(s.Group)}
 }

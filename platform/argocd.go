@@ -10,12 +10,12 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// argoCDIngress is Argo CD's door: the load balancer ends TLS and speaks HTTP to the NodePort, which is
-// what the server is told to expect.
-func (p *Platform) argoCDIngress(ctx *pulumi.Context, controller, dns pulumi.Resource) error {
+// argoCDIngress declares the Ingress of Argo CD. The load balancer terminates TLS and sends plain HTTP to the NodePort,
+// as Argo CD's server is configured to expect.
+func (p *platform) argoCDIngress(ctx *pulumi.Context, controller, dns pulumi.Resource) error {
 	const name, class, service, port = "argocd", "alb", "argocd-server", 80
-	// The least that its controller's webhook judges.
-	webhook, err := p.webhook(ctx, "aws-load-balancer-controller", pulumi.Map{
+	// This is the smallest Ingress that the controller's webhook validates.
+	webhook, err := p.awaitWebhook(ctx, "aws-load-balancer-controller", pulumi.Map{
 		"apiVersion": pulumi.String("networking.k8s.io/v1"), "kind": pulumi.String("Ingress"),
 		"metadata": pulumi.Map{"name": pulumi.String(name), "namespace": pulumi.String(argoCD)},
 		"spec": pulumi.Map{
@@ -40,16 +40,18 @@ func (p *Platform) argoCDIngress(ctx *pulumi.Context, controller, dns pulumi.Res
 				annotation("listen-ports"):    pulumi.String(`[{"HTTP":80},{"HTTPS":443}]`),
 				annotation("ssl-redirect"):    pulumi.String("443"),
 				annotation("certificate-arn"): p.infra.CertificateARN,
-				// The one group: without this line the controller would want to make its own.
+				// The cluster's one group. Without this annotation the controller would try to create its own.
 				annotation("security-groups"): p.infra.SecurityGroup.Group.ID(),
-				// Named, so that the load balancer leaves the subnet of a zone that the stack gives up. Discovered
-				// subnets include that one, and its network interface there would block the subnet's delete.
+				// Listed explicitly, so that the load balancer leaves the subnet of a zone that is removed from the stack.
+				// Automatically discovered subnets would still include that one, and the load balancer's network
+				// interface in it would block its deletion.
 				annotation("subnets"):              p.infra.SubnetList(),
 				annotation("backend-protocol"):     pulumi.String("HTTP"),
 				annotation("healthcheck-protocol"): pulumi.String("HTTP"),
 				annotation("healthcheck-path"):     pulumi.String("/healthz"),
 				annotation("success-codes"):        pulumi.String("200"),
-				// The provider would wait for the load balancer's address; external-dns does that better.
+				// Without this annotation the provider would wait for the load balancer's address. external-dns
+				// follows that address by itself.
 				"pulumi.com/skipAwait": pulumi.String("true"),
 			},
 		},
@@ -66,21 +68,22 @@ func (p *Platform) argoCDIngress(ctx *pulumi.Context, controller, dns pulumi.Res
 				}}},
 			}},
 		},
-	}, p.with(webhook, dns, p.cluster.ArgoCD)...)
+	}, p.objectOptions(webhook, dns, p.cluster.ArgoCD)...)
 	if err != nil {
 		return fmt.Errorf("creating ingress argocd: %w", err)
 	}
-	p.made = append(p.made, ingress)
+	p.all = append(p.all, ingress)
 	return nil
 }
 
-// inCluster is the API server of the cluster that Argo CD runs in.
+// inCluster is the address by which Argo CD refers to the API server of its own cluster.
 const inCluster = "https://kubernetes.default.svc"
 
-// rootApplication hands the workloads to Argo CD: an app of apps with sync waves, in a repository of its
-// own. Argo CD may do anything in the cluster, so its projects say what that repository may: the root's
-// holds Applications and nothing else, and what these bring stays in the workloads' namespaces.
-func (p *Platform) rootApplication(ctx *pulumi.Context) error {
+// rootApplication declares the Application through which Argo CD deploys the workloads: an app of apps with sync waves,
+// in a separate repository. Argo CD itself may do anything in the cluster, so its projects restrict that repository:
+// the project of the root Application allows nothing but Applications, and theirs allows only the workloads'
+// namespaces. It does nothing if the stack has no repository.
+func (p *platform) rootApplication(ctx *pulumi.Context) error {
 	source := p.config.GitOps
 	if source.Repository == "" {
 		return nil
@@ -88,7 +91,7 @@ func (p *Platform) rootApplication(ctx *pulumi.Context) error {
 	applications, err := p.project(ctx, "root", "The Applications of "+p.config.Name, pulumi.Map{
 		"destinations":             destinations(argoCD),
 		"clusterResourceWhitelist": pulumi.Array{},
-		// Without AppProject: whoever could make one could admit himself to anything.
+		// AppProject is not among them: whoever can create a project can give himself any permission.
 		"namespaceResourceWhitelist": kinds("argoproj.io", "Application", "ApplicationSet"),
 	})
 	if err != nil {
@@ -96,14 +99,14 @@ func (p *Platform) rootApplication(ctx *pulumi.Context) error {
 	}
 	workloads, err := p.project(ctx, string(p.config.Environment), "The workloads of "+p.config.Name, pulumi.Map{
 		"destinations": destinations(workloads()...),
-		// Any kind in these namespaces; of cluster-wide kinds only what gives nobody more rights.
+		// In these namespaces every kind is allowed; of the cluster-scoped kinds only one that grants no permissions.
 		"clusterResourceWhitelist": kinds("scheduling.k8s.io", "PriorityClass"),
 	})
 	if err != nil {
 		return err
 	}
-	// An Application whose project does not exist is refused. Workloads need what the releases bring: classes,
-	// stores, operators.
+	// Argo CD rejects an Application whose project does not exist. Workloads need what the releases install: storage and
+	// ingress classes, the secret store, operators.
 	application, err := apiextensions.NewCustomResource(ctx, "root", &apiextensions.CustomResourceArgs{
 		ApiVersion: pulumi.String("argoproj.io/v1alpha1"),
 		Kind:       pulumi.String("Application"),
@@ -114,7 +117,7 @@ func (p *Platform) rootApplication(ctx *pulumi.Context) error {
 				"repoURL":        pulumi.String(source.Repository),
 				"targetRevision": pulumi.String(source.Revision),
 				"path":           pulumi.String(source.Path),
-				// Instructions for kustomize are no object that a cluster knows.
+				// A kustomization is input for kustomize and not an object that can be applied to a cluster.
 				"directory": pulumi.Map{
 					"recurse": pulumi.Bool(true),
 					"exclude": pulumi.String("{kustomization.yaml,*/kustomization.yaml}"),
@@ -126,21 +129,22 @@ func (p *Platform) rootApplication(ctx *pulumi.Context) error {
 				"syncOptions": pulumi.ToStringArray([]string{"ServerSideApply=true"}),
 			},
 		}},
-	}, p.with(append([]pulumi.Resource{applications, workloads}, p.made...)...)...)
+	}, p.objectOptions(append([]pulumi.Resource{applications, workloads}, p.all...)...)...)
 	if err != nil {
 		return fmt.Errorf("creating application root: %w", err)
 	}
-	p.made = append(p.made, applications, workloads, application)
+	p.all = append(p.all, applications, workloads, application)
 	return nil
 }
 
-// project declares what Applications of a project may take from the one repository, and put where.
-func (p *Platform) project(ctx *pulumi.Context, name, description string, admits pulumi.Map) (pulumi.Resource, error) {
+// project declares an Argo CD project. Its Applications may use only the workloads' repository and only what
+// permissions allows, which is added to the project's spec.
+func (p *platform) project(ctx *pulumi.Context, name, description string, permissions pulumi.Map) (pulumi.Resource, error) {
 	spec := pulumi.Map{
 		"description": pulumi.String(description),
 		"sourceRepos": pulumi.ToStringArray([]string{p.config.GitOps.Repository}),
 	}
-	for key, value := range admits {
+	for key, value := range permissions {
 		spec[key] = value
 	}
 	project, err := apiextensions.NewCustomResource(ctx, "project-"+name, &apiextensions.CustomResourceArgs{
@@ -148,14 +152,14 @@ func (p *Platform) project(ctx *pulumi.Context, name, description string, admits
 		Kind:        pulumi.String("AppProject"),
 		Metadata:    metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: pulumi.String(argoCD)},
 		OtherFields: kubernetes.UntypedArgs{"spec": spec},
-	}, p.with(p.cluster.ArgoCD)...)
+	}, p.objectOptions(p.cluster.ArgoCD)...)
 	if err != nil {
 		return nil, fmt.Errorf("creating project %s: %w", name, err)
 	}
 	return project, nil
 }
 
-// destinations are namespaces of this cluster.
+// destinations returns namespaces of this cluster as destinations of a project.
 func destinations(namespaces ...string) pulumi.Array {
 	var list pulumi.Array
 	for _, name := range namespaces {
@@ -164,7 +168,7 @@ func destinations(namespaces ...string) pulumi.Array {
 	return list
 }
 
-// kinds are those of one API group.
+// kinds returns kinds of one API group in the format of a project's spec.
 func kinds(group string, names ...string) pulumi.Array {
 	var list pulumi.Array
 	for _, name := range names {

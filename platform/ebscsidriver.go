@@ -2,10 +2,10 @@ package platform
 
 import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-// ebsCSIDriver makes the volumes of the StorageClass.
-func (p *Platform) ebsCSIDriver() Chart {
+// ebsCSIDriver returns the chart of the EBS CSI driver, which creates the volumes of the StorageClass.
+func (p *platform) ebsCSIDriver() chart {
 	selector, tolerations := onControlPlane()
-	return Chart{
+	return chart{
 		Release: "aws-ebs-csi-driver", Namespace: kubeSystem,
 		Repository: "https://kubernetes-sigs.github.io/aws-ebs-csi-driver", Name: "aws-ebs-csi-driver", Version: "2.64.0",
 		Values: pulumi.Map{
@@ -14,14 +14,14 @@ func (p *Platform) ebsCSIDriver() Chart {
 				"replicaCount": pulumi.Int(1),
 				"nodeSelector": selector,
 				"tolerations":  tolerations,
-				// Volumes carry the cluster's name, so that what a lost cluster leaves can be found.
+				// Volumes are tagged with the cluster's name, so that those of a lost cluster can be found.
 				"k8sTagClusterId": pulumi.String(p.config.Name),
 			},
 			"node": pulumi.Map{
 				"tolerateAllTaints": pulumi.Bool(true),
 				"enableWindows":     pulumi.Bool(false),
 			},
-			// The chart's own class has other parameters than ours; its tester is of no use here.
+			// The program declares the class itself, with other parameters. The chart's Helm test is not used.
 			"defaultStorageClass": pulumi.Map{"enabled": pulumi.Bool(false)},
 			"helmTester":          pulumi.Map{"enabled": pulumi.Bool(false)},
 		},

@@ -12,32 +12,34 @@ import (
 	"eco2/infra"
 )
 
-// secretStoreName is the store that the workloads' ExternalSecrets refer to.
+// secretStoreName is the name of the store to which the workloads' ExternalSecrets refer.
 const secretStoreName = "aws-ssm"
 
-// parameterVersion is the annotation that says which version of a parameter a Secret or a pod has.
+// parameterVersion is the annotation that holds the version of the SSM parameter which a Secret or a pod contains.
 const parameterVersion = "eco2.io/parameter-version"
 
-// externalSecrets copies SSM parameters into Secrets.
-func (p *Platform) externalSecrets() Chart {
+// externalSecrets returns the chart of External Secrets, which copies SSM parameters into Secrets.
+func (p *platform) externalSecrets() chart {
 	selector, tolerations := onControlPlane()
-	return Chart{
+	return chart{
 		Release: "external-secrets", Namespace: platformSystem,
 		Repository: "https://charts.external-secrets.io", Name: "external-secrets", Version: "2.9.0",
 		Values: pulumi.Map{
 			"installCRDs": pulumi.Bool(false),
-			// For its three Deployments at once.
+			// These apply to all three Deployments of the chart.
 			"global":    pulumi.Map{"nodeSelector": selector, "tolerations": tolerations},
 			"resources": resources("50m", "128Mi", "256Mi"),
-			// The store's credentials are the node role's. With this right it could act as any service account.
+			// The secret store uses the credentials of the node role, so External Secrets does not need this permission.
+			// With it, it could act as any service account.
 			"rbac": pulumi.Map{"serviceAccountTokenCreate": pulumi.Bool(false)},
 		},
 	}
 }
 
-// secretStore reads the stack's parameters with the node role: it holds no key. It serves Grafana's namespace
-// and the workloads'; an ExternalSecret in any other is refused.
-func (p *Platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (pulumi.Resource, error) {
+// secretStore declares the store through which External Secrets reads the stack's parameters. It uses the node role, so
+// it holds no key. It serves Grafana's and the workloads' namespaces; External Secrets rejects an ExternalSecret in any
+// other.
+func (p *platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (pulumi.Resource, error) {
 	const apiVersion, kind = "external-secrets.io/v1", "ClusterSecretStore"
 	spec := pulumi.Map{
 		"provider": pulumi.Map{"aws": pulumi.Map{
@@ -48,7 +50,7 @@ func (p *Platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (p
 			"namespaces": pulumi.ToStringArray(append([]string{monitoring}, workloads()...)),
 		}},
 	}
-	webhook, err := p.webhook(ctx, "external-secrets", pulumi.Map{
+	webhook, err := p.awaitWebhook(ctx, "external-secrets", pulumi.Map{
 		"apiVersion": pulumi.String(apiVersion), "kind": pulumi.String(kind),
 		"metadata": pulumi.Map{"name": pulumi.String(secretStoreName)}, "spec": spec,
 	}, operator)
@@ -60,22 +62,23 @@ func (p *Platform) secretStore(ctx *pulumi.Context, operator pulumi.Resource) (p
 		Kind:        pulumi.String(kind),
 		Metadata:    metav1.ObjectMetaArgs{Name: pulumi.String(secretStoreName)},
 		OtherFields: kubernetes.UntypedArgs{"spec": spec},
-	}, p.with(webhook)...)
+	}, p.objectOptions(webhook)...)
 	if err != nil {
 		return nil, fmt.Errorf("creating secret store %s: %w", secretStoreName, err)
 	}
-	p.made = append(p.made, store)
+	p.all = append(p.all, store)
 	return store, nil
 }
 
-// grafanaPasswordVersion changes with Grafana's password.
-func (p *Platform) grafanaPasswordVersion() pulumi.StringOutput {
+// grafanaPasswordVersion returns the version of the parameter with Grafana's password, which changes with the password.
+func (p *platform) grafanaPasswordVersion() pulumi.StringOutput {
 	return pulumi.Sprintf("%d", p.infra.Parameters.Version(infra.GrafanaPassword))
 }
 
-// grafanaSecret brings Grafana's password from SSM, and waits until it is in its Secret. It asks for the
-// parameter's version: a new password is a change of the ExternalSecret, which External Secrets follows at once.
-func (p *Platform) grafanaSecret(ctx *pulumi.Context, store, namespace pulumi.Resource) (pulumi.Resource, error) {
+// grafanaSecret declares the ExternalSecret that copies Grafana's password from SSM, and a command that waits until the
+// Secret contains it. The ExternalSecret names the parameter's version: so a new password changes the ExternalSecret,
+// and External Secrets reacts to that at once.
+func (p *platform) grafanaSecret(ctx *pulumi.Context, store, namespace pulumi.Resource) (pulumi.Resource, error) {
 	version := p.grafanaPasswordVersion()
 	secret, err := apiextensions.NewCustomResource(ctx, grafanaAdmin, &apiextensions.CustomResourceArgs{
 		ApiVersion: pulumi.String("external-secrets.io/v1"),
@@ -96,10 +99,10 @@ func (p *Platform) grafanaSecret(ctx *pulumi.Context, store, namespace pulumi.Re
 			},
 			"data": pulumi.Array{pulumi.Map{
 				"secretKey": pulumi.String("password"),
-				"remoteRef": pulumi.Map{"key": pulumi.String(p.config.Prefix + "/" + infra.GrafanaPassword), "version": version},
+				"remoteRef": pulumi.Map{"key": pulumi.String(p.config.ParameterPrefix + "/" + infra.GrafanaPassword), "version": version},
 			}},
 		}},
-	}, p.with(store, namespace)...)
+	}, p.objectOptions(store, namespace)...)
 	if err != nil {
 		return nil, fmt.Errorf("creating external secret %s: %w", grafanaAdmin, err)
 	}
@@ -113,6 +116,6 @@ func (p *Platform) grafanaSecret(ctx *pulumi.Context, store, namespace pulumi.Re
 	if err != nil {
 		return nil, fmt.Errorf("waiting for secret %s: %w", grafanaAdmin, err)
 	}
-	p.made = append(p.made, secret, synced)
+	p.all = append(p.all, secret, synced)
 	return synced, nil
 }

@@ -2,15 +2,15 @@ package platform
 
 import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-// loadBalancerController turns Ingresses into Application Load Balancers that carry the cluster's one
-// security group.
-func (p *Platform) loadBalancerController() Chart {
+// loadBalancerController returns the chart of the AWS Load Balancer Controller, which creates Application Load
+// Balancers with the cluster's one security group for Ingresses.
+func (p *platform) loadBalancerController() chart {
 	selector, tolerations := onControlPlane()
 	replicas := 1
 	if p.prod() {
 		replicas = 2
 	}
-	return Chart{
+	return chart{
 		Release: "aws-load-balancer-controller", Namespace: kubeSystem,
 		Repository: "https://aws.github.io/eks-charts", Name: "aws-load-balancer-controller", Version: "3.5.0",
 		Values: pulumi.Map{
@@ -21,20 +21,21 @@ func (p *Platform) loadBalancerController() Chart {
 			"nodeSelector": selector,
 			"tolerations":  tolerations,
 			"resources":    resources("50m", "128Mi", "256Mi"),
-			// Pods have addresses that AWS cannot route to.
+			// The VPC cannot route to the addresses of pods.
 			"defaultTargetType": pulumi.String("instance"),
-			// What AWS recommends: TLS 1.2 with forward secrecy, and 1.3. The controller's own default still takes TLS 1.0.
+			// AWS recommends this policy: TLS 1.2 with forward secrecy, and 1.3. The controller's default still allows
+			// TLS 1.0.
 			"defaultSSLPolicy": pulumi.String("ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"),
-			// The group comes from each Ingress's annotation; the controller makes none and opens nothing.
+			// Each Ingress names the group in an annotation; the controller creates no group and no rule.
 			"enableBackendSecurityGroup": pulumi.Bool(false),
-			// A Service of type LoadBalancer would get a load balancer of its own, with a group of its own. Its
-			// webhook would also refuse every Service of the cluster while the controller is down.
+			// The service controller would create a separate load balancer and group for each Service of type
+			// LoadBalancer. Its webhook would also reject every Service in the cluster while the controller is down.
 			"controllerConfig":            pulumi.Map{"featureGates": pulumi.Map{"EnableServiceController": pulumi.Bool(false)}},
 			"enableServiceMutatorWebhook": pulumi.Bool(false),
 			"enableShield":                pulumi.Bool(false),
 			"enableWaf":                   pulumi.Bool(false),
 			"enableWafv2":                 pulumi.Bool(false),
-			// A new webhook certificate with each upgrade would restart the controller for nothing.
+			// Otherwise each upgrade would create a new webhook certificate and restart the controller needlessly.
 			"keepTLSSecret": pulumi.Bool(true),
 		},
 	}

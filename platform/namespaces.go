@@ -10,7 +10,7 @@ import (
 	"eco2/infra"
 )
 
-// The namespaces of the platform's own. kube-system is there already, argocd comes with Argo CD.
+// These are the platform's namespaces. kube-system exists in every cluster; argocd is created with Argo CD.
 const (
 	platformSystem  = "platform-system"
 	dataSystem      = "data-system"
@@ -20,25 +20,25 @@ const (
 	argoCD          = "argocd"
 )
 
-// dataNamespaces hold the stateful services that workloads share.
+// dataNamespaces lists the namespaces of the stateful services that workloads share.
 var dataNamespaces = []string{"postgres", "redis", "rabbitmq"}
 
-// workloads are the namespaces that the GitOps repository fills: one for each API domain of the node
-// table, and those of the data services. They are declared here, so that their network policies are in
-// force before the first pod.
+// workloads returns the namespaces of what the GitOps repository deploys: one for each API domain of the node table,
+// and those of the data services. The program declares them itself, so that their network policies are in force before
+// the first pod starts.
 func workloads() []string { return append(infra.Domains(), dataNamespaces...) }
 
-func (p *Platform) namespaces(ctx *pulumi.Context) (map[string]pulumi.Resource, error) {
+func (p *platform) namespaces(ctx *pulumi.Context) (map[string]pulumi.Resource, error) {
 	namespaces := map[string]pulumi.Resource{}
 	for _, name := range append([]string{platformSystem, dataSystem, messagingSystem, monitoring}, workloads()...) {
 		namespace, err := corev1.NewNamespace(ctx, name, &corev1.NamespaceArgs{
 			Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(name)},
-		}, p.with(p.cluster.Ready)...)
+		}, p.objectOptions(p.cluster.Ready)...)
 		if err != nil {
 			return nil, fmt.Errorf("creating namespace %s: %w", name, err)
 		}
 		namespaces[name] = namespace
-		p.made = append(p.made, namespace)
+		p.all = append(p.all, namespace)
 	}
 	return namespaces, nil
 }

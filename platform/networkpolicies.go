@@ -8,45 +8,46 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// metadataService hands the node role to whoever asks it over HTTP.
+// metadataService is the address that gives the node role's credentials to anyone who requests them over HTTP.
 const metadataService = "169.254.169.254/32"
 
-// allowance is what a policy opens in a namespace that is otherwise closed.
+// allowance holds traffic that a policy allows in a namespace that is otherwise closed.
 type allowance struct {
 	ingress networkingv1.NetworkPolicyIngressRuleArray
 	egress  networkingv1.NetworkPolicyEgressRuleArray
 }
 
-// networkPolicies close every namespace of the platform and of the workloads in both directions and open
-// what the platform needs, with one policy each. Workloads open the rest beside their own manifests:
-// policies add up. kube-system stays open: what runs there is the network itself and the controllers that
-// need the node role. Traffic from a node to its own pods, such as probes, is not subject to policies.
-func (p *Platform) networkPolicies(ctx *pulumi.Context, namespaces map[string]pulumi.Resource) error {
+// networkPolicies declares one policy for each namespace of the platform and of the workloads. It denies all traffic in
+// both directions except what the platform needs. Policies are additive: workloads allow more with policies of their
+// own beside their manifests. kube-system stays open, because the network itself and the controllers that need the node
+// role run there. Policies do not apply to traffic from a node to its own pods, such as probes.
+func (p *platform) networkPolicies(ctx *pulumi.Context, namespaces map[string]pulumi.Resource) error {
 	var (
-		api     = p.toNodes(6443) // policies see where a service leads, not the service's own address
+		api     = p.toNodes(6443) // policies are applied to a service's endpoints, not to its own address
 		dns     = toDNS()
 		same    = sameNamespace()
 		web     = toInternet(443)
 		scrapes = fromNamespace(monitoring)
 	)
-	open := map[string][]allowance{
-		// External Secrets, external-dns: AWS and, for its credentials, the metadata service. The API server
-		// calls a webhook.
+	allowed := map[string][]allowance{
+		// External Secrets and external-dns call AWS and, for its credentials, the metadata service. The API server calls
+		// External Secrets' webhook.
 		platformSystem: {dns, api, same, web, to(block(metadataService), tcp(80)), scrapes, fromAnywhere(10250)},
-		// The operators watch the API and speak to what they run.
+		// The operators watch the API and connect to the instances that they manage.
 		dataSystem:      {dns, api, scrapes, toPods(6379, 26379)},
 		messagingSystem: {dns, api, scrapes, toPods(15672, 15692)},
-		// Prometheus scrapes every pod, DNS and its neighbours among them, and every node; Grafana fetches its
-		// dashboards, the API server calls a webhook.
+		// Prometheus scrapes every pod, including DNS and those of its own namespace, and every node. Grafana downloads
+		// dashboards. The API server calls the operator's webhook.
 		monitoring: {api, {ingress: same.ingress}, web, toPods(), p.toNodes(9100, 10250), fromAnywhere(10250)},
-		// Repositories over HTTPS and SSH. The load balancer comes in through a node, under that node's
-		// address in the pod network, or its own where the pod is there, so the port is what can be said of it.
+		// Argo CD reads repositories over HTTPS and SSH. Traffic of the load balancer arrives through a node: with that
+		// node's address in the pod network, or with the load balancer's own address if the pod is on that node. So the
+		// policy can only restrict the port.
 		argoCD: {dns, api, same, toInternet(443, 22), scrapes, fromAnywhere(8080)},
 	}
 	order := []string{platformSystem, dataSystem, messagingSystem, monitoring, argoCD}
 	for _, name := range workloads() {
-		// The internet, without the metadata service; who may enter from where is the workloads' to say.
-		open[name] = []allowance{dns, same, web, scrapes}
+		// This allows the internet without the metadata service. Who may connect to them is up to the workloads.
+		allowed[name] = []allowance{dns, same, web, scrapes}
 		order = append(order, name)
 	}
 	for _, name := range order {
@@ -54,17 +55,17 @@ func (p *Platform) networkPolicies(ctx *pulumi.Context, namespaces map[string]pu
 		if name == argoCD {
 			after = p.cluster.ArgoCD
 		}
-		if err := p.networkPolicy(ctx, name, open[name], after); err != nil {
+		if err := p.networkPolicy(ctx, name, allowed[name], after); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *Platform) networkPolicy(ctx *pulumi.Context, namespace string, open []allowance, after pulumi.Resource) error {
+func (p *platform) networkPolicy(ctx *pulumi.Context, namespace string, allowed []allowance, after pulumi.Resource) error {
 	var ingress networkingv1.NetworkPolicyIngressRuleArray
 	var egress networkingv1.NetworkPolicyEgressRuleArray
-	for _, a := range open {
+	for _, a := range allowed {
 		ingress = append(ingress, a.ingress...)
 		egress = append(egress, a.egress...)
 	}
@@ -72,16 +73,16 @@ func (p *Platform) networkPolicy(ctx *pulumi.Context, namespace string, open []a
 		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("baseline"), Namespace: pulumi.String(namespace)},
 		Spec: networkingv1.NetworkPolicySpecArgs{
 			PodSelector: metav1.LabelSelectorArgs{}, // every pod
-			// Naming both directions is what closes them, but for the rules.
+			// A direction that is listed here is denied except for the rules.
 			PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
 			Ingress:     ingress,
 			Egress:      egress,
 		},
-	}, p.with(after)...)
+	}, p.objectOptions(after)...)
 	if err != nil {
 		return fmt.Errorf("creating the network policy of %s: %w", namespace, err)
 	}
-	p.made = append(p.made, policy)
+	p.all = append(p.all, policy)
 	return nil
 }
 
@@ -92,17 +93,17 @@ func toDNS() allowance {
 	}, append(ports("UDP", 53), tcp(53)...))
 }
 
-// toNodes opens ports of the machines themselves.
-func (p *Platform) toNodes(numbers ...int) allowance {
+// toNodes allows connections to ports of the machines themselves.
+func (p *platform) toNodes(numbers ...int) allowance {
 	return to(block(p.config.VpcCidr.String()), tcp(numbers...))
 }
 
-// toInternet opens ports of the world, which the metadata service is not part of.
+// toInternet allows connections to ports of every address except the metadata service.
 func toInternet(numbers ...int) allowance {
 	return to(block("0.0.0.0/0", metadataService), tcp(numbers...))
 }
 
-// toPods opens ports of every pod in the cluster; without ports, all of them.
+// toPods allows connections to ports of every pod in the cluster; without ports, to all ports.
 func toPods(numbers ...int) allowance {
 	return to(networkingv1.NetworkPolicyPeerArgs{NamespaceSelector: metav1.LabelSelectorArgs{}}, tcp(numbers...))
 }
@@ -116,8 +117,8 @@ func fromNamespace(name string) allowance {
 	return from(networkingv1.NetworkPolicyPeerArgs{NamespaceSelector: namespaceNamed(name)})
 }
 
-// fromAnywhere opens ports of the namespace's pods to whoever reaches them: callers that come from a node,
-// as the API server and the load balancer do, have no address by which a policy could know them.
+// fromAnywhere allows connections from any address to ports of the namespace's pods. It is for traffic that arrives
+// through a node, as from the API server and the load balancer, which a policy cannot recognise by its source address.
 func fromAnywhere(numbers ...int) allowance {
 	return allowance{ingress: networkingv1.NetworkPolicyIngressRuleArray{
 		networkingv1.NetworkPolicyIngressRuleArgs{Ports: tcp(numbers...)},
@@ -130,7 +131,7 @@ func from(peer networkingv1.NetworkPolicyPeerArgs) allowance {
 	}}
 }
 
-// to opens ports of a peer; without ports, all of them.
+// to allows connections to ports of a peer; without ports, to all ports.
 func to(peer networkingv1.NetworkPolicyPeerArgs, ports networkingv1.NetworkPolicyPortArray) allowance {
 	rule := networkingv1.NetworkPolicyEgressRuleArgs{To: networkingv1.NetworkPolicyPeerArray{peer}}
 	if len(ports) > 0 {

@@ -1,5 +1,5 @@
-// Package platform declares what a Ready cluster carries before any workload: custom resources, charts,
-// storage, secrets, network policies, and the root of the workloads' GitOps.
+// Package platform declares what runs in a Ready cluster before any workload: custom resource definitions, charts, the
+// storage class, secrets, network policies, and the root Application of the workloads' GitOps repository.
 package platform
 
 import (
@@ -14,44 +14,45 @@ import (
 	"eco2/infra"
 )
 
-// Platform is what runs on the cluster.
-type Platform struct {
+// platform declares the resources in the cluster.
+type platform struct {
 	config  config.Config
 	infra   *infra.Infra
 	cluster *cluster.Cluster
-	// objects are the options of every object in the cluster.
-	objects []pulumi.ResourceOption
-	// made is everything of the platform, which the sweep comes after and so, on destroy, before.
-	made []pulumi.Resource
+	// common holds the options that every object in the cluster has.
+	common []pulumi.ResourceOption
+	// all lists every resource of the platform. The sweep depends on all of them, so that a destroy runs it first.
+	all []pulumi.Resource
 }
 
 // New declares the platform and, after all of it, the sweep.
 func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluster) error {
-	kubeconfig, err := independent(ctx, k.Kubeconfig)
+	kubeconfig, err := withoutDependencies(ctx, k.Kubeconfig)
 	if err != nil {
 		return err
 	}
 	provider, err := kubernetes.NewProvider(ctx, "kubernetes", &kubernetes.ProviderArgs{
 		Kubeconfig: kubeconfig,
-		// Without an identity of its own, every new kubeconfig would be another cluster, and everything
-		// in it would be replaced.
+		// Without an explicit identifier, the provider would take every new kubeconfig for another cluster and replace
+		// everything in it.
 		ClusterIdentifier:     pulumi.String(c.Name),
 		EnableServerSideApply: pulumi.Bool(true),
-		// Without DeleteUnreachable: a refresh from where the firewall lets nobody in would take every object and
-		// release for gone. A destroy asks the cluster for none of them.
+		// DeleteUnreachable is not set: with it, a refresh from an address that the firewall blocks would remove every
+		// object and release from the state. A destroy does not need it, because it deletes none of them by a call to the
+		// cluster.
 	})
 	if err != nil {
 		return fmt.Errorf("configuring Kubernetes: %w", err)
 	}
-	sweep, err := k.EarlySweep(ctx, c.Protect, i.Made)
+	sweep, err := k.EarlySweep(ctx, c.Protect, i.All)
 	if err != nil {
 		return err
 	}
-	p := &Platform{config: c, infra: i, cluster: k, made: []pulumi.Resource{sweep}, objects: []pulumi.ResourceOption{
+	p := &platform{config: c, infra: i, cluster: k, all: []pulumi.Resource{sweep}, common: []pulumi.ResourceOption{
 		pulumi.Provider(provider),
 		pulumi.DependsOn([]pulumi.Resource{sweep}),
-		// The cluster goes with its machines: taking each object out of it first would be the slow way to
-		// destroy, and needs an API server that still answers.
+		// Objects are deleted with the machines. Deleting each of them first would slow down a destroy, and would need an
+		// API server that still answers.
 		pulumi.DeletedWith(i.VPC),
 	}}
 	crds, err := p.installCRDs(ctx)
@@ -68,36 +69,36 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 		return err
 	}
 
-	releases := map[string]*Release{}
-	release := func(chart Chart, after ...pulumi.Resource) error {
+	releases := map[string]*release{}
+	install := func(chart chart, after ...pulumi.Resource) error {
 		after = append(after, k.Ready, k.ArgoCD, namespaces[chart.Namespace])
-		after = append(after, i.Granted...)
+		after = append(after, i.IAMPolicies...)
 		after = append(after, crds[chart.Release])
-		made, err := newRelease(ctx, chart, c.Mirror, p.with(after...)...)
+		installed, err := newRelease(ctx, chart, c.Mirror, p.objectOptions(after...)...)
 		if err != nil {
 			return err
 		}
-		releases[chart.Release] = made
-		p.made = append(p.made, made)
+		releases[chart.Release] = installed
+		p.all = append(p.all, installed)
 		return nil
 	}
 
-	if err := release(p.loadBalancerController()); err != nil {
+	if err := install(p.loadBalancerController()); err != nil {
 		return err
 	}
-	if err := release(p.ebsCSIDriver(), storage); err != nil {
+	if err := install(p.ebsCSIDriver(), storage); err != nil {
 		return err
 	}
-	if err := release(p.externalSecrets()); err != nil {
+	if err := install(p.externalSecrets()); err != nil {
 		return err
 	}
-	if err := release(p.redisOperator()); err != nil {
+	if err := install(p.redisOperator()); err != nil {
 		return err
 	}
-	if err := release(p.rabbitMQOperator()); err != nil {
+	if err := install(p.rabbitMQOperator()); err != nil {
 		return err
 	}
-	if err := release(p.metricsServer()); err != nil {
+	if err := install(p.metricsServer()); err != nil {
 		return err
 	}
 	store, err := p.secretStore(ctx, releases["external-secrets"])
@@ -108,8 +109,8 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 	if err != nil {
 		return err
 	}
-	// Its volumes need the driver, Grafana its password.
-	if err := release(p.prometheusStack(), releases["aws-ebs-csi-driver"], grafana); err != nil {
+	// Prometheus' volumes need the EBS CSI driver, and Grafana needs its password.
+	if err := install(p.prometheusStack(), releases["aws-ebs-csi-driver"], grafana); err != nil {
 		return err
 	}
 
@@ -117,7 +118,7 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 		return err
 	}
 	if c.Domain != "" {
-		if err := release(p.externalDNS()); err != nil {
+		if err := install(p.externalDNS()); err != nil {
 			return err
 		}
 		records, err := p.dnsRecords(ctx, releases["external-dns"])
@@ -131,15 +132,17 @@ func New(ctx *pulumi.Context, c config.Config, i *infra.Infra, k *cluster.Cluste
 	if err := p.rootApplication(ctx); err != nil {
 		return err
 	}
-	return k.Sweep(ctx, c.Protect, append(p.made, i.Made...))
+	return k.Sweep(ctx, c.Protect, append(p.all, i.All...))
 }
 
-// independent is a secret without the resources that it comes from, whose end it waits for.
+// withoutDependencies returns a secret without its dependencies on the resources that it comes from. It waits until the
+// value is available.
 //
-// The engine makes a provider even in an update that --target or --exclude keep to a part of the stack. A
-// provider that depends on a command that was left out ends that update, and with --exclude leaves a state that
-// is not valid. Objects do not need the dependency: they depend on the cluster's commands themselves.
-func independent(ctx *pulumi.Context, secret pulumi.StringOutput) (pulumi.StringOutput, error) {
+// The engine creates a provider even in an update that --target or --exclude restricts to a part of the stack. If the
+// provider depends on a command that is not part of the update, the update fails, and with --exclude it leaves an
+// invalid state. Objects do not need this dependency of their provider, because they depend on the cluster's commands
+// themselves.
+func withoutDependencies(ctx *pulumi.Context, secret pulumi.StringOutput) (pulumi.StringOutput, error) {
 	result, err := internals.UnsafeAwaitOutput(ctx.Context(), secret)
 	if err != nil {
 		return pulumi.StringOutput{}, err
@@ -150,21 +153,21 @@ func independent(ctx *pulumi.Context, secret pulumi.StringOutput) (pulumi.String
 	return pulumi.ToSecret(pulumi.String(result.Value.(string))).(pulumi.StringOutput), nil
 }
 
-// with are the options of an object that comes after others.
-func (p *Platform) with(after ...pulumi.Resource) []pulumi.ResourceOption {
+// objectOptions returns the options of an object in the cluster that depends on the given resources. It ignores nil.
+func (p *platform) objectOptions(after ...pulumi.Resource) []pulumi.ResourceOption {
 	var present []pulumi.Resource
 	for _, resource := range after {
 		if resource != nil {
 			present = append(present, resource)
 		}
 	}
-	return append([]pulumi.ResourceOption{pulumi.DependsOn(present)}, p.objects...)
+	return append([]pulumi.ResourceOption{pulumi.DependsOn(present)}, p.common...)
 }
 
-func (p *Platform) prod() bool { return p.config.Environment == config.Prod }
+func (p *platform) prod() bool { return p.config.Environment == config.Prod }
 
-// onControlPlane puts a chart's pods on the control plane, whose taints keep everything else away. The
-// workers belong to the workloads.
+// onControlPlane returns the node selector and tolerations that schedule a chart's pods on the control plane, whose
+// taints keep all other pods away. The workers are reserved for the workloads.
 func onControlPlane() (selector pulumi.StringMap, tolerations pulumi.Array) {
 	return pulumi.StringMap{"node-role.kubernetes.io/control-plane": pulumi.String("")}, pulumi.Array{
 		pulumi.Map{"key": pulumi.String("node-role.kubernetes.io/control-plane"), "operator": pulumi.String("Exists"), "effect": pulumi.String("NoSchedule")},
@@ -172,8 +175,8 @@ func onControlPlane() (selector pulumi.StringMap, tolerations pulumi.Array) {
 	}
 }
 
-// resources are a container's requests and its memory limit. The program sets no CPU limit: it would throttle a
-// container while the node is idle.
+// resources returns a container's requests and its memory limit. The program sets no CPU limits, because they would
+// throttle a container even while the node is idle.
 func resources(cpu, memory, limit string) pulumi.Map {
 	return pulumi.Map{
 		"requests": pulumi.StringMap{"cpu": pulumi.String(cpu), "memory": pulumi.String(memory)},

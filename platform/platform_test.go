@@ -11,11 +11,11 @@ import (
 )
 
 func TestChartSource(t *testing.T) {
-	repository := Chart{Name: "external-dns", Version: "1.21.1", Repository: "https://kubernetes-sigs.github.io/external-dns/"}
-	oci := Chart{Name: "operator", Version: "0.6.5", Repository: "oci://registry.example/charts/operator"}
+	repository := chart{Name: "external-dns", Version: "1.21.1", Repository: "https://kubernetes-sigs.github.io/external-dns/"}
+	oci := chart{Name: "operator", Version: "0.6.5", Repository: "oci://registry.example/charts/operator"}
 	mirror := config.Mirror{Files: "http://mirror.example:8080/files"}
 	for _, test := range []struct {
-		chart  Chart
+		chart  chart
 		mirror config.Mirror
 		want   chartSource
 	}{
@@ -30,14 +30,14 @@ func TestChartSource(t *testing.T) {
 	}
 }
 
-// A definition without its checksum, or from a place that can change, is not pinned.
-func TestBundlesArePinned(t *testing.T) {
+// Every CRD file must have a checksum and a URL with a version, whose content cannot change unnoticed.
+func TestCRDsArePinned(t *testing.T) {
 	pinned := regexp.MustCompile(`^https://raw\.githubusercontent\.com/[^/]+/[^/]+/v\d+\.\d+\.\d+/`)
 	checksum := regexp.MustCompile(`^[0-9a-f]{64}$`)
-	for _, b := range bundles {
-		for _, file := range b.files {
-			assert.Regexp(t, pinned, file[0], b.release)
-			assert.Regexp(t, checksum, file[1], b.release)
+	for _, r := range chartCRDs {
+		for _, file := range r.files {
+			assert.Regexp(t, pinned, file.url, r.release)
+			assert.Regexp(t, checksum, file.sha256, r.release)
 		}
 	}
 }

@@ -2,17 +2,19 @@ package platform
 
 import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-// grafanaAdmin is the Secret with Grafana's first user.
+// grafanaAdmin is the name of the Secret with Grafana's first user and of the ExternalSecret that fills it.
 const grafanaAdmin = "grafana-admin"
 
-// prometheusStack watches the cluster, from the node that the table keeps for it.
-func (p *Platform) prometheusStack() Chart {
+// prometheusStack returns the chart that monitors the cluster: Prometheus, Alertmanager and Grafana. It runs on the
+// node that the node table reserves for it.
+func (p *platform) prometheusStack() chart {
 	selector := pulumi.StringMap{"infra-type": pulumi.String("monitoring")}
 	tolerations := pulumi.Array{pulumi.Map{
 		"key": pulumi.String("domain"), "operator": pulumi.String("Equal"),
 		"value": pulumi.String("observability"), "effect": pulumi.String("NoSchedule"),
 	}}
-	// placed says of each part that it runs on the monitoring node; one that is forgotten stays Pending.
+	// placed adds to the values of a component that it runs on the monitoring node. A component without it would stay
+	// Pending.
 	placed := func(more pulumi.Map) pulumi.Map {
 		out := pulumi.Map{"nodeSelector": selector, "tolerations": tolerations}
 		for key, value := range more {
@@ -31,7 +33,7 @@ func (p *Platform) prometheusStack() Chart {
 		"retention": pulumi.String("15d"),
 		"replicas":  pulumi.Int(1),
 		"resources": resources("500m", "1Gi", "3Gi"),
-		// The monitors of every release and workload count, not only this release's own.
+		// Use the monitors and rules of every release and workload, not only those of this release.
 		"serviceMonitorSelectorNilUsesHelmValues": pulumi.Bool(false),
 		"podMonitorSelectorNilUsesHelmValues":     pulumi.Bool(false),
 		"ruleSelectorNilUsesHelmValues":           pulumi.Bool(false),
@@ -45,10 +47,10 @@ func (p *Platform) prometheusStack() Chart {
 			"userKey":        pulumi.String("admin-user"),
 			"passwordKey":    pulumi.String("admin-password"),
 		},
-		// Grafana 13 takes 330 MiB at rest, and more while it compresses its answers.
+		// Grafana 13 uses 330 MiB when idle, and more while it compresses responses.
 		"resources":   resources("50m", "512Mi", "1Gi"),
 		"grafana.ini": pulumi.Map{"server": pulumi.Map{"enable_gzip": pulumi.Bool(false)}},
-		// It reads the password when it starts.
+		// Grafana reads the password only when it starts, so a new version must restart the pod.
 		"podAnnotations": pulumi.StringMap{parameterVersion: p.grafanaPasswordVersion()},
 	})
 	if p.prod() {
@@ -59,11 +61,11 @@ func (p *Platform) prometheusStack() Chart {
 		grafana["persistence"] = pulumi.Map{
 			"enabled": pulumi.Bool(true), "storageClassName": pulumi.String("gp3"), "size": pulumi.String("10Gi"),
 		}
-		// The volume attaches to one pod at a time.
+		// The volume can be attached to only one pod at a time.
 		grafana["deploymentStrategy"] = pulumi.Map{"type": pulumi.String("Recreate")}
 	}
 	off := pulumi.Map{"enabled": pulumi.Bool(false)}
-	return Chart{
+	return chart{
 		Release: "kube-prometheus-stack", Namespace: monitoring,
 		Repository: "https://prometheus-community.github.io/helm-charts", Name: "kube-prometheus-stack", Version: "88.5.3",
 		Values: pulumi.Map{
@@ -72,13 +74,14 @@ func (p *Platform) prometheusStack() Chart {
 			"alertmanager": pulumi.Map{"alertmanagerSpec": alertmanager},
 			"prometheusOperator": placed(pulumi.Map{
 				"resources": resources("50m", "96Mi", "192Mi"),
-				// The jobs that make the webhook's certificate need a node too, or the install hangs.
+				// The jobs that create the webhook's certificate must be schedulable too, or the installation hangs.
 				"admissionWebhooks": pulumi.Map{"patch": placed(nil)},
 			}),
 			"grafana":            grafana,
 			"kube-state-metrics": placed(pulumi.Map{"resources": resources("20m", "64Mi", "192Mi")}),
-			// kubeadm binds these to the loopback address, where they stay: opened, they would answer everyone
-			// on the node network. Watched, they would be down for ever.
+			// kubeadm binds the metrics of these components to the loopback address, and the program leaves it so: on any
+			// other address they would be accessible from the whole node network. If they were monitored, they would
+			// permanently be reported as down.
 			"kubeControllerManager": off,
 			"kubeScheduler":         off,
 			"kubeEtcd":              off,

@@ -10,46 +10,46 @@ import (
 	"eco2/config"
 )
 
-// releaseType is the resource that installs a chart with Helm itself: hooks, look-ups and roll-backs
-// work, and a preview needs no cluster.
+// releaseType is the type of the resource that installs a chart with Helm itself. Hooks, lookups and rollbacks work,
+// and a preview needs no cluster.
 const releaseType = "kubernetes:helm.sh/v3:Release"
 
 // releaseTimeout is how long the objects of a chart may take to become ready, in seconds.
 const releaseTimeout = 600
 
-// Release is an installed Helm chart.
+// release is an installed Helm chart.
 //
-// The SDK has a type for it, in a package that imports every API group of Kubernetes: building that takes
-// longer than building the rest of this program. The resource is the same one; the names of its
-// properties are pinned by a test.
-type Release struct {
+// The SDK has a type for it, in a package that imports every API group of Kubernetes: building that package takes
+// longer than building the rest of this program. The resource type is the same; a test checks the names of its
+// properties.
+type release struct {
 	pulumi.CustomResourceState
 }
 
-// Chart is what a release installs.
-type Chart struct {
-	// Release names the release; it is part of the names of the chart's objects.
+// chart describes a Helm chart and the release that installs it.
+type chart struct {
+	// Release is the name of the release. It is part of the names of the chart's objects.
 	Release   string
 	Namespace string
-	// Repository is the chart repository's URL, https or oci. An OCI repository ends with the chart's name.
+	// Repository is the URL of the chart repository, https or oci. An OCI URL ends with the chart's name.
 	Repository string
 	Name       string
 	Version    string
 	Values     pulumi.Map
 }
 
-// newRelease declares the release of a chart whose custom resource definitions, if it has any, are
-// installed already.
-func newRelease(ctx *pulumi.Context, chart Chart, mirror config.Mirror, opts ...pulumi.ResourceOption) (*Release, error) {
+// newRelease declares the release of a chart. The chart's custom resource definitions, if it has any, must already be
+// installed: see installCRDs.
+func newRelease(ctx *pulumi.Context, chart chart, mirror config.Mirror, opts ...pulumi.ResourceOption) (*release, error) {
 	inputs := pulumi.Map{
 		"name":      pulumi.String(chart.Release),
 		"namespace": pulumi.String(chart.Namespace),
 		"version":   pulumi.String(chart.Version),
 		"values":    chart.Values,
-		// The layer of CRDs owns them: Helm would install them once and never again.
+		// installCRDs owns the CRDs: Helm would install them once and never upgrade them.
 		"skipCrds": pulumi.Bool(true),
-		// A first install that fails leaves nothing, and an upgrade that fails goes back: the next update
-		// starts from something known.
+		// A failed first installation is removed and a failed upgrade is rolled back, so that the next update starts from
+		// a known state.
 		"atomic":        pulumi.Bool(true),
 		"cleanupOnFail": pulumi.Bool(true),
 		"maxHistory":    pulumi.Int(5),
@@ -63,19 +63,20 @@ func newRelease(ctx *pulumi.Context, chart Chart, mirror config.Mirror, opts ...
 	if source.repository != "" {
 		inputs["repositoryOpts"] = pulumi.Map{"repo": pulumi.String(source.repository)}
 	}
-	release := &Release{}
-	if err := ctx.RegisterResource(releaseType, chart.Release, inputs, release, opts...); err != nil {
-		return nil, fmt.Errorf("releasing %s: %w", chart.Release, err)
+	r := &release{}
+	if err := ctx.RegisterResource(releaseType, chart.Release, inputs, r, opts...); err != nil {
+		return nil, fmt.Errorf("declaring release %s: %w", chart.Release, err)
 	}
-	return release, nil
+	return r, nil
 }
 
+// chartSource says where Helm finds a chart. repository is empty if chart is a URL.
 type chartSource struct{ chart, repository string }
 
-// source is where Helm finds the chart: by name in a repository, by reference in a registry, or, where a
-// mirror stands in, at the same host and path below the mirror. A mirrored OCI chart is the plain archive
-// at <files>/<host>/<path>-<version>.tgz, since a file server speaks no OCI.
-func (c Chart) source(mirror config.Mirror) (chartSource, error) {
+// source returns where Helm finds the chart: by name in a repository, by reference in an OCI registry or, with a
+// mirror, at the same host and path below the mirror. With a mirror an OCI chart is the archive at
+// <files>/<host>/<path>-<version>.tgz, because a file server does not implement OCI.
+func (c chart) source(mirror config.Mirror) (chartSource, error) {
 	u, err := url.Parse(c.Repository)
 	if err != nil {
 		return chartSource{}, fmt.Errorf("reading the repository of chart %s: %w", c.Name, err)

@@ -8,9 +8,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// storageClass is the default class: an encrypted gp3 volume in the zone of the pod that first uses it.
-// Without a class every claim would stay Pending: nothing brings one to a cluster made with kubeadm.
-func (p *Platform) storageClass(ctx *pulumi.Context) (pulumi.Resource, error) {
+// storageClass declares the default storage class: encrypted gp3 volumes in the zone of the pod that first uses them. A
+// cluster created with kubeadm has no storage class, and without one every claim would stay Pending.
+func (p *platform) storageClass(ctx *pulumi.Context) (pulumi.Resource, error) {
 	class, err := storagev1.NewStorageClass(ctx, "gp3", &storagev1.StorageClassArgs{
 		Metadata: metav1.ObjectMetaArgs{
 			Name:        pulumi.String("gp3"),
@@ -24,12 +24,12 @@ func (p *Platform) storageClass(ctx *pulumi.Context) (pulumi.Resource, error) {
 		},
 		VolumeBindingMode:    pulumi.String("WaitForFirstConsumer"),
 		AllowVolumeExpansion: pulumi.Bool(true),
-		// The volume goes with its claim, which is how the sweep leaves none behind.
+		// The driver deletes a volume with its claim. The sweep relies on that.
 		ReclaimPolicy: pulumi.String("Delete"),
-	}, p.with(p.cluster.Ready)...)
+	}, p.objectOptions(p.cluster.Ready)...)
 	if err != nil {
 		return nil, fmt.Errorf("creating storage class gp3: %w", err)
 	}
-	p.made = append(p.made, class)
+	p.all = append(p.all, class)
 	return class, nil
 }

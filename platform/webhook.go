@@ -8,9 +8,10 @@ import (
 	"eco2/cluster"
 )
 
-// webhook waits until the API server reaches the webhook of a release that judges an object. That its pod is
-// ready, which is all that Helm waits for, is not yet that every node leads to it.
-func (p *Platform) webhook(ctx *pulumi.Context, release string, object pulumi.Map, after pulumi.Resource) (pulumi.Resource, error) {
+// awaitWebhook declares a command that waits until the API server can reach the webhook of a release, by validating an
+// object in a dry run. Helm only waits until the webhook's pod is ready, and at that point not every node routes to it
+// yet.
+func (p *platform) awaitWebhook(ctx *pulumi.Context, release string, object pulumi.Map, after pulumi.Resource) (pulumi.Resource, error) {
 	admission, err := p.cluster.Run(ctx, release+"-webhook", cluster.Script{
 		Name: "admission", Args: []pulumi.StringInput{pulumi.String(release)},
 		Data:    pulumi.JSONMarshal(object),
@@ -19,6 +20,6 @@ func (p *Platform) webhook(ctx *pulumi.Context, release string, object pulumi.Ma
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the webhook of %s: %w", release, err)
 	}
-	p.made = append(p.made, admission)
+	p.all = append(p.all, admission)
 	return admission, nil
 }

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 #
-# Installs Argo CD from its pinned manifest, patched by a kustomization, waits for
-# it, and empties its default project. Its server and its controllers read
-# argocd-cmd-params-cm when they start, so they are restarted when, and only when,
-# that has changed under a server that was there before.
+# Installs Argo CD from its pinned manifest, patched by a kustomization, waits until
+# it is ready, and removes all permissions from its default project. Its server and
+# controllers read argocd-cmd-params-cm only when they start, so they are restarted
+# if, and only if, it has changed since the running server was started.
 #
-# Needs --manifest-url, --manifest-sha256 and --files-mirror (empty without one),
-# and on standard input a kustomization whose resource is install.yaml.
+# Flags: --manifest-url, --manifest-sha256 and --files-mirror (empty without one).
+# Standard input: a kustomization whose resource is install.yaml.
 
 set -euo pipefail
 
@@ -16,28 +16,29 @@ parameters_hash() {
   argocd get configmap argocd-cmd-params-cm --output=jsonpath='{.data}' | sha256sum | cut --characters=1-16
 }
 
-# The Deployment's annotation, and not the ConfigMap's old content, tells what the
-# server runs with: so a run that stopped half-way is made good by the next.
+# The Deployment's annotation, and not the old content of the ConfigMap, says which
+# parameters the server runs with. So the next run completes one that was interrupted
+# between changing the ConfigMap and restarting the server.
 running_hash() {
   argocd get deployment argocd-server --output=jsonpath='{.metadata.annotations.eco2\.io/parameters}'
 }
 
-# Parameters that somebody else has set may be what the server runs with by now.
+# If somebody else has changed the parameters, it is unknown which of them the server runs with.
 forget_if_changed_by_others() {
   [[ $(parameters_hash) == "$(running_hash)" ]] ||
     argocd annotate deployment argocd-server eco2.io/parameters- >/dev/null
 }
 
-restart_if_needed() { # WHETHER-IT-WAS-THERE
-  local wanted
-  wanted=$(parameters_hash)
-  [[ $(running_hash) != "$wanted" ]] || return 0
+restart_if_needed() { # SERVER-BEFORE, empty if there was none
+  local current
+  current=$(parameters_hash)
+  [[ $(running_hash) != "$current" ]] || return 0
   if [[ -n $1 ]]; then
     step 'restarting argocd-server and the controllers, whose parameters have changed'
     argocd rollout restart deployment/argocd-server deployment/argocd-applicationset-controller \
       statefulset/argocd-application-controller >/dev/null
   fi
-  argocd annotate --overwrite deployment argocd-server "eco2.io/parameters=$wanted" >/dev/null
+  argocd annotate --overwrite deployment argocd-server "eco2.io/parameters=$current" >/dev/null
 }
 
 await_workloads() {
@@ -52,8 +53,9 @@ await_workloads() {
   done
 }
 
-# The server makes this project, which may do anything, where it is missing. An
-# Application that names no project, or this one, would get by the others' limits.
+# If this project is missing, the server creates it with all permissions. An
+# Application that names this project, or none, would then escape the restrictions of
+# the other projects. So the project must exist and permit nothing.
 empty_default_project() {
   step "emptying Argo CD's default project"
   apply - <<'PROJECT'
@@ -61,7 +63,7 @@ apiVersion: argoproj.io/v1alpha1
 kind: AppProject
 metadata: {name: default, namespace: argocd}
 spec:
-  description: Admits nothing; Applications name another project
+  description: Permits nothing; Applications must name another project
   sourceRepos: []
   destinations: []
   clusterResourceWhitelist: []

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 #
 # Installs Calico from its pinned manifest, patched by a kustomization. There is
-# no operator: this script is the one owner, and runs again only for a change.
-# It does not wait for the nodes, which may still be joining: ready.sh does.
+# no operator: this script is the one owner of Calico's objects, and runs again only
+# if something changes. It does not wait for the nodes, which may still be joining;
+# ready.sh does.
 #
-# Needs --manifest-url, --manifest-sha256 and --files-mirror (empty without one),
-# and on standard input a kustomization whose resource is calico.yaml.
+# Flags: --manifest-url, --manifest-sha256 and --files-mirror (empty without one).
+# Standard input: a kustomization whose resource is calico.yaml.
 
 set -euo pipefail
 

@@ -1,24 +1,24 @@
 # shellcheck shell=bash
 #
-# Makes the control plane with kubeadm. A control plane that answers is never
-# made again, only reconciled: labels, taints, and where CoreDNS may run. One
-# that was made and does not answer is never wiped: its etcd is the cluster.
+# Creates the control plane with kubeadm. A control plane that responds is never
+# created again; only labels, taints and the tolerations of CoreDNS are reconciled.
+# One that was created and does not respond is never reset, because its etcd is the
+# cluster.
 #
-# Needs --node, --address, --provider-id, --labels a=b,… and --taints
-# a=b:Effect,…, and on standard input the whole kubeadm configuration. The API
-# server finds the key that encrypts secrets at rest in
-# /etc/kubernetes/encryption.yaml, made here, once, and known to this machine
-# alone.
+# Flags: --node, --address, --provider-id, --labels a=b,… and --taints a=b:Effect,….
+# Standard input: the complete kubeadm configuration. The key that encrypts secrets
+# at rest is in /etc/kubernetes/encryption.yaml. This script creates it once, and it
+# exists only on this machine.
 
 set -euo pipefail
 
 readonly CONFIG=/etc/kubernetes/kubeadm.yaml ENCRYPTION=/etc/kubernetes/encryption.yaml
-# Among what `kubeadm reset` removes, so that it cannot outlive the cluster.
+# The marker of a completed init. It is in a directory that `kubeadm reset` removes, so it cannot outlive the cluster.
 readonly DONE=/etc/kubernetes/pki/.initialized
 
 make_control_plane() { # CONFIG
   clean_up_half_done
-  # The records of a cluster that was on this machine before.
+  # These may be the records of an earlier cluster on this machine.
   rm -rf "$NODES"
   make_encryption_key
   put "$CONFIG" 0600 <<<"$1"
@@ -26,7 +26,7 @@ make_control_plane() { # CONFIG
   step 'pulling the images of the control plane'
   quietly 'pulling the images of the control plane' timeout 600 kubeadm config images pull --config "$CONFIG"
   step 'running kubeadm init'
-  # Both would show a token, and the end of this output is shown if the init fails.
+  # Without these flags the output would contain a token, and it is shown if the init fails.
   quietly 'kubeadm init' timeout 600 kubeadm init --config "$CONFIG" --skip-phases=show-join-command --skip-token-print
 }
 
@@ -41,7 +41,7 @@ clean_up_half_done() {
   done
 }
 
-# Whoever replaces this key loses every secret written with it.
+# If this key is replaced, every secret that was written with it is lost.
 make_encryption_key() {
   [[ ! -e $ENCRYPTION ]] || return 0
   step 'making the key that encrypts secrets at rest'
@@ -59,7 +59,8 @@ resources:
 YAML
 }
 
-# kubeadm's add-ons are its last step, and stand for DONE where somebody else ran it.
+# made_before: whether the control plane was created by an earlier run. If somebody ran kubeadm by hand there is no
+# DONE, but the add-ons exist, which are kubeadm's last step.
 made_before() {
   [[ -e $DONE ]] ||
     kubectl --namespace=kube-system get deployment/coredns daemonset/kube-proxy >/dev/null 2>&1
@@ -67,19 +68,19 @@ made_before() {
 
 await_control_plane() { # CONFIG
   retry 180 api_ready ||
-    die "the control plane on $node was made before and its API does not answer; see 'crictl ps -a' and 'journalctl -u kubelet' there (only 'kubeadm reset' would make a new, empty cluster)"
+    die "the control plane on $node was created before, and its API does not answer; see 'crictl ps -a' and 'journalctl -u kubelet' there (only 'kubeadm reset' would create a new, empty cluster)"
   cmp --silent "$CONFIG" - <<<"$1" ||
-    step "note: the kubeadm configuration has changed since the control plane was made; that takes effect by hand, see docs/operations.md"
+    step "note: the kubeadm configuration has changed since the control plane was created; apply the change by hand, see docs/operations.md"
 }
 
-# kubeadm makes a token for joining by hand; join.sh makes its own.
+# kubeadm creates a token for manual joins. It is not needed, because join.sh creates its own.
 drop_initial_token() {
   kubectl --namespace=kube-system delete secrets --field-selector=type=bootstrap.kubernetes.io/token >/dev/null
 }
 
-# CoreDNS has to run before there is an untainted node, or where there is none.
-let_coredns_run_here() {
-  step 'letting CoreDNS run on the control plane'
+# CoreDNS must run before there is a node without taints, and also if there will be none.
+allow_coredns_here() {
+  step 'allowing CoreDNS to run on the control plane'
   kubectl --namespace=kube-system patch deployment coredns --patch-file=/dev/stdin >/dev/null <<YAML
 spec:
   template:
@@ -91,11 +92,11 @@ spec:
 YAML
 }
 
-# Has a timer run approve.sh, which install.sh has put on this machine. The timer is restarted each time: an earlier
-# run may have ended between writing it and starting it.
+# Installs the timer that runs approve.sh, which install.sh has installed on this machine. The timer is restarted each
+# time, because an earlier run may have been interrupted between writing and starting it.
 approve_certificates() {
-  step "having the kubelets' serving certificates approved"
-  # Nothing is logged of the runs that find nothing to do.
+  step "starting the timer that approves the kubelets' serving certificates"
+  # The log levels suppress systemd's messages about each run, so that runs that find nothing to do log nothing.
   put /etc/systemd/system/eco2-approve.service 0644 <<UNIT
 [Unit]
 Description=approval of the kubelets' serving certificates
@@ -127,11 +128,11 @@ UNIT
 main() {
   local node address provider_id labels taints config
   flags node address provider-id labels taints -- "$@"
-  alone init
+  acquire_lock init
   config=$(cat)
   [[ -n $config ]] || die 'no kubeadm configuration on standard input'
   if made_before; then
-    step 'the control plane was made before'
+    step 'the control plane was created before'
     await_control_plane "$config"
   else
     make_control_plane "$config"
@@ -142,7 +143,7 @@ main() {
   touch "$DONE"
   record "$node" "$address" "$provider_id" joined
   approve_certificates
-  let_coredns_run_here
+  allow_coredns_here
   reconcile "$node" "$labels" "$taints"
   step "the control plane $node is up"
 }

@@ -1,19 +1,20 @@
 # shellcheck shell=bash
 #
-# Puts the scripts into one directory on the control plane, each with the library
-# before it. A change of one is then one change in a preview, where the thirteen
-# commands that run it show only another hash, and the state holds its text once.
+# Installs the scripts in one directory on the control plane, each with the library
+# prepended. A change of a script is then one change in a preview: the thirteen
+# commands that run it show only a different hash, and the state contains its text
+# once.
 #
-# Needs on standard input the library and the scripts, each behind a line
-# `=== NAME ===`. They take the place of all that was there.
+# Standard input: the library and the scripts, each after a line `=== NAME ===`. They
+# replace everything that was installed before.
 
 set -euo pipefail
 
 main() {
-  alone install
+  acquire_lock install
   mkdir "$SCRATCH/scripts"
   awk -v dir="$SCRATCH/scripts" '/^=== [a-z]+\.sh ===$/ { file = dir "/" $2; next } { print > file }'
-  # A command that runs meanwhile finds the old file or the new one, and never half of one.
+  # A command that runs at the same time sees either the old or the new file, never half of one.
   mkdir -p "$SCRIPTS"
   mv "$SCRATCH/scripts/lib.sh" "$SCRATCH/lib.sh"
   local file name

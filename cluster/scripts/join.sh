@@ -1,16 +1,15 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2317 # trap, retry and the worker call functions too
 #
-# Joins one worker to the cluster. It runs on the control plane, which makes the
-# token the moment it is used: a second try always has a fresh one, and none is
-# ever kept anywhere. The control plane reaches the worker over SSH, which gives
-# it no power it has not: it already decides what runs on every worker.
+# Joins one worker to the cluster. It runs on the control plane, which creates the
+# token at the moment when it is used: a retry always has a new one, and none is
+# stored anywhere. The control plane reaches the worker over SSH. This gives it no
+# additional power, since it already decides what runs on every worker.
 #
-# Needs --node, --address (the worker's), --user, --endpoint (host:port of the
-# API server), --provider-id, --labels a=b,… and --taints a=b:Effect,…, and on
-# standard input the private SSH key of the worker, which goes into the memory of
-# an agent and nowhere else. A worker that is in the cluster already only has its
-# labels and taints reconciled.
+# Flags: --node, --address (the worker's), --user, --endpoint (host:port of the API
+# server), --provider-id, --labels a=b,… and --taints a=b:Effect,…. Standard input:
+# the worker's private SSH key, which is kept only in the memory of an agent. If the
+# worker is already in the cluster, only its labels and taints are reconciled.
 
 set -euo pipefail
 
@@ -22,7 +21,7 @@ forget_token() {
 }
 trap 'forget_token; cleanup' EXIT
 
-# Whether the worker can be reached at all, and what it takes itself for.
+# probe: checks that the worker can be reached, and stores whether it has joined a cluster as far as it knows itself.
 probe() {
   remote <<<'[[ -e /etc/kubernetes/kubelet.conf ]] && echo joined || echo new' >"$SCRATCH/state" 2>"$SCRATCH/ssh"
 }
@@ -54,7 +53,7 @@ flow_taints() {
   done
 }
 
-# This function runs on the worker, the kubeadm configuration on its standard input.
+# This function runs on the worker, with the kubeadm configuration on its standard input.
 join_here() {
   set -euo pipefail
   config=$(mktemp /run/eco2-join.XXXXXX)
@@ -74,7 +73,7 @@ join_here() {
   fi
 }
 
-# random LENGTH: letters and digits.
+# random LENGTH: prints random letters and digits.
 random() { head --bytes=1000 /dev/urandom | tr --delete --complement 'a-z0-9' | cut --characters="1-$1"; }
 
 token_secret() {
@@ -92,15 +91,16 @@ token_secret() {
 JSON
 }
 
-# Sets token to a new one, for a quarter of an hour. It is the Secret that `kubeadm token create` makes, without
-# kubeadm: thirteen joins do this at the same time, on the machine that they wait for.
+# make_token: sets token to a new one that is valid for 15 minutes. It creates the same Secret as `kubeadm token
+# create`, but without starting kubeadm, because thirteen joins do this at the same time on the machine that they all
+# wait for.
 make_token() {
   token=$(random 6).$(random 16)
   token_secret | kubectl create --raw="$TOKENS" --filename=- >/dev/null ||
-    die "the API server made no token for $node; the line above says why"
+    die "the API server did not create a token for $node; the line above says why"
 }
 
-# The hash by which kubeadm on a worker recognises the cluster's authority.
+# ca_hash: prints the hash by which kubeadm on a worker verifies the cluster's certificate authority.
 ca_hash() {
   openssl x509 -in /etc/kubernetes/pki/ca.crt -noout -pubkey | openssl pkey -pubin -outform der | sha256sum
 }
@@ -113,12 +113,12 @@ join() {
     die "$node could not join and was reset; the lines above, from kubeadm and its kubelet, say why"
 }
 
-# The node's name and provider ID; nothing where there is no such node.
+# node_in_cluster: prints the node's name and provider ID, or nothing if there is no such node.
 node_in_cluster() {
   kubectl get node "$node" --ignore-not-found --output=jsonpath='{.metadata.name} {.spec.providerID}'
 }
 
-# Waits for the Node and sees that it is this machine's. It is told of the Node, and does not ask again and again:
+# registered: waits for the Node and checks that it belongs to this machine. It uses a watch instead of polling, because
 # thirteen joins do this at the same time.
 registered() {
   KUBECTL_LIMIT=130 kubectl wait --for=create "node/$node" --timeout=120s >/dev/null 2>&1 &&
@@ -130,12 +130,12 @@ main() {
   # shellcheck disable=SC2034 # recorded sets them
   local recorded_address recorded_id recorded_how
   flags node address user endpoint provider-id labels taints -- "$@"
-  alone "join-$node"
+  acquire_lock "join-$node"
   start_agent
   found=$(node_in_cluster)
 
   step "reaching $node at $address"
-  retry 120 probe || die "$node does not let $user in over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"
+  retry 120 probe || die "cannot log in to $node as $user over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"
   if [[ $found == "$node $provider_id" ]]; then
     state=$(<"$SCRATCH/state")
   fi
@@ -145,15 +145,15 @@ main() {
     record "$node" "$address" "$provider_id" "$recorded_how"
     reconcile "$node" "$labels" "$taints"
   else
-    # Left by a machine that this one replaced, or by a join that did not finish.
+    # A Node with this name belongs to a machine that this one replaces, or to a join that did not finish.
     [[ -z $found ]] || kubectl delete node "$node" --ignore-not-found >/dev/null
     step "joining $node"
-    # Before the join, because the new kubelet asks for its certificate at once.
+    # Recorded before the join, because the new kubelet requests its certificate immediately.
     record "$node" "$address" "$provider_id" joined
     join
     registered || die "$node has joined but no Node appeared; see 'journalctl -u kubelet' there"
-    # It registered with its labels and taints: to set each again would only load
-    # the control plane, thirteen times at once.
+    # The node registered with its labels and taints. Setting each again would only put load on the control plane,
+    # thirteen times at once.
     remember "$node" "$labels" "$taints"
   fi
   step "$node is in the cluster"

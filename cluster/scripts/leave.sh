@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 #
-# Takes one node out of the cluster before its machine goes: its pods are moved
-# and its Node object is deleted. Runs on the control plane, for at most two
-# minutes of waiting. A node that is not in the cluster is no error, nor is one
-# whose machine is another by now: its successor's Node stays as it is. Of a
-# machine that does not answer no pod is moved.
+# Removes one node from the cluster before its machine is deleted: drains it and
+# deletes its Node object. Runs on the control plane and waits at most two minutes.
+# It is not an error if the node is not in the cluster, nor if its machine has been
+# replaced by now: then the successor's Node stays unchanged. A node that does not
+# respond is not drained.
 #
-# Needs --node, and --provider-id, the machine's. States that an older program
-# wrote name no machine.
+# Flags: --node, and --provider-id, the machine's. States that were written by an
+# earlier version of the program do not contain --provider-id.
 
 set -euo pipefail
 
@@ -15,17 +15,17 @@ drain() { # ARG…
   kubectl drain "$node" --ignore-daemonsets --delete-emptydir-data --force "$@" >/dev/null 2>&1
 }
 
-# is_successor PROVIDER-ID: whether the node's machine of today is another than the one that leaves.
+# is_successor PROVIDER-ID: whether the node's current machine is not the one that must leave.
 is_successor() {
   if [[ -n $provider_id ]]; then
     [[ $1 != "$provider_id" ]]
   else
-    # The program that wrote such a state recorded no joins, so a machine whose join is recorded came later.
+    # The version that wrote such a state did not record joins, so a machine whose join is recorded joined later.
     recorded "$node" && [[ $recorded_id == "$1" && $recorded_how == joined ]]
   fi
 }
 
-forget() { # PROVIDER-ID
+forget() { # PROVIDER-ID: deletes the node's record if it is of this machine
   if recorded "$node" && [[ $recorded_id == "$1" ]]; then
     rm -f "$NODES/$node" "$KNOWN_HOSTS/$node"
   fi
@@ -33,13 +33,13 @@ forget() { # PROVIDER-ID
 
 move_pods() {
   if [[ $ready == Unknown ]]; then
-    step "$node does not answer; its pods go with it"
+    step "$node does not respond; its pods are deleted with it"
     return
   fi
   step "draining $node"
   drain --timeout=90s || {
     step 'some pods cannot be evicted; deleting them, whatever their disruption budgets say'
-    drain --disable-eviction --timeout=30s || step "some pods of $node do not end; they go with the machine"
+    drain --disable-eviction --timeout=30s || step "some pods of $node do not terminate; they are deleted with the machine"
   }
 }
 
@@ -48,7 +48,7 @@ main() {
   local node provider_id='' found machine ready recorded_address recorded_id recorded_how
   flags node provider-id -- "$@"
   retry 10 api_ready ||
-    die "the API does not answer, so $node cannot be drained; bring the control plane back and try again, or see docs/operations.md"
+    die "the API does not answer, so $node cannot be drained; repair the control plane and try again, or see docs/operations.md"
   found=$(kubectl get node "$node" --ignore-not-found \
     --output=jsonpath='{.metadata.name}|{.spec.providerID}|{.status.conditions[?(@.type=="Ready")].status}')
   IFS='|' read -r found machine ready <<<"$found"

@@ -1,18 +1,19 @@
 # shellcheck shell=bash
 #
-# What all scripts of the cluster share. It is put before each of them.
+# The library that all scripts of the cluster share. It is prepended to each of them.
 #
-# The control plane has the scripts as files. What has to install them there comes
-# down the standard input of `bash -s`: this, the script and its data, in this
-# order. Bash reads no further than the command it executes, so main may read the
-# data: nothing that runs before that may touch standard input.
+# On the control plane the scripts are installed as files. The script that installs
+# them is sent on the standard input of `bash -s`: this library, the script and its
+# data, in this order. Bash reads no further than the command that it executes, so
+# main can read the data; nothing that runs before main may read standard input.
 #
-# Progress and errors go to standard error. Standard output is a script's result.
+# Progress and errors are written to standard error, a script's result to standard
+# output.
 
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
-# Files that live no longer than the script: in memory, and root's alone.
+# The directory for temporary files: in memory, readable by root only, deleted when the script exits.
 SCRATCH=$(mktemp --directory /run/eco2.XXXXXX)
 cleanup() {
   [[ -z ${SSH_AGENT_PID:-} ]] || ssh-agent -k >/dev/null
@@ -27,12 +28,12 @@ die() {
   exit 1
 }
 
-# Makes of lines one, for a sentence.
+# enumerate: joins lines to one line for a message, "a, b, c".
 enumerate() { paste --serial --delimiters=, | sed 's/,/, /g'; }
 
-# flags NAME… -- ARG…: sets the variable of each flag (--pod-cidr sets pod_cidr).
-# A flag must be given, though its value may be empty, unless its variable has a
-# value before.
+# flags NAME… -- ARG…: parses the arguments and sets a variable for each flag
+# (--pod-cidr sets pod_cidr). Every flag is required, though its value may be empty,
+# unless its variable already has a value.
 flags() {
   local _missing=' ' _flag
   while [[ $1 != -- ]]; do
@@ -54,18 +55,18 @@ flags() {
   [[ $_missing == ' ' ]] || die "missing flags:${_missing% }"
 }
 
-# alone WORK: waits until no other run of the same work is under way on this machine,
-# and keeps others out until the script ends. A run whose connection broke goes on
-# for a while, and its successor must not meet it half-way.
-alone() {
+# acquire_lock WORK: waits until no other run of the same work is in progress on this
+# machine, and holds a lock until the script exits. A run whose connection broke
+# continues for a while, and the next run must not interfere with it.
+acquire_lock() {
   exec 9>"/run/lock/eco2-$1"
   flock --nonblock 9 && return
-  step "waiting for an earlier run of $1, which lost its connection, to end"
+  step "waiting until an earlier run of $1, whose connection broke, has finished"
   flock --timeout 600 9 ||
-    die "an earlier run of $1 has not ended in ten minutes; see what it does with 'fuser -v /run/lock/eco2-$1'"
+    die "an earlier run of $1 has not finished within ten minutes; see what it is doing with 'fuser -v /run/lock/eco2-$1'"
 }
 
-# retry SECONDS COMMAND…: until it succeeds, or SECONDS have passed.
+# retry SECONDS COMMAND…: repeats the command until it succeeds, and fails after SECONDS.
 retry() {
   local deadline=$((SECONDS + $1))
   shift
@@ -75,7 +76,7 @@ retry() {
   done
 }
 
-# quietly WHAT COMMAND…: shows the end of the command's output only if it fails.
+# quietly WHAT COMMAND…: runs the command, and shows the end of its output only if it fails.
 quietly() {
   local what=$1
   shift
@@ -84,17 +85,17 @@ quietly() {
   die "$what failed; the lines above say why"
 }
 
-# put FILE MODE: makes FILE what standard input holds. One that is so already keeps its time.
+# put FILE MODE: writes standard input to FILE. If the content is the same, the file keeps its modification time.
 put() {
   mkdir -p "$(dirname "$1")"
   cat >"$SCRATCH/put"
   cmp --silent "$SCRATCH/put" "$1" && return
-  # First under another name, so that nobody ever reads half a file.
+  # Written under another name first, so that no reader sees half a file.
   install --mode="$2" "$SCRATCH/put" "$1.new"
   mv "$1.new" "$1"
 }
 
-# upstream URL: where to fetch URL from. A mirror keeps https://host/path at its /host/path.
+# upstream URL: prints the URL to download from. A mirror serves https://host/path at /host/path.
 upstream() {
   if [[ -n ${files_mirror:-} ]]; then
     echo "${files_mirror%/}/${1#https://}"
@@ -114,27 +115,27 @@ fetch() { # URL FILE
 download() { # URL SHA256 FILE
   fetch "$1" "$3"
   echo "$2  $3" | sha256sum --check --status ||
-    die "$1 has another checksum than the pinned $2; if the new content is wanted, pin its checksum with the version"
+    die "$1 does not have the pinned checksum $2; if the new content is intended, pin its checksum with the version"
 }
 
-# Where install.sh puts the scripts on the control plane.
+# The directory in which install.sh installs the scripts on the control plane.
 # shellcheck disable=SC2034 # scripts read it
 readonly SCRIPTS=/usr/local/lib/eco2
-# The host keys of workers, as the control plane first met them: a file by the node's name.
+# The host keys of the workers from the control plane's first connection to each: one file per node, named after it.
 readonly KNOWN_HOSTS=/root/.ssh/eco2_known_hosts
 
-# start_agent: takes the workers' private key from standard input, without the empty lines before it that ssh-add
-# does not forgive.
+# start_agent: starts an SSH agent with the workers' private key, read from standard input. It removes empty lines
+# before the key, which ssh-add does not accept.
 start_agent() {
-  # Without the lock, which an agent that outlives this script would go on holding.
+  # Descriptor 9, the lock, is closed for the agent: if the agent outlived this script, it would keep holding the lock.
   eval "$(ssh-agent -s -t 1800 -a "$SCRATCH/agent" 9>&-)" >/dev/null
   sed '/./,$!d' | ssh-add -q - 2>/dev/null || die 'standard input holds no private SSH key that works without a passphrase'
   install --directory --mode=0700 "$(dirname "$KNOWN_HOSTS")" "$KNOWN_HOSTS"
 }
 
-# remote [ARG…]: runs the script on standard input as root on the worker that the caller's variables node, address, user
-# and provider_id say. The key of its host is known by the machine's id, so that a new machine at an old address is
-# another host. One file per node, because many are reached at the same time.
+# remote [ARG…]: runs the script on standard input as root on a worker. The caller's variables node, address, user and
+# provider_id specify the worker. Its host key is stored under the machine's id, so that a new machine at an old address
+# counts as another host. Each node has its own file, because many are reached at the same time.
 remote() {
   # shellcheck disable=SC2154 # the caller's
   ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o LogLevel=ERROR \
@@ -142,17 +143,18 @@ remote() {
     "$user@$address" sudo -n bash -s -- "${@@Q}"
 }
 
-# kubectl as the administrator, and never for ever.
+# kubectl with the administrator's credentials and a time limit.
 kubectl() {
   KUBECONFIG=/etc/kubernetes/admin.conf timeout "${KUBECTL_LIMIT:-600}" kubectl "$@"
 }
 
 api_ready() { KUBECTL_LIMIT=10 kubectl get --raw=/readyz >/dev/null 2>&1; }
 
-# A definition that was made this moment may have no conditions at all, of which kubectl says an error at once.
+# established CRD…: a CRD that was just created may have no conditions yet, for which kubectl fails at once instead of
+# waiting.
 established() { kubectl wait --for=condition=Established --timeout=60s "$@" >/dev/null 2>&1; }
 
-# apply FILE [ARG…]: as the one owner of all fields in it; returns once its CRDs are served.
+# apply FILE [ARG…]: applies a file as the only owner of all fields in it, and returns once its CRDs are served.
 apply() {
   local applied crds
   applied=$(kubectl apply --server-side --force-conflicts --field-manager=eco2 --output=name -f "$@")
@@ -162,26 +164,26 @@ apply() {
     die "the API server does not serve the custom resources of $(basename "$1"); see kubectl describe crd"
 }
 
-# Which machine each node is: a file by the node's name, written on the control plane from what the program says.
-# Nobody but root may write there, so it holds against what a node says of itself.
+# The directory that records which machine each node is: one file per node, named after it, with what the program says.
+# Only root on the control plane may write to it, so unlike what a node says about itself it can be trusted.
 readonly NODES=/etc/eco2/nodes
 
-# record NODE ADDRESS PROVIDER-ID HOW: HOW is `joined` by a script that records, or `found` in the cluster, where an
-# older one had put it.
+# record NODE ADDRESS PROVIDER-ID HOW: records the machine of a node. HOW is `joined` if a script that records has
+# joined the node, or `found` if it was already in the cluster, joined by an earlier version that did not record it.
 record() {
   install --directory --mode=0700 "$NODES"
   put "$NODES/$1" 0600 <<<"$2 $3 $4"
 }
 
-# recorded NODE: sets recorded_address, recorded_id and recorded_how; fails for a node that is not recorded.
+# recorded NODE: sets recorded_address, recorded_id and recorded_how. It fails if the node is not recorded.
 # shellcheck disable=SC2034 # read by scripts
 recorded() {
   [[ -f $NODES/$1 ]] && read -r recorded_address recorded_id recorded_how <"$NODES/$1"
 }
 
-# reconcile NODE LABELS TAINTS: gives the node these labels (a=b,…) and taints
-# (a=b:Effect,…), and takes away those that an earlier run gave it. Two
-# annotations remember what is ours; everything else on the node is left alone.
+# reconcile NODE LABELS TAINTS: sets these labels (a=b,…) and taints (a=b:Effect,…)
+# on the node, and removes those that an earlier run set. Two annotations store what
+# the program has set; all other labels and taints of the node stay unchanged.
 reconcile() {
   local node=$1
   step "reconciling labels and taints of $node"
@@ -190,7 +192,7 @@ reconcile() {
   remember "$@"
 }
 
-# remember NODE LABELS TAINTS: that the node has these from us, for the next reconcile.
+# remember NODE LABELS TAINTS: stores which labels and taints the program has set, for the next reconcile.
 remember() {
   kubectl annotate --overwrite node "$1" "eco2.io/labels=$2" "eco2.io/taints=$3" >/dev/null
 }
@@ -217,43 +219,46 @@ reconcile_taints() { # NODE TAINTS
   done
   for taint in ${old//,/ }; do
     taint=$(taint_id "$taint")
-    # kubectl refuses to take away a taint that is not there.
+    # kubectl fails when it is to remove a taint that the node does not have.
     [[ $wanted == *" $taint "* || $present != *" $taint "* ]] || changes+=("$taint-")
   done
   ((${#changes[@]} == 0)) || kubectl taint --overwrite node "$1" "${changes[@]}" >/dev/null
 }
 
-# taint_id KEY=VALUE:EFFECT: a taint's key and effect identify it, its value does not.
+# taint_id KEY=VALUE:EFFECT: prints what identifies a taint, its key and effect. Its value does not.
 taint_id() {
   local key=${1%:*}
   echo "${key%%=*}:${1##*:}"
 }
 
-# each_object KIND PER-ITEM [FILTER]: a line for each object of a kind, in all namespaces.
+# each_object KIND PER-ITEM [FILTER]: prints a line for each object of a kind in all namespaces. PER-ITEM is the line's
+# JSONPath template.
 each_object() {
   kubectl get "$1" --all-namespaces --output=jsonpath="{range .items[${3:-*}]}$2{\"\n\"}{end}"
 }
 
-# Seconds that a delete waits for DNS records, of which it cannot know whether they are gone.
+# The time in seconds for which a delete waits for external-dns. It cannot check whether the DNS records are gone.
 readonly DNS_LIMIT=20
-# The Service and the port of external-dns' chart, through the API server.
+# The metrics of external-dns, through the API server. The Service and its port are those of the chart.
 readonly DNS_METRICS=/api/v1/namespaces/platform-system/services/external-dns:7979/proxy/metrics
 
-# How many names external-dns knows of; fails where it does not run or cannot be asked.
+# dns_names: prints the number of names for which external-dns manages records. It fails if external-dns does not run or
+# cannot be reached.
 dns_names() {
   kubectl get --raw="$DNS_METRICS" 2>/dev/null | awk '$1 == "external_dns_source_endpoints_total" { print int($2) }'
 }
 
-# external-dns hears of an Ingress that is gone, and must live to take its records away.
-let_dns_follow() {
+# await_dns_cleanup START: waits until external-dns has deleted the records of deleted Ingresses, at most DNS_LIMIT
+# seconds after START. external-dns must not be deleted before that.
+await_dns_cleanup() {
   local names
   until names=$(dns_names) && [[ $names == 0 ]]; do
     ((SECONDS < $1 + DNS_LIMIT)) || {
-      step "note: external-dns has not followed in ${DNS_LIMIT}s; records may be left, see docs/operations.md, 'Finding leftovers'"
+      step "note: external-dns has not deleted its records within ${DNS_LIMIT}s; some may be left, see docs/operations.md, 'Finding leftovers'"
       return
     }
     sleep 1
   done
-  sleep 2 # its call to Route 53, which comes after that number
-  step 'external-dns has taken its records away'
+  sleep 2 # for the call to Route 53, which follows the change of that number
+  step 'external-dns has deleted its records'
 }

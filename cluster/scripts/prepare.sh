@@ -1,19 +1,19 @@
 # shellcheck shell=bash
 #
-# Turns a fresh Ubuntu or Debian machine into one that kubeadm can use: kernel
-# settings, containerd, and kubelet, kubeadm and kubectl at exact versions.
-# The same for all nodes. On a machine that is as it should be it changes nothing.
+# Prepares a new Ubuntu or Debian machine for kubeadm: kernel settings, containerd,
+# and exact versions of kubelet, kubeadm and kubectl. It is the same for all nodes. On
+# a machine that is already prepared it changes nothing.
 #
-# Needs --node, --kubernetes-version, --containerd-version and --pause-version,
-# and --files-mirror and --images-mirror, both empty where the internet is reachable.
+# Flags: --node, --kubernetes-version, --containerd-version and --pause-version, and
+# --files-mirror and --images-mirror, both empty if the internet is reachable.
 # Machine-specific settings belong in /etc/default/kubelet and /etc/containerd/conf.d,
-# which are left alone.
+# which this script does not change.
 
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 readonly APT=(apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold)
 
-# Errors of apt that waiting does not mend.
+# Errors of apt for which a retry is useless.
 readonly NO_SUCH_PACKAGE="^E: (Version '.*' for '.*' was not found|Unable to locate package)"
 
 await_cloud_init() {
@@ -26,7 +26,7 @@ await_cloud_init() {
     die "cloud-init failed or took over ten minutes on $node; see 'cloud-init status --long' there"
 }
 
-# A package upgrade alone leaves a cluster half upgraded.
+# Upgrading only the packages would leave the cluster half upgraded.
 refuse_upgrade() {
   [[ -e /etc/kubernetes/kubelet.conf ]] || return 0
   local running
@@ -67,7 +67,7 @@ CONF
   fi
 }
 
-# load MODULE TEST…: TEST succeeds where the module is loaded or built in.
+# load MODULE TEST…: loads a kernel module unless TEST, a command, says that it is loaded or built in.
 load() {
   "${@:2}" || modprobe "$1" || die "the kernel of $node has no module $1; use an image whose kernel has it"
 }
@@ -87,10 +87,11 @@ missing() { # PACKAGE=VERSION…
   done
 }
 
-# bring PACKAGE=VERSION…: installs those that are not there. After a dpkg that was killed apt refuses all work until
-# dpkg has finished; and without --error-on it reports success for an index that it could not fetch.
+# install_missing PACKAGE=VERSION…: installs the packages that are not installed. If dpkg was killed before, apt fails
+# until `dpkg --configure` has completed its work. Without --error-on, apt reports success for an index that it could
+# not download.
 # shellcheck disable=SC2317 # patiently calls it
-bring() {
+install_missing() {
   local needed
   mapfile -t needed < <(missing "$@")
   ((${#needed[@]} == 0)) || {
@@ -100,10 +101,11 @@ bring() {
 }
 
 # shellcheck disable=SC2317 # patiently calls it
-bring_and_hold() { bring "$@" && apt-mark hold "${@%%=*}"; }
+install_and_hold() { install_missing "$@" && apt-mark hold "${@%%=*}"; }
 
-# patiently WHAT COMMAND…: tries for ten minutes, and says why it has to. A new machine installs updates by itself, and
-# apt fails at once while another process holds one of its locks: dpkg's, that of the lists, or that of the archives.
+# patiently WHAT COMMAND…: retries the command for ten minutes, and logs why it must wait. A new machine installs
+# updates by itself, and apt fails at once while another process holds one of its locks: that of dpkg, of the package
+# lists, or of the archives.
 patiently() {
   local what=$1 deadline=$((SECONDS + 600)) reason said=''
   shift
@@ -123,7 +125,7 @@ install_packages() {
   # shellcheck source=/dev/null
   source /etc/os-release
   local minor=${kubernetes_version%.*}
-  # The revision behind the version counts how often upstream has packed it: any will do, and apt takes the newest.
+  # The revision after the version is upstream's packaging revision. Any will do; apt installs the newest.
   local packages=(
     "containerd.io=$containerd_version-*~$ID.$VERSION_ID~$VERSION_CODENAME"
     "kubelet=$kubernetes_version-*" "kubeadm=$kubernetes_version-*" "kubectl=$kubernetes_version-*"
@@ -134,13 +136,13 @@ install_packages() {
     step "installing containerd $containerd_version and Kubernetes $kubernetes_version"
     add_repositories "$minor"
   fi
-  patiently "installing packages on $node" bring_and_hold "${packages[@]}"
+  patiently "installing packages on $node" install_and_hold "${packages[@]}"
   [[ $(kubeadm version --output=short) == "v$kubernetes_version" ]] ||
     die "$(command -v kubeadm) on $node is not version $kubernetes_version; remove it, so that the package's is used"
 }
 
 add_repositories() { # MINOR
-  command -v curl >/dev/null || patiently "installing curl on $node" bring 'curl=*' 'ca-certificates=*'
+  command -v curl >/dev/null || patiently "installing curl on $node" install_missing 'curl=*' 'ca-certificates=*'
   local kubernetes docker
   kubernetes=https://pkgs.k8s.io/core:/stable:/v$1/deb
   docker=https://download.docker.com/linux/$ID
@@ -148,7 +150,7 @@ add_repositories() { # MINOR
   add_repository docker "$docker/gpg" "$docker" "$VERSION_CODENAME stable"
 }
 
-# The key is fetched each time, because upstream's keys expire and are renewed.
+# The key is downloaded each time, because upstream's keys expire and are renewed.
 add_repository() { # NAME KEY-URL URL SUITE
   local keyring=/etc/apt/keyrings/$1.asc
   fetch "$2" "$SCRATCH/$1.asc"
@@ -157,7 +159,7 @@ add_repository() { # NAME KEY-URL URL SUITE
 }
 
 # is_older UNIT FILE: whether the unit was started before the file was written. It compares times, because an earlier
-# run may have written the file and ended before the restart.
+# run may have been interrupted between writing the file and restarting the unit.
 is_older() {
   local since
   since=$(systemctl show --property=ExecMainStartTimestamp --value --timestamp=us+utc "$1")
@@ -189,7 +191,7 @@ TOML
     systemctl restart containerd
   fi
   if [[ -n $images_mirror ]]; then
-    # Asked first, for every registry; the query of a request names the registry.
+    # containerd asks this mirror first for every registry; the request's query names the registry.
     put $mirror 0644 <<TOML
 [host."$images_mirror"]
   capabilities = ["pull", "resolve"]
@@ -209,7 +211,7 @@ main() {
   # shellcheck disable=SC2034 # files_mirror: upstream reads it
   local node kubernetes_version containerd_version pause_version files_mirror images_mirror
   flags node kubernetes-version containerd-version pause-version files-mirror images-mirror -- "$@"
-  alone prepare
+  acquire_lock prepare
   await_cloud_init
   refuse_upgrade
   name_host

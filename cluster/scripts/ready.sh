@@ -1,34 +1,34 @@
 # shellcheck shell=bash
 #
-# Waits until all nodes can run pods and be asked about them: each is Ready, has a
-# ready calico-node, and its kubelet answers the API server, for which it needs its
-# serving certificate; and CoreDNS and Calico's controllers are rolled out. What it
-# waits for is named every ten seconds, and explained if it does not come.
+# Waits until all nodes are usable: each is Ready, has a ready calico-node, and its
+# kubelet answers the API server, for which it needs its serving certificate; and
+# CoreDNS and Calico's controllers are rolled out. Every ten seconds it logs what it
+# is waiting for; on timeout it prints diagnostics.
 #
-# Needs --nodes a,b,c (all the nodes there should be) and --timeout SECONDS.
+# Flags: --nodes a,b,c (all nodes of the cluster) and --timeout SECONDS.
 
 set -euo pipefail
 
-# Nodes, a line each: name and whether it is Ready.
+# node_states: prints the nodes, one per line: name and whether it is Ready.
 node_states() {
   kubectl get nodes --output=jsonpath='{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
 }
 
-# Pods of calico-node, a line each: node and whether the pod is ready.
+# calico_states: prints the pods of calico-node, one per line: node and whether the pod is ready.
 calico_states() {
   kubectl --namespace=kube-system get pods --selector=k8s-app=calico-node \
     --output=jsonpath='{range .items[*]}{.spec.nodeName} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
 }
 
-# Whether the API server reaches the kubelet of NODE. One that has answered is not asked again.
-kubelet_answers() { # NODE
+# kubelet_answers NODE: whether the API server reaches the node's kubelet. Once it has answered it is not asked again.
+kubelet_answers() {
   [[ -e $SCRATCH/answered-$1 ]] && return
   KUBECTL_LIMIT=10 kubectl get --raw="/api/v1/nodes/$1/proxy/healthz" >/dev/null 2>&1 || return
   touch "$SCRATCH/answered-$1"
 }
 
-# Whether as many calico-nodes as there are NODES are of the newest template.
-calico_is_current() { # NODES
+# calico_is_current COUNT: whether COUNT pods of calico-node have the newest template.
+calico_is_current() {
   local updated generation observed
   read -r updated generation observed < <(kubectl --namespace=kube-system get daemonset calico-node \
     --output=jsonpath='{.status.updatedNumberScheduled} {.metadata.generation} {.status.observedGeneration}{"\n"}')
@@ -39,8 +39,8 @@ rolled_out() { # DEPLOYMENT
   [[ $(kubectl --namespace=kube-system rollout status "deployment/$1" --watch=false) == *'successfully rolled out'* ]]
 }
 
-# Prints what is missing, a line each; nothing if all is there. An API server
-# that does not answer just now counts as everything missing.
+# missing: prints what the cluster still waits for, one item per line, or nothing. If the
+# API server does not respond, everything is missing.
 missing() {
   local states calico node count=0 deployment
   states=$(node_states) || true
@@ -87,7 +87,7 @@ explain() {
 }
 
 main() {
-  local nodes timeout waiting_for told=-10
+  local nodes timeout waiting_for logged=-10
   flags nodes timeout -- "$@"
   while true; do
     waiting_for=$(missing | enumerate)
@@ -96,11 +96,11 @@ main() {
       explain
       die "after ${timeout}s the cluster still waits for $waiting_for; the lines above say why"
     fi
-    if ((SECONDS >= told + 10)); then
+    if ((SECONDS >= logged + 10)); then
       step "waiting for $waiting_for"
-      # At once, instead of when the timer is due.
+      # Approve requests now instead of waiting for the timer.
       [[ $waiting_for != *'serving certificate'* ]] || systemctl start eco2-approve.service || true
-      told=$SECONDS
+      logged=$SECONDS
     fi
     sleep 2
   done

@@ -1,27 +1,28 @@
 # shellcheck shell=bash
 #
-# Waits until the DNS records of a domain are gone that is taken away from a
-# cluster which stays. Its Ingress is deleted by now; external-dns, which removes
-# the records, and the certificate go when this has ended.
+# Runs when the domain is removed from a cluster that stays, and waits until the
+# domain's DNS records are gone. The program's own Ingress has already been deleted;
+# external-dns, which deletes the records, and the certificate are deleted after this.
 #
-# An Ingress of somebody else's that still needs the domain would keep its record
-# for ever and hold the certificate for AWS's 20 minutes: it is named at once.
+# Another Ingress that still uses the domain would keep its record forever, and would
+# block the deletion of the certificate for the provider's 20 minutes. So the script
+# fails at once and names it.
 #
-# Needs --domain and --certificate, the ARN.
+# Flags: --domain and --certificate, the ARN.
 
 set -euo pipefail
 
-# One slow answer must not use up the time for everything.
+# The time limit of one kubectl in seconds: one slow response must not use up the time for everything.
 export KUBECTL_LIMIT=15
-# Seconds for the load balancer of an Ingress that is deleted already.
+# The time in seconds for deleting the load balancers of Ingresses that are already being deleted.
 readonly INGRESS_LIMIT=120
 readonly WAY_OUT="see docs/operations.md, 'Taking the domain away'"
 readonly NAMES='{.metadata.namespace}/{.metadata.name}|{.metadata.deletionTimestamp}'
 readonly CERTIFICATES='{.metadata.annotations.alb\.ingress\.kubernetes\.io/certificate-arn}'
 readonly HOSTS='{.spec.rules[*].host} {.spec.tls[*].hosts[*]} {.metadata.annotations.external-dns\.alpha\.kubernetes\.io/hostname}'
 
-# Ingresses that need the domain or its certificate, a line each: name and, once
-# somebody has deleted it, since when.
+# users: prints the Ingresses that use the domain or its certificate, one per line: name
+# and, if it is being deleted, since when.
 users() {
   each_object ingresses.networking.k8s.io "$NAMES|$CERTIFICATES|$HOSTS" |
     awk -F'|' -v domain="$domain" -v certificate="$certificate" '
@@ -32,13 +33,14 @@ users() {
         if (used) print $1, $2
       }'
 }
-names() { awk "$1"' { print $1 }' | enumerate; } # CONDITION
+# names CONDITION: joins the names in those lines for which the awk condition holds.
+names() { awk "$1"' { print $1 }' | enumerate; }
 
 main() {
   local domain certificate left
   flags domain certificate -- "$@"
   retry 10 api_ready ||
-    die "the cluster's API does not answer, so nobody knows what still needs $domain; $WAY_OUT"
+    die "the cluster's API does not answer, so it is unknown what still needs $domain; $WAY_OUT"
   # shellcheck disable=SC2016 # awk's variable
   left=$(users | names '$2 == ""') || die "the cluster's Ingresses cannot be listed; $WAY_OUT"
   [[ -z $left ]] ||
@@ -49,7 +51,7 @@ main() {
     step "waiting for the load balancers of ${left:-the API}"
     sleep 3
   done
-  let_dns_follow "$SECONDS"
+  await_dns_cleanup "$SECONDS"
 }
 
 main "$@"; exit

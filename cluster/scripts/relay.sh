@@ -2,15 +2,15 @@
 # shellcheck disable=SC2317 # retry calls a function
 #
 # Runs one of the installed scripts on a worker, over SSH from the control plane.
-# The state then holds the script's text once, and not once for each worker.
+# This way the state contains the script's text once, and not once per worker.
 #
-# Needs --node, --address (the worker's), --user, --provider-id and --script NAME,
-# then -- and the script's own arguments; and on standard input the private SSH key
-# of the worker, which goes into the memory of an agent and nowhere else.
+# Flags: --node, --address (the worker's), --user, --provider-id and --script NAME,
+# then -- and the arguments of that script. Standard input: the worker's private SSH
+# key, which is kept only in the memory of an agent.
 
 set -euo pipefail
 
-# A machine that has just started refuses connections until its sshd is up.
+# The time limit in seconds for reaching the worker: a new machine refuses connections until its sshd is running.
 readonly REACH_LIMIT=180
 
 reachable() { remote <<<exit >/dev/null 2>"$SCRATCH/ssh"; }
@@ -22,14 +22,14 @@ main() {
     own+=("$1")
     shift
   done
-  (($#)) || die 'the arguments of the script have to follow behind --'
+  (($#)) || die 'the arguments of the script must follow --'
   shift
   flags node address user provider-id script -- "${own[@]}"
-  alone "$script-$node"
+  acquire_lock "$script-$node"
   start_agent
-  retry "$REACH_LIMIT" reachable || die "$node does not let $user in over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"
+  retry "$REACH_LIMIT" reachable || die "cannot log in to $node as $user over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"
   remote "$@" <"$SCRIPTS/$script.sh" || status=$?
-  # 255 is ssh's own. Of everything else the script has said why.
+  # 255 is ssh's own exit status. For any other the script has logged the reason.
   ((status != 255)) || die "the connection to $node broke while $script ran there; run the update again"
   exit "$status"
 }

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 #
-# Waits until External Secrets has put a version of an SSM parameter into a Secret.
-# Containers read a Secret when they start, so one that starts earlier would keep
-# the value before.
+# Waits until External Secrets has copied a version of an SSM parameter to a Secret.
+# Containers read a Secret only when they start, so one that started earlier would
+# keep the previous value.
 #
-# Needs --namespace, --name (of the ExternalSecret, which is its Secret's too) and
-# --version, which the ExternalSecret writes into the Secret's annotation.
+# Flags: --namespace, --name (of both the ExternalSecret and its Secret) and
+# --version, which the ExternalSecret writes to an annotation of the Secret.
 
 set -euo pipefail
 

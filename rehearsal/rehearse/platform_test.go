@@ -177,7 +177,7 @@ func TestPlatform(t *testing.T) {
 		for _, line := range []string{
 			"stopping statefulset.apps/argocd-application-controller", "deleting pod default/slow-0",
 			"scaling statefulset default/slow to nothing", "deleting ingress argocd/argocd",
-			"deleting persistentvolumeclaim postgres/data-postgresql-0", "external-dns has taken its records away",
+			"deleting persistentvolumeclaim postgres/data-postgresql-0", "external-dns has deleted its records",
 			"nothing that the cluster made in AWS is left",
 		} {
 			next := strings.Index(printed[at:], line)

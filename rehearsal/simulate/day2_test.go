@@ -215,8 +215,8 @@ func TestDayTwo(t *testing.T) {
 
 	run("a label of the table is set without a new join", func(t *testing.T) {
 		before := members(t, w)["k8s-monitoring"]
-		w.Tools.Program = w.ProgramWith("infra/nodes.go", func(text string) string {
-			return strings.Replace(text, "\tmonitoring.Needed = ", "\tmonitoring.Labels[\"rack\"] = \"b\"\n\tmonitoring.Needed = ", 1)
+		w.Tools.Program = w.ProgramWith("infra/table.go", func(text string) string {
+			return strings.Replace(text, `"infra-type": "monitoring",`, `"infra-type": "monitoring", "rack": "b",`, 1)
 		})
 		previews(t, []string{"update " + remote + " member-k8s-monitoring"})
 		w.Changes()

@@ -144,7 +144,7 @@ func TestDestroyOfAClusterInUse(t *testing.T) {
 	printed := w.Must(w.Destroy())
 	inOrder(t, printed, "stopping statefulset.apps/argocd-application-controller", "deleting pod chat/shop-0",
 		"scaling statefulset chat/shop to nothing", "deleting ingress chat/shop", "deleting persistentvolumeclaim chat/data-shop-0",
-		"external-dns has taken its records away", "nothing that the cluster made in AWS is left")
+		"external-dns has deleted its records", "nothing that the cluster made in AWS is left")
 	changes := w.Changes()
 	assert.Equal(t, "Delete command:remote:Command sweep", changes[0])
 	assert.Equal(t, sweeps, stacktest.InCluster(changes))
@@ -283,7 +283,7 @@ func TestDestroyWithoutAnAPIServer(t *testing.T) {
 	require.NoError(t, w.Cluster().SetDown(true))
 	printed, err := w.Destroy()
 	require.Error(t, err)
-	assert.Contains(t, printed, "error: the cluster's API does not answer, so what it made in AWS (load balancers, volumes) cannot be deleted through it; see docs/operations.md, 'Destroy is blocked'")
+	assert.Contains(t, printed, "error: the cluster's API does not answer, so the load balancers and volumes that it created in AWS cannot be deleted through it; see docs/operations.md, 'Destroy is blocked'")
 	require.NoError(t, w.Cluster().SetDown(false))
 	w.Must(w.Destroy())
 	assert.Empty(t, w.Inventory())

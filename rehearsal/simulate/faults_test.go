@@ -187,7 +187,7 @@ func TestFaults(t *testing.T) {
 	t.Run("a worker refuses SSH for longer than the update waits", func(t *testing.T) {
 		w := begin(t)
 		fails(t, w, fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-redis", Seconds: 300},
-			"prepare-k8s-redis", "k8s-redis does not let ubuntu in over SSH at", "Connection refused")
+			"prepare-k8s-redis", "cannot log in to k8s-redis as ubuntu over SSH at", "Connection refused")
 		end(t, w)
 	})
 	t.Run("SSH drops at the end of a script", func(t *testing.T) {
@@ -220,7 +220,7 @@ func TestFaults(t *testing.T) {
 		w.Tools.Program = w.ProgramWithAnotherComment() // every script runs again
 		printed, err := w.Up()
 		require.Error(t, err)
-		assert.Contains(t, printed, "k8s-redis does not let ubuntu in over SSH at")
+		assert.Contains(t, printed, "cannot log in to k8s-redis as ubuntu over SSH at")
 		assert.Contains(t, printed, "Host key verification failed")
 		// As docs/operations.md describes: when the reason is known, the control plane may forget the old key.
 		require.NoError(t, w.Hosts().ForgetHost(machine(t, w, "k8s-master").ID, "k8s-redis"))
@@ -234,7 +234,7 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("a manifest is not what was pinned", func(t *testing.T) {
 		w := begin(t)
-		fails(t, w, fault.Fault{Kind: fault.OtherContent, Name: "calico"}, "has another checksum than the pinned")
+		fails(t, w, fault.Fault{Kind: fault.OtherContent, Name: "calico"}, "does not have the pinned checksum")
 		end(t, w)
 	})
 

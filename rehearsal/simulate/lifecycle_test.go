@@ -94,7 +94,7 @@ func TestProd(t *testing.T) {
 		require.Error(t, err)
 		assert.Contains(t, printed, "the configuration of stack prod has 2 problem(s):")
 		assert.Contains(t, printed, "eco2:zones: has 1 zone(s)")
-		assert.Contains(t, printed, "eco2:adminCidrs: 0.0.0.0/0 opens SSH and the Kubernetes API to the whole internet, which prod refuses")
+		assert.Contains(t, printed, "eco2:adminCidrs: 0.0.0.0/0 exposes SSH and the Kubernetes API to the whole internet, which is not allowed in prod")
 		assert.Empty(t, w.Inventory())
 		assert.Empty(t, w.Changes())
 	})

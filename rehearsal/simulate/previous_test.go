@@ -52,7 +52,7 @@ func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 		t.Run(test.key, func(t *testing.T) {
 			kept := w.Options.Config
 			w.Options.Config = test.change
-			refused(t, w, "eco2:"+test.key+": the cluster was made with "+test.was, "pulumi config set eco2:"+test.key+" "+test.was)
+			refused(t, w, "eco2:"+test.key+": the cluster was created with "+test.was, "pulumi config set eco2:"+test.key+" "+test.was)
 			w.Options.Config = kept
 			assert.Empty(t, w.Steps())
 		})
@@ -62,7 +62,7 @@ func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 		w.Must(w.Pulumi("stack", "rename", "test"))
 		renamed := *w
 		renamed.Name, renamed.Options.SettingsOf = "test", "dev"
-		refused(t, &renamed, `stack name: the cluster was made as "eco2-dev" and would be replaced by "eco2-test"`)
+		refused(t, &renamed, `stack name: the cluster was created as "eco2-dev" and would be replaced by "eco2-test"`)
 		renamed.Must(renamed.Pulumi("stack", "rename", "dev"))
 		assert.Empty(t, w.Steps())
 	})

@@ -189,7 +189,7 @@ func TestNoSecretIsShownOrLeftInTheClear(t *testing.T) {
 			{fault.Fault{Kind: fault.Dropped, Name: "prepare-k8s-redis"}, "without exit status"},
 			{fault.Fault{Kind: fault.TokenExpired, Name: "join-k8s-redis"}, "couldn't validate the identity"},
 			{fault.Fault{Kind: fault.Dropped, Name: "join-k8s-redis"}, "without exit status"},
-			{fault.Fault{Kind: fault.OtherContent, Name: "argocd"}, "has another checksum"},
+			{fault.Fault{Kind: fault.OtherContent, Name: "argocd"}, "does not have the pinned checksum"},
 			{fault.Fault{Kind: fault.NeverReady, Name: "external-secrets"}, "has been uninstalled due to atomic"},
 		} {
 			f.Times = 1

@@ -56,7 +56,7 @@ func TestTheDomainIsTakenAway(t *testing.T) {
 		require.NoError(t, w.Cluster().Delete(t.Context(), m.Ref()))
 	}
 	printed = w.Must(w.Up())
-	assert.Contains(t, printed, "external-dns has taken its records away")
+	assert.Contains(t, printed, "external-dns has deleted its records")
 	w.InOrder(w.Changes(), "Delete command:remote:Command dns-records", "Delete kubernetes:helm.sh/v3:Release external-dns",
 		"Delete aws:iam/rolePolicy:RolePolicy node-dns")
 	assert.Empty(t, w.Steps())

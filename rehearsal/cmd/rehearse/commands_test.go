@@ -104,7 +104,7 @@ var accounts = []struct {
 	{"kubectl describe", nil, "only shows"},
 	{"kubectl top", []string{"TestPlatform"}, ""},
 	{"kubectl logs", nil, "only shows"},
-	{"kubectl certificate approve", nil, "approve.sh runs it: TestCertificatesAreApprovedForTheirNodesAlone, TestCluster"},
+	{"kubectl certificate approve", nil, "approve.sh runs it: TestCertificatesAreApprovedOnlyForTheirNode, TestCluster"},
 	{"kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration", []string{"TestDeadController"}, ""},
 	{"kubectl -n redis annotate", nil, "TestNewParameterVersionIsAppliedAtOnce shows that a changed ExternalSecret is applied at once"},
 	{"kubectl -n monitoring get secret", nil, "only shows"},

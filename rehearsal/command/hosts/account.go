@@ -7,10 +7,10 @@ import (
 	"eco2/rehearsal/aws"
 )
 
-// account is the AWS model as the machines' cloud.
+// account implements Machines with the AWS model.
 type account struct{ *aws.Account }
 
-// OpenAccount opens the AWS model in a rehearsal's state directory as the machines' cloud.
+// OpenAccount opens the AWS model in a rehearsal's state directory.
 func OpenAccount(stateDir string) Machines { return account{aws.Open(stateDir)} }
 
 func (a account) ByID(id string) (Machine, bool, error) {
@@ -35,8 +35,8 @@ func (a account) find(matches func(aws.Instance) bool) (Machine, bool, error) {
 }
 
 func (a account) ByPublicIP(address string) (Machine, bool, error) {
-	ip, _ := netip.ParseAddr(address)    // the zero address, which nobody has, for anything else
-	if !ip.IsValid() || ip.IsPrivate() { // the operator is in no VPC
+	ip, _ := netip.ParseAddr(address)    // an invalid address, which no machine has, if it cannot be parsed
+	if !ip.IsValid() || ip.IsPrivate() { // private addresses cannot be reached from outside the VPC
 		return Machine{}, false, nil
 	}
 	instance, found, err := a.InstanceByAddress(ip)
@@ -44,7 +44,7 @@ func (a account) ByPublicIP(address string) (Machine, bool, error) {
 		return Machine{}, false, err
 	}
 	machine := machineOf(instance)
-	machine.PublicIP = address // an elastic address may have come after the instance
+	machine.PublicIP = address // an elastic address may have been associated after the instance was created
 	return machine, true, nil
 }
 
@@ -59,7 +59,8 @@ func machineOf(i aws.Instance) Machine {
 	return m
 }
 
-func (a account) Admits(m Machine, port int, from string) (bool, error) {
+// Allows implements Machines.
+func (a account) Allows(m Machine, port int, from string) (bool, error) {
 	ip, err := netip.ParseAddr(from)
 	if err != nil {
 		return false, fmt.Errorf("reading the address %q: %w", from, err)

@@ -54,7 +54,7 @@ func TestAccount(t *testing.T) {
 
 	for name, find := range map[string]func() (Machine, bool, error){
 		"a private address from outside": func() (Machine, bool, error) { return cloud.ByPublicIP("10.0.0.1") },
-		"no address":                     func() (Machine, bool, error) { return cloud.ByPublicIP("master") },
+		"a name instead of an address":   func() (Machine, bool, error) { return cloud.ByPublicIP("master") },
 		"another network":                func() (Machine, bool, error) { return cloud.ByPrivateIP("vpc-2", "10.0.0.1") },
 		"another id":                     func() (Machine, bool, error) { return cloud.ByID("i-2") },
 	} {
@@ -63,8 +63,8 @@ func TestAccount(t *testing.T) {
 		assert.False(t, found, name)
 	}
 	for port, want := range map[int]bool{22: true, 6443: false} {
-		admitted, err := cloud.Admits(public, port, DefaultOperator)
+		allowed, err := cloud.Allows(public, port, DefaultOperator)
 		require.NoError(t, err)
-		assert.Equal(t, want, admitted, port)
+		assert.Equal(t, want, allowed, port)
 	}
 }

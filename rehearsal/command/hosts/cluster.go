@@ -14,8 +14,8 @@ import (
 	"eco2/rehearsal/store"
 )
 
-// kubeconfig is the administrator's access to a cluster, the same each time. Its certificates and key are
-// words that say what they are, in the encoding of real ones.
+// kubeconfig returns the administrator's kubeconfig of a cluster. It is deterministic. Instead of certificates and a
+// key it contains texts that describe them, in the same encoding.
 func kubeconfig(cluster, server string) string {
 	encode := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 	return fmt.Sprintf(`apiVersion: v1
@@ -40,19 +40,19 @@ users:
 		encode("simulated client certificate of cluster "+cluster), encode("simulated client key of cluster "+cluster))
 }
 
-// authority is what stands in the place of the certificate of a cluster's certificate authority.
+// authority returns the text that stands in for the certificate of a cluster's certificate authority.
 func authority(cluster string) string { return "simulated certificate authority of cluster " + cluster }
 
-// Connect implements kubernetes.Connect: the cluster is the one whose control plane is the machine that
-// answers at the kubeconfig's server.
+// Connect implements kubernetes.Connect. It connects to the cluster whose control plane is the machine at the address
+// of the kubeconfig's server, and fails as a real client would if that machine cannot be reached or is none.
 func (s *Simulated) Connect(_ context.Context, endpoint kubernetes.Endpoint) (kubernetes.Cluster, error) {
 	server, err := url.Parse(endpoint.Server)
 	if err != nil || server.Scheme != "https" {
-		return nil, fmt.Errorf("the kubeconfig's server %q is no https URL", endpoint.Server)
+		return nil, fmt.Errorf("the kubeconfig's server %q is not an https URL", endpoint.Server)
 	}
 	port, err := strconv.Atoi(server.Port())
 	if err != nil {
-		port = 443 // of https
+		port = 443 // the default of https
 	}
 	machine, err := s.reach(server.Hostname(), port)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Simulated) Connect(_ context.Context, endpoint kubernetes.Endpoint) (ku
 	return s.controllers(cluster).Cluster(), nil
 }
 
-// Settle lets the controllers of all clusters do what is due by now.
+// Settle runs the controllers of all clusters up to the current time.
 func (s *Simulated) Settle() error {
 	running, err := s.Clusters()
 	if err != nil {
@@ -93,18 +93,18 @@ func (s *Simulated) Settle() error {
 	return nil
 }
 
-// controllers are those that work in a cluster.
+// controllers returns the controllers of a cluster.
 func (s *Simulated) controllers(cluster *model.Cluster) *controllers.Controllers {
 	return controllers.New(cluster, s.stateDir, s.latency)
 }
 
-// Running is a cluster whose control plane runs.
+// Running is a cluster whose control plane's machine is running.
 type Running struct {
 	Cluster      *model.Cluster
 	ControlPlane Machine
 }
 
-// Clusters lists the clusters that run, ordered by the ids of their control planes' instances.
+// Clusters lists the running clusters, ordered by the instance ids of their control planes.
 func (s *Simulated) Clusters() ([]Running, error) {
 	states := map[string]state{}
 	var ids []string

@@ -2,8 +2,9 @@ package hosts
 
 import "time"
 
-// Durations is how long each script takes on a real machine that has nothing of it yet. They are estimates
-// until they are measured on real machines. The sweep and the records are in none: they run, and take what they take.
+// Durations maps scripts to how long they take on a real machine that has not run them before. These are estimates that
+// have not been measured on real machines. The scripts sweep and records are not in it, because they are really
+// executed.
 var Durations = map[string]time.Duration{
 	"prepare":    60 * time.Second,
 	"install":    time.Second,

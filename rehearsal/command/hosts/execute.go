@@ -12,12 +12,12 @@ import (
 	"eco2/rehearsal/kubectl"
 )
 
-// execute runs the script itself, as the machine's root would: it needs nothing of the machine but kubectl, which
-// is this binary under that name, on the model of the cluster.
+// execute runs the script itself, as root would on the machine. This works for scripts that need nothing of the machine
+// but kubectl: this binary under that name, on the model of the cluster.
 func (s *shell) execute(ctx context.Context) error {
 	cluster, err := s.cluster()
 	if err != nil {
-		return die("the cluster's API does not answer: %s was never made a control plane", s.machine.Name)
+		return die("the cluster's API does not answer: %s is not a control plane", s.machine.Name)
 	}
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -25,7 +25,7 @@ func (s *shell) execute(ctx context.Context) error {
 	}
 	dir, err := os.MkdirTemp("", "eco2-host-")
 	if err != nil {
-		return fmt.Errorf("making a simulated host's files: %w", err)
+		return fmt.Errorf("creating the files of a simulated host: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	self, err := os.Executable()
@@ -33,10 +33,10 @@ func (s *shell) execute(ctx context.Context) error {
 		err = os.Symlink(self, filepath.Join(dir, "kubectl"))
 	}
 	if err != nil {
-		return fmt.Errorf("making a simulated host's kubectl: %w", err)
+		return fmt.Errorf("creating the kubectl of a simulated host: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, bash, append([]string{"-s", "--"}, s.args...)...)
-	// The machine's own directories are below another one here.
+	// The directory of the simulated machine replaces /run.
 	cmd.Stdin = strings.NewReader(strings.ReplaceAll(s.text, "/run/eco2.", dir+"/eco2.") + s.data)
 	cmd.Stdout, cmd.Stderr = s.out, s.err
 	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"),

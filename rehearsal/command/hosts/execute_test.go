@@ -15,13 +15,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if kubectl.Called() { // by a script of a test
+	if kubectl.Called() { // by a script under test
 		kubectl.Main()
 	}
 	os.Exit(m.Run())
 }
 
-// sweep runs the program's own script.
+// sweep runs the program's script sweep.sh.
 func (w *world) sweep(timeout string) result {
 	w.Helper()
 	var script strings.Builder
@@ -60,5 +60,5 @@ func TestSweep(t *testing.T) {
 	require.ErrorIs(t, err, kubernetes.ErrNotFound)
 	left, err := filepath.Glob(filepath.Join(files, "eco2-*"))
 	require.NoError(t, err)
-	assert.Empty(t, left, "the machine's files go with the script")
+	assert.Empty(t, left, "the machine's files are deleted after the script")
 }

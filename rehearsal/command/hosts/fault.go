@@ -11,15 +11,16 @@ import (
 	"eco2/rehearsal/fault"
 )
 
-// The provider waits between two tries to connect, longer each time up to a limit.
+// The provider waits between two attempts to connect, longer each time up to a limit.
 const (
 	firstPause  = 100 * time.Millisecond
 	longerBy    = 1.5
 	longestWait = 5 * time.Second
 )
 
-// refusing is a machine on which nobody listens yet, for longer than the provider tries.
-func (s *Simulated) refusing(machine Machine, c command.Connection) error {
+// refuseConnection returns the error of a connection to a machine whose sshd does not run yet, if that fault is planted
+// and lasts longer than the provider's attempts.
+func (s *Simulated) refuseConnection(machine Machine, c command.Connection) error {
 	met, hit, err := fault.Trigger(s.stateDir, fault.Refused, fault.Call{Name: machine.Name})
 	if err != nil || !hit {
 		return err
@@ -32,13 +33,14 @@ func (s *Simulated) refusing(machine Machine, c command.Connection) error {
 		tries++
 	}
 	if tries <= c.DialErrorLimit {
-		return nil // it listens by then
+		return nil // sshd runs before the last attempt
 	}
 	return fmt.Errorf("dial tcp %s: connect: connection refused", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 }
 
-// dropped is a connection that breaks before the script's end is heard of.
-func (s *Simulated) dropped(run invocation) error {
+// dropConnection returns the error of a connection that breaks after the script has run and before its exit status
+// arrives, if that fault is planted.
+func (s *Simulated) dropConnection(run invocation) error {
 	_, hit, err := fault.Trigger(s.stateDir, fault.Dropped, fault.Call{Name: run.work()})
 	if err != nil || !hit {
 		return err
@@ -46,7 +48,8 @@ func (s *Simulated) dropped(run invocation) error {
 	return errors.New("wait: remote command exited without exit status or exit signal")
 }
 
-// work names a run by what is done: "prepare-k8s-redis", "join-k8s-redis", "argocd".
+// work returns the name of a run for faults: its script and node, such as "prepare-k8s-redis", "join-k8s-redis" or
+// "argocd".
 func (i invocation) work() string {
 	if node := i.flags["node"]; node != "" {
 		return i.effective() + "-" + node
@@ -54,13 +57,13 @@ func (i invocation) work() string {
 	return i.effective()
 }
 
-// ChangeHostKey gives a machine another host key, as a new installation of its sshd would.
+// ChangeHostKey gives a machine another host key, as reinstalling its sshd would.
 func (s *Simulated) ChangeHostKey(instanceID string) error {
 	_, err := s.change(instanceID, func(st *state) { st.HostKey++ })
 	return err
 }
 
-// ForgetHost removes a node's file from what another machine remembers of host keys.
+// ForgetHost removes a node's host key from those that another machine has stored.
 func (s *Simulated) ForgetHost(instanceID, node string) error {
 	_, err := s.change(instanceID, func(st *state) { delete(st.KnownHosts, node) })
 	return err
@@ -72,8 +75,8 @@ func (s *Simulated) Authorize(instanceID, publicKey string) error {
 	return err
 }
 
-// AuthorizeOnly overwrites a machine's authorized_keys with one line: the key that it was started with is out too.
+// AuthorizeOnly overwrites a machine's authorized_keys with one line. This also removes the key of its key pair.
 func (s *Simulated) AuthorizeOnly(instanceID, publicKey string) error {
-	_, err := s.change(instanceID, func(st *state) { st.Keys, st.FirstKeyOut = []string{publicKey}, true })
+	_, err := s.change(instanceID, func(st *state) { st.Keys, st.FirstKeyRemoved = []string{publicKey}, true })
 	return err
 }

@@ -1,8 +1,8 @@
-// Package hosts simulates the machines that remote commands run on. A machine of the AWS model answers
-// as a booted Ubuntu would: to the right user with the right key, through an open port. It does not run
-// most of the program's scripts but knows what each of them achieves, refuses what would fail on a real
-// machine, and keeps what came of it, per instance, in the rehearsal's state directory. Scripts that need
-// nothing but kubectl do run, with a stand-in for that.
+// Package hosts simulates the machines on which remote commands run. An instance of the AWS model responds as a booted
+// Ubuntu would: to the right user with the right key, if the security group allows the connection. Most of the
+// program's scripts are not executed. Instead the package knows the effect of each, refuses what would fail on a real
+// machine, and stores the result per instance in the rehearsal's state directory. Scripts that need nothing but kubectl
+// are executed, with a stand-in for kubectl.
 package hosts
 
 import (
@@ -26,13 +26,13 @@ import (
 )
 
 const (
-	// OperatorEnv is the address from which the rehearsal's user reaches the machines.
+	// OperatorEnv is the environment variable with the address from which the rehearsal's user connects to the machines.
 	OperatorEnv = "ECO2_REHEARSAL_OPERATOR"
-	// DefaultOperator is in the range that carriers keep for themselves (RFC 6598): the AWS model gives
-	// the addresses of the documentation ranges to its machines.
+	// DefaultOperator is the default for OperatorEnv. It is in the range that is reserved for carriers (RFC 6598), because
+	// the AWS model assigns addresses of the documentation ranges to its machines.
 	DefaultOperator = "100.64.0.10"
 
-	// File is what the machines became, below the rehearsal's state directory.
+	// File is the name of the file with the machines' state in the rehearsal's state directory.
 	File = "hosts.db"
 )
 
@@ -41,10 +41,10 @@ const (
 	apiPort = 6443
 )
 
-// users are those that images let in: Ubuntu's and Debian's.
+// users lists the default users of Ubuntu's and Debian's images.
 var users = []string{"ubuntu", "admin"}
 
-// Machine is an instance as its network sees it.
+// Machine is an instance, with what matters to those who connect to it.
 type Machine struct {
 	// ID and Name are the instance's id and its Name tag.
 	ID, Name string
@@ -57,20 +57,21 @@ type Machine struct {
 	AuthorizedKey string
 }
 
-// providerID is what a cloud controller looks the machine up by.
+// providerID returns the provider ID by which Kubernetes controllers find the machine.
 func (m Machine) providerID() string { return "aws:///" + m.Zone + "/" + m.ID }
 
-// Machines is the cloud that the machines are in. Found is false for what does not exist.
+// Machines is the cloud in which the machines exist. Its methods return found as false for a machine that does not
+// exist.
 type Machines interface {
 	ByID(id string) (m Machine, found bool, err error)
 	ByPublicIP(address string) (m Machine, found bool, err error)
 	ByPrivateIP(network, address string) (m Machine, found bool, err error)
-	// Admits says whether packets to a TCP port of the machine arrive from an address, which is private
-	// if it belongs to the machine's network.
-	Admits(m Machine, port int, from string) (bool, error)
+	// Allows reports whether the security groups allow connections from an address to a TCP port of the machine. The
+	// address is a private one if it belongs to the machine's network.
+	Allows(m Machine, port int, from string) (bool, error)
 }
 
-// Simulated is the machines. It implements command.Host, and Connect implements kubernetes.Connect.
+// Simulated simulates the machines. It implements command.Host, and its method Connect implements kubernetes.Connect.
 type Simulated struct {
 	stateDir string
 	machines Machines
@@ -81,7 +82,7 @@ type Simulated struct {
 	latency latency.Factor
 }
 
-// New simulates machines with the state in a directory.
+// New returns simulated machines whose state is in a directory.
 func New(stateDir string, machines Machines) (*Simulated, error) {
 	s := &Simulated{
 		stateDir: stateDir,
@@ -92,7 +93,7 @@ func New(stateDir string, machines Machines) (*Simulated, error) {
 	}
 	if operator := os.Getenv(OperatorEnv); operator != "" {
 		if net.ParseIP(operator) == nil {
-			return nil, fmt.Errorf("reading %s: %q is no IP address", OperatorEnv, operator)
+			return nil, fmt.Errorf("reading %s: %q is not an IP address", OperatorEnv, operator)
 		}
 		s.operator = operator
 	}
@@ -103,47 +104,49 @@ func New(stateDir string, machines Machines) (*Simulated, error) {
 	return s, nil
 }
 
-// At is the machines at another factor of latency.
+// At returns the same machines with another latency factor.
 func (s *Simulated) At(factor latency.Factor) *Simulated {
 	other := *s
 	other.latency = factor
 	return &other
 }
 
-// machineKind is the kind of state in the store, by instance id.
+// machineKind is the kind of the machines' entries in the store. Their key is the instance id.
 const machineKind = "machine"
 
-// state is what scripts made of a machine.
+// state holds the results of the scripts that ran on a machine.
 type state struct {
-	// Node is the name that prepare.sh gave it; empty before.
+	// Node is the host name that prepare.sh set. It is empty before.
 	Node string `json:"node,omitempty"`
-	// Versions are those that prepare.sh installed, by its flags: "kubernetes-version".
+	// Versions holds the versions that prepare.sh installed, by the name of its flag: "kubernetes-version".
 	Versions map[string]string `json:"versions,omitempty"`
-	// Cluster is the id of the cluster that it is in; empty before init.sh or a join.
+	// Cluster is the id of the machine's cluster. It is empty before init.sh or join.sh.
 	Cluster      string `json:"cluster,omitempty"`
 	ControlPlane bool   `json:"controlPlane,omitempty"`
-	// Scripts are the texts that install.sh put on it, by name without .sh.
+	// Scripts holds the texts of the scripts that install.sh installed, by name without .sh.
 	Scripts map[string]string `json:"scripts,omitempty"`
-	// Recorded are the machines that a control plane's scripts know the nodes by, and that approve.sh goes by.
+	// Recorded holds, on a control plane, the machines of the nodes as init.sh and join.sh recorded them. approve.sh
+	// relies on them.
 	Recorded map[string]recorded `json:"recorded,omitempty"`
-	// HostKey counts the host keys that it has had, and KnownHosts are those that it remembers of others, by
-	// the names of their nodes, for the machine with that provider id.
-	HostKey    int                  `json:"hostKey,omitempty"`
+	// HostKey stands for the machine's host key. It is incremented when the key changes.
+	HostKey int `json:"hostKey,omitempty"`
+	// KnownHosts holds the host keys of other machines that this one has connected to, by the names of their nodes.
 	KnownHosts map[string]knownHost `json:"knownHosts,omitempty"`
-	// Keys are those that somebody added to its authorized_keys, and FirstKeyOut says that the one it was started
-	// with is in there no more.
-	Keys        []string `json:"keys,omitempty"`
-	FirstKeyOut bool     `json:"firstKeyOut,omitempty"`
+	// Keys holds the lines that were added to authorized_keys. FirstKeyRemoved says that the key of the key pair was
+	// removed from it.
+	Keys            []string `json:"keys,omitempty"`
+	FirstKeyRemoved bool     `json:"firstKeyOut,omitempty"`
 }
 
-// recorded is what init.sh and join.sh say of a node.
+// recorded is the machine of a node as init.sh or join.sh recorded it.
 type recorded struct {
 	Address    string `json:"address"`
 	ProviderID string `json:"providerID"`
-	// Joined is false for a node that a script which recorded nothing had put into the cluster.
+	// Joined is false for a node that was joined by an earlier version of the program, which did not record it.
 	Joined bool `json:"joined,omitempty"`
 }
 
+// knownHost is the host key of the machine with this provider ID.
 type knownHost struct {
 	ProviderID string `json:"providerID"`
 	HostKey    int    `json:"hostKey"`
@@ -157,8 +160,8 @@ func (s *Simulated) state(id string) (st state, err error) {
 	return st, err
 }
 
-// change makes a change to what a machine is and returns the outcome. Two scripts may run on a machine at
-// once, so each changes only what is its own.
+// change updates the state of a machine in a transaction and returns the result. Two scripts may run on a machine at
+// the same time, so to must change only the fields of its own script.
 func (s *Simulated) change(id string, to func(*state)) (st state, err error) {
 	err = s.store.Update(func(tx *store.Tx) error {
 		if _, err := tx.Get(machineKind, id, &st); err != nil {
@@ -178,13 +181,13 @@ func (s *Simulated) Run(ctx context.Context, session command.Session) (int, erro
 	}
 	machine, err := s.reach(c.Host, c.Port)
 	if err == nil {
-		err = s.refusing(machine, c)
+		err = s.refuseConnection(machine, c)
 	}
 	if err == nil {
 		err = s.authenticate(machine, c)
 	}
 	if err != nil {
-		// As many attempts as the real provider makes, without the time they take.
+		// The error names as many attempts as the real provider makes, but no time passes.
 		if c.DialErrorLimit < 0 {
 			return 0, fmt.Errorf("%w (and dialErrorLimit is -1: on a real network this would go on until the resource's time limit)", err)
 		}
@@ -212,12 +215,12 @@ func (s *Simulated) Run(ctx context.Context, session command.Session) (int, erro
 		shell := &shell{Simulated: s, machine: machine, state: st, invocation: run, out: session.Stdout, err: session.Stderr}
 		err = shell.run(ctx)
 		if err == nil {
-			err = s.dropped(run)
+			err = s.dropConnection(run)
 		}
 	}
 	var failure *failure
 	if errors.As(err, &failure) {
-		if failure.text == "" { // it has said so itself
+		if failure.text == "" { // the script has printed its own message
 			return failure.exit, nil
 		}
 		_, werr := io.WriteString(session.Stderr, failure.text+"\n")
@@ -226,7 +229,7 @@ func (s *Simulated) Run(ctx context.Context, session command.Session) (int, erro
 	return 0, err
 }
 
-// reach finds the machine that answers at a public address and port; not to answer is a dial's time-out.
+// reach returns the machine that accepts connections at a public address and port, or the error of a dial that fails.
 func (s *Simulated) reach(host string, port int) (Machine, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	if net.ParseIP(host) == nil {
@@ -239,11 +242,11 @@ func (s *Simulated) reach(host string, port int) (Machine, error) {
 	if !found || !machine.Running {
 		return Machine{}, fmt.Errorf("dial tcp %s: i/o timeout", address)
 	}
-	admitted, err := s.machines.Admits(machine, port, s.operator)
+	allowed, err := s.machines.Allows(machine, port, s.operator)
 	if err != nil {
 		return Machine{}, err
 	}
-	if !admitted {
+	if !allowed {
 		return Machine{}, fmt.Errorf("dial tcp %s: i/o timeout", address)
 	}
 	if port != sshPort && port != apiPort {
@@ -252,7 +255,7 @@ func (s *Simulated) reach(host string, port int) (Machine, error) {
 	return machine, nil
 }
 
-// authenticate is the machine's sshd: Ubuntu's images know no passwords.
+// authenticate acts as the machine's sshd. It rejects passwords, as Ubuntu's images do.
 func (s *Simulated) authenticate(machine Machine, c command.Connection) error {
 	methods := "none"
 	if c.PrivateKey != "" {
@@ -260,7 +263,7 @@ func (s *Simulated) authenticate(machine Machine, c command.Connection) error {
 		if err != nil {
 			return err
 		}
-		if s.lets(machine, c.User, key) {
+		if s.acceptsKey(machine, c.User, key) {
 			return nil
 		}
 		methods = "none publickey"
@@ -268,14 +271,14 @@ func (s *Simulated) authenticate(machine Machine, c command.Connection) error {
 	return fmt.Errorf("ssh: handshake failed: ssh: unable to authenticate, attempted methods [%s], no supported methods remain", methods)
 }
 
-// lets says whether a machine lets a user in with a key.
-func (s *Simulated) lets(machine Machine, user string, key ssh.Signer) bool {
+// acceptsKey reports whether a user can log in to a machine with a key.
+func (s *Simulated) acceptsKey(machine Machine, user string, key ssh.Signer) bool {
 	st, err := s.state(machine.ID)
 	if err != nil || !slices.Contains(users, user) {
 		return false
 	}
 	keys := st.Keys
-	if !st.FirstKeyOut {
+	if !st.FirstKeyRemoved {
 		keys = append(keys, machine.AuthorizedKey)
 	}
 	return slices.ContainsFunc(keys, func(line string) bool {
@@ -284,7 +287,7 @@ func (s *Simulated) lets(machine Machine, user string, key ssh.Signer) bool {
 	})
 }
 
-// failure is a command that ended with another exit status than 0, with what it said.
+// failure is the error of a command that exits with a status other than 0. text is what it prints to standard error.
 type failure struct {
 	exit int
 	text string
@@ -292,7 +295,7 @@ type failure struct {
 
 func (f *failure) Error() string { return f.text }
 
-// die fails as the scripts do.
+// die returns a failure like that of the scripts' function die.
 func die(format string, args ...any) error {
 	return &failure{exit: 1, text: "error: " + fmt.Sprintf(format, args...)}
 }

@@ -24,10 +24,11 @@ import (
 	"eco2/rehearsal/latency"
 )
 
-// cloud is two machines in one network, "master" and "worker", and what it lets through.
+// cloud implements Machines with two machines in one network, "master" and "worker".
 type cloud struct {
 	machines map[string]*Machine
-	closed   map[string]bool // "<machine> <port> <from>"
+	// closed lists the connections that are not allowed: "<machine> <port> <from>".
+	closed map[string]bool
 }
 
 func (c *cloud) find(ok func(Machine) bool) (Machine, bool, error) {
@@ -47,7 +48,7 @@ func (c *cloud) ByPublicIP(ip string) (Machine, bool, error) {
 func (c *cloud) ByPrivateIP(network, ip string) (Machine, bool, error) {
 	return c.find(func(m Machine) bool { return m.Network == network && m.PrivateIP == ip })
 }
-func (c *cloud) Admits(m Machine, port int, from string) (bool, error) {
+func (c *cloud) Allows(m Machine, port int, from string) (bool, error) {
 	return !c.closed[fmt.Sprintf("%s %d %s", m.Name, port, from)], nil
 }
 
@@ -56,7 +57,7 @@ const (
 	server             = "https://" + masterIP + ":6443"
 )
 
-// world is the simulated machines of a test.
+// world holds the simulated machines of a test.
 type world struct {
 	*testing.T
 	hosts *Simulated
@@ -90,7 +91,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// result is what came of a command.
+// result holds the result of a command.
 type result struct {
 	exit           int
 	stdout, stderr string
@@ -113,7 +114,7 @@ func (w *world) run(s command.Session) (r result) {
 	return r
 }
 
-// text is a script that declares its flags as the program's do.
+// text returns a script that declares flags as the program's scripts do.
 func text(flags string) string {
 	declaration := ""
 	if flags != "" {
@@ -122,7 +123,7 @@ func text(flags string) string {
 	return "set -eu\nmain() {\n" + declaration + "  :\n}\n\nmain \"$@\"; exit\n"
 }
 
-// script runs a script; args alternate between flags and values where it takes flags.
+// script runs a script. If it takes flags, args alternate between flags and values.
 func (w *world) script(host, name, data string, args ...string) result {
 	w.Helper()
 	var declared []string
@@ -163,7 +164,7 @@ func (w *world) initAs(address, providerID string) result {
 		"--labels", "role=control-plane", "--taints", "")
 }
 
-// leave takes the worker out; states of older programs name no machine.
+// leave removes the worker. States of earlier versions contain no provider ID.
 func (w *world) leave(providerID string) result {
 	if providerID == "" {
 		return w.script(masterIP, "leave", "", "--node", "worker")
@@ -205,7 +206,7 @@ func (w *world) ready(nodes string) result {
 	return w.script(masterIP, "ready", "", "--nodes", nodes, "--timeout", "900")
 }
 
-// up makes a cluster of both machines.
+// up creates a cluster of both machines.
 func (w *world) up() {
 	w.Helper()
 	for _, r := range []result{w.prepare(masterIP, "master"), w.prepare(workerIP, "worker"), w.init(), w.join(nil), w.calico(), w.ready("master,worker"), w.argocd()} {
@@ -213,21 +214,21 @@ func (w *world) up() {
 	}
 }
 
-// kubeconfig opens what the script prints, as the program does.
+// kubeconfig returns the decrypted output of the script.
 func (w *world) kubeconfig() string {
 	w.Helper()
 	const key = "a key"
 	r := w.must(w.script(masterIP, "kubeconfig", key, "--server", server))
 	assert.Contains(w, r.stderr, "simulated")
-	sealed, err := base64.StdEncoding.DecodeString(r.stdout)
+	encrypted, err := base64.StdEncoding.DecodeString(r.stdout)
 	require.NoError(w, err)
-	// To seal is to open, but for what stands before.
-	const before = len("Salted__") + len("simulate")
-	again, err := seal(string(sealed[before:]), key)
+	// In counter mode encryption is its own inverse; only the header must be skipped.
+	const header = len("Salted__") + len("simulate")
+	again, err := encrypt(string(encrypted[header:]), key)
 	require.NoError(w, err)
 	text, err := base64.StdEncoding.DecodeString(again)
 	require.NoError(w, err)
-	return string(text[before:])
+	return string(text[header:])
 }
 
 func (w *world) connect() (kubernetes.Cluster, error) {
@@ -292,9 +293,9 @@ func TestInvocations(t *testing.T) {
 		"quoted":            {`sudo bash -s -- --node 'it'\''s' # prepare.sh@00`, text("node"), 0, ""},
 		"unquoted":          {`sudo bash -s -- --node $(id) # prepare.sh@00`, text("node"), 2, "not quoted"},
 		"unknown script":    {"sudo bash -s -- # reboot.sh@00", text(""), 127, "reboot.sh: the simulated host does not know this script"},
-		"no script":         {"uptime", "", 127, "runs the program's scripts only"},
+		"no script":         {"uptime", "", 127, "runs only the program's scripts"},
 		"syntax error":      {prepare, "if true\n" + text("node"), 2, "syntax error"},
-		"no end":            {prepare, "true\n", 2, "holds no script"},
+		"no end":            {prepare, "true\n", 2, "contains no script"},
 		"missing flag":      {prepare, text("node user"), 1, "missing flags: user"},
 		"unexpected flag":   {"sudo bash -s -- --nodes n # prepare.sh@00", text("node"), 1, "unexpected argument --nodes; still expected: node"},
 		"missing value":     {"sudo bash -s -- --node # prepare.sh@00", text("node"), 1, "--node needs a value"},
@@ -317,12 +318,12 @@ func TestOutOfOrder(t *testing.T) {
 		run    func(*world) result
 		want   string
 	}{
-		"init before prepare": {nil, (*world).init, "prepare.sh has to run"},
+		"init before prepare": {nil, (*world).init, "prepare.sh must run"},
 		"join before init":    {func(w *world) { w.must(w.prepare(workerIP, "worker")) }, func(w *world) result { return w.join(nil) }, "no /etc/kubernetes/admin.conf"},
 		"join before prepare": {func(w *world) { w.must(w.prepare(masterIP, "master")); w.must(w.init()) },
-			func(w *world) result { return w.join(nil) }, "prepare.sh has to run"},
+			func(w *world) result { return w.join(nil) }, "prepare.sh must run"},
 		"kubeconfig before init": {nil, func(w *world) result { return w.script(masterIP, "kubeconfig", "", "--server", server) }, "no /etc/kubernetes/admin.conf"},
-		"sweep before init":      {nil, func(w *world) result { return w.sweep("60") }, "was never made a control plane"},
+		"sweep before init":      {nil, func(w *world) result { return w.sweep("60") }, "is not a control plane"},
 		"ready before calico": {func(w *world) { w.must(w.prepare(masterIP, "master")); w.must(w.init()) },
 			func(w *world) result { return w.ready("master,worker") }, "still waits for master, worker"},
 		"argocd before calico": {func(w *world) { w.must(w.prepare(masterIP, "master")); w.must(w.init()) }, (*world).argocd, "no node is Ready"},
@@ -337,10 +338,10 @@ func TestOutOfOrder(t *testing.T) {
 		}, "secret monitoring/grafana-admin does not get version 2 of its parameter"},
 		"init elsewhere": {func(w *world) { w.must(w.prepare(masterIP, "master")) }, func(w *world) result {
 			return w.script(masterIP, "init", strings.ReplaceAll(kubeadm, "i-1", "i-9"), "--node", "master", "--labels", "", "--taints", "")
-		}, `says provider-id "aws:///z-a/i-9"`},
+		}, `sets provider-id "aws:///z-a/i-9"`},
 		"init for another machine": {func(w *world) { w.must(w.prepare(masterIP, "master")) }, func(w *world) result {
 			return w.initAs("10.0.0.1", "aws:///z-a/i-9")
-		}, "--provider-id aws:///z-a/i-9, and this machine is 10.0.0.1, aws:///z-a/i-1"},
+		}, "--provider-id aws:///z-a/i-9, but this machine is 10.0.0.1, aws:///z-a/i-1"},
 		"init at another address": {func(w *world) { w.must(w.prepare(masterIP, "master")) }, func(w *world) result {
 			return w.initAs("10.0.0.9", "aws:///z-a/i-1")
 		}, "--address is 10.0.0.9"},
@@ -368,7 +369,7 @@ func TestJoinReachesTheWorker(t *testing.T) {
 	}{
 		"another key":         {flags: map[string]string{"key": otherKey}, want: "Permission denied (publickey)"},
 		"no key":              {flags: map[string]string{"key": ""}, want: "holds no private SSH key"},
-		"another user":        {flags: map[string]string{"user": "root"}, want: "does not let root in"},
+		"another user":        {flags: map[string]string{"user": "root"}, want: "cannot log in to worker as root"},
 		"no such address":     {flags: map[string]string{"address": "10.0.0.9"}, want: "Connection timed out"},
 		"another network":     {world: func(w *world) { w.cloud.machines["worker"].Network = "vpc-2" }, want: "Connection timed out"},
 		"stopped":             {world: func(w *world) { w.cloud.machines["worker"].Running = false }, want: "Connection timed out"},
@@ -411,7 +412,7 @@ func TestClusterComesUp(t *testing.T) {
 	assert.True(t, worker.Ready)
 
 	t.Run("again changes labels and nothing else", func(t *testing.T) {
-		assert.Contains(t, w.must(w.init()).stdout, "was made before")
+		assert.Contains(t, w.must(w.init()).stdout, "was created before")
 		assert.Contains(t, w.must(w.join(map[string]string{"labels": "tier=data"})).stdout, "is in the cluster already")
 		nodes, err := running[0].Cluster.Nodes()
 		require.NoError(t, err)
@@ -434,20 +435,21 @@ func TestClusterComesUp(t *testing.T) {
 	})
 }
 
-// A node that a program joined which recorded nothing leaves as that program's state says it.
+// A node that was joined by an earlier version, which recorded nothing, leaves with the command in that version's
+// state.
 func TestANodeOfAnOlderProgramLeaves(t *testing.T) {
 	w := newWorld(t)
 	w.up()
 	_, err := w.hosts.change("i-1", func(st *state) { st.Recorded = nil })
 	require.NoError(t, err)
-	w.must(w.join(nil)) // by the program of today, which finds it in the cluster
+	w.must(w.join(nil)) // by the current version, which finds it in the cluster
 	assert.Contains(t, w.must(w.leave("")).stdout, "has left")
 	st, err := w.hosts.state("i-1")
 	require.NoError(t, err)
 	assert.NotContains(t, st.Recorded, "worker")
 }
 
-func TestOutputIsMarked(t *testing.T) {
+func TestOutputIsMarkedAsSimulated(t *testing.T) {
 	w := newWorld(t)
 	w.up()
 	for name, r := range map[string]result{
@@ -459,7 +461,7 @@ func TestOutputIsMarked(t *testing.T) {
 		}
 	}
 	first := w.kubeconfig()
-	assert.True(t, strings.HasPrefix(first, "apiVersion: v1\n"), "the file alone")
+	assert.True(t, strings.HasPrefix(first, "apiVersion: v1\n"), "only the kubeconfig")
 	assert.Equal(t, first, w.kubeconfig(), "stable")
 }
 
@@ -474,7 +476,7 @@ func TestConnect(t *testing.T) {
 		"closed port":        {func(w *world) { w.cloud.closed["master 6443 "+DefaultOperator] = true }, "i/o timeout"},
 		"a machine replaced": {func(w *world) { w.cloud.machines["master"].ID = "i-4" }, "connection refused"},
 		"a new cluster": {func(w *world) {
-			w.cloud.machines["master"].ID = "i-1" // the same machine, made from nothing
+			w.cloud.machines["master"].ID = "i-1" // the same machine without its state
 			require.NoError(w, os.Remove(filepath.Join(w.dir, File)))
 			w.must(w.prepare(masterIP, "master"))
 			w.must(w.init())
@@ -512,7 +514,7 @@ func TestSettings(t *testing.T) {
 		w.must(w.prepare(masterIP, "master"))
 		assert.GreaterOrEqual(t, time.Since(start), Durations["prepare"]/1000)
 	})
-	t.Run("latency ends with its context", func(t *testing.T) {
+	t.Run("latency stops with its context", func(t *testing.T) {
 		t.Setenv(latency.Env, "1")
 		w := newWorld(t)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
@@ -521,13 +523,13 @@ func TestSettings(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	for script := range effects {
-		if script != "sweep" && script != "records" && script != "relay" { // which take what they run takes
+		if script != "sweep" && script != "records" && script != "relay" { // which are executed and take as long as that takes
 			assert.Positive(t, Durations[script], script)
 		}
 	}
 }
 
-// A script that is installed runs with the hash that the program means, and with no other.
+// An installed script runs only if it has the hash that the program expects.
 func TestInstalledScripts(t *testing.T) {
 	w := newWorld(t)
 	const library = "# the library\n"
@@ -545,12 +547,12 @@ func TestInstalledScripts(t *testing.T) {
 
 	assert.Contains(t, w.script(masterIP, "install", "=== ready.sh ===\n"+text("")).stderr, "no library")
 	w.must(w.script(masterIP, "install", "=== lib.sh ===\n"+library+"=== ready.sh ===\n"+text("")+"=== leave.sh ===\n"+text("")))
-	assert.Contains(t, run("ready", hash(old)).stderr, "admin.conf", "it runs, and finds no cluster")
-	assert.Contains(t, run("ready", hash(changed)).stderr, "it was not installed again first")
-	assert.Contains(t, run("leave", hash(changed)).stderr, "admin.conf", "the state's command is as old as the state")
+	assert.Contains(t, run("ready", hash(old)).stderr, "admin.conf", "it runs, and there is no cluster")
+	assert.Contains(t, run("ready", hash(changed)).stderr, "install.sh did not run first")
+	assert.Contains(t, run("leave", hash(changed)).stderr, "admin.conf", "a delete command may be of an earlier version")
 }
 
-// A script that is relayed is the installed one, on a worker that lets the control plane in.
+// relay runs the installed script on a worker that accepts the control plane's connection.
 func TestRelayedScripts(t *testing.T) {
 	w := newWorld(t)
 	relay, prepare := text("node address user provider-id script"), text("node kubernetes-version")
@@ -566,10 +568,10 @@ func TestRelayedScripts(t *testing.T) {
 		return w.run(w.session(masterIP, change(line), key))
 	}
 	for old, test := range map[string]struct{ by, want string }{
-		"prepare.sh@" + hash(prepare):  {"prepare.sh@0a1b2c3d", "the installed prepare.sh is not the one that the program means"},
-		" on i-1":                      {" on i-9", "the command is for the machine i-9, and this is i-1"},
-		"10.0.0.2":                     {"10.0.0.9", "worker does not let ubuntu in over SSH at 10.0.0.9"},
-		"z-b/i-2":                      {"z-b/i-3", "--provider-id is aws:///z-b/i-3, and the machine at 10.0.0.2 is aws:///z-b/i-2"},
+		"prepare.sh@" + hash(prepare):  {"prepare.sh@0a1b2c3d", "the installed prepare.sh is not the one that the program expects"},
+		" on i-1":                      {" on i-9", "the command is for machine i-9, but this is i-1"},
+		"10.0.0.2":                     {"10.0.0.9", "cannot log in to worker as ubuntu over SSH at 10.0.0.9"},
+		"z-b/i-2":                      {"z-b/i-3", "--provider-id is aws:///z-b/i-3, but the machine at 10.0.0.2 is aws:///z-b/i-2"},
 		"--script prepare":             {"--script other", "/usr/local/lib/eco2/other.sh: No such file or directory"},
 		" --kubernetes-version 1.36.4": {"", "missing flags: kubernetes-version"},
 		"--address 10.0.0.2":           {"", "missing flags: address"},
@@ -584,8 +586,8 @@ func TestRelayedScripts(t *testing.T) {
 	w.must(w.join(nil))
 }
 
-// TestTheProgramsScripts holds the model to the scripts that it stands in for.
-func TestTheProgramsScripts(t *testing.T) {
+// TestEffectsMatchTheProgramsScripts compares the simulated scripts with those of the program.
+func TestEffectsMatchTheProgramsScripts(t *testing.T) {
 	const folder = "../../../cluster/scripts"
 	lib, err := os.ReadFile(filepath.Join(folder, "lib.sh"))
 	require.NoError(t, err)
@@ -594,7 +596,7 @@ func TestTheProgramsScripts(t *testing.T) {
 	seen := map[string]bool{}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".sh")
-		if name == "lib" || name == "approve" { // part of each, and what a timer runs
+		if name == "lib" || name == "approve" { // the library, and the script that only a timer runs
 			continue
 		}
 		seen[name] = true
@@ -603,7 +605,7 @@ func TestTheProgramsScripts(t *testing.T) {
 		w := newWorld(t)
 		run, err := parse(w.session(masterIP, "sudo bash -s -- # "+name+".sh@00", string(lib)+string(content)+"data"), "", nil)
 		assert.Equal(t, "data", run.data, name)
-		if err != nil { // it was given no flags
+		if err != nil { // because it was run without flags
 			assert.Contains(t, err.Error(), "error: missing flags: ", name)
 		}
 	}
@@ -611,8 +613,8 @@ func TestTheProgramsScripts(t *testing.T) {
 	require.NoError(t, err)
 	w := newWorld(t)
 	_, err = parse(w.session(masterIP, "sudo bash -s -- --node n # leave.sh@00", string(lib)+string(leave)), "", nil)
-	require.NoError(t, err, "as states of older programs have it")
+	require.NoError(t, err, "as in states of earlier versions")
 	for name := range effects {
-		assert.True(t, seen[name], "%s.sh is modelled and does not exist", name)
+		assert.True(t, seen[name], "%s.sh is simulated but does not exist", name)
 	}
 }

@@ -19,43 +19,43 @@ import (
 
 // invocation is one run of a script.
 //
-// The program sends the text of a script down the standard input of `sudo bash -s -- ARG… # NAME.sh@HASH`,
-// lib.sh before it and its data behind it; or it runs a script that install.sh has put on the machine with
-// `sudo bash /usr/local/lib/eco2/NAME.sh ARG… # NAME.sh@HASH`, and all of standard input is data. A script that
-// runs another on a worker has that one's NAME.sh@HASH behind its own, and at the end there may be the machine on
-// which it is to run: `on ID`.
+// The program either sends lib.sh, the script and its data on the standard input of
+// `sudo bash -s -- ARG… # NAME.sh@HASH`, or runs a script that install.sh has installed, with
+// `sudo bash /usr/local/lib/eco2/NAME.sh ARG… # NAME.sh@HASH`; then standard input contains only data. If a script runs
+// another one on a worker, that one's NAME.sh@HASH follows its own. The command may end with the id of the machine on
+// which it must run: `on ID`.
 type invocation struct {
 	// script is the script's name without .sh.
 	script string
 	args   []string
-	// flags are the args of a script that takes nothing but --name value.
+	// flags holds the arguments of a script that takes only --name value.
 	flags map[string]string
-	// text is the script's own, and data what it reads from its standard input.
+	// text is the script's text, and data its standard input.
 	text, data string
 }
 
 var (
 	label = regexp.MustCompile(`^sudo bash (-s --|/usr/local/lib/eco2/([a-z]+)\.sh)(.*)# ((?:[a-z]+\.sh@[0-9a-f]+ ?)+?)(?: on (i-[0-9a-f]+))?$`)
-	// fileLine begins a file in the data of install.sh.
+	// fileLine matches the line before each file in the data of install.sh.
 	fileLine = regexp.MustCompile(`(?m)^=== ([a-z]+)\.sh ===\n`)
-	// lastLine ends every script: what follows is data, which bash never reads as commands.
+	// lastLine matches the last line of every script. What follows is data, which bash does not read as commands.
 	lastLine = regexp.MustCompile(`(?m)^main "\$@"; exit\n`)
-	// flagsLine is a script's own declaration of the flags it needs.
+	// flagsLine matches the line in which a script declares its flags.
 	flagsLine = regexp.MustCompile(`(?m)^\s*flags ([a-z0-9 -]+) -- "\$(?:@|\{own\[@\]\})"$`)
 )
 
-// parse reads a session as an invocation, and refuses what bash or the script's own reading of its
-// arguments would refuse. installed are the texts of the scripts that the machine has, by name.
+// parse parses a session as an invocation. It fails where bash, or the script when it parses its arguments, would fail.
+// installed holds the texts of the scripts on the machine, by name.
 func parse(session command.Session, machineID string, installed map[string]string) (invocation, error) {
 	parts := label.FindStringSubmatch(session.Command)
 	if parts == nil {
-		return invocation{}, &failure{127, "the simulated host runs the program's scripts only: " +
+		return invocation{}, &failure{127, "the simulated host runs only the program's scripts: " +
 			"sudo bash -s -- ARG… # NAME.sh@HASH, or sudo bash /usr/local/lib/eco2/NAME.sh ARG… # NAME.sh@HASH"}
 	}
 	file, args, hashes, on := parts[2], parts[3], hashesOf(parts[4]), parts[5]
 	run := invocation{script: hashes[0].script, flags: map[string]string{}}
 	if on != "" && on != machineID {
-		return run, die("the command is for the machine %s, and this is %s", on, machineID)
+		return run, die("the command is for machine %s, but this is %s", on, machineID)
 	}
 	if _, known := effects[run.script]; !known {
 		return run, &failure{127, run.script + ".sh: the simulated host does not know this script"}
@@ -70,19 +70,19 @@ func parse(session command.Session, machineID string, installed map[string]strin
 		if text, present = installed[file]; !present || file != run.script {
 			return run, &failure{127, "bash: /usr/local/lib/eco2/" + file + ".sh: No such file or directory"}
 		}
-		// What runs on a delete is in the state as an older program may have written it.
+		// The delete command in the state may have been written by an earlier version of the program.
 		onDelete := file == "leave" || file == "sweep"
-		for _, meant := range hashes {
-			sum := sha256.Sum256([]byte(installed[meant.script]))
-			if !onDelete && !strings.HasPrefix(hex.EncodeToString(sum[:]), meant.hash) {
-				return run, die("the installed %s.sh is not the one that the program means (%s): it was not installed again first", meant.script, meant.hash)
+		for _, expected := range hashes {
+			sum := sha256.Sum256([]byte(installed[expected.script]))
+			if !onDelete && !strings.HasPrefix(hex.EncodeToString(sum[:]), expected.hash) {
+				return run, die("the installed %s.sh is not the one that the program expects (%s): install.sh did not run first", expected.script, expected.hash)
 			}
 		}
 		run.data = session.Stdin
 	} else {
 		end := lastLine.FindStringIndex(session.Stdin)
 		if end == nil {
-			return run, &failure{2, run.script + `.sh: standard input holds no script that ends with the line: main "$@"; exit`}
+			return run, &failure{2, run.script + `.sh: standard input contains no script that ends with the line: main "$@"; exit`}
 		}
 		text, run.data = session.Stdin[:end[1]], session.Stdin[end[1]:]
 	}
@@ -93,18 +93,19 @@ func parse(session command.Session, machineID string, installed map[string]strin
 	return run, run.readFlags()
 }
 
-// meant is a script as the program knows it.
-type meant struct{ script, hash string }
+// scriptHash is a script's name and the hash of the text that the program expects.
+type scriptHash struct{ script, hash string }
 
-func hashesOf(label string) (all []meant) {
+// hashesOf parses the NAME.sh@HASH in a command's label.
+func hashesOf(label string) (all []scriptHash) {
 	for _, one := range strings.Fields(label) {
 		script, hash, _ := strings.Cut(one, ".sh@")
-		all = append(all, meant{script, hash})
+		all = append(all, scriptHash{script, hash})
 	}
 	return all
 }
 
-// readFlags reads the args of a script that declares flags. What is behind -- is another script's.
+// readFlags parses the arguments of a script that declares flags. Arguments after -- belong to another script.
 func (i *invocation) readFlags() error {
 	declared := flagsLine.FindStringSubmatch(i.text)
 	if declared == nil {
@@ -117,10 +118,10 @@ func (i *invocation) readFlags() error {
 	return i.parseFlags(own, strings.Fields(declared[1]))
 }
 
-// effective is the script that does the work: the one that is relayed, if this one relays.
+// effective returns the name of the script that does the work: for relay, the one that it runs on a worker.
 func (i invocation) effective() string { return cmp.Or(i.flags["script"], i.script) }
 
-// optional says whether a script gives the variable of a flag a value before it reads its flags.
+// optional reports whether a flag has a default, because the script sets its variable before it parses its flags.
 func (i *invocation) optional(flag string) bool {
 	variable := strings.ReplaceAll(flag, "-", "_")
 	return regexp.MustCompile(`(?m)^\s*local (.* )?` + variable + `=`).MatchString(i.text)
@@ -146,8 +147,8 @@ func (i *invocation) parseFlags(args, missing []string) error {
 	return nil
 }
 
-// words splits a command line as a POSIX shell does, without any expansion: an argument that would be
-// expanded is refused, because the program quotes all of its own.
+// words splits a command line as a POSIX shell does, but without expansion. It fails for an argument that a shell would
+// expand, because the program quotes all of its arguments.
 func words(line string) ([]string, error) {
 	var all []string
 	var word strings.Builder
@@ -186,11 +187,10 @@ func words(line string) ([]string, error) {
 	return all, nil
 }
 
-// checked remembers the scripts that bash has parsed, by checksum, and what it said: the same few texts
-// come again for every node.
+// checked caches the results of checkSyntax by the script's checksum, because the same few scripts run for every node.
 var checked sync.Map
 
-// checkSyntax lets bash parse a script, where there is a bash.
+// checkSyntax checks a script's syntax with bash, if bash is installed.
 func checkSyntax(text string) error {
 	key := sha256.Sum256([]byte(text))
 	if known, ok := checked.Load(key); ok {
@@ -201,7 +201,7 @@ func checkSyntax(text string) error {
 		if err != nil {
 			return nil
 		}
-		// Its own time limit, because the answer is kept for others too.
+		// The time limit is independent of the caller's, because the result is cached for others too.
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		var said bytes.Buffer

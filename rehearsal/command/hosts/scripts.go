@@ -18,7 +18,7 @@ import (
 	"eco2/rehearsal/kubernetes/model"
 )
 
-// shell is one script that runs on one machine.
+// shell is a run of a script on a machine.
 type shell struct {
 	*Simulated
 	invocation
@@ -27,7 +27,7 @@ type shell struct {
 	out, err io.Writer
 }
 
-// effects are what the scripts achieve.
+// effects maps each script to the function that simulates or executes it.
 var effects = map[string]func(*shell, context.Context) error{
 	"prepare":    (*shell).prepare,
 	"install":    (*shell).install,
@@ -45,12 +45,12 @@ var effects = map[string]func(*shell, context.Context) error{
 	"records":    (*shell).execute,
 }
 
-// relay looks another up, so the map cannot be made with it.
+// relay refers to the map, so it cannot be in the map's initialiser.
 func init() { effects["relay"] = (*shell).relay }
 
 func (s *shell) run(ctx context.Context) error { return effects[s.script](s, ctx) }
 
-// say writes a line of the script's output, marked as what it is.
+// say writes a line to the script's standard output, with a prefix that marks it as simulated.
 func (s *shell) say(format string, args ...any) error { return s.sayTo(s.out, format, args...) }
 
 func (s *shell) sayTo(w io.Writer, format string, args ...any) error {
@@ -62,16 +62,16 @@ func (s *shell) sayTo(w io.Writer, format string, args ...any) error {
 	return err
 }
 
-// cluster is the cluster whose control plane this machine is.
+// cluster returns the cluster whose control plane is this machine.
 func (s *shell) cluster() (*model.Cluster, error) {
 	if !s.state.ControlPlane {
-		return nil, die("there is no /etc/kubernetes/admin.conf on %s; the control plane has to be made first", s.machine.Name)
+		return nil, die("there is no /etc/kubernetes/admin.conf on %s; the control plane must be created first", s.machine.Name)
 	}
 	return s.clusters.Cluster(s.state.Cluster), nil
 }
 
-// become changes the machine that the script runs on.
-func (s *shell) become(to func(*state)) (err error) {
+// update changes the state of the machine on which the script runs.
+func (s *shell) update(to func(*state)) (err error) {
 	s.state, err = s.change(s.machine.ID, to)
 	return err
 }
@@ -88,29 +88,29 @@ func (s *shell) install(context.Context) error {
 	}
 	library, whole := scripts["lib"]
 	if !whole || len(scripts) == 1 {
-		return die("install.sh was given no scripts, or no library")
+		return die("standard input of install.sh contains no scripts, or no library")
 	}
 	delete(scripts, "lib")
 	for name, text := range scripts {
 		scripts[name] = library + text
 	}
-	if err := s.become(func(st *state) { st.Scripts = scripts }); err != nil {
+	if err := s.update(func(st *state) { st.Scripts = scripts }); err != nil {
 		return err
 	}
 	return s.say("%d scripts are in /usr/local/lib/eco2", len(scripts))
 }
 
-// relay runs an installed script on a worker, which has to let the control plane in.
+// relay runs an installed script on a worker, which must accept the control plane's connection.
 func (s *shell) relay(ctx context.Context) error {
 	worker, err := s.worker()
 	if err != nil {
 		return err
 	}
-	there := invocation{script: s.flags["script"], args: s.args, flags: map[string]string{}, text: s.state.Scripts[s.flags["script"]]}
-	if there.text == "" || effects[there.script] == nil {
-		return die("/usr/local/lib/eco2/%s.sh: No such file or directory", there.script)
+	relayed := invocation{script: s.flags["script"], args: s.args, flags: map[string]string{}, text: s.state.Scripts[s.flags["script"]]}
+	if relayed.text == "" || effects[relayed.script] == nil {
+		return die("/usr/local/lib/eco2/%s.sh: No such file or directory", relayed.script)
 	}
-	if err := there.readFlags(); err != nil {
+	if err := relayed.readFlags(); err != nil {
 		return err
 	}
 	st, err := s.Simulated.state(worker.ID)
@@ -118,7 +118,7 @@ func (s *shell) relay(ctx context.Context) error {
 		return err
 	}
 	other := *s
-	other.machine, other.state, other.invocation = worker, st, there
+	other.machine, other.state, other.invocation = worker, st, relayed
 	return other.run(ctx)
 }
 
@@ -127,7 +127,7 @@ func (s *shell) prepare(context.Context) error {
 	if s.state.Cluster != "" && running != asked {
 		return die("%s runs Kubernetes %s and %s was asked for; a running node is upgraded with 'kubeadm upgrade', see docs/operations.md", s.flags["node"], running, asked)
 	}
-	err := s.become(func(st *state) {
+	err := s.update(func(st *state) {
 		st.Node, st.Versions = s.flags["node"], map[string]string{}
 		for name, value := range s.flags {
 			if strings.HasSuffix(name, "-version") {
@@ -143,7 +143,7 @@ func (s *shell) prepare(context.Context) error {
 
 func (s *shell) init(context.Context) error {
 	if s.state.Node == "" {
-		return die("kubeadm: command not found; prepare.sh has to run on %s first", s.machine.Name)
+		return die("kubeadm: command not found; prepare.sh must run on %s first", s.machine.Name)
 	}
 	if s.state.Cluster != "" && !s.state.ControlPlane {
 		return die("%s is a worker of another cluster", s.state.Node)
@@ -154,21 +154,21 @@ func (s *shell) init(context.Context) error {
 	}
 	providerID := configuration.nodeArgument("provider-id")
 	if providerID != s.machine.providerID() {
-		return die("the kubeadm configuration says provider-id %q, and this machine is %s", providerID, s.machine.providerID())
+		return die("the kubeadm configuration sets provider-id %q, but this machine is %s", providerID, s.machine.providerID())
 	}
 	if address := configuration.LocalAPIEndpoint.AdvertiseAddress; address != s.machine.PrivateIP {
-		return die("the kubeadm configuration advertises %q, which is no address of this machine (%s)", address, s.machine.PrivateIP)
+		return die("the kubeadm configuration advertises %q, which is not the address of this machine (%s)", address, s.machine.PrivateIP)
 	}
 	if address := s.flags["address"]; address != s.machine.PrivateIP || s.flags["provider-id"] != providerID {
-		return die("--address is %s and --provider-id %s, and this machine is %s, %s", address, s.flags["provider-id"], s.machine.PrivateIP, providerID)
+		return die("--address is %s and --provider-id %s, but this machine is %s, %s", address, s.flags["provider-id"], s.machine.PrivateIP, providerID)
 	}
-	verb := "was made before; reconciled its labels and taints"
+	verb := "was created before; reconciled its labels and taints"
 	if s.state.Cluster == "" {
 		cluster, err := s.clusters.New(strings.TrimPrefix(configuration.KubernetesVersion, "v"))
 		if err != nil {
 			return err
 		}
-		if err := s.become(func(st *state) { st.Cluster, st.ControlPlane = cluster.ID(), true }); err != nil {
+		if err := s.update(func(st *state) { st.Cluster, st.ControlPlane = cluster.ID(), true }); err != nil {
 			return err
 		}
 		verb = "is up"
@@ -185,9 +185,9 @@ func (s *shell) init(context.Context) error {
 	return s.say("the control plane %s %s", s.flags["node"], verb)
 }
 
-// record keeps which machine the script's node is.
+// record stores the machine of the script's node.
 func (s *shell) record(machine Machine, joined bool) error {
-	return s.become(func(st *state) {
+	return s.update(func(st *state) {
 		if st.Recorded == nil {
 			st.Recorded = map[string]recorded{}
 		}
@@ -195,7 +195,7 @@ func (s *shell) record(machine Machine, joined bool) error {
 	})
 }
 
-// node is a machine as a member of the cluster, with the labels and taints of this script's flags.
+// node returns a machine as a node of the cluster, with the labels and taints in the script's flags.
 func (s *shell) node(name string, machine Machine, st state) model.Node {
 	labels := map[string]string{}
 	for _, pair := range list(s.flags["labels"]) {
@@ -208,12 +208,12 @@ func (s *shell) node(name string, machine Machine, st state) model.Node {
 	}
 }
 
-// list splits a,b,c; nothing is an empty list.
+// list splits a,b,c. An empty text is an empty list.
 func list(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 }
 
-// configuration is what matters here of kubeadm's InitConfiguration and ClusterConfiguration.
+// configuration holds the fields of kubeadm's InitConfiguration and ClusterConfiguration that matter to the simulation.
 type configuration struct {
 	Kind             string
 	LocalAPIEndpoint struct {
@@ -234,7 +234,7 @@ func (c configuration) nodeArgument(name string) string {
 	return ""
 }
 
-// readConfiguration reads all documents into one, since their fields differ.
+// readConfiguration reads all documents into one struct, since they have different fields.
 func readConfiguration(data string) (all configuration, err error) {
 	if strings.TrimSpace(data) == "" {
 		return all, die("no kubeadm configuration on standard input")
@@ -246,11 +246,11 @@ func readConfiguration(data string) (all configuration, err error) {
 			break
 		}
 		if err != nil {
-			return all, die("validating the kubeadm configuration failed: it is no YAML")
+			return all, die("validating the kubeadm configuration failed: it is not YAML")
 		}
 	}
 	if all.KubernetesVersion == "" {
-		return all, die("validating the kubeadm configuration failed: it names no kubernetesVersion")
+		return all, die("validating the kubeadm configuration failed: it does not set kubernetesVersion")
 	}
 	return all, nil
 }
@@ -268,7 +268,7 @@ func (s *shell) join(context.Context) error {
 	if endpoint := s.flags["endpoint"]; endpoint != fmt.Sprintf("%s:%d", s.machine.PrivateIP, apiPort) {
 		return die("%s could not join and was reset: no API server answers at %s", node, endpoint)
 	}
-	if admitted, err := s.machines.Admits(s.machine, apiPort, worker.PrivateIP); err != nil || !admitted {
+	if allowed, err := s.machines.Allows(s.machine, apiPort, worker.PrivateIP); err != nil || !allowed {
 		return orElse(err, die("%s could not join and was reset: dial tcp %s:%d: i/o timeout", node, s.machine.PrivateIP, apiPort))
 	}
 	st, err := s.Simulated.state(worker.ID)
@@ -276,7 +276,7 @@ func (s *shell) join(context.Context) error {
 		return err
 	}
 	if st.Node == "" {
-		return die("%s could not join: kubeadm: command not found; prepare.sh has to run on it first", node)
+		return die("%s could not join: kubeadm: command not found; prepare.sh must run on it first", node)
 	}
 	_, expired, err := fault.Trigger(s.stateDir, fault.TokenExpired, fault.Call{Name: s.work()})
 	if err != nil {
@@ -306,7 +306,7 @@ func (s *shell) join(context.Context) error {
 	return s.say("%s %s", node, verb)
 }
 
-// worker is the machine that the script's flags mean, reached with the key on its standard input.
+// worker returns the machine that the script's flags specify, after logging in with the key on its standard input.
 func (s *shell) worker() (Machine, error) {
 	key, err := ssh.ParsePrivateKey([]byte(strings.TrimLeft(s.data, "\n")))
 	if err != nil {
@@ -318,19 +318,19 @@ func (s *shell) worker() (Machine, error) {
 		return Machine{}, err
 	}
 	if id := s.flags["provider-id"]; id != worker.providerID() {
-		return Machine{}, die("--provider-id is %s, and the machine at %s is %s", id, address, worker.providerID())
+		return Machine{}, die("--provider-id is %s, but the machine at %s is %s", id, address, worker.providerID())
 	}
 	return worker, nil
 }
 
-// reachLimits is how long the scripts that reach a worker try it.
+// reachLimits maps the scripts that connect to a worker to how long they try.
 var reachLimits = map[string]time.Duration{"relay": 3 * time.Minute, "join": 2 * time.Minute}
 
-// reachWorker finds the machine at a private address that lets this script in over SSH.
+// reachWorker returns the machine at a private address if the script can log in to it over SSH.
 func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 	node, user := s.flags["node"], s.flags["user"]
 	refused := func(why string) error {
-		return die("%s does not let %s in over SSH at %s: %s", node, user, address, why)
+		return die("cannot log in to %s as %s over SSH at %s: %s", node, user, address, why)
 	}
 	worker, found, err := s.machines.ByPrivateIP(s.machine.Network, address)
 	if err != nil {
@@ -344,25 +344,26 @@ func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 		if hit && time.Duration(met.Seconds*float64(time.Second)) > reachLimits[s.script] {
 			return Machine{}, refused(fmt.Sprintf("ssh: connect to host %s port %d: Connection refused", address, sshPort))
 		}
-		if found, err = s.machines.Admits(worker, sshPort, s.machine.PrivateIP); err != nil {
+		if found, err = s.machines.Allows(worker, sshPort, s.machine.PrivateIP); err != nil {
 			return Machine{}, err
 		}
 	}
 	switch {
 	case !found || !worker.Running:
 		return Machine{}, refused(fmt.Sprintf("ssh: connect to host %s port %d: Connection timed out", address, sshPort))
-	case !s.lets(worker, user, key):
+	case !s.acceptsKey(worker, user, key):
 		return Machine{}, refused(fmt.Sprintf("%s@%s: Permission denied (publickey).", user, address))
 	}
-	known, err := s.knows(node, worker)
-	if err == nil && !known {
+	trusted, err := s.checkHostKey(node, worker)
+	if err == nil && !trusted {
 		err = refused("Host key verification failed.")
 	}
 	return worker, err
 }
 
-// knows compares the worker's host key with the one of earlier runs, if the machine is the same as then.
-func (s *shell) knows(node string, worker Machine) (bool, error) {
+// checkHostKey reports whether the worker has the host key of earlier runs. A machine that was not reached before is
+// accepted, and its key stored.
+func (s *shell) checkHostKey(node string, worker Machine) (bool, error) {
 	other, err := s.Simulated.state(worker.ID)
 	if err != nil {
 		return false, err
@@ -380,7 +381,7 @@ func (s *shell) knows(node string, worker Machine) (bool, error) {
 	return true, err
 }
 
-// kubeconfig keeps its output to the sealed file alone: the program opens it.
+// kubeconfig prints only the encrypted kubeconfig to standard output, because the program decrypts it.
 func (s *shell) kubeconfig(context.Context) error {
 	cluster, err := s.cluster()
 	if err != nil {
@@ -392,11 +393,11 @@ func (s *shell) kubeconfig(context.Context) error {
 	if s.data == "" {
 		return die("Error reading password from BIO")
 	}
-	sealed, err := seal(kubeconfig(cluster.ID(), s.flags["server"]), s.data)
+	encrypted, err := encrypt(kubeconfig(cluster.ID(), s.flags["server"]), s.data)
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(s.out, sealed)
+	_, err = io.WriteString(s.out, encrypted)
 	return err
 }
 
@@ -417,7 +418,7 @@ func (s *shell) calico(context.Context) error {
 	return s.say("Calico is installed from %s", s.flags["manifest-url"])
 }
 
-// checkDownload refuses what no pinned download looks like; nothing is downloaded.
+// checkDownload fails for a URL or checksum that cannot be of a pinned download. It downloads nothing.
 func (s *shell) checkDownload(url, sum string) error {
 	if !strings.HasPrefix(url, "https://") {
 		return die("cannot download %s; check that this machine reaches it", url)
@@ -427,7 +428,7 @@ func (s *shell) checkDownload(url, sum string) error {
 		return err
 	}
 	if raw, err := hex.DecodeString(sum); err != nil || len(raw) != 32 || other {
-		return die("%s has another checksum than the pinned %s; if the new content is wanted, pin its checksum with the version", url, sum)
+		return die("%s does not have the pinned checksum %s; if the new content is intended, pin its checksum with the version", url, sum)
 	}
 	return nil
 }
@@ -445,24 +446,24 @@ func (s *shell) ready(context.Context) error {
 	for _, n := range members {
 		ready[n.Name] = n.Ready
 	}
-	wanted := list(s.flags["nodes"])
+	expected := list(s.flags["nodes"])
 	var missing []string
-	for _, name := range wanted {
+	for _, name := range expected {
 		if !ready[name] {
 			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {
-		return die("after %ss the cluster still waits for %s; a node has to join, and Calico has to be installed", s.flags["timeout"], strings.Join(missing, ", "))
+		return die("after %ss the cluster still waits for %s; every node must join, and Calico must be installed", s.flags["timeout"], strings.Join(missing, ", "))
 	}
 	for _, n := range members {
-		if !slices.Contains(wanted, n.Name) {
+		if !slices.Contains(expected, n.Name) {
 			if err := s.say("note: %s is in the cluster and not in the table of nodes", n.Name); err != nil {
 				return err
 			}
 		}
 	}
-	return s.say("all %d nodes are ready", len(wanted))
+	return s.say("all %d nodes are ready", len(expected))
 }
 
 func (s *shell) argocd(ctx context.Context) error {
@@ -486,7 +487,7 @@ func (s *shell) argocd(ctx context.Context) error {
 	if err := cluster.InstallBundle("argocd"); err != nil {
 		return err
 	}
-	// What the rest of the program refers to, by the name of the script's field manager.
+	// Only the objects that the rest of the program refers to are applied, with the script's field manager.
 	kustomization := struct {
 		Replicas []struct {
 			Name  string
@@ -494,7 +495,7 @@ func (s *shell) argocd(ctx context.Context) error {
 		}
 	}{}
 	if err := yaml.Unmarshal([]byte(s.data), &kustomization); err != nil {
-		return die("the kustomization on standard input is no YAML")
+		return die("the kustomization on standard input is not YAML")
 	}
 	for _, manifest := range argocdObjects() {
 		for _, r := range kustomization.Replicas {
@@ -509,6 +510,7 @@ func (s *shell) argocd(ctx context.Context) error {
 	return s.say("Argo CD is up, from %s", s.flags["manifest-url"])
 }
 
+// argocdObjects returns the objects of Argo CD's manifest to which the program or a script refers.
 func argocdObjects() []kubernetes.Manifest {
 	return []kubernetes.Manifest{
 		{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "argocd"}},
@@ -516,10 +518,10 @@ func argocdObjects() []kubernetes.Manifest {
 			"data": map[string]any{"server.insecure": "true"}},
 		{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "argocd-server", "namespace": "argocd"},
 			"spec": map[string]any{"type": "ClusterIP", "selector": map[string]any{"app.kubernetes.io/name": "argocd-server"}}},
-		// Who brings back what is in Git.
+		// The controller that recreates what is in Git.
 		{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": map[string]any{"name": "argocd-application-controller", "namespace": "argocd"},
 			"spec": map[string]any{"replicas": float64(1)}},
-		// Upstream leaves its number to the API server's default, which an apply does not set again.
+		// Upstream's manifest does not set the number of replicas, and an apply does not restore the API server's default.
 		{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "argocd-applicationset-controller", "namespace": "argocd"},
 			"spec": map[string]any{}},
 		{"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": map[string]any{"name": "default", "namespace": "argocd"},
@@ -533,14 +535,14 @@ func (s *shell) crds(context.Context) error {
 		return err
 	}
 	if len(s.args) == 0 {
-		return die("a name for the bundle")
+		return die("the name of the release is missing")
 	}
 	name, downloads := s.args[0], s.args[1:]
 	if len(downloads) >= 2 && downloads[0] == "--files-mirror" {
 		downloads = downloads[2:]
 	}
 	if len(downloads) == 0 || len(downloads)%2 != 0 {
-		return die("the custom resources of %s need a checksum for each URL", name)
+		return die("the custom resource definitions of %s need a checksum for each URL", name)
 	}
 	for i := 0; i < len(downloads); i += 2 {
 		if err := s.checkDownload(downloads[i], downloads[i+1]); err != nil {
@@ -548,34 +550,34 @@ func (s *shell) crds(context.Context) error {
 		}
 	}
 	if _, known := kubernetes.Bundles[name]; !known {
-		return die("the simulated host does not know what custom resources %q stands for", name)
+		return die("the simulated host does not know the custom resource definitions of %q", name)
 	}
 	if err := cluster.InstallBundle(name); err != nil {
 		return err
 	}
-	return s.say("custom resources of %s applied from %d files", name, len(downloads)/2)
+	return s.say("custom resource definitions of %s applied from %d files", name, len(downloads)/2)
 }
 
-// admission knows what is judged: an object of a release that is there.
+// admission succeeds if the release whose webhook it waits for is installed.
 func (s *shell) admission(context.Context) error {
 	cluster, err := s.cluster()
 	if err != nil {
 		return err
 	}
 	if len(s.args) != 1 || s.data == "" {
-		return die("a name for the webhook, and on standard input an object")
+		return die("the name of the webhook, or the object on standard input, is missing")
 	}
 	releases, err := cluster.Releases()
 	if err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(releases, func(r kubernetes.Release) bool { return r.Name == s.args[0] }) {
-		return die("the webhook of %s does not admit what the program is about to make: there is no such release", s.args[0])
+		return die("the webhook of %s cannot be reached or rejects the object that the program is about to create: there is no such release", s.args[0])
 	}
 	return s.say("the webhook of %s answers", s.args[0])
 }
 
-// secret knows that a Secret follows its ExternalSecret; nothing copies one here.
+// secret checks only the ExternalSecret: the simulation has no Secret that is copied from it.
 func (s *shell) secret(ctx context.Context) error {
 	cluster, err := s.cluster()
 	if err != nil {
@@ -616,7 +618,7 @@ func (s *shell) leave(context.Context) error {
 	}
 	machine := members[at].ProviderID
 	successor := machine != leaving
-	if leaving == "" { // written by a program that recorded no joins
+	if leaving == "" { // written by an earlier version, which did not record joins
 		successor = s.state.Recorded[name].Joined && s.state.Recorded[name].ProviderID == machine
 	}
 	if successor {
@@ -631,9 +633,9 @@ func (s *shell) leave(context.Context) error {
 	return s.say("%s has left the cluster", name)
 }
 
-// forget takes away what is recorded of the script's node, if it is that machine.
+// forget deletes the record of the script's node if it is of that machine.
 func (s *shell) forget(providerID string) error {
-	return s.become(func(st *state) {
+	return s.update(func(st *state) {
 		if st.Recorded[s.flags["node"]].ProviderID == providerID {
 			delete(st.Recorded, s.flags["node"])
 		}

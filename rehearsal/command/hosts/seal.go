@@ -8,8 +8,8 @@ import (
 	"encoding/base64"
 )
 
-// seal is `openssl enc -aes-256-ctr -pbkdf2 -base64 -A`, with the same salt each time.
-func seal(text, key string) (string, error) {
+// encrypt encrypts as `openssl enc -aes-256-ctr -pbkdf2 -base64 -A` does, but with a constant salt.
+func encrypt(text, key string) (string, error) {
 	const salt = "simulate"
 	derived, err := pbkdf2.Key(sha256.New, key, []byte(salt), 10_000, 32+aes.BlockSize)
 	if err != nil {
@@ -19,7 +19,7 @@ func seal(text, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sealed := []byte(text)
-	cipher.NewCTR(block, derived[32:]).XORKeyStream(sealed, sealed)
-	return base64.StdEncoding.EncodeToString(append([]byte("Salted__"+salt), sealed...)), nil
+	encrypted := []byte(text)
+	cipher.NewCTR(block, derived[32:]).XORKeyStream(encrypted, encrypted)
+	return base64.StdEncoding.EncodeToString(append([]byte("Salted__"+salt), encrypted...)), nil
 }
