@@ -29,7 +29,7 @@ type spec struct {
 	// timeout limits how long the provider retries what AWS temporarily rejects, if the program sets no timeout.
 	timeout time.Duration
 	// fixedTimeout ignores the program's timeout, as the provider does not let it be set.
-	constant bool
+	fixedTimeout bool
 	// check validates the inputs as a whole, after each of them passed its own validation.
 	check func(in resource.PropertyMap) []plugin.Failure
 	// diff corrects a diff where the inputs' replaces is not the whole rule.
