@@ -206,9 +206,11 @@ func TestCostsAreDocumented(t *testing.T) {
 		zones := len(g.every(t, "aws:ec2/subnet:Subnet"))
 		cost["load balancers"] = monthly("Application Load Balancer")
 		cost["public IPv4 addresses"] += float64(zones) * monthly("public IPv4 address")
+		total := 0.0
 		for _, part := range cost {
-			cost["**total**"] += part
+			total += part
 		}
+		cost["**total**"] = total
 		costs[stack] = cost
 	}
 
