@@ -43,8 +43,8 @@ func Images() []Image {
 		{agnhostPrev, "the same as `agnhost:2.63.0`"},
 		{busybox, "Debian's busybox, with bash as its `sh`"},
 		{dnsTesting, "Debian's, as upstream's; CoreDNS is the cluster's own"},
-		{kitten, "`agnhost:2.63.0` with upstream's picture, and an `/etc/os-release` that names Alpine Linux, whose place Debian has here: a test looks for that name"},
-		{nautilus, "`kitten:1.8` with another picture of upstream's"},
+		{kitten, "`agnhost:2.63.0` with upstream's picture, and an `/etc/os-release` that says that Debian replaces Alpine Linux here: a test looks for that name"},
+		{nautilus, "`agnhost:2.63.0` with upstream's picture"},
 		{nginx, "Debian's nginx 1.22, whatever the tag says, with a short configuration"},
 		{nginxNew, "the same as `nginx:1.15-4`"},
 		{noNewPrivs, "its program from Kubernetes' module"},
@@ -244,8 +244,10 @@ func images(binary func(name string) string, coreDNS, source string) ([]mirror.I
 				return nil, err
 			}
 		}
-		// A test of image volumes reads the name of upstream's distribution in this file.
-		shown.Texts["/etc/os-release"] = "NAME=\"Debian GNU/Linux, in the place of Alpine Linux\"\n"
+		if name == kitten {
+			// A test of image volumes looks for the name of upstream's distribution in this file.
+			shown.Texts["/etc/os-release"] = "NAME=\"Debian GNU/Linux, which replaces Alpine Linux here\"\n"
+		}
 		all = append(all, shown)
 	}
 	return all, nil
