@@ -84,8 +84,8 @@ func inBucket(ctx context.Context, out, progress io.Writer, tools toolchain.Tool
 		setup
 	}{
 		{Sizes[0], "none", setup{}},
-		{Sizes[0], "README's", setup{always: compressed, destroy: unsaved}},
-		{largestInBucket, "README's", setup{always: compressed, destroy: unsaved}},
+		{Sizes[0], "documented", setup{always: compressed, destroy: unsaved}},
+		{largestInBucket, "documented", setup{always: compressed, destroy: unsaved}},
 	} {
 		c.distance = distance
 		r, err := measure(ctx, progress, tools, repo, c.nodes, c.setup)

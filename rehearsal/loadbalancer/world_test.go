@@ -42,8 +42,8 @@ var api *apitest.Server
 
 func TestMain(m *testing.M) { apitest.Main(m, "../..", &api) }
 
-// patience is the timeout for everything that the controller does.
-const patience = 30 * time.Second
+// waitTimeout is the timeout for everything that the controller does.
+const waitTimeout = 30 * time.Second
 
 const annotation = "alb.ingress.kubernetes.io/"
 
@@ -281,7 +281,7 @@ func meta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} 
 
 func (w *world) eventually(condition func() bool, what string) {
 	w.Helper()
-	require.Eventually(w, condition, patience, 50*time.Millisecond, what)
+	require.Eventually(w, condition, waitTimeout, 50*time.Millisecond, what)
 }
 
 // refresh reads an Ingress again. It returns false if the Ingress no longer exists.

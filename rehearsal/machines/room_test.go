@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the documents say of 14 machines is one figure, wherever it stands, and the one that a host is held to.
-func TestTheREADMESaysTheSame(t *testing.T) {
+// The documents state the same memory and disk for 14 machines as the shortage messages of a host compare with.
+func TestDocumentedMemoryAndDisk(t *testing.T) {
 	requirements, err := os.ReadFile("../../docs/rehearsal.md")
 	require.NoError(t, err)
 	benchmarks, err := os.ReadFile("../../docs/benchmarks.md")

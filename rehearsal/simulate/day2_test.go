@@ -18,8 +18,8 @@ import (
 	"eco2/rehearsal/stacktest"
 )
 
-// What people do with a running stack, as described in docs/operations.md and in the README's table. For each preview
-// and each update the complete list of steps is compared, so nothing else was touched.
+// What people do with a running stack, as described in docs/operations.md and in the table of docs/previews.md. For each
+// preview and each update the complete list of steps is compared, so nothing else was touched.
 func TestDayTwo(t *testing.T) {
 	t.Parallel()
 	const (
@@ -280,8 +280,8 @@ func TestDayTwo(t *testing.T) {
 	})
 }
 
-// Changes that are only previewed on a running stack. The README's table describes what each preview shows.
-func TestPreviewsAreWhatTheReadmeSays(t *testing.T) {
+// Changes that are only previewed on a running stack. The table in docs/previews.md describes what each preview shows.
+func TestPreviewsAreAsDocumented(t *testing.T) {
 	t.Parallel()
 	const remote = "command:remote:Command"
 	w := newWorld(t, "dev", "")

@@ -21,8 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
-// patience is the timeout of one call.
-const patience = 30 * time.Second
+// callTimeout is the timeout of one call.
+const callTimeout = 30 * time.Second
 
 // endpointEnv is the environment variable that replaces the address of AWS in all SDKs.
 const endpointEnv = "AWS_ENDPOINT_URL"
@@ -50,7 +50,7 @@ func New(ctx context.Context) (*Client, error) {
 	c := &Client{
 		credentials: aws.NewCredentialsCache(ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = metadata })),
 		signer:      v4.NewSigner(),
-		http:        &http.Client{Timeout: patience},
+		http:        &http.Client{Timeout: callTimeout},
 	}
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
 		if c.region = os.Getenv(name); c.region != "" {

@@ -127,7 +127,7 @@ var accounts = []struct {
 	{"helm -n monitoring rollback", []string{"TestPlatform"}, ""},
 
 	// On machines.
-	{"on ", nil, "a shell on a machine: what it runs is the node's own tool, as its makers document it"},
+	{"on ", nil, "a shell on a machine: what it runs is the node's own tool, as upstream documents it"},
 	{"repository ", nil, "a function of the page, of such commands"},
 	{"ssh -i eco2.key", nil, "what `on` is"},
 
