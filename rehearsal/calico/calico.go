@@ -37,9 +37,10 @@ func Images() []string {
 }
 
 // nodePackages lists the Debian packages of the programs that calico-node runs, and of their libraries: a supervisor
-// with its shell, and the tools with which Felix programs the kernel.
+// with its shell, and the tools with which Felix programs the kernel. ipset finds tcp and udp in netbase's
+// /etc/protocols: without it Felix panics on a policy that names a port, and enforces no other change either.
 var nodePackages = []string{
-	"bash", "conntrack", "coreutils", "dash", "debianutils", "ipset", "iptables", "runit",
+	"bash", "conntrack", "coreutils", "dash", "debianutils", "ipset", "iptables", "netbase", "runit",
 	"libacl1", "libattr1", "libbsd0", "libc6", "libedit2", "libgmp10", "libip4tc2", "libip6tc2", "libipset13", "libmd0",
 	"libmnl0", "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libpcre2-8-0", "libselinux1", "libtinfo6",
 	"libxtables12",

@@ -128,4 +128,5 @@ func TestNodeImageHasUpstreamsScripts(t *testing.T) {
 		assert.Contains(t, image.Files, name)
 	}
 	assert.Equal(t, "iptables-legacy-restore", image.Links["/usr/sbin/iptables-restore"])
+	assert.Contains(t, image.Debian, "netbase", "ipset reads its /etc/protocols")
 }

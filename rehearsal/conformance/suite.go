@@ -19,15 +19,21 @@ var suites = []Suite{
 	{"conformance", isConformance},
 	{"network-policies", func(name string) bool { return strings.HasPrefix(name, "[sig-network] Netpol ") }},
 	{"quick", func(name string) bool {
-		return isConformance(name) && slices.ContainsFunc(quick, func(begins string) bool { return strings.HasPrefix(name, begins) })
+		return slices.ContainsFunc(quick, func(begins string) bool {
+			return strings.HasPrefix(name, begins) && (isConformance(name) || begins == namedPort)
+		})
 	}},
 }
 
 func isConformance(name string) bool { return strings.HasSuffix(name, "[Conformance]") }
 
-// quick are how the names of some Conformance tests begin, of what a cluster's users miss first: names, services, the
-// network between pods, probes and the scheduler's choice of a node. None of them takes minutes.
+// namedPort is a test of network policies. It shows that Felix can use the kernel's sets of addresses with ports.
+const namedPort = "[sig-network] Netpol NetworkPolicy between server and client should allow ingress access on one named port"
+
+// quick lists how the names of some tests begin: Conformance tests of names, services, the network between pods, probes
+// and the scheduler's choice of a node, and one test of network policies. None of them takes minutes.
 var quick = []string{
+	namedPort,
 	"[sig-network] API Server should provide secure master service",
 	"[sig-network] DNS should ",
 	"[sig-network] EndpointSlice should create Endpoints and EndpointSlices for Pods matching a Service",
