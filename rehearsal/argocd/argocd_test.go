@@ -199,3 +199,48 @@ func TestImagesRun(t *testing.T) {
 		assert.Contains(t, unpack(t, m, argocd.RedisImage).run("/usr/bin/redis-server", "--version"), "Redis server")
 	})
 }
+
+// A sync wave of the root Application waits for the previous wave, as Argo CD's own command assesses its Applications by
+// the health check that the program installs.
+func TestHealthOfAnApplication(t *testing.T) {
+	built, err := mirror.Find(repo, "argocd")
+	needs.Built(t, err)
+	manifest := read(t, filepath.Join(source(t), "manifests", "install.yaml"))
+	dir := t.TempDir()
+	settings, application := filepath.Join(dir, "argocd-cm.yaml"), filepath.Join(dir, "application.yaml")
+	for document := range strings.SplitSeq(string(patched(t, manifest)), "\n---\n") {
+		if strings.Contains(document, "kind: ConfigMap\n") && strings.Contains(document, "  name: argocd-cm\n") {
+			require.NoError(t, os.WriteFile(settings, []byte(document), 0o600))
+		}
+	}
+	require.FileExists(t, settings)
+
+	const healthy = `health: {status: Healthy}, reconciledAt: "2026-11-29T02:00:05Z"`
+	for status, want := range map[string]string{
+		``: "Progressing",
+		`health: {status: Missing}, operationState: {phase: Running}`: "Missing",
+		`health: {status: Degraded}, operationState: {phase: Failed}`: "Degraded",
+		healthy: "Healthy",
+		healthy + `, operationState: {phase: Running}`:                                                      "Progressing",
+		healthy + `, operationState: {phase: Succeeded, finishedAt: "2026-11-29T02:00:06Z"}`:                "Progressing",
+		healthy + `, operationState: {phase: Succeeded, finishedAt: "2026-11-29T02:00:05Z"}`:                "Healthy",
+		`health: {status: Healthy}, operationState: {phase: Succeeded, finishedAt: "2026-11-29T02:00:05Z"}`: "Progressing",
+	} {
+		text := "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: some}\nstatus: {" + status + "}\n"
+		require.NoError(t, os.WriteFile(application, []byte(text), 0o600))
+		output, err := exec.CommandContext(t.Context(), built.Binary("argocd"), "admin", "settings", "resource-overrides", "health",
+			application, "--argocd-cm-path="+settings).Output()
+		require.NoError(t, err)
+		assert.Contains(t, string(output), "STATUS: "+want+"\n", status)
+	}
+}
+
+// source returns the directory of Argo CD's module.
+func source(t *testing.T) string {
+	t.Helper()
+	built, err := mirror.Find(repo, "argocd")
+	needs.Built(t, err)
+	dir, err := built.Source(t.Context())
+	require.NoError(t, err)
+	return dir
+}
