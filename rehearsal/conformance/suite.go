@@ -35,18 +35,15 @@ const namedPort = "[sig-network] Netpol NetworkPolicy between server and client 
 var quick = []string{
 	namedPort,
 	"[sig-network] API Server should provide secure master service",
-	"[sig-network] DNS should ",
+	"[sig-network] DNS should provide DNS for services",
+	"[sig-network] DNS should provide DNS for the cluster",
 	"[sig-network] EndpointSlice should create Endpoints and EndpointSlices for Pods matching a Service",
-	"[sig-network] Networking Granular Checks: Pods should function for ",
-	"[sig-network] Proxy version v1 should proxy through a service and a pod",
-	"[sig-network] Services should be able to change the type from ExternalName to ClusterIP",
+	"[sig-network] Networking Granular Checks: Pods should function for node-pod communication: http",
 	"[sig-network] Services should be able to create a functioning NodePort service",
-	"[sig-network] Services should have session affinity work for service with type clusterIP",
-	"[sig-network] Services should serve ",
+	"[sig-network] Services should serve a basic endpoint from pods",
 	"[sig-node] Probing container should be restarted with a /healthz",
-	"[sig-node] Probing container should be restarted with a exec",
 	"[sig-node] Probing container with readiness probe should not be ready before initial delay",
-	"[sig-scheduling] SchedulerPredicates [Serial] validates that NodeSelector is respected",
+	"[sig-scheduling] SchedulerPredicates [Serial] validates that NodeSelector is respected if matching",
 }
 
 // serial matches the names of tests that disturb others, or are disturbed by them.
