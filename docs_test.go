@@ -164,7 +164,7 @@ func TestVersionsAreDocumented(t *testing.T) {
 	}, got)
 }
 
-// What the README says of costs is what the rehearsal's prices make of the resources that the stacks declare.
+// The costs in the README are those of the resources that the stacks declare, at the rehearsal's prices.
 func TestCostsAreDocumented(t *testing.T) {
 	var table struct {
 		Date, Region  string

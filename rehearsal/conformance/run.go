@@ -164,18 +164,18 @@ func (r Run) pass(ctx context.Context, result *Result, name string, tests []stri
 	return nil
 }
 
-// passedMark and failedMark are how ginkgo marks each test in its log, as it ends.
-var (
-	passedMark = "•"
-	failedMark = regexp.MustCompile(`• \[(?:FAILED|PANICKED|TIMEDOUT)\] .*\n(.*)\n`)
-)
+// endMark is what ginkgo writes to its log for each test that ends.
+const endMark = "•"
+
+// failure matches the lines that ginkgo writes for a test that failed; the second is the test's name.
+var failure = regexp.MustCompile(endMark + ` \[(?:FAILED|PANICKED|TIMEDOUT)\] .*\n(.*)\n`)
 
 // progress reads a log of ginkgo's: how many tests have ended, and the names of those that failed.
 func progress(log string) (ended int, failed []string) {
-	for _, match := range failedMark.FindAllStringSubmatch(log, -1) {
+	for _, match := range failure.FindAllStringSubmatch(log, -1) {
 		failed = append(failed, match[1])
 	}
-	return strings.Count(log, passedMark), failed
+	return strings.Count(log, endMark), failed
 }
 
 // report reports progress until it is stopped: what the log of a pass says, after so many tests of earlier passes.

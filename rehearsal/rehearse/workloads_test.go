@@ -38,11 +38,16 @@ type application struct {
 func (c *cluster) working(t *assert.CollectT, want int) []application {
 	all, err := list[application](c, "applications", "--namespace=argocd")
 	require.NoError(t, err)
+	assertWorking(t, all, want)
+	return all
+}
+
+// assertWorking checks that there are as many Applications as expected, and that each is synced and healthy.
+func assertWorking(t assert.TestingT, all []application, want int) {
 	assert.Len(t, all, want)
 	for _, a := range all {
 		assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
 	}
-	return all
 }
 
 // awaitWorkloads waits until all Applications are synced and healthy, and checks that they were created wave by wave.
@@ -87,10 +92,7 @@ func (c *cluster) listed(t *testing.T) {
 	require.NoError(t, err)
 	var all []application
 	require.NoError(t, json.Unmarshal(output, &all))
-	assert.Len(t, all, 15)
-	for _, a := range all {
-		assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
-	}
+	assertWorking(t, all, 15)
 }
 
 // volumeAndSecret checks that the workloads' database has a volume in AWS, and that Secrets have the values of their

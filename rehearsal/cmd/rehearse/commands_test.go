@@ -58,7 +58,7 @@ var accounts = []struct {
 	{"make bench", nil, "measures for a quarter of an hour; run it before its figures in docs/benchmarks.md change"},
 	{"make bench-rehearsal", nil, "needs the whole host for itself; run it before its figure in docs/benchmarks.md changes"},
 	{"make check", nil, ".ci/run runs the same tests by `make test`, and lints all of it by `make lint`, GitHub this"},
-	{"make unit", nil, ".ci/run runs the same tests by `make test`, GitHub this"},
+	{"make unit", nil, ".ci/run runs the same tests by `make test`, GitHub by `make check`"},
 	{"make test", nil, ".ci/run runs it"},
 	{"make test-official", nil, "needs plugins that are installed by hand; official.yml runs it on GitHub"},
 	{"make golden", nil, "writes into the checkout; TestGolden compares with what it writes"},
