@@ -35,7 +35,7 @@ ARGS    ?=
 STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
 # Matches the packages whose tests boot machines.
-MACHINES := /rehearsal/\(machines\|rehearse\)$$
+MACHINES := /rehearsal/\(hosts/docker\|e2e/machines\)$$
 GOTEST   := $(STATE)/bin/gotest
 TOOLS    := $(CACHE)/eco2
 # The file names contain the versions in tools/*/go.mod, so that another version is another file.
@@ -88,7 +88,7 @@ bench: rehearse ## Measure the engine's work, the critical paths, and how many f
 	@echo; echo "A preview of the working tree against its own commit, both stacks:"
 	@$(MAKE) --no-print-directory preview-diff BASE=HEAD 2>&1 >/dev/null
 	@echo; go test -count=1 -v -run '^TestIncidents$$' . | grep -o 'incidents: .*\|of the .*'
-	@echo; cd rehearsal && go test -count=1 -v -run '^TestFaults$$' ./simulate | grep -o 'faults survived: .*'
+	@echo; cd rehearsal && go test -count=1 -v -run '^TestFaults$$' ./e2e/simulated | grep -o 'faults survived: .*'
 
 bench-rehearsal: rehearse ## Compare an update of real machines with running kubeadm by hand
 	@$(RUN) bench-rehearsal
@@ -116,7 +116,7 @@ test: rehearse gotest ## Run all tests
 # It fails at once if a plugin is missing.
 test-official: rehearse gotest ## Run the whole program on machines with Pulumi's official plugins, which must be installed
 	@$(RUN) --plugins official prepare
-	cd rehearsal && "$(GOTEST)" -count=1 -timeout 60m -run '^TestOfficialPlugins$$' ./rehearse
+	cd rehearsal && "$(GOTEST)" -count=1 -timeout 60m -run '^TestOfficialPlugins$$' ./e2e/machines
 
 golden: ## Rewrite the golden files; review the diff
 	go test -run Golden -update .
@@ -126,7 +126,7 @@ lint: $(LINTER) $(ACTIONLINT) ## Check the style of Go, of shell scripts and of 
 	$(LINT) ./...
 	cd rehearsal && go vet ./... && $(LINT) --config ../.golangci.yml ./...
 	@command -v shellcheck >/dev/null || { echo "installing shellcheck"; apt-get update -qq && apt-get install -qq --yes shellcheck; }
-	shellcheck cluster/scripts/*.sh rehearsal/machines/image/boot rehearsal/machines/image/first-boot rehearsal/machines/image/kubeadm
+	shellcheck cluster/scripts/*.sh rehearsal/hosts/docker/image/boot rehearsal/hosts/docker/image/first-boot rehearsal/hosts/docker/image/kubeadm
 	@# It checks the workflows' scripts with shellcheck, and skips that without a message if shellcheck is not installed.
 	$(ACTIONLINT) .github/workflows/*.yml
 

@@ -175,7 +175,7 @@ func TestCostsAreDocumented(t *testing.T) {
 			Unit  string
 		}
 	}
-	readYAML(t, "rehearsal/cost/prices.yaml", &table)
+	readYAML(t, "rehearsal/engine/cost/prices.yaml", &table)
 	monthly := func(what string) float64 {
 		require.Contains(t, table.Prices, what)
 		if table.Prices[what].Unit == "hour" {

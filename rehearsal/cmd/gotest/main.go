@@ -19,7 +19,7 @@ import (
 
 	"gotest.tools/gotestsum/testjson"
 
-	"eco2/rehearsal/needs"
+	"eco2/rehearsal/internal/needs"
 )
 
 func main() {

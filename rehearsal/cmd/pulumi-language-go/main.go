@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"os"
 
-	"eco2/rehearsal/language"
-	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/engine/golang"
+	"eco2/rehearsal/engine/plugin"
 )
 
 func main() {
@@ -24,7 +24,7 @@ func run() error {
 	}
 	// The engine passes its address as the last argument, after options that this host gets with each call instead.
 	engine := os.Args[len(os.Args)-1]
-	host := language.NewHost(engine, os.Stdout, os.Stderr)
+	host := golang.NewHost(engine, os.Stdout, os.Stderr)
 	// Serve may return while interrupted programs still run. Close waits for them, so that they do not outlive their
 	// host.
 	defer host.Close()

@@ -2,10 +2,10 @@
 package main
 
 import (
-	"eco2/rehearsal/aws"
-	"eco2/rehearsal/level"
-	"eco2/rehearsal/machines"
-	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/engine/plugin"
+	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/internal/level"
 )
 
 func main() {
@@ -17,7 +17,7 @@ func main() {
 		if real != level.Rehearse {
 			return aws.New(stateDir, nil)
 		}
-		driver, err := machines.New(stateDir)
+		driver, err := docker.New(stateDir)
 		if err != nil {
 			return plugin.Provider{}, err
 		}

@@ -2,11 +2,11 @@
 package main
 
 import (
-	"eco2/rehearsal/command"
-	"eco2/rehearsal/command/hosts"
-	"eco2/rehearsal/kubectl"
-	"eco2/rehearsal/level"
-	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/cluster/kubectl"
+	"eco2/rehearsal/engine/plugin"
+	"eco2/rehearsal/hosts/remote"
+	"eco2/rehearsal/hosts/simulated"
+	"eco2/rehearsal/internal/level"
 )
 
 func main() {
@@ -19,9 +19,9 @@ func main() {
 			return plugin.Provider{}, err
 		}
 		if how == level.Rehearse {
-			return command.New(command.NewSSH()), nil
+			return remote.New(remote.NewSSH()), nil
 		}
-		simulated, err := hosts.New(stateDir, hosts.OpenAccount(stateDir))
-		return command.New(simulated), err
+		simulated, err := simulated.New(stateDir, simulated.OpenAccount(stateDir))
+		return remote.New(simulated), err
 	})
 }

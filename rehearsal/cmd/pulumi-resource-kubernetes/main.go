@@ -3,11 +3,11 @@
 package main
 
 import (
-	"eco2/rehearsal/command/hosts"
-	"eco2/rehearsal/kubernetes"
-	"eco2/rehearsal/kubernetes/live"
-	"eco2/rehearsal/level"
-	"eco2/rehearsal/plugin"
+	"eco2/rehearsal/cluster/live"
+	"eco2/rehearsal/cluster/provider"
+	"eco2/rehearsal/engine/plugin"
+	"eco2/rehearsal/hosts/simulated"
+	"eco2/rehearsal/internal/level"
 )
 
 func main() {
@@ -17,12 +17,12 @@ func main() {
 			return plugin.Provider{}, err
 		}
 		if how == level.Rehearse {
-			return kubernetes.New(live.Connector()), nil
+			return provider.New(live.Connector()), nil
 		}
-		simulated, err := hosts.New(stateDir, hosts.OpenAccount(stateDir))
+		simulated, err := simulated.New(stateDir, simulated.OpenAccount(stateDir))
 		if err != nil {
 			return plugin.Provider{}, err
 		}
-		return kubernetes.New(simulated.Connect), nil
+		return provider.New(simulated.Connect), nil
 	})
 }

@@ -5,9 +5,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"eco2/rehearsal/bench"
-	"eco2/rehearsal/level"
-	"eco2/rehearsal/stack"
+	"eco2/rehearsal/e2e/bench"
+	"eco2/rehearsal/engine/stack"
+	"eco2/rehearsal/internal/level"
 )
 
 func (r *run) bench() *cobra.Command {

@@ -15,10 +15,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"eco2/rehearsal/command/hosts"
-	"eco2/rehearsal/kubectl"
-	"eco2/rehearsal/level"
-	"eco2/rehearsal/stack"
+	"eco2/rehearsal/cluster/kubectl"
+	"eco2/rehearsal/engine/stack"
+	"eco2/rehearsal/hosts/simulated"
+	"eco2/rehearsal/internal/level"
 )
 
 func (r *run) kubectl() *cobra.Command {
@@ -45,7 +45,7 @@ func (r *run) kubectl() *cobra.Command {
 // modelKubectl runs a stand-in for kubectl on the model of the stack's cluster. It is enough to inspect the model, and
 // to stop a controller in it.
 func (r *run) modelKubectl(args []string) error {
-	simulated, err := hosts.New(r.stateDir(), hosts.OpenAccount(r.stateDir()))
+	simulated, err := simulated.New(r.stateDir(), simulated.OpenAccount(r.stateDir()))
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"eco2/rehearsal/needs"
-	"eco2/rehearsal/toolchain"
+	"eco2/rehearsal/engine/toolchain"
+	"eco2/rehearsal/internal/needs"
 )
 
 const repo = "../../.."

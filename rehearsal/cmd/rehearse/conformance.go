@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"eco2/rehearsal/aws"
-	"eco2/rehearsal/conformance"
-	"eco2/rehearsal/level"
+	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cluster/conformance"
+	"eco2/rehearsal/internal/level"
 )
 
 func (r *run) conformance() *cobra.Command {

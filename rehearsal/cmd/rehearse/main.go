@@ -13,12 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"eco2/rehearsal/conformance"
-	"eco2/rehearsal/level"
-	"eco2/rehearsal/machines"
-	"eco2/rehearsal/rehearse"
-	"eco2/rehearsal/stack"
-	"eco2/rehearsal/toolchain"
+	"eco2/rehearsal/cluster/conformance"
+	"eco2/rehearsal/engine/stack"
+	"eco2/rehearsal/engine/toolchain"
+	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/supply"
 )
 
 func main() {
@@ -53,7 +53,7 @@ type run struct {
 	latency           float64
 
 	// host describes this host, after options has prepared it.
-	host rehearse.Host
+	host supply.Host
 }
 
 // stateDir returns the state directory of the level.
@@ -128,7 +128,7 @@ func (r *run) onModels() error {
 func (r *run) options(ctx context.Context) (stack.Options, error) {
 	o := stack.Options{Repo: r.repo, StateDir: r.stateDir(), Latency: r.latency, Level: r.level}
 	if r.level == level.Rehearse {
-		host, err := rehearse.Prepare(ctx, r.repo, r.stateDir(), os.Stderr)
+		host, err := supply.Prepare(ctx, r.repo, r.stateDir(), os.Stderr)
 		if err != nil {
 			return o, err
 		}
@@ -163,7 +163,7 @@ func (r *run) prepare() *cobra.Command {
 			if r.level == level.Rehearse && os.Geteuid() != 0 {
 				// Most tests need no machines, but many need the programs that run on them.
 				fmt.Fprintln(os.Stderr, "skipping Docker and the machines' image, which need root")
-				r.host, err = rehearse.Build(ctx, r.repo, r.stateDir(), os.Stderr)
+				r.host, err = supply.Build(ctx, r.repo, r.stateDir(), os.Stderr)
 			} else {
 				_, err = r.options(ctx)
 			}
@@ -185,7 +185,7 @@ func (r *run) clean() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The machines of `make up`, and those of tests that were killed. A simulation only leaves files.
 			for _, dir := range []string{string(level.Rehearse), "test"} {
-				if err := machines.Remove(cmd.Context(), filepath.Join(r.state, dir)); err != nil {
+				if err := docker.Remove(cmd.Context(), filepath.Join(r.state, dir)); err != nil {
 					return err
 				}
 			}

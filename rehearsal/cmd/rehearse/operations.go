@@ -11,11 +11,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/spf13/cobra"
 
-	"eco2/rehearsal/level"
-	"eco2/rehearsal/machines"
-	"eco2/rehearsal/rehearse"
-	"eco2/rehearsal/stack"
-	"eco2/rehearsal/timeline"
+	"eco2/rehearsal/engine/stack"
+	"eco2/rehearsal/engine/timeline"
+	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/supply"
 )
 
 func (r *run) up() *cobra.Command {
@@ -29,10 +29,10 @@ func (r *run) up() *cobra.Command {
 				return err
 			}
 			if r.level == level.Rehearse {
-				if err := machines.Restore(ctx, r.stateDir()); err != nil {
+				if err := docker.Restore(ctx, r.stateDir()); err != nil {
 					return fmt.Errorf("starting the machines that were stopped: %w", err)
 				}
-				if err := rehearse.PublishWorkloads(r.stateDir()); err != nil {
+				if err := supply.PublishWorkloads(r.stateDir()); err != nil {
 					return fmt.Errorf("publishing the workloads: %w", err)
 				}
 			}

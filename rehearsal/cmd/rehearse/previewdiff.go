@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"eco2/rehearsal/previewdiff"
-	"eco2/rehearsal/toolchain"
+	"eco2/rehearsal/engine/previewdiff"
+	"eco2/rehearsal/engine/toolchain"
 )
 
 // changed is the exit code of a preview-diff that shows changes.

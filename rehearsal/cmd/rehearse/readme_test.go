@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"eco2/rehearsal/charts/chartstest"
-	"eco2/rehearsal/conformance"
-	"eco2/rehearsal/rehearse"
+	"eco2/rehearsal/cluster/conformance"
+	"eco2/rehearsal/supply"
+	"eco2/rehearsal/supply/charts/chartstest"
 )
 
 // sectionOf is what a document has between a title and where the section ends.
@@ -32,7 +32,7 @@ func TestWhatIsReal(t *testing.T) {
 	section := sectionOf(t, "docs/rehearsal.md", "\n## What is real, what is a model\n", "\n## ")
 
 	served := map[string]bool{}
-	for _, image := range rehearse.Images() {
+	for _, image := range supply.Images() {
 		served[image.Name] = image.StandIn
 	}
 	image := regexp.MustCompile("`([a-z0-9-]+\\.[a-z0-9.-]+/[^` ]+:[^` ]+)`")
@@ -113,7 +113,7 @@ func TestModulesWereTried(t *testing.T) {
 		assert.Equal(t, version, wanted[module],
 			"the program installs %s %s: try `go mod download %s` of that version and of @latest, and write into docs/rehearsal.md what you find", module, version, module)
 	}
-	for _, image := range rehearse.Images() {
+	for _, image := range supply.Images() {
 		if !image.StandIn || !strings.Contains(image.Name, "/stand-in/") {
 			continue
 		}

@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"eco2/rehearsal/aws"
-	"eco2/rehearsal/command/hosts"
-	"eco2/rehearsal/level"
-	"eco2/rehearsal/machines"
+	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/hosts/simulated"
+	"eco2/rehearsal/internal/level"
 )
 
 func (r *run) status() *cobra.Command {
@@ -38,7 +38,7 @@ func (r *run) status() *cobra.Command {
 // exists is false if the account is empty.
 func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, err error) {
 	account := aws.Open(r.stateDir())
-	simulated, err := hosts.New(r.stateDir(), hosts.OpenAccount(r.stateDir()))
+	simulated, err := simulated.New(r.stateDir(), simulated.OpenAccount(r.stateDir()))
 	if err == nil && r.level == level.Simulate {
 		err = simulated.Settle()
 	}
@@ -61,7 +61,7 @@ func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, er
 	}
 	containers := map[string]string{}
 	if r.level == level.Rehearse {
-		list, err := machines.List(ctx, r.stateDir())
+		list, err := docker.List(ctx, r.stateDir())
 		if err != nil {
 			return false, err
 		}
@@ -123,7 +123,7 @@ func (r *run) printCluster(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func (t *table) cluster(running hosts.Running) error {
+func (t *table) cluster(running simulated.Running) error {
 	nodes, err := running.Cluster.Nodes()
 	if err != nil {
 		return err

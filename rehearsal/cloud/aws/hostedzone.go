@@ -1,0 +1,57 @@
+package aws
+
+import (
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+
+	"eco2/rehearsal/internal/store"
+)
+
+// IDs of the account's hosted zones in Route 53. HostedZone is the zone of the stack's domain; where stacks have
+// several domains, this one ID stands for the zones of all. ForeignZone is another zone that does not belong to any
+// stack.
+const (
+	HostedZone  = "Z0REHEARSAL00000000"
+	ForeignZone = "Z0FOREIGN0000000000"
+)
+
+// ZoneName returns the domain of a hosted zone; ok is false for a zone that does not exist. The zones are derived from
+// the domains of certificates: before the first certificate is requested there are none.
+func (a *Account) ZoneName(id string) (name string, ok bool, err error) {
+	err = a.store.View(func(t *store.Tx) error {
+		name, ok, err = tx{Tx: t}.zoneName(id, "")
+		return err
+	})
+	return name, ok, err
+}
+
+// zoneName is ZoneName for a record: if the account has several domains, it returns the one that the record belongs to.
+func (t tx) zoneName(id, record string) (name string, ok bool, err error) {
+	err = store.Each(t.Tx, "certificate", func(_ string, c Certificate) error {
+		registered, err := publicsuffix.EffectiveTLDPlusOne(strings.TrimPrefix(c.Domain, "*."))
+		holds := func(domain string) bool { return record == domain || strings.HasSuffix(record, "."+domain) }
+		if name == "" || holds(registered) && !holds(name) || holds(registered) == holds(name) && registered < name {
+			name = registered
+		}
+		return err
+	})
+	switch {
+	case err != nil || name == "":
+		return "", false, err
+	case id == HostedZone:
+		return name, true, nil
+	case id == ForeignZone:
+		return "foreign." + name, true, nil
+	}
+	return "", false, nil
+}
+
+// recordName returns the record name that the provider sends: it appends the zone's name unless the name ends with it.
+// So a record of another domain is created without an error, but under a name that nobody looks up.
+func recordName(name, zone string) string {
+	if strings.HasSuffix(name, zone) {
+		return name
+	}
+	return name + "." + zone
+}

@@ -1,0 +1,415 @@
+package machines
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"eco2/rehearsal/hosts/docker"
+)
+
+// connection is an attempt to connect: from a pod, as namespace/name, to a target in cmd/probe's format.
+type connection struct{ from, target string }
+
+// connections are the ones that a namespace's policy must allow, and some that it must deny.
+type connections struct{ allowed, denied []connection }
+
+// baseline is the policy's name in every namespace.
+const baseline = "baseline"
+
+// workloadNamespace is the one namespace of workloads that is tested; the others have the same policy.
+const workloadNamespace = "auth"
+
+// policies checks the platform's NetworkPolicies: that they allow what they should, that each of their rules is
+// necessary for that, and that they deny all else. It restores the policies that it changes.
+func (c *cluster) policies(t *testing.T) {
+	found := c.baselines(t)
+	pods := c.policyProbes(t)
+	tested := c.expectedConnections(pods)
+	for _, namespace := range slices.Sorted(maps.Keys(found)) {
+		if _, ok := tested[namespace]; !ok {
+			assert.Equal(t, found[workloadNamespace].Spec, found[namespace].Spec, "%s must have the same policy as %s", namespace, workloadNamespace)
+		}
+	}
+
+	t.Run("without a policy everything is allowed", func(t *testing.T) {
+		var all []connection
+		for _, namespace := range tested {
+			for _, w := range namespace.denied {
+				if policed := strings.HasPrefix(w.target, "tcp:192.168.") && !strings.Contains(w.target, pods["default/own"]); !policed {
+					all = append(all, connection{"default/own", w.target})
+				}
+			}
+		}
+		c.expect(t, connections{allowed: all})
+	})
+	// Prometheus connects to every namespace, so no other policy is tested while its own one is changed.
+	t.Run(monitoringNamespace, func(t *testing.T) { c.checkRules(t, found[monitoringNamespace], tested[monitoringNamespace]) })
+	t.Run("side by side", func(t *testing.T) {
+		for namespace, w := range tested {
+			if namespace != monitoringNamespace {
+				t.Run(namespace, func(t *testing.T) {
+					t.Parallel()
+					c.checkRules(t, found[namespace], w)
+				})
+			}
+		}
+	})
+	t.Run("a policy applies to a pod's first packets", func(t *testing.T) { c.firstPackets(t, tested[workloadNamespace].denied) })
+	t.Run("without the exception the rule for the internet would allow the metadata service", func(t *testing.T) {
+		policy := found[workloadNamespace]
+		wide := policy.changed(func(*networkingv1.NetworkPolicySpec) {})
+		for _, rule := range wide.Spec.Egress {
+			for i := range rule.To {
+				if rule.To[i].IPBlock != nil {
+					rule.To[i].IPBlock.Except = nil
+				}
+			}
+		}
+		metadata := connection{workloadNamespace + "/own", "tcp:169.254.169.254:443"}
+		c.expect(t, connections{denied: []connection{metadata}})
+		c.apply(t, wide)
+		c.expect(t, connections{allowed: []connection{metadata}})
+		c.apply(t, policy)
+		c.expect(t, connections{denied: []connection{metadata}})
+	})
+
+	for namespace, after := range c.baselines(t) {
+		assert.Equal(t, found[namespace].Spec, after.Spec, namespace)
+		assert.Equal(t, found[namespace].owners(), after.owners(), "%s: the owners of the fields", namespace)
+	}
+}
+
+// firstPackets starts pods that send at once, and checks that none of their packets pass: all traffic of a pod is
+// denied until its node's Felix knows it.
+func (c *cluster) firstPackets(t *testing.T, denied []connection) {
+	args := []string{"try"}
+	for _, w := range denied {
+		if w.from == workloadNamespace+"/own" {
+			args = append(args, w.target)
+		}
+	}
+	require.Greater(t, len(args), 3)
+	list, err := json.Marshal(args)
+	require.NoError(t, err)
+	job := os.Expand(readFile(t, "testdata/firstpackets.yaml"), func(key string) string {
+		return map[string]string{"NAMESPACE": workloadNamespace, "ARGS": string(list)}[key]
+	})
+	_, err = c.try(job, "apply", "--filename=-")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := c.try("", "delete", "job", "--namespace="+workloadNamespace, "first-packets", "--wait=false")
+		assert.NoError(t, err)
+	})
+	_, err = c.try("", "wait", "--for=condition=Complete", "--timeout=120s", "--namespace="+workloadNamespace, "job/first-packets")
+	require.NoError(t, err)
+	out, err := c.try("", "logs", "--namespace="+workloadNamespace, "--selector=job-name=first-packets", "--tail=-1", "--max-log-requests=20")
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	assert.Len(t, lines, 20*(len(args)-1))
+	for _, line := range lines {
+		assert.True(t, strings.HasSuffix(line, " filtered"), line)
+	}
+}
+
+const monitoringNamespace = "monitoring"
+
+// expectedConnections returns the connections that the platform's policies must allow and deny, by namespace. Nothing
+// has to listen on the machines' ports among them: a refused connection has passed the policy too.
+func (c *cluster) expectedConnections(pods map[string]string) map[string]connections {
+	api, apiService := "tcp:"+c.machines()["k8s-master"].PrivateIP+":6443", "tcp:10.96.0.1:443"
+	nodes := "tcp:" + c.machines()["k8s-master"].PrivateIP + ":"
+	internet, metadata := "tcp:"+docker.MirrorAddress+":", "tcp:169.254.169.254:"
+	dns := []string{"dns:10.96.0.10:53", "tcp:10.96.0.10:53"}
+	pod := func(name, port string) string { return "tcp:" + pods[name] + ":" + port }
+	stranger := "default/own"
+
+	// list adds connections from the namespace's own pod to targets to the given connections into the namespace.
+	list := func(namespace string, allowedTargets, deniedTargets []string, allowedIn, deniedIn []connection) connections {
+		w := connections{allowed: allowedIn, denied: deniedIn}
+		for _, target := range allowedTargets {
+			w.allowed = append(w.allowed, connection{namespace + "/own", target})
+		}
+		for _, target := range deniedTargets {
+			w.denied = append(w.denied, connection{namespace + "/own", target})
+		}
+		return w
+	}
+	// From a pod of the same namespace, from Prometheus, and from a pod of another namespace.
+	inside := func(namespace string) connection {
+		return connection{namespace + "/peer", pod(namespace+"/own", "9999")}
+	}
+	scrape := func(namespace string) connection {
+		return connection{monitoringNamespace + "/own", pod(namespace+"/own", "9999")}
+	}
+	fromStranger := func(namespace, port string) connection { return connection{stranger, pod(namespace+"/own", port)} }
+
+	return map[string]connections{
+		"platform-system": list("platform-system",
+			append(dns, api, apiService, pod("platform-system/peer", "9999"), internet+"443", metadata+"80"),
+			[]string{internet + "80", metadata + "443", pod(stranger, "9999"), nodes + "10250"},
+			[]connection{inside("platform-system"), scrape("platform-system"), fromStranger("platform-system", "10250")},
+			[]connection{fromStranger("platform-system", "9999")}),
+		"data-system": list("data-system",
+			append(dns, api, apiService, pod(stranger, "6379"), pod(stranger, "26379")),
+			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "10250"},
+			[]connection{scrape("data-system")},
+			[]connection{inside("data-system"), fromStranger("data-system", "6379")}),
+		"messaging-system": list("messaging-system",
+			append(dns, api, apiService, pod(stranger, "15672"), pod(stranger, "15692")),
+			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "10250"},
+			[]connection{scrape("messaging-system")},
+			[]connection{inside("messaging-system"), fromStranger("messaging-system", "15672")}),
+		monitoringNamespace: list(monitoringNamespace,
+			append(dns, api, apiService, pod(stranger, "9999"), internet+"443", nodes+"9100", nodes+"10250"),
+			[]string{internet + "80", metadata + "80", metadata + "443", nodes + "22"},
+			[]connection{inside(monitoringNamespace), fromStranger(monitoringNamespace, "10250")},
+			[]connection{fromStranger(monitoringNamespace, "9999")}),
+		"argocd": list("argocd",
+			append(dns, api, apiService, pod("argocd/peer", "9999"), internet+"443", internet+"22"),
+			[]string{internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999")},
+			[]connection{inside("argocd"), scrape("argocd"), fromStranger("argocd", "8080")},
+			[]connection{fromStranger("argocd", "9999")}),
+		workloadNamespace: list(workloadNamespace,
+			append(dns, pod(workloadNamespace+"/peer", "9999"), internet+"443"),
+			[]string{api, internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999"), pod("data-system/own", "9999")},
+			[]connection{inside(workloadNamespace), scrape(workloadNamespace)},
+			[]connection{fromStranger(workloadNamespace, "9999")}),
+	}
+}
+
+// checkRules checks a policy, and then removes each of its rules in turn, which must make the policy deny something.
+// The result must be the same twice, because nodes apply a change at different times, and a packet may be delayed.
+func (c *cluster) checkRules(t *testing.T, policy baselinePolicy, w connections) {
+	c.expect(t, w)
+	unexplained := slices.Clone(w.allowed)
+	for _, rule := range policy.rules() {
+		c.apply(t, policy.changed(rule.remove))
+		var before, denied []connection
+		assert.Eventually(t, func() bool {
+			through, err := c.reached(w.allowed)
+			before, denied = denied, slices.DeleteFunc(slices.Clone(w.allowed), func(w connection) bool { return through[w] })
+			return err == nil && len(denied) > 0 && slices.Equal(before, denied)
+		}, 40*time.Second, time.Second, "removing the rule %s denies nothing", rule.text)
+		t.Logf("%s allows %s", rule.text, denied)
+		unexplained = slices.DeleteFunc(unexplained, func(w connection) bool { return slices.Contains(denied, w) })
+		c.apply(t, policy)
+		c.expect(t, connections{allowed: w.allowed})
+	}
+	assert.Empty(t, unexplained, "allowed, whichever rule is removed")
+	c.expect(t, w)
+}
+
+// expect waits until the given connections are allowed and denied as expected.
+func (c *cluster) expect(t *testing.T, w connections) {
+	t.Helper()
+	assert.EventuallyWithT(t, func(check *assert.CollectT) {
+		through, err := c.reached(slices.Concat(w.allowed, w.denied))
+		require.NoError(check, err)
+		for _, conn := range w.allowed {
+			assert.True(check, through[conn], "%s to %s is denied", conn.from, conn.target)
+		}
+		for _, conn := range w.denied {
+			assert.False(check, through[conn], "%s to %s is allowed", conn.from, conn.target)
+		}
+	}, time.Minute, time.Second)
+}
+
+// reached tries connections, from all pods at once, and returns for each whether its packets passed.
+func (c *cluster) reached(all []connection) (map[connection]bool, error) {
+	targets := map[string][]string{}
+	for _, w := range all {
+		targets[w.from] = append(targets[w.from], w.target)
+	}
+	through := map[connection]bool{}
+	var mu sync.Mutex
+	var failed error
+	var group sync.WaitGroup
+	for from, targets := range targets {
+		group.Go(func() {
+			namespace, name, _ := strings.Cut(from, "/")
+			out, err := c.try("", append([]string{"exec", "--namespace=" + namespace, probePrefix + name, "--", "/probe", "try"}, targets...)...)
+			mu.Lock()
+			defer mu.Unlock()
+			for line := range strings.Lines(out) {
+				target, answer, _ := strings.Cut(strings.TrimSpace(line), " ")
+				switch {
+				case strings.HasPrefix(answer, "error: "):
+					err = fmt.Errorf("%s to %s: %s", from, target, answer)
+				default:
+					through[connection{from, target}] = answer != "filtered"
+				}
+			}
+			if err != nil {
+				failed = err
+			}
+		})
+	}
+	group.Wait()
+	return through, failed
+}
+
+// probePrefix is the beginning of the probes' names, which tells them from the platform's pods.
+const probePrefix = "policy-probe-"
+
+// policyProbes runs two pods in each tested namespace, and returns their addresses.
+func (c *cluster) policyProbes(t *testing.T) map[string]string {
+	t.Helper()
+	template := readFile(t, "testdata/policyprobe.yaml")
+	addresses := map[string]string{}
+	for _, namespace := range []string{"default", "platform-system", "data-system", "messaging-system", monitoringNamespace, "argocd", workloadNamespace} {
+		for _, name := range []string{"own", "peer"} {
+			text := os.Expand(template, func(key string) string {
+				return map[string]string{"NAMESPACE": namespace, "NAME": probePrefix + name}[key]
+			})
+			_, err := c.try(text, "apply", "--filename=-")
+			require.NoError(t, err)
+			addresses[namespace+"/"+name] = ""
+		}
+	}
+	t.Cleanup(func() {
+		for namespace := range addresses {
+			namespace, name, _ := strings.Cut(namespace, "/")
+			_, err := c.try("", "delete", "pod", "--namespace="+namespace, probePrefix+name, "--wait=false")
+			assert.NoError(t, err)
+		}
+	})
+	for pod := range addresses {
+		namespace, name, _ := strings.Cut(pod, "/")
+		_, err := c.try("", "wait", "--for=condition=Ready", "--timeout=120s", "--namespace="+namespace, "pod/"+probePrefix+name)
+		require.NoError(t, err)
+		address, err := c.try("", "get", "pod", "--namespace="+namespace, probePrefix+name, "--output=jsonpath={.status.podIP}")
+		require.NoError(t, err)
+		addresses[pod] = address
+	}
+	return addresses
+}
+
+// baselinePolicy is a NetworkPolicy with the fields that its owner sets.
+type baselinePolicy struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Namespace     string                      `json:"namespace"`
+		Name          string                      `json:"name"`
+		Labels        map[string]string           `json:"labels,omitempty"`
+		Annotations   map[string]string           `json:"annotations,omitempty"`
+		ManagedFields []metav1.ManagedFieldsEntry `json:"managedFields,omitempty"`
+	} `json:"metadata"`
+	Spec networkingv1.NetworkPolicySpec `json:"spec"`
+}
+
+// baselines returns the platform's policies by namespace.
+func (c *cluster) baselines(t *testing.T) map[string]baselinePolicy {
+	t.Helper()
+	out, err := c.try("", "get", "networkpolicies", "--all-namespaces", "--field-selector=metadata.name="+baseline,
+		"--show-managed-fields", "--output=json")
+	require.NoError(t, err)
+	var list struct{ Items []baselinePolicy }
+	require.NoError(t, json.Unmarshal([]byte(out), &list))
+	found := map[string]baselinePolicy{}
+	for _, p := range list.Items {
+		found[p.Metadata.Namespace] = p
+	}
+	return found
+}
+
+// owners returns the managers of the policy's fields, with the fields that each one owns.
+func (p baselinePolicy) owners() map[string]string {
+	owners := map[string]string{}
+	for _, entry := range p.Metadata.ManagedFields {
+		owners[fmt.Sprintf("%s %s", entry.Manager, entry.Operation)] = entry.FieldsV1.GetRawString()
+	}
+	return owners
+}
+
+// apply applies the policy's specification as its owner's field manager, which therefore remains the only owner.
+func (c *cluster) apply(t *testing.T, p baselinePolicy) {
+	t.Helper()
+	owner := slices.IndexFunc(p.Metadata.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Operation == metav1.ManagedFieldsOperationApply
+	})
+	require.GreaterOrEqual(t, owner, 0, "the policy of %s was not applied server-side", p.Metadata.Namespace)
+	manager := p.Metadata.ManagedFields[owner].Manager
+	p.Metadata.ManagedFields = nil
+	text, err := json.Marshal(p)
+	require.NoError(t, err)
+	_, err = c.try(string(text), "apply", "--server-side", "--field-manager="+manager, "--filename=-")
+	require.NoError(t, err)
+}
+
+// rule is one rule of a policy.
+type rule struct {
+	// text describes the rule.
+	text   string
+	remove func(*networkingv1.NetworkPolicySpec)
+}
+
+func (p baselinePolicy) rules() (rules []rule) {
+	for i, r := range p.Spec.Egress {
+		rules = append(rules, rule{"egress " + described(r.To, r.Ports), func(s *networkingv1.NetworkPolicySpec) {
+			s.Egress = slices.Delete(s.Egress, i, i+1)
+		}})
+	}
+	for i, r := range p.Spec.Ingress {
+		rules = append(rules, rule{"ingress " + described(r.From, r.Ports), func(s *networkingv1.NetworkPolicySpec) {
+			s.Ingress = slices.Delete(s.Ingress, i, i+1)
+		}})
+	}
+	return rules
+}
+
+// changed returns a copy of the policy with a change of its specification.
+func (p baselinePolicy) changed(change func(*networkingv1.NetworkPolicySpec)) baselinePolicy {
+	p.Spec = *p.Spec.DeepCopy()
+	change(&p.Spec)
+	return p
+}
+
+func described(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) string {
+	var texts []string
+	for _, peer := range peers {
+		switch {
+		case peer.IPBlock != nil:
+			texts = append(texts, peer.IPBlock.CIDR)
+		default:
+			for what, selector := range map[string]*metav1.LabelSelector{"namespaces": peer.NamespaceSelector, "pods": peer.PodSelector} {
+				switch {
+				case selector == nil:
+				case len(selector.MatchLabels)+len(selector.MatchExpressions) == 0:
+					texts = append(texts, "all "+what)
+				default:
+					texts = append(texts, what+" "+metav1.FormatLabelSelector(selector))
+				}
+			}
+		}
+	}
+	if len(texts) == 0 {
+		texts = []string{"anybody"}
+	}
+	slices.Sort(texts)
+	var numbers []string
+	for _, port := range ports {
+		var number intstr.IntOrString
+		if port.Port != nil {
+			number = *port.Port
+		}
+		numbers = append(numbers, number.String())
+	}
+	if len(numbers) == 0 {
+		numbers = []string{"every port"}
+	}
+	return strings.Join(texts, ", ") + " at " + strings.Join(numbers, ", ")
+}

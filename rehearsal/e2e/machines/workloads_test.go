@@ -1,0 +1,160 @@
+package machines
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/supply/gitserver"
+	"eco2/rehearsal/supply/mirror"
+	"eco2/rehearsal/supply/workloads"
+)
+
+// application holds the fields of an Argo CD Application that the tests use.
+type application struct {
+	object
+	Status struct {
+		Sync   struct{ Status string }
+		Health struct {
+			Status             string
+			LastTransitionTime time.Time
+		}
+	}
+}
+
+// working returns all Applications of Argo CD. It checks that there are as many as expected, and that each is synced
+// and healthy.
+func (c *cluster) working(t *assert.CollectT, want int) []application {
+	all, err := list[application](c, "applications", "--namespace=argocd")
+	require.NoError(t, err)
+	assertWorking(t, all, want)
+	return all
+}
+
+// assertWorking checks that there are as many Applications as expected, and that each is synced and healthy.
+func assertWorking(t assert.TestingT, all []application, want int) {
+	assert.Len(t, all, want)
+	for _, a := range all {
+		assert.Equal(t, "Synced Healthy", a.Status.Sync.Status+" "+a.Status.Health.Status, a.Metadata.Name)
+	}
+}
+
+// awaitWorkloads waits until all Applications are synced and healthy, and checks that they were created wave by wave.
+func (c *cluster) awaitWorkloads(t *testing.T) {
+	t.Helper()
+	var all []application
+	healthy := map[string]time.Time{} // when each first became healthy; later a slow probe may change the time
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		all = c.working(t, 15) // the root, seven of its own and seven of an ApplicationSet
+		for _, a := range all {
+			if _, known := healthy[a.Metadata.Name]; !known && a.Status.Health.Status == "Healthy" {
+				healthy[a.Metadata.Name] = a.Status.Health.LastTransitionTime
+			}
+		}
+	}, 10*time.Minute, 3*time.Second)
+
+	waves := map[int]application{}
+	for _, a := range all {
+		if wave, err := strconv.Atoi(a.Metadata.Annotations["argocd.argoproj.io/sync-wave"]); err == nil {
+			waves[wave] = a
+		}
+	}
+	order := slices.Sorted(maps.Keys(waves))
+	require.Equal(t, []int{0, 10, 20, 30, 40, 60, 70}, order, "50 is the ApplicationSet's")
+	for i, wave := range order[1:] {
+		before, after := waves[order[i]].Metadata, waves[wave].Metadata
+		assert.False(t, after.CreationTimestamp.Before(healthy[before.Name]),
+			"%s was created at %s, before %s was healthy at %s", after.Name, after.CreationTimestamp, before.Name, healthy[before.Name])
+	}
+}
+
+// listed checks the output of `argocd app list --core`, which reads the cluster without Argo CD's server.
+func (c *cluster) listed(t *testing.T) {
+	t.Helper()
+	argocd, err := mirror.Find(c.Options.Repo, "argocd")
+	require.NoError(t, err)
+	c.kubectl("config", "set-context", "--current", "--namespace=argocd") // where the command looks for Argo CD
+	defer c.kubectl("config", "set-context", "--current", "--namespace=default")
+	list := exec.CommandContext(t.Context(), argocd.Binary("argocd"), "app", "list", "--core", "--output=json")
+	list.Env = append(os.Environ(), "KUBECONFIG="+c.config, "ARGOCD_CONFIG_DIR="+t.TempDir())
+	output, err := list.Output()
+	require.NoError(t, err)
+	var all []application
+	require.NoError(t, json.Unmarshal(output, &all))
+	assertWorking(t, all, 15)
+}
+
+// volumeAndSecret checks that the workloads' database has a volume in AWS, and that Secrets have the values of their
+// SSM parameters.
+func (c *cluster) volumeAndSecret(t *testing.T) {
+	t.Helper()
+	account := aws.Open(c.Dir)
+	assert.Equal(t, "Bound", c.kubectl("--namespace=postgres", "get", "persistentvolumeclaim", "data-postgresql-0", "--output=jsonpath={.status.phase}"))
+	volumes, err := account.Volumes()
+	require.NoError(t, err)
+	require.Len(t, volumes, 1)
+	assert.Equal(t, c.machines()["k8s-postgresql"].InstanceID, volumes[0].InstanceID)
+	assert.Equal(t, "owned", volumes[0].Tags["kubernetes.io/cluster/eco2-local"])
+	assert.Equal(t, "data-postgresql-0", volumes[0].Tags["kubernetes.io/created-for/pvc/name"])
+
+	parameters, err := account.Parameters()
+	require.NoError(t, err)
+	for name, secret := range map[string][2]string{
+		"/eco2/local/platform/grafana-admin-password": {"monitoring/grafana-admin", "admin-password"},
+		"/eco2/local/data/postgres-password":          {"postgres/postgresql-secret", "password"},
+	} {
+		at := slices.IndexFunc(parameters, func(p aws.Parameter) bool { return p.Name == name })
+		if !assert.GreaterOrEqual(t, at, 0, name) {
+			continue
+		}
+		namespace, object := filepath.Split(secret[0])
+		encoded := c.kubectl("--namespace="+filepath.Clean(namespace), "get", "secret", object, "--output=jsonpath={.data."+secret[1]+"}")
+		value, err := base64.StdEncoding.DecodeString(encoded)
+		require.NoError(t, err)
+		assert.True(t, parameters[at].Value == string(value), "Secret %s does not have the value of %s", secret[0], name)
+	}
+}
+
+// healAndPrune deletes a Deployment that Argo CD manages, which it must create again, and then removes an Application
+// from Git, which it must prune.
+func (c *cluster) healAndPrune(t *testing.T) {
+	t.Helper()
+	deployment := func() string {
+		out, err := c.try("", "--namespace=redis", "get", "deployment", "redis", "--output=jsonpath={.metadata.uid}")
+		if err != nil {
+			return ""
+		}
+		return out
+	}
+	before := deployment()
+	require.NotEmpty(t, before)
+	c.kubectl("--namespace=redis", "delete", "deployment", "redis")
+	require.Eventually(t, func() bool { now := deployment(); return now != "" && now != before }, 3*time.Minute, time.Second)
+
+	const file = "clusters/dev/apps/70-workers.yaml"
+	repository := filepath.Join(c.Dir, gitserver.Directory, workloads.Name)
+	_, err := workloads.Change(repository, map[string][]byte{file: nil}, "Remove the workers")
+	require.NoError(t, err)
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		// Repeated, because Argo CD removes the annotation even if it read Git before the commit.
+		_, err := c.try("", "--namespace=argocd", "annotate", "--overwrite", "application", "root", "argocd.argoproj.io/refresh=normal")
+		assert.NoError(t, err)
+		out, err := c.try("", "--namespace=my", "get", "deployment", "worker", "--ignore-not-found", "--output=name")
+		assert.NoError(t, err)
+		assert.Empty(t, out)
+		all, err := list[application](c, "applications", "--namespace=argocd")
+		assert.NoError(t, err)
+		assert.Len(t, all, 14)
+	}, 3*time.Minute, 5*time.Second)
+}

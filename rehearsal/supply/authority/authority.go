@@ -1,0 +1,178 @@
+// Package authority is the certificate authority that the rehearsal's pods trust instead of the public ones. It is
+// stored in the user's cache directory, and no host has it in its own trust store, so it is not trusted anywhere else.
+package authority
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"time"
+
+	"eco2/rehearsal/internal/filelock"
+)
+
+const (
+	// An authority is replaced when less than certificateLife of authorityLife is left, so that it outlives all
+	// certificates that it issues.
+	authorityLife   = 5 * 365 * 24 * time.Hour
+	certificateLife = 365 * 24 * time.Hour
+	// clockSkew is how long before the current time certificates become valid, as clocks may differ.
+	clockSkew = time.Hour
+)
+
+const (
+	file            = "authority.pem"
+	certificateType = "CERTIFICATE"
+	keyType         = "PRIVATE KEY"
+)
+
+// TrustFile is the file in which programs on Linux look for trusted certificates. It has the authority's PEM in images
+// whose programs connect to servers with its certificates.
+const TrustFile = "/etc/ssl/certs/ca-certificates.crt"
+
+// Authority is a certificate authority with its key.
+type Authority struct {
+	dir         string
+	certificate *x509.Certificate
+	key         crypto.Signer
+}
+
+// Open loads the user's authority. It creates one if there is none, or if it would expire before a certificate that it
+// issues now.
+func Open() (*Authority, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("finding the user's cache directory: %w", err)
+	}
+	dir := filepath.Join(cache, "eco2", "authority")
+	unlock, err := lock(dir)
+	if err != nil {
+		return nil, fmt.Errorf("locking the authority in %s: %w", dir, err)
+	}
+	defer unlock()
+	a, err := Load(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case time.Now().Add(certificateLife).Before(a.certificate.NotAfter):
+		return a, nil
+	}
+	return create(dir, authorityLife)
+}
+
+// Load reads the authority in a directory, which may be read-only.
+func Load(dir string) (*Authority, error) {
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return nil, fmt.Errorf("reading the authority: %w", err)
+	}
+	a := &Authority{dir: dir}
+	certificate, rest := pem.Decode(data)
+	key, _ := pem.Decode(rest)
+	if certificate == nil || key == nil {
+		return nil, fmt.Errorf("reading the authority: %s is not a certificate and a key; remove it to get a new one", filepath.Join(dir, file))
+	}
+	if a.certificate, err = x509.ParseCertificate(certificate.Bytes); err != nil {
+		return nil, fmt.Errorf("reading the authority's certificate in %s: %w", dir, err)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(key.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading the authority's key in %s: %w", dir, err)
+	}
+	signer, ok := parsed.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("reading the authority's key in %s: it cannot sign", dir)
+	}
+	a.key = signer
+	return a, nil
+}
+
+// Dir returns the directory in which the authority is stored.
+func (a *Authority) Dir() string { return a.dir }
+
+// PEM returns the authority's certificate, for trust stores.
+func (a *Authority) PEM() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: certificateType, Bytes: a.certificate.Raw}))
+}
+
+// Issue issues a server certificate for names, with a new key. A name may begin with "*.".
+func (a *Authority) Issue(names ...string) (tls.Certificate, error) {
+	key, err := newKey()
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("issuing a certificate for %v: %w", names, err)
+	}
+	der, err := sign(&x509.Certificate{
+		DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, certificateLife, a.certificate, key.Public(), a.key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("issuing a certificate for %v: %w", names, err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der, a.certificate.Raw}, PrivateKey: key}, nil
+}
+
+func create(dir string, life time.Duration) (*Authority, error) {
+	key, err := newKey()
+	if err != nil {
+		return nil, fmt.Errorf("creating an authority: %w", err)
+	}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Eco2 rehearsal"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	certificate, err := sign(template, life, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("creating an authority: %w", err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("creating an authority: %w", err)
+	}
+	var data bytes.Buffer
+	for _, block := range []*pem.Block{{Type: certificateType, Bytes: certificate}, {Type: keyType, Bytes: encoded}} {
+		if err := pem.Encode(&data, block); err != nil {
+			return nil, fmt.Errorf("creating an authority: %w", err)
+		}
+	}
+	path := filepath.Join(dir, file)
+	if err := os.WriteFile(path+".new", data.Bytes(), 0o600); err != nil {
+		return nil, fmt.Errorf("storing the authority: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return nil, fmt.Errorf("storing the authority: %w", err)
+	}
+	return Load(dir)
+}
+
+func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
+
+// sign fills in a template's serial number and validity and signs it with the parent's key.
+func sign(template *x509.Certificate, life time.Duration, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer) ([]byte, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	template.SerialNumber, template.NotBefore, template.NotAfter = serial, now.Add(-clockSkew), now.Add(life)
+	return x509.CreateCertificate(rand.Reader, template, parent, public, key)
+}
+
+// lock prevents two runs from creating an authority each. The kernel releases the lock when a run is killed.
+func lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return filelock.Lock(filepath.Join(dir, "lock"))
+}

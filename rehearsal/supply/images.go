@@ -1,0 +1,37 @@
+package supply
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"eco2/rehearsal/supply/argocd"
+	"eco2/rehearsal/supply/calico"
+	"eco2/rehearsal/supply/externaldns"
+	"eco2/rehearsal/supply/loadbalancer"
+	"eco2/rehearsal/supply/metricsserver"
+	"eco2/rehearsal/supply/prometheus"
+)
+
+// Image is a container image that the mirror serves.
+type Image struct {
+	Name string
+	// StandIn says that the image has the rehearsal's own code, instead of what upstream publishes.
+	StandIn bool
+}
+
+// ownPrefix is the beginning of the names of the rehearsal's own images.
+const ownPrefix = "eco2.example/"
+
+// Images returns the images that the mirror serves in addition to those that kubeadm pulls, sorted by name.
+func Images() []Image {
+	var all []Image
+	for _, name := range slices.Concat(
+		argocd.Images(), calico.Images(), []string{externaldns.Image, loadbalancer.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(standIns)), []string{probeImage},
+	) {
+		all = append(all, Image{name, strings.HasPrefix(name, ownPrefix)})
+	}
+	slices.SortFunc(all, func(a, b Image) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}

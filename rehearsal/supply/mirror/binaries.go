@@ -1,0 +1,312 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+
+	"eco2/rehearsal/engine/toolchain"
+)
+
+// project is an upstream project whose binaries are built from its Go module.
+type project struct {
+	// name is the folder below build/ whose go.mod pins the project. module is the module in it whose version is the
+	// project's.
+	name, module string
+	// packages are the commands to build, in this order. The first one of a project takes longest, as it compiles the
+	// packages that they share.
+	packages []command
+	// ldflags returns linker flags that set the version in a binary that would not know it otherwise.
+	ldflags func(version string) string
+	// placeholders are files that a binary embeds but the module does not contain, such as a built web interface.
+	placeholders []string
+}
+
+// command is a main package of a project.
+type command struct {
+	// path is the package's directory, relative to the module.
+	path string
+	// name is the name of the binary; empty is the name that `go build` would give it.
+	name string
+	// usual is how long the build takes with empty caches on two cores.
+	usual string
+	tags  string
+	// module is the package's module if that is not the project's.
+	module string
+	// test builds the binary of the package's tests.
+	test bool
+}
+
+func (c command) binary(p project) string {
+	switch {
+	case c.name != "":
+		return c.name
+	case c.path == ".":
+		return p.name
+	default:
+		return path.Base(c.path)
+	}
+}
+
+// clusterProjects are needed by machines and kubeadm, platformProjects run in the cluster after that, and testProjects
+// test a cluster.
+var (
+	clusterProjects  = []project{containerd, kubernetes, etcd, coreDNS, criTools, cniPlugins}
+	platformProjects = []project{
+		argoCD, calico, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
+		loadBalancerController,
+	}
+	testProjects = []project{kubernetesE2E}
+)
+
+var (
+	kubernetes = project{
+		name: "kubernetes", module: "k8s.io/kubernetes",
+		packages: []command{
+			{path: "cmd/kubeadm", usual: "3 minutes"}, {path: "cmd/kubelet", usual: "4 minutes"}, {path: "cmd/kubectl", usual: "a minute"},
+			{path: "cmd/kube-apiserver", usual: "80 seconds"}, {path: "cmd/kube-controller-manager", usual: "half a minute"},
+			{path: "cmd/kube-scheduler", usual: "10 seconds"}, {path: "cmd/kube-proxy", usual: "10 seconds"},
+		},
+		ldflags: kubernetesVersion,
+	}
+	etcd = project{
+		name: "etcd", module: "go.etcd.io/etcd/server/v3",
+		packages: []command{{path: ".", usual: "half a minute"}},
+	}
+	coreDNS = project{
+		name: "coredns", module: "github.com/coredns/coredns",
+		packages: []command{{path: ".", usual: "2 minutes", tags: "grpcnotrace"}},
+	}
+	containerd = project{
+		name: "containerd", module: "github.com/containerd/containerd/v2",
+		packages: []command{
+			{path: "cmd/containerd", usual: "2 minutes"}, {path: "cmd/ctr", usual: "10 seconds"},
+			// With upstream's tag. The size matters, because each pod has a shim in memory.
+			{path: "cmd/containerd-shim-runc-v2", usual: "20 seconds", tags: "no_grpc"},
+		},
+		ldflags: func(version string) string {
+			return " -X github.com/containerd/containerd/v2/version.Version=" + strings.TrimPrefix(version, "v")
+		},
+	}
+	criTools = project{
+		name: "cri-tools", module: "sigs.k8s.io/cri-tools",
+		packages: []command{{path: "cmd/crictl", usual: "half a minute"}},
+		ldflags: func(version string) string {
+			return " -X sigs.k8s.io/cri-tools/pkg/version.Version=" + version
+		},
+	}
+	cniPlugins = project{
+		name: "cni-plugins", module: "github.com/containernetworking/plugins",
+		packages: []command{
+			{path: "plugins/main/bridge", usual: "10 seconds"}, {path: "plugins/main/loopback", usual: "a second"},
+			{path: "plugins/main/ptp", usual: "a second"}, {path: "plugins/ipam/host-local", usual: "a second"},
+			{path: "plugins/meta/portmap", usual: "a second"}, {path: "plugins/meta/bandwidth", usual: "a second"},
+			{path: "plugins/meta/firewall", usual: "a second"}, {path: "plugins/meta/tuning", usual: "a second"},
+		},
+		ldflags: func(version string) string {
+			return " -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=" + version
+		},
+	}
+	argoCD = project{
+		name: "argocd", module: "github.com/argoproj/argo-cd/v3",
+		// One binary for all of Argo CD's commands, which it tells apart by the name it is called by.
+		packages: []command{{path: "cmd", name: "argocd", usual: "6 minutes"}},
+		ldflags: func(version string) string {
+			return " -X github.com/argoproj/argo-cd/v3/common.version=" + strings.TrimPrefix(version, "v")
+		},
+	}
+	kustomize = project{
+		name: "kustomize", module: "sigs.k8s.io/kustomize/kustomize/v5",
+		packages: []command{{path: ".", usual: "half a minute"}},
+		ldflags: func(version string) string {
+			return " -X sigs.k8s.io/kustomize/api/provenance.version=" + version
+		},
+	}
+)
+
+// kubernetesVersion returns linker flags that set the version in Kubernetes' programs.
+func kubernetesVersion(version string) string {
+	numbers := strings.Split(strings.TrimPrefix(version, "v"), ".")
+	flags := ""
+	for _, stamp := range []string{
+		"gitVersion=" + version, "gitMajor=" + numbers[0], "gitMinor=" + numbers[1], "gitTreeState=clean",
+	} {
+		flags += " -X k8s.io/component-base/version." + stamp
+	}
+	return flags
+}
+
+// Built is an upstream project whose binaries have been built into the user's cache directory.
+type Built struct {
+	// Version is the module's version, with the "v": "v1.36.4".
+	Version string
+	project project
+	modules string
+	dir     string
+}
+
+// Binary returns the path of one of the project's binaries.
+func (b Built) Binary(name string) string { return filepath.Join(b.dir, name) }
+
+// Source returns the directory of the project's module, which has upstream's files unchanged, such as manifests.
+func (b Built) Source(ctx context.Context) (string, error) {
+	return toolchain.ModuleDir(ctx, filepath.Join(b.modules, b.project.name), b.project.module)
+}
+
+// Build builds the missing binaries of a project that Prepare does not build. repo is the checkout of the whole
+// repository. version is the module version that the caller is written for; it must be the one that is pinned. Progress
+// goes to out.
+func Build(ctx context.Context, repo, name, version string, out io.Writer) (Built, error) {
+	p, err := projectNamed(name)
+	if err != nil {
+		return Built{}, err
+	}
+	// Checked before minutes are spent on building the wrong version.
+	switch pinned, err := p.version(modulesOf(repo)); {
+	case err != nil:
+		return Built{}, err
+	case pinned != version:
+		return Built{}, fmt.Errorf("adding %s to the mirror: rehearsal/supply/mirror/build/%s pins %s, but the rehearsal is written for %s; make them agree",
+			name, name, pinned, version)
+	}
+	cache, unlock, err := lockedCache(ctx, out)
+	if err != nil {
+		return Built{}, err
+	}
+	defer unlock()
+	return p.build(ctx, out, modulesOf(repo), cache)
+}
+
+// Find returns a project that Prepare or Build has built. It fails if a binary is missing.
+func Find(repo, name string) (Built, error) {
+	p, err := projectNamed(name)
+	if err != nil {
+		return Built{}, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return Built{}, err
+	}
+	b, err := p.locate(modulesOf(repo), cache)
+	for _, command := range p.packages {
+		if binary := command.binary(p); err == nil && !exists(b.Binary(binary)) {
+			err = fmt.Errorf("%s %s is not built yet; `make test` builds it", binary, b.Version)
+		}
+	}
+	return b, err
+}
+
+func projectNamed(name string) (project, error) {
+	all := slices.Concat(clusterProjects, platformProjects, testProjects)
+	i := slices.IndexFunc(all, func(p project) bool { return p.name == name })
+	if i < 0 {
+		return project{}, fmt.Errorf("building %s: package mirror has no project of this name", name)
+	}
+	return all[i], nil
+}
+
+// modulesOf returns the directory of the modules that pin the projects.
+func modulesOf(repo string) string {
+	return filepath.Join(repo, "rehearsal", "supply", "mirror", "build")
+}
+
+// locate returns the project with the directory of its binaries, whether they have been built or not.
+func (p project) locate(modules, cache string) (Built, error) {
+	version, err := p.version(modules)
+	return Built{Version: version, project: p, modules: modules, dir: filepath.Join(cache, p.name+"-"+version)}, err
+}
+
+// build builds the binaries that are not in the cache yet. modules is the directory of the modules that pin them.
+func (p project) build(ctx context.Context, out io.Writer, modules, cache string) (Built, error) {
+	b, err := p.locate(modules, cache)
+	if err != nil {
+		return Built{}, err
+	}
+	for _, command := range p.packages {
+		name := command.binary(p)
+		if exists(b.Binary(name)) {
+			continue
+		}
+		target := toolchain.Target{
+			What: name + " " + b.Version, Usual: command.usual + ", once",
+			Dir: filepath.Join(modules, p.name), Output: b.Binary(name), Packages: []string{path.Join(cmp.Or(command.module, p.module), command.path)},
+			LDFlags: "-s -w", Tags: command.tags, Static: true, Test: command.test,
+		}
+		if len(p.placeholders) > 0 {
+			if target.Dir, err = b.copyWithPlaceholders(ctx); err != nil {
+				return Built{}, err
+			}
+			target.Packages = []string{"./" + command.path}
+		}
+		if p.ldflags != nil {
+			target.LDFlags += p.ldflags(b.Version)
+		}
+		if err := toolchain.Build(ctx, out, target); err != nil {
+			return Built{}, err
+		}
+	}
+	return b, nil
+}
+
+// copyWithPlaceholders copies the module's directory and adds the placeholders. The copy is necessary, because Go
+// accepts no substitutes for files in its module cache.
+func (b Built) copyWithPlaceholders(ctx context.Context) (dir string, err error) {
+	source, err := b.Source(ctx)
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(b.dir, "source")
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("copying the source of %s: %w", b.project.name, err)
+	}
+	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+		return "", fmt.Errorf("copying the source of %s: %w", b.project.name, err)
+	}
+	for _, name := range b.project.placeholders {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return "", fmt.Errorf("completing the source of %s: %w", b.project.name, err)
+		}
+		if err := os.WriteFile(file, []byte("not built for the rehearsal\n"), 0o644); err != nil {
+			return "", fmt.Errorf("completing the source of %s: %w", b.project.name, err)
+		}
+	}
+	return dir, nil
+}
+
+// version returns the version of the project that its build module pins.
+func (p project) version(modules string) (string, error) {
+	file := filepath.Join(modules, p.name, "go.mod")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading the pinned version of %s: %w", p.name, err)
+	}
+	parsed, err := modfile.ParseLax(file, data, nil)
+	if err != nil {
+		return "", fmt.Errorf("reading the pinned version of %s: %w", p.name, err)
+	}
+	for _, require := range parsed.Require {
+		if require.Mod.Path == p.module {
+			return require.Mod.Version, nil
+		}
+	}
+	return "", fmt.Errorf("reading the pinned version of %s: %s does not require %s", p.name, file, p.module)
+}
+
+// checkVersion returns an error if the project is pinned to another version than required, which has no "v" before it.
+func (p project) checkVersion(required, modules string) error {
+	pinned, err := p.version(modules)
+	if err == nil && pinned != "v"+required {
+		err = fmt.Errorf("the rehearsal builds %s %s, but the stack requires %s; set the former in eco2:versions, or pin the latter in rehearsal/supply/mirror/build/%s",
+			p.name, strings.TrimPrefix(pinned, "v"), required, p.name)
+	}
+	return err
+}

@@ -1,0 +1,165 @@
+// Package mirror makes what the rehearsal's machines use instead of the internet: package repositories and container
+// images with upstream's names and versions, built from Go modules or taken from Debian. The program's scripts use them
+// through its mirror setting.
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"eco2/rehearsal/supply/mirror/server"
+)
+
+// recipe is part of the mirror's name in the cache. Increment it when the same versions are packed differently, so that
+// a mirror in the cache is not reused.
+const recipe = 2
+
+// Versions are the versions that the program installs, without a "v" before them.
+type Versions struct{ Kubernetes, Containerd string }
+
+// Mirror is a directory in the format that package server serves.
+type Mirror struct {
+	Dir     string
+	kubectl string
+}
+
+// Kubectl returns the path of a kubectl for this host that has the cluster's version. It is empty if the Mirror was not
+// returned by Prepare.
+func (m Mirror) Kubectl() string { return m.kubectl }
+
+func (m Mirror) layout() server.Dir { return server.Dir(m.Dir) }
+
+// Prepare builds the binaries, packages and images of a cluster that are missing in the user's cache directory, and
+// keeps them there: the first run takes a quarter of an hour on two cores, the next a moment. repo is the checkout of
+// the whole repository, and progress goes to out. A part gets its final name only when it is complete, so a run resumes
+// where an interrupted one stopped.
+func Prepare(ctx context.Context, repo string, v Versions, out io.Writer) (Mirror, error) {
+	cache, unlock, err := lockedCache(ctx, out)
+	if err != nil {
+		return Mirror{}, err
+	}
+	defer unlock()
+
+	modules := modulesOf(repo)
+	// Checked before a quarter of an hour is spent on building the wrong versions.
+	if err := errors.Join(kubernetes.checkVersion(v.Kubernetes, modules), containerd.checkVersion(v.Containerd, modules)); err != nil {
+		return Mirror{}, err
+	}
+	projects := map[string]Built{}
+	for _, p := range clusterProjects {
+		if projects[p.name], err = p.build(ctx, out, modules, cache); err != nil {
+			return Mirror{}, err
+		}
+	}
+
+	m := Mirror{
+		Dir:     filepath.Join(cache, fmt.Sprintf("mirror-%d-kubernetes-%s-containerd-%s", recipe, v.Kubernetes, v.Containerd)),
+		kubectl: projects["kubernetes"].Binary("kubectl"),
+	}
+	s := sources{built: projects, debian: debian{dir: filepath.Join(cache, "debian-"+suite), out: out}, rehearsal: filepath.Join(repo, "rehearsal"), cache: cache, out: out}
+	if err := m.addRepositories(ctx, s); err != nil {
+		return Mirror{}, err
+	}
+	return m, m.addClusterImages(ctx, s)
+}
+
+// sources holds what packages and images are made from.
+type sources struct {
+	built  map[string]Built
+	debian debian
+	// rehearsal is the directory of the rehearsal's module.
+	rehearsal string
+	cache     string
+	out       io.Writer
+}
+
+// binary returns the path of a project's built binary.
+func (s sources) binary(project, name string) string { return s.built[project].Binary(name) }
+
+// version returns a project's version without the "v".
+func (s sources) version(project string) string {
+	return strings.TrimPrefix(s.built[project].Version, "v")
+}
+
+// AddFile adds a file to the mirror, in the place of https://HOST/PATH.
+func (m Mirror) AddFile(url string, data []byte) error {
+	if err := writeFile(m.layout().File(url), data); err != nil {
+		return fmt.Errorf("adding %s to the mirror: %w", url, err)
+	}
+	return nil
+}
+
+// writeFile replaces a file atomically.
+func writeFile(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// cacheDir returns the directory in which the rehearsal keeps its builds.
+func cacheDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the user's cache directory: %w", err)
+	}
+	return filepath.Join(dir, "eco2"), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// lockedCache locks cacheDir for building, and returns it.
+func lockedCache(ctx context.Context, out io.Writer) (cache string, unlock func(), err error) {
+	if cache, err = cacheDir(); err != nil {
+		return "", nil, err
+	}
+	if unlock, err = lock(ctx, filepath.Join(cache, "mirror.lock"), out); err != nil {
+		return "", nil, fmt.Errorf("locking the cache of the mirror: %w", err)
+	}
+	return cache, unlock, nil
+}
+
+// lock keeps two runs from building the same thing. The kernel releases the lock when a run is killed.
+func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for waiting := false; ; waiting = true {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = file.Close() }, nil // nothing was written
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(err, file.Close())
+		}
+		if !waiting {
+			say(out, "waiting for another run that is preparing the mirror")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), file.Close())
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func say(out io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(out, format+"\n", args...)
+}

@@ -1,0 +1,67 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The rehearsal builds the versions that the program installs by default.
+func TestPinsAreTheProgramsDefaults(t *testing.T) {
+	program, err := os.ReadFile("../../../config/versions.go")
+	require.NoError(t, err)
+	for p, field := range map[*project]string{&kubernetes: "Kubernetes", &kubernetesE2E: "Kubernetes", &containerd: "Containerd"} {
+		found := regexp.MustCompile(`(?m)^\t` + field + `:\s+"(.*)",$`).FindSubmatch(program)
+		require.NotNil(t, found, field)
+		assert.NoError(t, p.checkVersion(string(found[1]), "build"))
+	}
+	assert.EqualError(t, kubernetes.checkVersion("1.2.3", "build"), "the rehearsal builds kubernetes 1.36.4, but the stack requires 1.2.3; "+
+		"set the former in eco2:versions, or pin the latter in rehearsal/supply/mirror/build/kubernetes")
+}
+
+func TestEachProjectIsPinned(t *testing.T) {
+	for _, p := range slices.Concat(clusterProjects, platformProjects, testProjects) {
+		version, err := p.version("build")
+		require.NoError(t, err)
+		// A release, or a commit, for a release whose tag is not a version of the module.
+		assert.Regexp(t, `^v\d+\.\d+\.\d+(-\d{14}-[0-9a-f]{12})?$`, version, p.name)
+	}
+	_, err := project{name: "etcd", module: "example.com/other"}.version("build")
+	assert.ErrorContains(t, err, "does not require example.com/other")
+}
+
+func TestAddFileReplacesTheWholeFile(t *testing.T) {
+	m := Mirror{Dir: t.TempDir()}
+	for _, content := range []string{"a long manifest", "short"} {
+		require.NoError(t, m.AddFile("https://raw.example/v1/calico.yaml", []byte(content)))
+		data, err := os.ReadFile(filepath.Join(m.Dir, "files", "raw.example", "v1", "calico.yaml"))
+		require.NoError(t, err)
+		assert.Equal(t, content, string(data))
+	}
+}
+
+func TestLockWaitsAndIsInterrupted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache", "lock")
+	unlock, err := lock(t.Context(), path, &bytes.Buffer{})
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var out bytes.Buffer
+	_, err = lock(ctx, path, &out)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Equal(t, "waiting for another run that is preparing the mirror\n", out.String())
+
+	unlock()
+	unlock, err = lock(t.Context(), path, &out)
+	require.NoError(t, err)
+	unlock()
+}
