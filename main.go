@@ -15,23 +15,35 @@ func main() {
 	pulumi.Run(program)
 }
 
-// program declares the layers in order: configuration, infrastructure, cluster, platform. Each uses only the results of
-// those before it.
+// program declares the layers in order: configuration, infrastructure, cluster, platform, workloads. Each uses only the
+// results of those before it.
 func program(ctx *pulumi.Context) error {
 	c, err := config.Load(ctx, infra.NodeEntries())
 	if err != nil {
 		return err
 	}
-	i, err := infra.New(ctx, c)
+	i, err := infra.New(ctx, "infra", &infra.Args{Config: c})
 	if err != nil {
 		return err
 	}
-	k, err := cluster.New(ctx, c, i)
+	k, err := cluster.New(ctx, "cluster", &cluster.Args{Config: c, Infra: i})
 	if err != nil {
 		return err
 	}
 	if c.Platform {
-		if err := platform.New(ctx, c, i, k); err != nil {
+		p, err := platform.New(ctx, "platform", &platform.Args{Config: c, Infra: i, Cluster: k})
+		if err != nil {
+			return err
+		}
+		last := []pulumi.Resource{p}
+		if c.GitOps.Repository != "" {
+			w, err := platform.NewWorkloads(ctx, "workloads", &platform.WorkloadsArgs{Platform: p})
+			if err != nil {
+				return err
+			}
+			last = append(last, w)
+		}
+		if err := k.Sweep(ctx, c.Protect, last...); err != nil {
 			return err
 		}
 		ctx.Export("argocdUrl", pulumi.String(cluster.ArgoCDURL(c)))

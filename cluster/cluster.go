@@ -9,14 +9,13 @@ package cluster
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
-	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi-command/sdk/go/command"
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/component"
 	"eco2/config"
 	"eco2/infra"
 )
@@ -27,114 +26,122 @@ const readyTimeout = "900"
 
 // Cluster is a Kubernetes cluster whose nodes are all Ready and which runs Argo CD if the stack has a platform.
 type Cluster struct {
+	pulumi.ResourceState
+
+	// Outputs
+
 	// Kubeconfig is the administrator's kubeconfig. It is a secret.
 	Kubeconfig pulumi.StringOutput
-	// Ready is the step that waits for the nodes. Whatever needs schedulable nodes must depend on it.
+	// Ready is the step that waits for the nodes. What needs them, but not Argo CD, depends on it alone and does not wait
+	// for Argo CD's installation.
 	Ready pulumi.Resource
-	// ArgoCD is the step that installs Argo CD. Whatever needs Argo CD's custom resource definitions must depend on it.
-	// It is nil without a platform.
-	ArgoCD pulumi.Resource
 
-	host *host
-	vpc  *ec2.Vpc
-	// all lists every resource of the cluster except the sweeps, so that the sweeps can depend on all of them.
-	all []pulumi.Resource
+	host  *host
+	infra *infra.Infra
 }
 
-// New declares the cluster on the machines of i.
-func New(ctx *pulumi.Context, c config.Config, i *infra.Infra) (*Cluster, error) {
+// Args holds the inputs of Cluster.
+type Args struct {
+	Config config.Config
+	Infra  *infra.Infra
+}
+
+// New declares the cluster on a stack's machines.
+func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Cluster, error) {
+	conf, i := args.Config, args.Infra
 	provider, err := command.NewProvider(ctx, "ssh", &command.ProviderArgs{})
 	if err != nil {
 		return nil, fmt.Errorf("configuring remote commands: %w", err)
 	}
-	host := &host{node: i.ControlPlane(), ssh: c.SSH, provider: provider, mirror: c.Mirror, inboundRules: i.SecurityGroup.Rules}
-	control, err := newControlPlane(ctx, host, c, i.APIEndpoint())
-	if err != nil {
-		return nil, err
+	c := &Cluster{infra: i, host: &host{
+		node: i.ControlPlane(), ssh: conf.SSH, provider: provider, mirror: conf.Mirror, reachable: i.SecurityGroup,
+	}}
+	if err := ctx.RegisterComponentResource("eco2:cluster:Cluster", name, c, opts...); err != nil {
+		return nil, fmt.Errorf("registering cluster %s: %w", name, err)
 	}
-	cluster := &Cluster{Kubeconfig: control.Kubeconfig, host: host, vpc: i.VPC}
+	child := component.Child(c)
 
-	calico, err := cluster.calico(ctx, c, control.initialised)
+	control, err := newControlPlane(ctx, c.host.node.Name, &controlPlaneArgs{
+		Config: conf, Host: c.host, Server: i.APIEndpoint(),
+	}, child)
 	if err != nil {
 		return nil, err
 	}
-	complete := []pulumi.Resource{calico}
-	names := []string{i.ControlPlane().Name}
+	c.Kubeconfig = control.Kubeconfig
+
+	calico, err := c.calico(ctx, conf, child, pulumi.DependsOn([]pulumi.Resource{control.initialised}))
+	if err != nil {
+		return nil, err
+	}
+	complete, names := []pulumi.Resource{calico}, []string{c.host.node.Name}
 	for _, node := range i.Nodes[1:] {
-		worker, err := newWorker(ctx, node, c, control, i.VPC)
+		worker, err := newWorker(ctx, node.Name, &workerArgs{
+			Config: conf, Node: node, Host: c.host, ControlPlane: control, VPC: i.VPC,
+		}, child)
 		if err != nil {
 			return nil, err
 		}
-		complete = append(complete, worker.member)
-		names = append(names, node.Name)
-		cluster.all = append(cluster.all, worker)
+		complete, names = append(complete, worker), append(names, node.Name)
 	}
 
-	cluster.Ready, err = cluster.Run(ctx, "ready", Script{Name: "ready", Args: joinArgs(
-		Flag("nodes", pulumi.String(strings.Join(names, ","))),
-		Flag("timeout", pulumi.String(readyTimeout)),
-	), Minutes: 20, Triggers: i.Nodes}, pulumi.DependsOn(complete))
+	c.Ready, err = c.NewCommand(ctx, "ready", &CommandArgs{
+		Create: Script{Name: "ready", Args: Arguments{}.
+			Flag("nodes", pulumi.String(strings.Join(names, ","))).
+			Flag("timeout", pulumi.String(readyTimeout))},
+		Minutes: 20, Triggers: i.Nodes,
+	}, child, pulumi.DependsOn(complete))
 	if err != nil {
 		return nil, err
 	}
-	cluster.all = append(cluster.all, control, calico, cluster.Ready)
-	if c.Platform {
-		argoCD, err := cluster.argoCD(ctx, c)
-		if err != nil {
+	if conf.Platform {
+		if err := c.argoCD(ctx, conf, child, pulumi.DependsOn([]pulumi.Resource{c.Ready})); err != nil {
 			return nil, err
 		}
-		cluster.ArgoCD = argoCD
-		cluster.all = append(cluster.all, argoCD)
 	}
-	return cluster, nil
+	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{"kubeconfig": c.Kubeconfig})
 }
 
-// RunOnDelete declares a command that runs a script on the control plane when the command is deleted, and does nothing
-// before. The script does not run when the whole cluster is deleted.
-func (c *Cluster) RunOnDelete(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
-	return c.host.RunOnDelete(ctx, name, s, append(opts,
-		pulumi.DeletedWith(c.vpc))...) // for the same reason as in Run
-}
-
-// Run declares a command that runs a script on the control plane, for steps that concern the cluster as a whole.
-func (c *Cluster) Run(ctx *pulumi.Context, name string, s Script, opts ...pulumi.ResourceOption) (*remote.Command, error) {
-	return c.host.Run(ctx, name, s, append(opts,
+// NewCommand declares a command on the control plane, for a step that concerns the cluster as a whole.
+func (c *Cluster) NewCommand(ctx *pulumi.Context, name string, args *CommandArgs, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	return c.host.newCommand(ctx, name, args, append(opts,
 		// If the VPC is deleted, the whole cluster is, so this deletion is skipped. The control plane's instance would not
 		// do as the marker, because it is also deleted when it is only replaced.
-		pulumi.DeletedWith(c.vpc))...)
+		pulumi.DeletedWith(c.infra.VPC))...)
 }
-
-// MirrorFlag returns the flag that tells a script where to download files from; see config.Mirror.
-func (c *Cluster) MirrorFlag() []pulumi.StringInput { return c.host.mirrorFlag() }
 
 // calico installs the pod network: always VXLAN, without BGP and without the operator. Nothing else applies Calico's
 // manifest.
-func (c *Cluster) calico(ctx *pulumi.Context, conf config.Config, initialised pulumi.Resource) (*remote.Command, error) {
+func (c *Cluster) calico(ctx *pulumi.Context, conf config.Config, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	kustomization, err := manifest("calico/kustomization.yaml", map[string]string{"POD_CIDR": conf.PodCidr.String()})
 	if err != nil {
 		return nil, err
 	}
-	pinned := conf.CalicoManifest()
-	return c.Run(ctx, "calico", Script{Name: "calico", Args: joinArgs(
-		Flag("manifest-url", pulumi.String(pinned.URL)),
-		Flag("manifest-sha256", pulumi.String(pinned.SHA256)),
-		c.MirrorFlag(),
-	), Data: pulumi.String(kustomization), Minutes: 10}, pulumi.DependsOn([]pulumi.Resource{initialised}))
+	return c.NewCommand(ctx, "calico", &CommandArgs{
+		Create: Script{Name: "calico", Args: c.manifestArgs(conf.CalicoManifest())},
+		Stdin:  pulumi.String(kustomization), Minutes: 10,
+	}, opts...)
 }
 
 // argoCD installs Argo CD, which serves plain HTTP behind a load balancer that terminates TLS. That setting is in its
 // ConfigMap before the server first starts; the Deployment's command is never changed.
-func (c *Cluster) argoCD(ctx *pulumi.Context, conf config.Config) (*remote.Command, error) {
+func (c *Cluster) argoCD(ctx *pulumi.Context, conf config.Config, opts ...pulumi.ResourceOption) error {
 	kustomization, err := manifest("argocd/kustomization.yaml", map[string]string{"ARGOCD_URL": ArgoCDURL(conf)})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	pinned := conf.ArgoCDManifest()
-	return c.Run(ctx, "argocd", Script{Name: "argocd", Args: joinArgs(
-		Flag("manifest-url", pulumi.String(pinned.URL)),
-		Flag("manifest-sha256", pulumi.String(pinned.SHA256)),
-		c.MirrorFlag(),
-	), Data: pulumi.String(kustomization), Minutes: 20}, pulumi.DependsOn([]pulumi.Resource{c.Ready}))
+	_, err = c.NewCommand(ctx, "argocd", &CommandArgs{
+		Create: Script{Name: "argocd", Args: c.manifestArgs(conf.ArgoCDManifest())},
+		Stdin:  pulumi.String(kustomization), Minutes: 20,
+	}, opts...)
+	return err
+}
+
+// manifestArgs returns the arguments of a script that downloads a pinned manifest and applies it.
+func (c *Cluster) manifestArgs(pinned config.Manifest) Arguments {
+	return Arguments{}.
+		Flag("manifest-url", pulumi.String(pinned.URL)).
+		Flag("manifest-sha256", pulumi.String(pinned.SHA256)).
+		Flag("files-mirror", pulumi.String(c.host.mirror.Files))
 }
 
 // ArgoCDURL returns the URL of Argo CD for its users: behind the load balancer if the stack has a domain, otherwise the
@@ -150,10 +157,10 @@ func ArgoCDURL(c config.Config) string {
 // and volumes that controllers in the cluster created in AWS, through those controllers and while they still run. These
 // resources are in no state and would otherwise block the deletion of the network.
 //
-// It depends on everything, including the rest of the cluster: resources that are deleted with the network leave the
+// It depends on everything: the infrastructure, the cluster, and what runs in it, which are the given resources. Resources that are deleted with the network leave the
 // state without a call, and that must not happen while a sweep fails or is refused.
-func (c *Cluster) Sweep(ctx *pulumi.Context, protect bool, after []pulumi.Resource) error {
-	_, err := c.sweep(ctx, "sweep", protect, after)
+func (c *Cluster) Sweep(ctx *pulumi.Context, protect bool, after ...pulumi.Resource) error {
+	_, err := c.sweep(ctx, "sweep", protect, pulumi.DependsOn(append([]pulumi.Resource{c.infra, c}, after...)))
 	return err
 }
 
@@ -164,17 +171,16 @@ func (c *Cluster) Sweep(ctx *pulumi.Context, protect bool, after []pulumi.Resour
 // It cannot replace Sweep. The platform depends on it, so it is deleted later than the platform, which leaves the state
 // without a call because it is deleted with the network. If this delete fails, the state has already lost a platform
 // that still exists.
-func (c *Cluster) EarlySweep(ctx *pulumi.Context, protect bool, after []pulumi.Resource) (pulumi.Resource, error) {
-	return c.sweep(ctx, "early-sweep", protect, after)
+func (c *Cluster) EarlySweep(ctx *pulumi.Context, protect bool, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
+	return c.sweep(ctx, "early-sweep", protect, append(opts, pulumi.DependsOn([]pulumi.Resource{c.infra, c}))...)
 }
 
-func (c *Cluster) sweep(ctx *pulumi.Context, name string, protect bool, after []pulumi.Resource) (*remote.Command, error) {
-	return c.host.RunOnDelete(ctx, name, Script{
-		Name: "sweep", Args: Flag("timeout", pulumi.String("60")), Minutes: 3,
+func (c *Cluster) sweep(ctx *pulumi.Context, name string, protect bool, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	return c.host.newCommand(ctx, name, &CommandArgs{
 		// It has no triggers: if the sweep were replaced together with the control plane, its delete would run against the
 		// new cluster.
-	},
+		Delete: Script{Name: "sweep", Args: Arguments{}.Flag("timeout", pulumi.String("60"))}, Minutes: 3,
+	}, append(opts,
 		// It has no DeletedWith: this delete must run when the whole stack is destroyed.
-		pulumi.Protect(protect), // the first step of a destroy, so a protected stack refuses before anything is deleted
-		pulumi.DependsOn(slices.Concat(c.all, after)))
+		pulumi.Protect(protect))...) // the first step of a destroy, so a protected stack refuses before anything is deleted
 }

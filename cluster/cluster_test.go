@@ -32,7 +32,7 @@ func TestQuote(t *testing.T) {
 // The output of kubeconfig.sh does not contain the kubeconfig in plain text, and only its key decrypts it.
 func TestDecrypt(t *testing.T) {
 	const key, text = "a key", "apiVersion: v1\nkind: Config\n"
-	script, err := Script{Name: "kubeconfig"}.text()
+	script, err := scriptText("kubeconfig")
 	require.NoError(t, err)
 	openssl := regexp.MustCompile(`openssl enc .* -A`).FindString(script)
 	require.NotEmpty(t, openssl)

@@ -14,7 +14,6 @@ import (
 type controlPlane struct {
 	pulumi.ResourceState
 
-	host *host
 	// initialised runs kubeadm init. The joins and everything in the cluster depend on it.
 	initialised *remote.Command
 
@@ -38,12 +37,20 @@ users:
 - {name: nobody, user: {}}
 `
 
-// newControlPlane declares the control plane on the host's machine. server is the public URL of the Kubernetes API.
-func newControlPlane(ctx *pulumi.Context, host *host, c config.Config, server pulumi.StringInput, opts ...pulumi.ResourceOption) (*controlPlane, error) {
-	p := &controlPlane{host: host}
-	node := host.node
-	if err := ctx.RegisterComponentResource("eco2:cluster:ControlPlane", node.Name, p, opts...); err != nil {
-		return nil, fmt.Errorf("registering control plane %s: %w", node.Name, err)
+// controlPlaneArgs holds the control plane's inputs.
+type controlPlaneArgs struct {
+	Config config.Config
+	Host   *host
+	// Server is the public URL of the Kubernetes API.
+	Server pulumi.StringInput
+}
+
+// newControlPlane declares the control plane on the host's machine.
+func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, opts ...pulumi.ResourceOption) (*controlPlane, error) {
+	p := &controlPlane{}
+	c, host, node := args.Config, args.Host, args.Host.node
+	if err := ctx.RegisterComponentResource("eco2:cluster:ControlPlane", name, p, opts...); err != nil {
+		return nil, fmt.Errorf("registering control plane %s: %w", name, err)
 	}
 	parent := pulumi.Parent(p)
 	// The control plane's whole state is on its machine. A new machine starts from the beginning.
@@ -60,18 +67,21 @@ func newControlPlane(ctx *pulumi.Context, host *host, c config.Config, server pu
 	configuration := pulumi.All(node.PrivateIP, node.PublicIP, node.ProviderID()).ApplyT(func(values []any) (string, error) {
 		return initConfiguration(c, node, values[0].(string), values[1].(string), values[2].(string))
 	}).(pulumi.StringOutput)
-	p.initialised, err = host.Run(ctx, "init-"+node.Name, Script{Name: "init", Args: joinArgs(
-		Flag("node", pulumi.String(node.Name)),
-		Flag("address", node.PrivateIP),
-		Flag("provider-id", node.ProviderID()),
-		labelAndTaintFlags(node),
-	), Data: configuration, Minutes: 30}, parent, deletedWithMachine, pulumi.DependsOn([]pulumi.Resource{prepared}))
+	p.initialised, err = host.newCommand(ctx, "init-"+name, &CommandArgs{
+		Create: Script{Name: "init", Args: Arguments{}.
+			Flag("node", pulumi.String(node.Name)).
+			Flag("address", node.PrivateIP).
+			Flag("provider-id", node.ProviderID()).
+			labelsAndTaints(node)},
+		Stdin: configuration, Minutes: 30,
+	}, parent, deletedWithMachine, pulumi.DependsOn([]pulumi.Resource{prepared}))
 	if err != nil {
 		return nil, err
 	}
 
-	kubeconfig, err := host.Run(ctx, "admin-kubeconfig", Script{
-		Name: "kubeconfig", Args: Flag("server", server), Data: outputKey(c.SSH, "kubeconfig"), Minutes: 10,
+	kubeconfig, err := host.newCommand(ctx, "admin-kubeconfig", &CommandArgs{
+		Create: Script{Name: "kubeconfig", Args: Arguments{}.Flag("server", args.Server)},
+		Stdin:  outputKey(c.SSH, "kubeconfig"), Minutes: 10,
 		Secret: true, // it contains the administrator's private key
 	}, parent, deletedWithMachine, pulumi.DependsOn([]pulumi.Resource{p.initialised}),
 		// The first encryption key stays even if the SSH key changes: a preview, which runs no script, must be able to

@@ -19,15 +19,14 @@ func pairs(labels map[string]string) string {
 	return strings.Join(out, ",")
 }
 
-// labelAndTaintFlags returns the flags --labels and --taints for a script. If the node has already joined, the script
-// sets them again, so a changed node table needs no new join.
-func labelAndTaintFlags(node *infra.Node) []pulumi.StringInput {
+// labelsAndTaints returns the arguments with the flags --labels and --taints added. If the node has already joined, the
+// script sets them again, so a changed node table needs no new join.
+func (a Arguments) labelsAndTaints(node *infra.Node) Arguments {
 	var taints []string
 	for _, t := range node.Taints {
 		taints = append(taints, t.String())
 	}
-	return joinArgs(
-		Flag("labels", pulumi.String(pairs(node.Labels))),
-		Flag("taints", pulumi.String(strings.Join(taints, ","))),
-	)
+	return a.
+		Flag("labels", pulumi.String(pairs(node.Labels))).
+		Flag("taints", pulumi.String(strings.Join(taints, ",")))
 }

@@ -89,7 +89,7 @@ func TestPackages(t *testing.T) {
 				c.write("failures", test.failures+"\n")
 			}
 			c.write("os-release", "ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\n")
-			text, err := Script{Name: "prepare"}.text()
+			text, err := scriptText("prepare")
 			require.NoError(t, err)
 			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/apt/", c.dir+"/apt/", "/etc/os-release", c.dir+"/os-release",
 				"apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold", "apt-get",
@@ -136,7 +136,7 @@ func TestContainerdIsRestartedForANewConfiguration(t *testing.T) {
 			for _, command := range []string{"systemctl", "crictl"} {
 				require.NoError(t, os.Chmod(filepath.Join(c.dir, "bin", command), 0o755))
 			}
-			text, err := Script{Name: "prepare"}.text()
+			text, err := scriptText("prepare")
 			require.NoError(t, err)
 			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/containerd/config.toml", c.dir+"/config.toml",
 				"/etc/containerd/certs.d/_default", c.dir, "/etc/crictl.yaml", c.dir+"/crictl.yaml",

@@ -72,7 +72,7 @@ func (c testHost) run(script string, args ...string) (printed, calls string) {
 func (c testHost) try(script, data string, args ...string) (printed string, err error) {
 	c.Helper()
 	require.NoError(c, os.RemoveAll(filepath.Join(c.dir, "calls")))
-	text, err := Script{Name: script}.text()
+	text, err := scriptText(script)
 	require.NoError(c, err)
 	for path, own := range map[string]string{
 		"/run/eco2.": c.dir + "/scratch.", "/run/lock/": c.dir + "/lock-",
@@ -113,7 +113,7 @@ func TestInstall(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, found, len(sources)-2, "all except the library and install.sh")
 	for _, file := range found {
-		want, err := Script{Name: strings.TrimSuffix(file.Name(), ".sh")}.text()
+		want, err := scriptText(strings.TrimSuffix(file.Name(), ".sh"))
 		require.NoError(t, err)
 		assert.Equal(t, want, c.read("scripts/"+file.Name()), file.Name())
 		assert.True(t, strings.HasSuffix(want, "main \"$@\"; exit\n"), "%s: bash would execute its data as commands", file.Name())
@@ -287,7 +287,7 @@ func list(texts []string) (all []any) {
 
 // approve.sh approves only requests of a node for its own name and recorded address.
 func TestCertificatesAreApprovedOnlyForTheirNode(t *testing.T) {
-	script, err := Script{Name: "approve"}.text()
+	script, err := scriptText("approve")
 	require.NoError(t, err)
 	source := regexp.MustCompile(`go-template='(.*)'`).FindStringSubmatch(script)
 	require.NotNil(t, source)

@@ -12,7 +12,8 @@ import (
 // record. external-dns creates the load balancer's own records, because only it knows their target.
 type certificate struct {
 	pulumi.ResourceState
-	name, domain string
+	name string
+	args *certificateArgs
 
 	// Outputs
 
@@ -23,33 +24,40 @@ type certificate struct {
 	ARN pulumi.StringOutput
 }
 
+// certificateArgs holds the certificate's inputs.
+type certificateArgs struct {
+	Domain string
+	// HostedZoneID is the Route 53 zone in which the record is created that proves ownership of the domain.
+	HostedZoneID string
+}
+
 // newCertificate requests the domain's certificate. AWS issues it after validate has declared the DNS record.
-func newCertificate(ctx *pulumi.Context, name, domain string, opts ...pulumi.ResourceOption) (*certificate, error) {
-	c := &certificate{name: name, domain: domain}
+func newCertificate(ctx *pulumi.Context, name string, args *certificateArgs, opts ...pulumi.ResourceOption) (*certificate, error) {
+	c := &certificate{name: name, args: args}
 	err := ctx.RegisterComponentResource("eco2:infra:Certificate", name, c, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("registering certificate %s: %w", name, err)
 	}
 	c.Requested, err = acm.NewCertificate(ctx, name, &acm.CertificateArgs{
-		DomainName:              pulumi.String(domain),
-		SubjectAlternativeNames: pulumi.ToStringArray([]string{"*." + domain}),
+		DomainName:              pulumi.String(args.Domain),
+		SubjectAlternativeNames: pulumi.ToStringArray([]string{"*." + args.Domain}),
 		ValidationMethod:        pulumi.String("DNS"),
 	}, pulumi.Parent(c))
 	if err != nil {
-		return nil, fmt.Errorf("requesting certificate for %s: %w", domain, err)
+		return nil, fmt.Errorf("requesting certificate for %s: %w", args.Domain, err)
 	}
 	return c, nil
 }
 
 // validate declares the DNS record that proves ownership of the domain, and waits until the certificate is issued.
-// The record depends on internetAccess only to shorten a destroy: see below.
-func (c *certificate) validate(ctx *pulumi.Context, hostedZoneID string, internetAccess []pulumi.Resource) error {
+// The record depends on the network only to shorten a destroy: see below.
+func (c *certificate) validate(ctx *pulumi.Context, network *network) error {
 	parent := pulumi.Parent(c)
 
 	// One record validates both the domain and its wildcard.
 	validation := c.Requested.DomainValidationOptions.Index(pulumi.Int(0))
 	record, err := route53.NewRecord(ctx, c.name, &route53.RecordArgs{
-		ZoneId:  pulumi.String(hostedZoneID),
+		ZoneId:  pulumi.String(c.args.HostedZoneID),
 		Name:    validation.ResourceRecordName().Elem(),
 		Type:    validation.ResourceRecordType().Elem(),
 		Records: pulumi.StringArray{validation.ResourceRecordValue().Elem()},
@@ -60,9 +68,9 @@ func (c *certificate) validate(ctx *pulumi.Context, hostedZoneID string, interne
 		// Pulumi deletes the dependency graph level by level and waits for the slowest resource of each level. This
 		// dependency puts the record on the machines' level, so that its deletion, which takes about 30 seconds,
 		// overlaps with theirs instead of following it.
-		pulumi.DependsOn(internetAccess))
+		pulumi.DependsOn([]pulumi.Resource{network}))
 	if err != nil {
-		return fmt.Errorf("creating the validation record of %s: %w", c.domain, err)
+		return fmt.Errorf("creating the validation record of %s: %w", c.args.Domain, err)
 	}
 
 	issued, err := acm.NewCertificateValidation(ctx, c.name, &acm.CertificateValidationArgs{
@@ -72,7 +80,7 @@ func (c *certificate) validate(ctx *pulumi.Context, hostedZoneID string, interne
 		// ACM validates within minutes or, if the hosted zone is wrong, never.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "15m"}))
 	if err != nil {
-		return fmt.Errorf("waiting for the certificate of %s: %w", c.domain, err)
+		return fmt.Errorf("waiting for the certificate of %s: %w", c.args.Domain, err)
 	}
 	c.ARN = issued.CertificateArn
 

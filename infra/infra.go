@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/component"
 	"eco2/config"
 )
 
@@ -23,25 +24,31 @@ const (
 // GrafanaPassword is the name of the SSM parameter that holds the password of Grafana's first user.
 const GrafanaPassword = "platform/grafana-admin-password"
 
-// Infra holds the AWS resources that the cluster and the platform use.
+// Infra is a stack's AWS resources.
 type Infra struct {
+	pulumi.ResourceState
+
+	// Outputs
 	VPC           *ec2.Vpc
 	SubnetIDs     pulumi.StringArray
 	SecurityGroup *SecurityGroup
 	// Nodes holds the machines in the order of nodeTable; the first is the control plane.
 	Nodes []*Node
-	// IAMPolicies holds the policies of the nodes' IAM role. Whatever runs controllers that call AWS must depend
-	// on them.
-	IAMPolicies []pulumi.Resource
+	// NodeRole is the nodes' IAM role with its policies. Whatever runs controllers that call AWS must depend on it.
+	NodeRole pulumi.Resource
 	// CertificateARN is the ARN of the issued certificate. It is set only if the stack has a domain.
 	CertificateARN pulumi.StringOutput
 	Parameters     *Parameters
-	// All lists every top-level resource of this package, so that the sweep can depend on all of them.
-	All []pulumi.Resource
+}
+
+// Args holds the inputs of Infra.
+type Args struct {
+	Config config.Config
 }
 
 // New declares a stack's infrastructure.
-func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
+func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Infra, error) {
+	c := args.Config
 	provider, err := aws.NewProvider(ctx, "aws", &aws.ProviderArgs{
 		Region: pulumi.String(c.Region),
 		// Set only here: a default tag that a resource repeats shows up as a change in every preview.
@@ -54,36 +61,41 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring AWS: %w", err)
 	}
-	useProvider := pulumi.Providers(provider)
+	i := &Infra{}
+	if err := ctx.RegisterComponentResource("eco2:infra:Infra", name, i, append(opts, pulumi.Providers(provider))...); err != nil {
+		return nil, fmt.Errorf("registering infrastructure %s: %w", name, err)
+	}
+	child := component.Child(i)
 
-	args := networkArgs{ClusterName: c.Name, CIDR: c.VpcCidr, Zones: c.Zones, Protect: c.Protect}
 	var cert *certificate
 	if c.Domain != "" {
-		if cert, err = newCertificate(ctx, "domain", c.Domain, useProvider); err != nil {
+		cert, err = newCertificate(ctx, "domain", &certificateArgs{Domain: c.Domain, HostedZoneID: c.HostedZoneID}, child)
+		if err != nil {
 			return nil, err
 		}
-		args.Certificate = cert.Requested
 	}
-	network, err := newNetwork(ctx, "network", args, useProvider)
+	network, err := newNetwork(ctx, "network", &networkArgs{
+		ClusterName: c.Name, CIDR: c.VpcCidr, Zones: c.Zones, Protect: c.Protect, Certificate: cert,
+	}, child)
 	if err != nil {
 		return nil, err
 	}
-	group, err := newSecurityGroup(ctx, "cluster", securityGroupArgs{
+	group, err := newSecurityGroup(ctx, "cluster", &securityGroupArgs{
 		ClusterName: c.Name, VPC: network.VPC, Rules: c.InboundRules(),
-	}, useProvider)
+	}, child)
 	if err != nil {
 		return nil, err
 	}
-	role, err := newNodeRole(ctx, "node", nodeRoleArgs{
+	role, err := newNodeRole(ctx, "node", &nodeRoleArgs{
 		ClusterName: c.Name, Region: c.Region, ParameterPrefix: c.ParameterPrefix, HostedZoneID: c.HostedZoneID,
-	}, useProvider)
+	}, child)
 	if err != nil {
 		return nil, err
 	}
 	key, err := ec2.NewKeyPair(ctx, "ssh", &ec2.KeyPairArgs{
 		KeyName:   pulumi.String(c.Name),
 		PublicKey: pulumi.String(c.SSH.PublicKey),
-	}, pulumi.Provider(provider),
+	}, child,
 		// The name is fixed, so the old pair must be deleted before the new one is created.
 		pulumi.DeleteBeforeReplace(true))
 	if err != nil {
@@ -94,35 +106,33 @@ func New(ctx *pulumi.Context, c config.Config) (*Infra, error) {
 		return nil, err
 	}
 
-	i := &Infra{VPC: network.VPC, SubnetIDs: network.SubnetIDs(), SecurityGroup: group, IAMPolicies: role.Policies}
-	i.All = append(i.All, network, group, role, key)
+	i.VPC, i.SubnetIDs, i.SecurityGroup, i.NodeRole = network.VPC, network.SubnetIDs(), group, role
 	for _, spec := range nodeSpecs(c.Nodes) {
 		zone := spec.zone(c.Zones, c.Previous.Zones[spec.Name])
-		node, err := newNode(ctx, spec, nodeArgs{
-			ClusterName: c.Name, AvailabilityZone: zone, Subnet: network.Subnets[slices.Index(c.Zones, zone)],
+		node, err := newNode(ctx, spec.Name, &nodeArgs{
+			Spec: spec, ClusterName: c.Name, AvailabilityZone: zone, Subnet: network.Subnets[slices.Index(c.Zones, zone)],
 			SecurityGroup: group, Profile: role.ProfileName, KeyPair: key, KeyName: c.Name, AMI: ami,
-			InternetAccess: network.InternetAccess, Protect: c.Protect,
-		}, pulumi.Provider(provider))
+			Network: network, Protect: c.Protect,
+		}, child)
 		if err != nil {
 			return nil, err
 		}
 		i.Nodes = append(i.Nodes, node)
-		i.All = append(i.All, node.resources...)
 	}
 
 	if cert != nil {
-		if err := cert.validate(ctx, c.HostedZoneID, network.InternetAccess); err != nil {
+		if err := cert.validate(ctx, network); err != nil {
 			return nil, err
 		}
 		i.CertificateARN = cert.ARN
-		i.All = append(i.All, cert)
 	}
-	i.Parameters, err = newParameters(ctx, "parameters", c.ParameterPrefix, i.parameters(c), useProvider)
+	i.Parameters, err = newParameters(ctx, "parameters", &parametersArgs{
+		Prefix: c.ParameterPrefix, Parameters: i.parameters(c),
+	}, child)
 	if err != nil {
 		return nil, err
 	}
-	i.All = append(i.All, i.Parameters)
-	return i, nil
+	return i, ctx.RegisterResourceOutputs(i, pulumi.Map{})
 }
 
 // ControlPlane returns the machine that runs the control plane.

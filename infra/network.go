@@ -17,16 +17,15 @@ const deleteTimeout = "5m"
 
 // network is the VPC with one public subnet per zone. There is no NAT gateway and no private subnet: the security
 // group protects the machines, and a NAT gateway would be an additional cost.
+//
+// Machines depend on all of it, so that the gateway and the routes exist before a machine boots and are deleted after
+// it: a gateway cannot be detached while machines with public addresses use it.
 type network struct {
 	pulumi.ResourceState
 
 	// Outputs
 	VPC     *ec2.Vpc
 	Subnets []*ec2.Subnet
-	// InternetAccess holds the gateway, the route and the subnets' associations. Machines depend on them, so that
-	// they exist before a machine boots and are deleted after it: a gateway cannot be detached while machines with
-	// public addresses use it.
-	InternetAccess []pulumi.Resource
 }
 
 // networkArgs holds the network's inputs.
@@ -38,11 +37,11 @@ type networkArgs struct {
 	Zones       []string
 	Protect     bool
 	// Certificate is deleted after the subnets, which depend on it for that reason. It is nil without a domain.
-	Certificate pulumi.Resource
+	Certificate *certificate
 }
 
 // newNetwork declares the network.
-func newNetwork(ctx *pulumi.Context, name string, args networkArgs, opts ...pulumi.ResourceOption) (*network, error) {
+func newNetwork(ctx *pulumi.Context, name string, args *networkArgs, opts ...pulumi.ResourceOption) (*network, error) {
 	n := &network{}
 	if err := ctx.RegisterComponentResource("eco2:infra:Network", name, n, opts...); err != nil {
 		return nil, fmt.Errorf("registering network %s: %w", name, err)
@@ -82,7 +81,7 @@ func newNetwork(ctx *pulumi.Context, name string, args networkArgs, opts ...pulu
 		return nil, fmt.Errorf("creating route table %s: %w", name, err)
 	}
 
-	internet, err := ec2.NewRoute(ctx, name+"-internet", &ec2.RouteArgs{
+	_, err = ec2.NewRoute(ctx, name+"-internet", &ec2.RouteArgs{
 		RouteTableId:         routes.ID(),
 		DestinationCidrBlock: pulumi.String(everywhere),
 		GatewayId:            gateway.ID(),
@@ -92,11 +91,10 @@ func newNetwork(ctx *pulumi.Context, name string, args networkArgs, opts ...pulu
 	if err != nil {
 		return nil, fmt.Errorf("creating route to the internet: %w", err)
 	}
-	n.InternetAccess = append(n.InternetAccess, gateway, internet)
 
-	var certificate []pulumi.Resource
+	var after []pulumi.Resource
 	if args.Certificate != nil {
-		certificate = append(certificate, args.Certificate)
+		after = append(after, args.Certificate.Requested)
 	}
 	for _, zone := range args.Zones {
 		cidr, err := subnetCIDR(args.CIDR, zone)
@@ -119,20 +117,19 @@ func newNetwork(ctx *pulumi.Context, name string, args networkArgs, opts ...pulu
 			// only the subnets have a configurable timeout: the provider retries the deletion of a certificate in use
 			// for 20 minutes, whatever its options say. The VPC does not depend on the certificate, so the two are
 			// created and deleted in parallel.
-			pulumi.DependsOn(certificate))
+			pulumi.DependsOn(after))
 		if err != nil {
 			return nil, fmt.Errorf("creating subnet %s: %w", zone, err)
 		}
 		n.Subnets = append(n.Subnets, subnet)
 
-		association, err := ec2.NewRouteTableAssociation(ctx, zone, &ec2.RouteTableAssociationArgs{
+		_, err = ec2.NewRouteTableAssociation(ctx, zone, &ec2.RouteTableAssociationArgs{
 			RouteTableId: routes.ID(),
 			SubnetId:     subnet.ID(),
 		}, parent)
 		if err != nil {
 			return nil, fmt.Errorf("routing subnet %s: %w", zone, err)
 		}
-		n.InternetAccess = append(n.InternetAccess, association)
 	}
 
 	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{"vpcId": n.VPC.ID(), "subnetIds": n.SubnetIDs()})

@@ -18,13 +18,11 @@ type Node struct {
 	PrivateIP pulumi.StringOutput
 	// PublicIP is the address for SSH. A worker's changes when it is stopped and started.
 	PublicIP pulumi.StringOutput
-
-	// resources holds the instance and, for the control plane, its address and their association.
-	resources []pulumi.Resource
 }
 
 // nodeArgs holds a node's inputs.
 type nodeArgs struct {
+	Spec             NodeSpec
 	ClusterName      string
 	AvailabilityZone string
 	Subnet           *ec2.Subnet
@@ -36,16 +34,16 @@ type nodeArgs struct {
 	KeyName string
 	KeyPair pulumi.Resource
 	AMI     pulumi.StringInput
-	// InternetAccess is that of the network.
-	InternetAccess []pulumi.Resource
-	Protect        bool
+	Network *network
+	Protect bool
 }
 
-// newNode declares the machine that spec describes.
-func newNode(ctx *pulumi.Context, spec NodeSpec, args nodeArgs, opts ...pulumi.ResourceOption) (*Node, error) {
+// newNode declares a machine. It is no component, because a worker is a single resource.
+func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.ResourceOption) (*Node, error) {
+	spec := args.Spec
 	n := &Node{NodeSpec: spec, AvailabilityZone: args.AvailabilityZone}
 	// Earlier versions of the program had a component with the node's name as the parent of these resources.
-	formerParent := pulumi.CreateURN(pulumi.String(spec.Name), pulumi.String("eco2:infra:Node"), nil, pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))
+	formerParent := pulumi.CreateURN(pulumi.String(name), pulumi.String("eco2:infra:Node"), nil, pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))
 	opts = append(opts, pulumi.Aliases([]pulumi.Alias{{ParentURN: formerParent}}))
 	options := func(more ...pulumi.ResourceOption) []pulumi.ResourceOption { return slices.Concat(opts, more) }
 
@@ -65,7 +63,7 @@ func newNode(ctx *pulumi.Context, spec NodeSpec, args nodeArgs, opts ...pulumi.R
 	protect := pulumi.Protect(args.Protect && spec.ControlPlane())
 
 	var err error
-	n.Instance, err = ec2.NewInstance(ctx, spec.Name, &ec2.InstanceArgs{
+	n.Instance, err = ec2.NewInstance(ctx, name, &ec2.InstanceArgs{
 		Ami:                 args.AMI,
 		InstanceType:        pulumi.String(spec.InstanceType),
 		SubnetId:            args.Subnet.ID(),
@@ -95,24 +93,23 @@ func newNode(ctx *pulumi.Context, spec NodeSpec, args nodeArgs, opts ...pulumi.R
 		// Node names are unique in the cluster, so the old machine must leave before the new one joins.
 		pulumi.DeleteBeforeReplace(true),
 		// The first boot downloads packages, and a machine that shuts down still needs the gateway.
-		pulumi.DependsOn(append([]pulumi.Resource{args.KeyPair}, args.InternetAccess...)),
+		pulumi.DependsOn([]pulumi.Resource{args.KeyPair, args.Network}),
 		// AWS starts a t3 in well under a minute; if it takes ten, something is wrong.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m", Delete: "10m"}))...)
 	if err != nil {
 		return nil, fmt.Errorf("creating instance %s: %w", spec.Name, err)
 	}
 	n.PrivateIP, n.PublicIP = n.Instance.PrivateIp, n.Instance.PublicIp
-	n.resources = append(n.resources, n.Instance)
 
 	if spec.ControlPlane() {
-		address, err := ec2.NewEip(ctx, spec.Name, &ec2.EipArgs{
+		address, err := ec2.NewEip(ctx, name, &ec2.EipArgs{
 			Domain: pulumi.String("vpc"),
 			Tags:   pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name)},
-		}, options(pulumi.DependsOn(args.InternetAccess), protect)...)
+		}, options(pulumi.DependsOn([]pulumi.Resource{args.Network}), protect)...)
 		if err != nil {
 			return nil, fmt.Errorf("creating the elastic address of %s: %w", spec.Name, err)
 		}
-		association, err := ec2.NewEipAssociation(ctx, spec.Name, &ec2.EipAssociationArgs{
+		association, err := ec2.NewEipAssociation(ctx, name, &ec2.EipAssociationArgs{
 			AllocationId: address.ID(),
 			InstanceId:   n.Instance.ID(),
 		}, options()...) // without DeletedWith: AWS does not release an address that is still associated
@@ -121,7 +118,6 @@ func newNode(ctx *pulumi.Context, spec NodeSpec, args nodeArgs, opts ...pulumi.R
 		}
 		// Taken from the association, so that nothing connects before the address routes to the machine.
 		n.PublicIP = association.PublicIp
-		n.resources = append(n.resources, address, association)
 	}
 	return n, nil
 }

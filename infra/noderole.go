@@ -33,8 +33,6 @@ type nodeRole struct {
 
 	// Outputs
 	ProfileName pulumi.StringOutput
-	// Policies holds the role's policies. Controllers that call AWS depend on them.
-	Policies []pulumi.Resource
 }
 
 // nodeRoleArgs holds the role's inputs.
@@ -48,7 +46,7 @@ type nodeRoleArgs struct {
 }
 
 // newNodeRole declares the role, its policies and the instance profile.
-func newNodeRole(ctx *pulumi.Context, name string, args nodeRoleArgs, opts ...pulumi.ResourceOption) (*nodeRole, error) {
+func newNodeRole(ctx *pulumi.Context, name string, args *nodeRoleArgs, opts ...pulumi.ResourceOption) (*nodeRole, error) {
 	r := &nodeRole{}
 	if err := ctx.RegisterComponentResource("eco2:infra:NodeRole", name, r, opts...); err != nil {
 		return nil, fmt.Errorf("registering node role %s: %w", name, err)
@@ -94,7 +92,7 @@ func newNodeRole(ctx *pulumi.Context, name string, args nodeRoleArgs, opts ...pu
 		document := account.ApplyT(func(account string) (string, error) {
 			return policy(grant.statements(account)...)
 		}).(pulumi.StringOutput)
-		attached, err := iam.NewRolePolicy(ctx, name+"-"+grant.name, &iam.RolePolicyArgs{
+		_, err := iam.NewRolePolicy(ctx, name+"-"+grant.name, &iam.RolePolicyArgs{
 			Name:   pulumi.String(grant.name),
 			Role:   role.Name,
 			Policy: document,
@@ -102,16 +100,14 @@ func newNodeRole(ctx *pulumi.Context, name string, args nodeRoleArgs, opts ...pu
 		if err != nil {
 			return nil, fmt.Errorf("creating policy %s of the node role: %w", grant.name, err)
 		}
-		r.Policies = append(r.Policies, attached)
 	}
-	volumes, err := iam.NewRolePolicyAttachment(ctx, name+"-volumes", &iam.RolePolicyAttachmentArgs{
+	_, err = iam.NewRolePolicyAttachment(ctx, name+"-volumes", &iam.RolePolicyAttachmentArgs{
 		Role:      role.Name,
 		PolicyArn: pulumi.String(ebsPolicy),
 	}, parent)
 	if err != nil {
 		return nil, fmt.Errorf("attaching policy %s to the node role: %w", ebsPolicy, err)
 	}
-	r.Policies = append(r.Policies, volumes)
 
 	profile, err := iam.NewInstanceProfile(ctx, name, &iam.InstanceProfileArgs{
 		Name: pulumi.String(args.ClusterName + "-node"),

@@ -31,15 +31,22 @@ type parameter struct {
 	Reader string
 }
 
-// newParameters declares the parameters below prefix.
-func newParameters(ctx *pulumi.Context, name, prefix string, parameters []parameter, opts ...pulumi.ResourceOption) (*Parameters, error) {
+// parametersArgs holds the parameters' inputs.
+type parametersArgs struct {
+	// Prefix is the path below which the parameters are: "/eco2/dev".
+	Prefix     string
+	Parameters []parameter
+}
+
+// newParameters declares the parameters.
+func newParameters(ctx *pulumi.Context, name string, args *parametersArgs, opts ...pulumi.ResourceOption) (*Parameters, error) {
 	p := &Parameters{versions: map[string]pulumi.IntOutput{}}
 	if err := ctx.RegisterComponentResource("eco2:infra:Parameters", name, p, opts...); err != nil {
 		return nil, fmt.Errorf("registering parameters %s: %w", name, err)
 	}
-	for _, parameter := range parameters {
+	for _, parameter := range args.Parameters {
 		declared, err := ssm.NewParameter(ctx, strings.ReplaceAll(parameter.Name, "/", "-"), &ssm.ParameterArgs{
-			Name:        pulumi.String(prefix + "/" + parameter.Name),
+			Name:        pulumi.String(args.Prefix + "/" + parameter.Name),
 			Type:        pulumi.String(parameter.Type),
 			Value:       parameter.Value,
 			Description: pulumi.String("Read by " + parameter.Reader),

@@ -18,13 +18,13 @@ const everywhere = "0.0.0.0/0"
 // one, and its rules are separate resources, including the rule that refers to the group itself. So there is no
 // reference cycle, a changed rule is one change in a preview, and the load balancer controller, which is configured
 // to use this group, neither creates groups nor adds rules. Network policies restrict traffic between pods.
+//
+// Whatever connects to a machine must depend on this component, and so on the rules.
 type SecurityGroup struct {
 	pulumi.ResourceState
 
 	// Outputs
 	Group *ec2.SecurityGroup
-	// Rules holds the inbound and outbound rules. Anything that connects to a machine must depend on them.
-	Rules []pulumi.Resource
 }
 
 // securityGroupArgs holds the group's inputs.
@@ -36,7 +36,7 @@ type securityGroupArgs struct {
 }
 
 // newSecurityGroup declares the group and its rules.
-func newSecurityGroup(ctx *pulumi.Context, name string, args securityGroupArgs, opts ...pulumi.ResourceOption) (*SecurityGroup, error) {
+func newSecurityGroup(ctx *pulumi.Context, name string, args *securityGroupArgs, opts ...pulumi.ResourceOption) (*SecurityGroup, error) {
 	s := &SecurityGroup{}
 	if err := ctx.RegisterComponentResource("eco2:infra:SecurityGroup", name, s, opts...); err != nil {
 		return nil, fmt.Errorf("registering security group %s: %w", name, err)
@@ -64,7 +64,7 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args securityGroupArgs, 
 			return nil, err
 		}
 	}
-	self, err := vpc.NewSecurityGroupIngressRule(ctx, "self", &vpc.SecurityGroupIngressRuleArgs{
+	_, err = vpc.NewSecurityGroupIngressRule(ctx, "self", &vpc.SecurityGroupIngressRuleArgs{
 		SecurityGroupId:           s.Group.ID(),
 		ReferencedSecurityGroupId: s.Group.ID(),
 		IpProtocol:                pulumi.String("-1"),
@@ -74,7 +74,7 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args securityGroupArgs, 
 		return nil, fmt.Errorf("creating rule self: %w", err)
 	}
 	// A group that is created without inline rules allows no outbound traffic.
-	out, err := vpc.NewSecurityGroupEgressRule(ctx, "egress", &vpc.SecurityGroupEgressRuleArgs{
+	_, err = vpc.NewSecurityGroupEgressRule(ctx, "egress", &vpc.SecurityGroupEgressRuleArgs{
 		SecurityGroupId: s.Group.ID(),
 		CidrIpv4:        pulumi.String(everywhere),
 		IpProtocol:      pulumi.String("-1"),
@@ -83,7 +83,6 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args securityGroupArgs, 
 	if err != nil {
 		return nil, fmt.Errorf("creating rule egress: %w", err)
 	}
-	s.Rules = append(s.Rules, self, out)
 
 	return s, ctx.RegisterResourceOutputs(s, pulumi.Map{"id": s.Group.ID()})
 }
@@ -91,7 +90,7 @@ func newSecurityGroup(ctx *pulumi.Context, name string, args securityGroupArgs, 
 // allow declares the rule that permits a network to connect to a range of TCP ports. The resource is named after both,
 // so that another network in the list adds a rule and changes no other.
 func (s *SecurityGroup) allow(ctx *pulumi.Context, r config.InboundRule) error {
-	rule, err := vpc.NewSecurityGroupIngressRule(ctx, r.Name(), &vpc.SecurityGroupIngressRuleArgs{
+	_, err := vpc.NewSecurityGroupIngressRule(ctx, r.Name(), &vpc.SecurityGroupIngressRuleArgs{
 		SecurityGroupId: s.Group.ID(),
 		CidrIpv4:        pulumi.String(r.CIDR),
 		IpProtocol:      pulumi.String("tcp"),
@@ -102,7 +101,6 @@ func (s *SecurityGroup) allow(ctx *pulumi.Context, r config.InboundRule) error {
 	if err != nil {
 		return fmt.Errorf("creating rule %s: %w", r.Name(), err)
 	}
-	s.Rules = append(s.Rules, rule)
 	return nil
 }
 

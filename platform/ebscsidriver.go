@@ -1,29 +1,75 @@
 package platform
 
-import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+import (
+	"fmt"
 
-// ebsCSIDriver returns the chart of the EBS CSI driver, which creates the volumes of the StorageClass.
-func (p *platform) ebsCSIDriver() chart {
-	selector, tolerations := onControlPlane()
-	return chart{
-		Release: "aws-ebs-csi-driver", Namespace: kubeSystem,
-		Repository: "https://kubernetes-sigs.github.io/aws-ebs-csi-driver", Name: "aws-ebs-csi-driver", Version: "2.64.0",
-		Values: pulumi.Map{
-			"controller": pulumi.Map{
-				"region":       pulumi.String(p.config.Region),
-				"replicaCount": pulumi.Int(1),
-				"nodeSelector": selector,
-				"tolerations":  tolerations,
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	storagev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/storage/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// storageClass is the name of the default storage class.
+const storageClass = "gp3"
+
+// ebsCSIDriver is the EBS CSI driver, which creates the volumes of claims, and the default storage class.
+type ebsCSIDriver struct {
+	pulumi.ResourceState
+}
+
+// ebsCSIDriverArgs holds the inputs of ebsCSIDriver.
+type ebsCSIDriverArgs struct {
+	*shared
+}
+
+// newEBSCSIDriver declares the driver and the storage class.
+func newEBSCSIDriver(ctx *pulumi.Context, name string, args *ebsCSIDriverArgs, opts ...pulumi.ResourceOption) (*ebsCSIDriver, error) {
+	d := &ebsCSIDriver{}
+	if err := ctx.RegisterComponentResource("eco2:platform:EBSCSIDriver", name, d, opts...); err != nil {
+		return nil, fmt.Errorf("registering EBS CSI driver %s: %w", name, err)
+	}
+	// A cluster created with kubeadm has no storage class, and without one every claim would stay Pending. Volumes are
+	// encrypted, and in the zone of the pod that first uses them.
+	class, err := storagev1.NewStorageClass(ctx, storageClass, &storagev1.StorageClassArgs{
+		Metadata: metav1.ObjectMetaArgs{
+			Name:        pulumi.String(storageClass),
+			Annotations: pulumi.StringMap{"storageclass.kubernetes.io/is-default-class": pulumi.String("true")},
+		},
+		Provisioner: pulumi.String("ebs.csi.aws.com"),
+		Parameters: pulumi.StringMap{
+			"type":                      pulumi.String("gp3"),
+			"encrypted":                 pulumi.String("true"),
+			"csi.storage.k8s.io/fstype": pulumi.String("ext4"),
+		},
+		VolumeBindingMode:    pulumi.String("WaitForFirstConsumer"),
+		AllowVolumeExpansion: pulumi.Bool(true),
+		// The driver deletes a volume with its claim. The sweep relies on that.
+		ReclaimPolicy: pulumi.String("Delete"),
+	}, args.object(d))
+	if err != nil {
+		return nil, fmt.Errorf("creating storage class %s: %w", storageClass, err)
+	}
+	if _, err := args.newRelease(ctx, "aws-ebs-csi-driver", &releaseArgs{
+		Namespace: kubeSystem,
+		Chart:     chart{Repository: "https://kubernetes-sigs.github.io/aws-ebs-csi-driver", Name: "aws-ebs-csi-driver", Version: "2.64.0"},
+		Values: values{
+			"controller": values{
+				"region":       args.config.Region,
+				"replicaCount": 1,
+				"nodeSelector": controlPlaneSelector,
+				"tolerations":  controlPlaneTolerations,
 				// Volumes are tagged with the cluster's name, so that those of a lost cluster can be found.
-				"k8sTagClusterId": pulumi.String(p.config.Name),
+				"k8sTagClusterId": args.config.Name,
 			},
-			"node": pulumi.Map{
-				"tolerateAllTaints": pulumi.Bool(true),
-				"enableWindows":     pulumi.Bool(false),
+			"node": values{
+				"tolerateAllTaints": true,
+				"enableWindows":     false,
 			},
 			// The program declares the class itself, with other parameters. The chart's Helm test is not used.
-			"defaultStorageClass": pulumi.Map{"enabled": pulumi.Bool(false)},
-			"helmTester":          pulumi.Map{"enabled": pulumi.Bool(false)},
+			"defaultStorageClass": values{"enabled": false},
+			"helmTester":          values{"enabled": false},
 		},
+	}, d, class); err != nil {
+		return nil, err
 	}
+	return d, ctx.RegisterResourceOutputs(d, pulumi.Map{})
 }

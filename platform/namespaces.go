@@ -23,22 +23,41 @@ const (
 // dataNamespaces lists the namespaces of the stateful services that workloads share.
 var dataNamespaces = []string{"postgres", "redis", "rabbitmq"}
 
-// workloads returns the namespaces of what the GitOps repository deploys: one for each API domain of the node table,
-// and those of the data services. The program declares them itself, so that their network policies are in force before
-// the first pod starts.
-func workloads() []string { return append(infra.Domains(), dataNamespaces...) }
+// workloadNamespaces returns the namespaces of what the GitOps repository deploys: one for each API domain of the node
+// table, and those of the data services.
+func workloadNamespaces() []string { return append(infra.Domains(), dataNamespaces...) }
 
-func (p *platform) namespaces(ctx *pulumi.Context) (map[string]pulumi.Resource, error) {
-	namespaces := map[string]pulumi.Resource{}
-	for _, name := range append([]string{platformSystem, dataSystem, messagingSystem, monitoring}, workloads()...) {
-		namespace, err := corev1.NewNamespace(ctx, name, &corev1.NamespaceArgs{
-			Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(name)},
-		}, p.objectOptions(p.cluster.Ready)...)
-		if err != nil {
-			return nil, fmt.Errorf("creating namespace %s: %w", name, err)
-		}
-		namespaces[name] = namespace
-		p.all = append(p.all, namespace)
+// namespaces are those of the platform and of the workloads, and the network policy of each. What runs in one of them
+// depends on this component, so that the policies are in force before the first pod starts.
+type namespaces struct {
+	pulumi.ResourceState
+}
+
+// namespacesArgs holds the inputs of namespaces.
+type namespacesArgs struct {
+	*shared
+}
+
+// newNamespaces declares the namespaces with their network policies.
+func newNamespaces(ctx *pulumi.Context, name string, args *namespacesArgs, opts ...pulumi.ResourceOption) (*namespaces, error) {
+	n := &namespaces{}
+	if err := ctx.RegisterComponentResource("eco2:platform:Namespaces", name, n, opts...); err != nil {
+		return nil, fmt.Errorf("registering namespaces %s: %w", name, err)
 	}
-	return namespaces, nil
+	for _, policy := range policies(args.config) {
+		var after []pulumi.Resource
+		if policy.namespace != argoCD { // the one that Argo CD's installation creates
+			namespace, err := corev1.NewNamespace(ctx, policy.namespace, &corev1.NamespaceArgs{
+				Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(policy.namespace)},
+			}, args.object(n))
+			if err != nil {
+				return nil, fmt.Errorf("creating namespace %s: %w", policy.namespace, err)
+			}
+			after = append(after, namespace)
+		}
+		if err := policy.declare(ctx, args.object(n, after...)); err != nil {
+			return nil, err
+		}
+	}
+	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{})
 }

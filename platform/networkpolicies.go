@@ -6,10 +6,22 @@ import (
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/config"
 )
 
 // metadataService is the address that gives the node role's credentials to anyone who requests them over HTTP.
 const metadataService = "169.254.169.254/32"
+
+// networkPolicy is the policy of one namespace. It denies all traffic in both directions except what the platform needs.
+//
+// Policies are additive: workloads allow more with policies of their own beside their manifests. kube-system has none,
+// because the network itself and the controllers that need the node role run there. Policies do not apply to traffic
+// from a node to its own pods, such as probes.
+type networkPolicy struct {
+	namespace string
+	allowed   []allowance
+}
 
 // allowance holds traffic that a policy allows in a namespace that is otherwise closed.
 type allowance struct {
@@ -17,60 +29,49 @@ type allowance struct {
 	egress  networkingv1.NetworkPolicyEgressRuleArray
 }
 
-// networkPolicies declares one policy for each namespace of the platform and of the workloads. It denies all traffic in
-// both directions except what the platform needs. Policies are additive: workloads allow more with policies of their
-// own beside their manifests. kube-system stays open, because the network itself and the controllers that need the node
-// role run there. Policies do not apply to traffic from a node to its own pods, such as probes.
-func (p *platform) networkPolicies(ctx *pulumi.Context, namespaces map[string]pulumi.Resource) error {
+// policies returns the network policies of the platform's and the workloads' namespaces.
+func policies(c config.Config) []networkPolicy {
+	// toNodes allows connections to ports of the machines themselves.
+	toNodes := func(numbers ...int) allowance { return to(block(c.VpcCidr.String()), tcp(numbers...)) }
 	var (
-		api     = p.toNodes(6443) // policies are applied to a service's endpoints, not to its own address
+		api     = toNodes(6443) // policies are applied to a service's endpoints, not to its own address
 		dns     = toDNS()
 		same    = sameNamespace()
 		web     = toInternet(443)
 		scrapes = fromNamespace(monitoring)
 	)
-	allowed := map[string][]allowance{
+	policies := []networkPolicy{
 		// External Secrets and external-dns call AWS and, for its credentials, the metadata service. The API server calls
 		// External Secrets' webhook.
-		platformSystem: {dns, api, same, web, to(block(metadataService), tcp(80)), scrapes, fromAnywhere(10250)},
+		{platformSystem, []allowance{dns, api, same, web, to(block(metadataService), tcp(80)), scrapes, fromAnywhere(10250)}},
 		// The operators watch the API and connect to the instances that they manage.
-		dataSystem:      {dns, api, scrapes, toPods(6379, 26379)},
-		messagingSystem: {dns, api, scrapes, toPods(15672, 15692)},
+		{dataSystem, []allowance{dns, api, scrapes, toPods(6379, 26379)}},
+		{messagingSystem, []allowance{dns, api, scrapes, toPods(15672, 15692)}},
 		// Prometheus scrapes every pod, including DNS and those of its own namespace, and every node. Grafana downloads
 		// dashboards. The API server calls the operator's webhook.
-		monitoring: {api, {ingress: same.ingress}, web, toPods(), p.toNodes(9100, 10250), fromAnywhere(10250)},
+		{monitoring, []allowance{api, {ingress: same.ingress}, web, toPods(), toNodes(9100, 10250), fromAnywhere(10250)}},
 		// Argo CD reads repositories over HTTPS and SSH. Traffic of the load balancer arrives through a node: with that
 		// node's address in the pod network, or with the load balancer's own address if the pod is on that node. So the
 		// policy can only restrict the port.
-		argoCD: {dns, api, same, toInternet(443, 22), scrapes, fromAnywhere(8080)},
+		{argoCD, []allowance{dns, api, same, toInternet(443, 22), scrapes, fromAnywhere(8080)}},
 	}
-	order := []string{platformSystem, dataSystem, messagingSystem, monitoring, argoCD}
-	for _, name := range workloads() {
+	for _, namespace := range workloadNamespaces() {
 		// This allows the internet without the metadata service. Who may connect to them is up to the workloads.
-		allowed[name] = []allowance{dns, same, web, scrapes}
-		order = append(order, name)
+		policies = append(policies, networkPolicy{namespace, []allowance{dns, same, web, scrapes}})
 	}
-	for _, name := range order {
-		after := namespaces[name]
-		if name == argoCD {
-			after = p.cluster.ArgoCD
-		}
-		if err := p.networkPolicy(ctx, name, allowed[name], after); err != nil {
-			return err
-		}
-	}
-	return nil
+	return policies
 }
 
-func (p *platform) networkPolicy(ctx *pulumi.Context, namespace string, allowed []allowance, after pulumi.Resource) error {
+// declare declares the policy.
+func (p networkPolicy) declare(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error {
 	var ingress networkingv1.NetworkPolicyIngressRuleArray
 	var egress networkingv1.NetworkPolicyEgressRuleArray
-	for _, a := range allowed {
+	for _, a := range p.allowed {
 		ingress = append(ingress, a.ingress...)
 		egress = append(egress, a.egress...)
 	}
-	policy, err := networkingv1.NewNetworkPolicy(ctx, namespace, &networkingv1.NetworkPolicyArgs{
-		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("baseline"), Namespace: pulumi.String(namespace)},
+	_, err := networkingv1.NewNetworkPolicy(ctx, p.namespace, &networkingv1.NetworkPolicyArgs{
+		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("baseline"), Namespace: pulumi.String(p.namespace)},
 		Spec: networkingv1.NetworkPolicySpecArgs{
 			PodSelector: metav1.LabelSelectorArgs{}, // every pod
 			// A direction that is listed here is denied except for the rules.
@@ -78,11 +79,10 @@ func (p *platform) networkPolicy(ctx *pulumi.Context, namespace string, allowed 
 			Ingress:     ingress,
 			Egress:      egress,
 		},
-	}, p.objectOptions(after)...)
+	}, opts...)
 	if err != nil {
-		return fmt.Errorf("creating the network policy of %s: %w", namespace, err)
+		return fmt.Errorf("creating the network policy of %s: %w", p.namespace, err)
 	}
-	p.all = append(p.all, policy)
 	return nil
 }
 
@@ -91,11 +91,6 @@ func toDNS() allowance {
 		NamespaceSelector: namespaceNamed(kubeSystem),
 		PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"k8s-app": pulumi.String("kube-dns")}},
 	}, append(ports("UDP", 53), tcp(53)...))
-}
-
-// toNodes allows connections to ports of the machines themselves.
-func (p *platform) toNodes(numbers ...int) allowance {
-	return to(block(p.config.VpcCidr.String()), tcp(numbers...))
 }
 
 // toInternet allows connections to ports of every address except the metadata service.

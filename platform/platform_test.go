@@ -34,10 +34,10 @@ func TestChartSource(t *testing.T) {
 func TestCRDsArePinned(t *testing.T) {
 	pinned := regexp.MustCompile(`^https://raw\.githubusercontent\.com/[^/]+/[^/]+/v\d+\.\d+\.\d+/`)
 	checksum := regexp.MustCompile(`^[0-9a-f]{64}$`)
-	for _, r := range chartCRDs {
-		for _, file := range r.files {
-			assert.Regexp(t, pinned, file.url, r.release)
-			assert.Regexp(t, checksum, file.sha256, r.release)
+	for release, files := range chartCRDs {
+		for _, file := range files {
+			assert.Regexp(t, pinned, file.url, release)
+			assert.Regexp(t, checksum, file.sha256, release)
 		}
 	}
 }

@@ -1,95 +1,114 @@
 package platform
 
-import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+import (
+	"fmt"
 
-// grafanaAdmin is the name of the Secret with Grafana's first user and of the ExternalSecret that fills it.
-const grafanaAdmin = "grafana-admin"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
 
-// prometheusStack returns the chart that monitors the cluster: Prometheus, Alertmanager and Grafana. It runs on the
-// node that the node table reserves for it.
-func (p *platform) prometheusStack() chart {
-	selector := pulumi.StringMap{"infra-type": pulumi.String("monitoring")}
-	tolerations := pulumi.Array{pulumi.Map{
-		"key": pulumi.String("domain"), "operator": pulumi.String("Equal"),
-		"value": pulumi.String("observability"), "effect": pulumi.String("NoSchedule"),
-	}}
-	// placed adds to the values of a component that it runs on the monitoring node. A component without it would stay
-	// Pending.
-	placed := func(more pulumi.Map) pulumi.Map {
-		out := pulumi.Map{"nodeSelector": selector, "tolerations": tolerations}
-		for key, value := range more {
-			out[key] = value
-		}
-		return out
+// prometheusStack monitors the cluster: Prometheus, Alertmanager and Grafana. It runs on the node that the node table
+// reserves for it.
+type prometheusStack struct {
+	pulumi.ResourceState
+}
+
+// prometheusStackArgs holds the inputs of prometheusStack.
+type prometheusStackArgs struct {
+	*shared
+	Namespaces *namespaces
+	// Secrets copies Grafana's password into the cluster.
+	Secrets *externalSecrets
+	// Volumes creates Prometheus' volumes.
+	Volumes *ebsCSIDriver
+}
+
+// newPrometheusStack declares the stack.
+func newPrometheusStack(ctx *pulumi.Context, name string, args *prometheusStackArgs, opts ...pulumi.ResourceOption) (*prometheusStack, error) {
+	s := &prometheusStack{}
+	if err := ctx.RegisterComponentResource("eco2:platform:PrometheusStack", name, s, opts...); err != nil {
+		return nil, fmt.Errorf("registering Prometheus stack %s: %w", name, err)
 	}
-	claim := func(size string) pulumi.Map {
-		return pulumi.Map{"volumeClaimTemplate": pulumi.Map{"spec": pulumi.Map{
-			"storageClassName": pulumi.String("gp3"),
-			"accessModes":      pulumi.ToStringArray([]string{"ReadWriteOnce"}),
-			"resources":        pulumi.Map{"requests": pulumi.Map{"storage": pulumi.String(size)}},
+	password, err := newGrafanaPassword(ctx, args, s)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := args.newRelease(ctx, "kube-prometheus-stack", &releaseArgs{
+		Namespace: monitoring,
+		Chart:     chart{Repository: "https://prometheus-community.github.io/helm-charts", Name: "kube-prometheus-stack", Version: "88.5.3"},
+		Values:    prometheusValues(args.prod(), password.version),
+	}, s, args.Namespaces, args.Volumes, password.synced); err != nil {
+		return nil, err
+	}
+	return s, ctx.RegisterResourceOutputs(s, pulumi.Map{})
+}
+
+// prometheusValues returns the values of the stack's chart. passwordVersion is the version of Grafana's password.
+func prometheusValues(prod bool, passwordVersion pulumi.StringInput) values {
+	// onMonitoringNode adds to the values of a component that it runs on the monitoring node. A component without it
+	// would stay Pending.
+	onMonitoringNode := func(v values) values {
+		v["nodeSelector"] = values{"infra-type": "monitoring"}
+		v["tolerations"] = []values{{"key": "domain", "operator": "Equal", "value": "observability", "effect": "NoSchedule"}}
+		return v
+	}
+	claim := func(size string) values {
+		return values{"volumeClaimTemplate": values{"spec": values{
+			"storageClassName": storageClass,
+			"accessModes":      []string{"ReadWriteOnce"},
+			"resources":        values{"requests": values{"storage": size}},
 		}}}
 	}
-	prometheus := placed(pulumi.Map{
-		"retention": pulumi.String("15d"),
-		"replicas":  pulumi.Int(1),
+	prometheus := onMonitoringNode(values{
+		"retention": "15d",
+		"replicas":  1,
 		"resources": resources("500m", "1Gi", "3Gi"),
 		// Use the monitors and rules of every release and workload, not only those of this release.
-		"serviceMonitorSelectorNilUsesHelmValues": pulumi.Bool(false),
-		"podMonitorSelectorNilUsesHelmValues":     pulumi.Bool(false),
-		"ruleSelectorNilUsesHelmValues":           pulumi.Bool(false),
-		"probeSelectorNilUsesHelmValues":          pulumi.Bool(false),
-		"scrapeConfigSelectorNilUsesHelmValues":   pulumi.Bool(false),
+		"serviceMonitorSelectorNilUsesHelmValues": false,
+		"podMonitorSelectorNilUsesHelmValues":     false,
+		"ruleSelectorNilUsesHelmValues":           false,
+		"probeSelectorNilUsesHelmValues":          false,
+		"scrapeConfigSelectorNilUsesHelmValues":   false,
 	})
-	alertmanager := placed(pulumi.Map{"replicas": pulumi.Int(1), "resources": resources("20m", "64Mi", "128Mi")})
-	grafana := placed(pulumi.Map{
-		"admin": pulumi.Map{
-			"existingSecret": pulumi.String(grafanaAdmin),
-			"userKey":        pulumi.String("admin-user"),
-			"passwordKey":    pulumi.String("admin-password"),
-		},
+	alertmanager := onMonitoringNode(values{"replicas": 1, "resources": resources("20m", "64Mi", "128Mi")})
+	grafana := onMonitoringNode(values{
+		"admin": values{"existingSecret": grafanaAdmin, "userKey": grafanaUserKey, "passwordKey": grafanaPasswordKey},
 		// Grafana 13 uses 330 MiB when idle, and more while it compresses responses.
 		"resources":   resources("50m", "512Mi", "1Gi"),
-		"grafana.ini": pulumi.Map{"server": pulumi.Map{"enable_gzip": pulumi.Bool(false)}},
+		"grafana.ini": values{"server": values{"enable_gzip": false}},
 		// Grafana reads the password only when it starts, so a new version must restart the pod.
-		"podAnnotations": pulumi.StringMap{parameterVersion: p.grafanaPasswordVersion()},
+		"podAnnotations": values{parameterVersion: passwordVersion},
 	})
-	if p.prod() {
-		prometheus["retention"] = pulumi.String("30d")
-		prometheus["retentionSize"] = pulumi.String("180GB")
+	if prod {
+		prometheus["retention"] = "30d"
+		prometheus["retentionSize"] = "180GB"
 		prometheus["storageSpec"] = claim("200Gi")
 		alertmanager["storage"] = claim("50Gi")
-		grafana["persistence"] = pulumi.Map{
-			"enabled": pulumi.Bool(true), "storageClassName": pulumi.String("gp3"), "size": pulumi.String("10Gi"),
-		}
+		grafana["persistence"] = values{"enabled": true, "storageClassName": storageClass, "size": "10Gi"}
 		// The volume can be attached to only one pod at a time.
-		grafana["deploymentStrategy"] = pulumi.Map{"type": pulumi.String("Recreate")}
+		grafana["deploymentStrategy"] = values{"type": "Recreate"}
 	}
-	off := pulumi.Map{"enabled": pulumi.Bool(false)}
-	return chart{
-		Release: "kube-prometheus-stack", Namespace: monitoring,
-		Repository: "https://prometheus-community.github.io/helm-charts", Name: "kube-prometheus-stack", Version: "88.5.3",
-		Values: pulumi.Map{
-			"crds":         off,
-			"prometheus":   pulumi.Map{"prometheusSpec": prometheus},
-			"alertmanager": pulumi.Map{"alertmanagerSpec": alertmanager},
-			"prometheusOperator": placed(pulumi.Map{
-				"resources": resources("50m", "96Mi", "192Mi"),
-				// The jobs that create the webhook's certificate must be schedulable too, or the installation hangs.
-				"admissionWebhooks": pulumi.Map{"patch": placed(nil)},
-			}),
-			"grafana":            grafana,
-			"kube-state-metrics": placed(pulumi.Map{"resources": resources("20m", "64Mi", "192Mi")}),
-			// kubeadm binds the metrics of these components to the loopback address, and the program leaves it so: on any
-			// other address they would be accessible from the whole node network. If they were monitored, they would
-			// permanently be reported as down.
-			"kubeControllerManager": off,
-			"kubeScheduler":         off,
-			"kubeEtcd":              off,
-			"kubeProxy":             off,
-			"defaultRules": pulumi.Map{"rules": pulumi.Map{
-				"etcd": pulumi.Bool(false), "kubeProxy": pulumi.Bool(false), "kubeControllerManager": pulumi.Bool(false),
-				"kubeSchedulerAlerting": pulumi.Bool(false), "kubeSchedulerRecording": pulumi.Bool(false),
-			}},
-		},
+	off := values{"enabled": false}
+	return values{
+		"crds":         off,
+		"prometheus":   values{"prometheusSpec": prometheus},
+		"alertmanager": values{"alertmanagerSpec": alertmanager},
+		"prometheusOperator": onMonitoringNode(values{
+			"resources": resources("50m", "96Mi", "192Mi"),
+			// The jobs that create the webhook's certificate must be schedulable too, or the installation hangs.
+			"admissionWebhooks": values{"patch": onMonitoringNode(values{})},
+		}),
+		"grafana":            grafana,
+		"kube-state-metrics": onMonitoringNode(values{"resources": resources("20m", "64Mi", "192Mi")}),
+		// kubeadm binds the metrics of these components to the loopback address, and the program leaves it so: on any
+		// other address they would be accessible from the whole node network. If they were monitored, they would
+		// permanently be reported as down.
+		"kubeControllerManager": off,
+		"kubeScheduler":         off,
+		"kubeEtcd":              off,
+		"kubeProxy":             off,
+		"defaultRules": values{"rules": values{
+			"etcd": false, "kubeProxy": false, "kubeControllerManager": false,
+			"kubeSchedulerAlerting": false, "kubeSchedulerRecording": false,
+		}},
 	}
 }

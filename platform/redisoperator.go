@@ -1,19 +1,41 @@
 package platform
 
-import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+import (
+	"fmt"
 
-// redisOperator returns the chart of the operator that runs the Redis instances which workloads declare. Chart 0.26.0
-// passes a feature gate that its operator does not know, so the operator exits; 0.26.1 is the first that works.
-func (p *platform) redisOperator() chart {
-	selector, tolerations := onControlPlane()
-	return chart{
-		Release: "redis-operator", Namespace: dataSystem,
-		Repository: "https://ot-container-kit.github.io/helm-charts", Name: "redis-operator", Version: "0.26.1",
-		Values: pulumi.Map{
-			"nodeSelector": selector,
-			"tolerations":  tolerations,
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// redisOperator is the operator that runs the Redis instances which workloads declare.
+type redisOperator struct {
+	pulumi.ResourceState
+}
+
+// redisOperatorArgs holds the inputs of redisOperator.
+type redisOperatorArgs struct {
+	*shared
+	Namespaces *namespaces
+}
+
+// newRedisOperator declares the operator.
+func newRedisOperator(ctx *pulumi.Context, name string, args *redisOperatorArgs, opts ...pulumi.ResourceOption) (*redisOperator, error) {
+	o := &redisOperator{}
+	if err := ctx.RegisterComponentResource("eco2:platform:RedisOperator", name, o, opts...); err != nil {
+		return nil, fmt.Errorf("registering Redis operator %s: %w", name, err)
+	}
+	if _, err := args.newRelease(ctx, "redis-operator", &releaseArgs{
+		Namespace: dataSystem,
+		// Chart 0.26.0 passes a feature gate that its operator does not know, so the operator exits; 0.26.1 is the first
+		// that works.
+		Chart: chart{Repository: "https://ot-container-kit.github.io/helm-charts", Name: "redis-operator", Version: "0.26.1"},
+		Values: values{
+			"nodeSelector": controlPlaneSelector,
+			"tolerations":  controlPlaneTolerations,
 			// Helm merges these with the chart's values, so the chart's CPU limit of 500m stays.
 			"resources": resources("50m", "96Mi", "256Mi"),
 		},
+	}, o, args.Namespaces); err != nil {
+		return nil, err
 	}
+	return o, ctx.RegisterResourceOutputs(o, pulumi.Map{})
 }

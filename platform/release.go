@@ -24,29 +24,44 @@ const releaseTimeout = 600
 // properties.
 type release struct {
 	pulumi.CustomResourceState
+
+	name string
 }
 
-// chart describes a Helm chart and the release that installs it.
-type chart struct {
-	// Release is the name of the release. It is part of the names of the chart's objects.
-	Release   string
+// releaseArgs holds a release's inputs.
+type releaseArgs struct {
 	Namespace string
+	Chart     chart
+	Values    values
+}
+
+// chart is a version of a Helm chart.
+type chart struct {
 	// Repository is the URL of the chart repository, https or oci. An OCI URL ends with the chart's name.
 	Repository string
 	Name       string
 	Version    string
-	Values     pulumi.Map
 }
 
-// newRelease declares the release of a chart. The chart's custom resource definitions, if it has any, must already be
-// installed: see installCRDs.
-func newRelease(ctx *pulumi.Context, chart chart, mirror config.Mirror, opts ...pulumi.ResourceOption) (*release, error) {
+// newRelease declares the release of a chart, and before it the chart's custom resource definitions if it has any. name
+// is part of the names of the chart's objects. Both are children of parent, and the release depends on the given
+// resources.
+func (s *shared) newRelease(ctx *pulumi.Context, name string, args *releaseArgs, parent pulumi.Resource, after ...pulumi.Resource) (*release, error) {
+	// The controllers in the charts call AWS as the node role.
+	after = append(after, s.infra.NodeRole)
+	if len(chartCRDs[name]) > 0 {
+		crds, err := s.newCRDs(ctx, name, parent)
+		if err != nil {
+			return nil, err
+		}
+		after = append(after, crds)
+	}
 	inputs := pulumi.Map{
-		"name":      pulumi.String(chart.Release),
-		"namespace": pulumi.String(chart.Namespace),
-		"version":   pulumi.String(chart.Version),
-		"values":    chart.Values,
-		// installCRDs owns the CRDs: Helm would install them once and never upgrade them.
+		"name":      pulumi.String(name),
+		"namespace": pulumi.String(args.Namespace),
+		"version":   pulumi.String(args.Chart.Version),
+		"values":    args.Values.input(),
+		// newCRDs owns the CRDs: Helm would install them once and never upgrade them.
 		"skipCrds": pulumi.Bool(true),
 		// A failed first installation is removed and a failed upgrade is rolled back, so that the next update starts from
 		// a known state.
@@ -55,7 +70,7 @@ func newRelease(ctx *pulumi.Context, chart chart, mirror config.Mirror, opts ...
 		"maxHistory":    pulumi.Int(5),
 		"timeout":       pulumi.Int(releaseTimeout),
 	}
-	source, err := chart.source(mirror)
+	source, err := args.Chart.source(s.config.Mirror)
 	if err != nil {
 		return nil, err
 	}
@@ -63,9 +78,9 @@ func newRelease(ctx *pulumi.Context, chart chart, mirror config.Mirror, opts ...
 	if source.repository != "" {
 		inputs["repositoryOpts"] = pulumi.Map{"repo": pulumi.String(source.repository)}
 	}
-	r := &release{}
-	if err := ctx.RegisterResource(releaseType, chart.Release, inputs, r, opts...); err != nil {
-		return nil, fmt.Errorf("declaring release %s: %w", chart.Release, err)
+	r := &release{name: name}
+	if err := ctx.RegisterResource(releaseType, name, inputs, r, s.object(parent, after...)); err != nil {
+		return nil, fmt.Errorf("declaring release %s: %w", name, err)
 	}
 	return r, nil
 }

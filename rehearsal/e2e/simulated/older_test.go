@@ -11,34 +11,95 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// In the state of an older program, a worker's leave was a resource of its own, and each machine had a component as its
-// parent. An update with the current program replaces no machine and drains no node.
-func TestAStateOfAnOlderProgram(t *testing.T) {
-	t.Parallel()
-	const remote = "command:remote:Command"
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
-	before := members(t, w)
+// older changes a state to that of an older program, and returns it as text, with the steps that the current program
+// plans for it.
+type older func(t *testing.T, state map[string]any) (text string, steps []string)
 
-	const prefix = "urn:pulumi:dev::eco2::"
-	machine := regexp.MustCompile(regexp.QuoteMeta(prefix) + `aws:ec2/(?:instance:Instance|eip:Eip|eipAssociation:EipAssociation)::`)
-	exported := exportState(t, w)
-	deployment := exported["deployment"].(map[string]any)
+// An update of a stack that an older program brought up replaces no machine and drains no node.
+func TestAStateOfAnOlderProgram(t *testing.T) {
+	for name, older := range map[string]older{
+		"infrastructure, cluster and platform were no components":   withoutLayers,
+		"machines were components, and a worker's leave a resource": withMachineComponents,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "dev", "")
+			w.Must(w.Up())
+			before := members(t, w)
+			text, steps := older(t, exportState(t, w))
+			importState(t, w, text)
+
+			assert.ElementsMatch(t, steps, w.Steps())
+			w.Changes()
+			w.Must(w.Up())
+			for _, change := range w.Changes() {
+				assert.Contains(t, change, "Update command:remote:Command member-")
+			}
+			assert.Equal(t, before, members(t, w))
+			assert.Empty(t, w.Steps())
+			w.Must(w.Destroy())
+			assert.Empty(t, w.Inventory())
+		})
+	}
+}
+
+const olderPrefix = "urn:pulumi:dev::eco2::"
+
+// withoutLayers removes the components that contain all other resources.
+func withoutLayers(t *testing.T, state map[string]any) (text string, steps []string) {
+	t.Helper()
+	layer := regexp.MustCompile(`^eco2:(infra:Infra|cluster:Cluster|platform:\w+)$`)
+	removed := map[any]bool{}
+	deployment := state["deployment"].(map[string]any)
+	var kept []any
+	var stack any
+	for _, resource := range deployment["resources"].([]any) {
+		r := resource.(map[string]any)
+		switch typ := r["type"].(string); {
+		case typ == "pulumi:pulumi:Stack":
+			stack = r["urn"]
+		case layer.MatchString(typ):
+			removed[r["urn"]] = true
+			_, name, _ := strings.Cut(strings.TrimPrefix(r["urn"].(string), olderPrefix), "::")
+			steps = append(steps, "create "+typ+" "+name)
+			continue
+		}
+		if removed[r["parent"]] {
+			r["parent"] = stack
+		}
+		kept = append(kept, r)
+	}
+	deployment["resources"] = kept
+	data, err := json.Marshal(state)
+	require.NoError(t, err)
+	return regexp.MustCompile(`eco2:(infra:Infra|cluster:Cluster|platform:\w+)\$`).ReplaceAllString(string(data), ""), steps
+}
+
+// withMachineComponents returns a state that is older still.
+func withMachineComponents(t *testing.T, state map[string]any) (text string, steps []string) {
+	t.Helper()
+	text, steps = withoutLayers(t, state)
+	state = nil
+	require.NoError(t, json.Unmarshal([]byte(text), &state))
+	machine := regexp.MustCompile(regexp.QuoteMeta(olderPrefix) + `aws:ec2/(?:instance:Instance|eip:Eip|eipAssociation:EipAssociation)::`)
+	deployment := state["deployment"].(map[string]any)
 	var resources []any
-	var updated, deleted []string
+	updates := 0
 	for _, resource := range deployment["resources"].([]any) {
 		r := resource.(map[string]any)
 		urn := r["urn"].(string)
-		_, name, _ := strings.Cut(strings.TrimPrefix(urn, prefix), "::")
+		_, name, _ := strings.Cut(strings.TrimPrefix(urn, olderPrefix), "::")
 		switch {
 		case machine.MatchString(urn):
-			if step := "delete eco2:infra:Node " + name; !slices.Contains(deleted, step) { // insert the parent before its children
-				deleted = append(deleted, step)
-				resources = append(resources, map[string]any{"urn": prefix + "eco2:infra:Node::" + name, "custom": false, "type": "eco2:infra:Node", "parent": r["parent"]})
+			parent := olderPrefix + "eco2:infra:Node::" + name
+			if step := "delete eco2:infra:Node " + name; !slices.Contains(steps, step) { // insert the parent before its children
+				steps = append(steps, step)
+				resources = append(resources, map[string]any{"urn": parent, "custom": false, "type": "eco2:infra:Node", "parent": r["parent"]})
 			}
-			r["parent"] = prefix + "eco2:infra:Node::" + name
+			r["parent"] = parent
 		case strings.HasPrefix(name, "member-"):
-			updated = append(updated, "update "+remote+" "+name)
+			updates++
+			steps = append(steps, "update command:remote:Command "+name)
 			for _, properties := range []string{"inputs", "outputs"} {
 				delete(r[properties].(map[string]any), "create")
 				delete(r[properties].(map[string]any), "stdin")
@@ -46,24 +107,12 @@ func TestAStateOfAnOlderProgram(t *testing.T) {
 		}
 		resources = append(resources, r)
 	}
+	require.Equal(t, 13, updates)
 	deployment["resources"] = resources
-	data, err := json.Marshal(exported)
+	data, err := json.Marshal(state)
 	require.NoError(t, err)
-	text := strings.ReplaceAll(string(data), "::member-", "::leave-")
-	text = machine.ReplaceAllStringFunc(text, func(urn string) string {
-		return prefix + "eco2:infra:Node$" + strings.TrimPrefix(urn, prefix)
-	})
-	importState(t, w, text)
-	require.Len(t, updated, 13)
-
-	assert.ElementsMatch(t, append(updated, deleted...), w.Steps())
-	w.Changes()
-	w.Must(w.Up())
-	for _, change := range w.Changes() {
-		assert.Contains(t, change, "Update "+remote+" member-")
-	}
-	assert.Equal(t, before, members(t, w))
-	assert.Empty(t, w.Steps())
-	w.Must(w.Destroy())
-	assert.Empty(t, w.Inventory())
+	text = strings.ReplaceAll(string(data), "::member-", "::leave-")
+	return machine.ReplaceAllStringFunc(text, func(urn string) string {
+		return olderPrefix + "eco2:infra:Node$" + strings.TrimPrefix(urn, olderPrefix)
+	}), steps
 }
