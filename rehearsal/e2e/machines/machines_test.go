@@ -327,6 +327,7 @@ func newCluster(t *testing.T) *cluster {
 	require.NoError(t, os.MkdirAll(c.Dir, 0o755))
 	host, err := supply.Prepare(t.Context(), c.Options.Repo, c.Dir, os.Stderr)
 	require.NoError(t, err)
+	require.NoError(t, docker.ReserveForTests(t.Context(), os.Stderr))
 	require.NoError(t, supply.PublishWorkloads(c.Dir))
 	c.binary, c.mirror = host.Kubectl, host.Mirror
 	// Addresses that differ from those of a stack that `make up` may have brought up on this host.

@@ -29,6 +29,10 @@ func Prepare(ctx context.Context, out io.Writer) error {
 	if err := startEngine(ctx, out); err != nil {
 		return fmt.Errorf("preparing Docker: %w", err)
 	}
+	noTests := func(string) bool { return false } // they may be running: see ReserveForTests
+	if err := removeAbandoned(ctx, out, noTests); err != nil {
+		return fmt.Errorf("removing what deleted checkouts left: %w", err)
+	}
 	if err := noteRoom(ctx, out); err != nil {
 		return err
 	}

@@ -46,6 +46,7 @@ func newLab(t *testing.T) *lab {
 	needs.Machines(t)
 	t.Setenv(aws.PublicPoolEnv, publicPool)
 	require.NoError(t, Prepare(t.Context(), os.Stderr))
+	require.NoError(t, ReserveForTests(t.Context(), os.Stderr))
 	l := &lab{T: t}
 	state := t.TempDir()
 	l.installServices(state)

@@ -285,6 +285,7 @@ func TestAVPCThatOverlapsAHostRouteIsRefused(t *testing.T) {
 	var partial *plugin.PartialError
 	require.ErrorAs(t, err, &partial)
 	assert.Contains(t, partial.Reason, "this host reaches 10.77.0.0/16 through "+network{ID: l.vpc}.bridge())
+	assert.Contains(t, partial.Reason, "or destroy the rehearsal with the state in "+l.driver.stateDir)
 	assert.Contains(t, partial.Reason, "another vpcCidr")
 	l.delete("aws:ec2/vpc:Vpc", partial.ID)
 	assert.NoError(t, errors.Unwrap(l.driver.Apply(t.Context(), l.vpc)))

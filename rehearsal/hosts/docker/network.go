@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/docker/docker/api/types/filters"
 	dockernet "github.com/docker/docker/api/types/network"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -21,6 +22,9 @@ const (
 	MirrorAddress = "100.64.0.1"
 )
 
+// bridgeName is the option of a Docker network with the name of its device.
+const bridgeName = "com.docker.network.bridge.name"
+
 // routeProtocol identifies this host's routes that belong to a rehearsal. iproute2's rt_protos does not assign the
 // number.
 const routeProtocol = 236
@@ -28,14 +32,14 @@ const routeProtocol = 236
 // createNetwork creates the bridge of a VPC. Its machines reach each other and the addresses that this host translates,
 // and nothing else: their traffic is not masqueraded.
 func (d *Driver) createNetwork(ctx context.Context, n network) error {
-	if err := checkNoOverlap(n); err != nil {
+	if err := d.checkNoOverlap(ctx, n); err != nil {
 		return err
 	}
 	_, err := d.docker.NetworkCreate(ctx, dockerName(n.Name, n.ID), dockernet.CreateOptions{
 		Driver: "bridge",
 		IPAM:   &dockernet.IPAM{Config: []dockernet.IPAMConfig{{Subnet: n.CIDR.String(), Gateway: n.gateway().String()}}},
 		Options: map[string]string{
-			"com.docker.network.bridge.name":                 n.bridge(),
+			bridgeName: n.bridge(),
 			"com.docker.network.bridge.enable_ip_masquerade": "false",
 		},
 		Labels: map[string]string{Label: d.stateDir, idLabel: n.ID},
@@ -47,7 +51,7 @@ func (d *Driver) createNetwork(ctx context.Context, n network) error {
 }
 
 // checkNoOverlap returns an error if this host has a route to another network that overlaps the VPC's.
-func checkNoOverlap(n network) error {
+func (d *Driver) checkNoOverlap(ctx context.Context, n network) error {
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
 		return fmt.Errorf("listing the host's routes: %w", err)
@@ -63,11 +67,29 @@ func checkNoOverlap(n network) error {
 			if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
 				device = link.Attrs().Name
 			}
-			return fmt.Errorf("creating the network %s of %s: this host reaches %s through %s; give the stack another vpcCidr, or remove that network",
-				n.CIDR, n.ID, prefix, device)
+			remedy := "remove that network"
+			if owner := d.rehearsalOn(ctx, device); owner != "" {
+				remedy = fmt.Sprintf("destroy the rehearsal with the state in %s, to which that network belongs", owner)
+			}
+			return fmt.Errorf("creating the network %s of %s: this host reaches %s through %s; give the stack another vpcCidr, or %s",
+				n.CIDR, n.ID, prefix, device, remedy)
 		}
 	}
 	return nil
+}
+
+// rehearsalOn returns the state directory of the rehearsal to which a network device belongs, or nothing.
+func (d *Driver) rehearsalOn(ctx context.Context, device string) string {
+	networks, err := d.docker.NetworkList(ctx, dockernet.ListOptions{Filters: filters.NewArgs(filters.Arg("label", Label))})
+	if err != nil {
+		return "" // it is only for a better error message
+	}
+	for _, n := range networks {
+		if n.Options[bridgeName] == device {
+			return n.Labels[Label]
+		}
+	}
+	return ""
 }
 
 // attach gives this host its address in a VPC and a route to each public address there, and removes the routes to
