@@ -97,6 +97,9 @@ func TestWrongSettings(t *testing.T) {
 		{"no administrator networks", values{"adminCidrs": []string{}},
 			"eco2:adminCidrs: is missing; set the addresses that may reach SSH and the Kubernetes API, for instance: " +
 				"pulumi config set --path 'eco2:adminCidrs[0]' 203.0.113.7/32"},
+		{"an empty list of administrator networks", values{"adminCidrs": "[ ]"},
+			"eco2:adminCidrs: is missing; set the addresses that may reach SSH and the Kubernetes API, for instance: " +
+				"pulumi config set --path 'eco2:adminCidrs[0]' 203.0.113.7/32"},
 		{"a bare address", values{"adminCidrs": []string{"203.0.113.7"}},
 			`eco2:adminCidrs[0]: "203.0.113.7" is not an IPv4 network; write it as address/bits, such as 10.0.0.0/16`},
 		{"an address twice", values{"adminCidrs": []string{"203.0.113.7/32", "203.0.113.7/32"}},
