@@ -15,19 +15,21 @@ var (
 )
 
 // nameProblems returns what AWS or Kubernetes would reject in the project and stack names.
-func nameProblems(project, stack string) []Problem {
-	var problems []Problem
+func nameProblems(project, stack string) []string {
+	var problems []string
 	switch {
 	case !projectName.MatchString(project):
-		problems = append(problems, Problem{"project name", fmt.Sprintf(
-			"%q must be lower-case letters, digits and dashes, start with a letter, and have at most 32 characters", project)})
+		problems = append(problems, fmt.Sprintf(
+			"project name: %q must be lower-case letters, digits and dashes, start with a letter, and have "+
+				"at most 32 characters", project))
 	case reservedName.MatchString(project):
-		problems = append(problems, Problem{"project name", fmt.Sprintf(
-			"%q must not start with aws, ssm or sg-, which AWS reserves", project)})
+		problems = append(problems, fmt.Sprintf(
+			"project name: %q must not start with aws, ssm or sg-, which AWS reserves", project))
 	}
 	if !stackName.MatchString(stack) {
-		problems = append(problems, Problem{"stack name", fmt.Sprintf(
-			"%q must be lower-case letters, digits and dashes, at most 16, start with a letter and not end with a dash", stack)})
+		problems = append(problems, fmt.Sprintf(
+			"stack name: %q must be lower-case letters, digits and dashes, at most 16, start with a letter and "+
+				"not end with a dash", stack))
 	}
 	return problems
 }

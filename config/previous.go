@@ -60,35 +60,35 @@ func readPrevious(ctx *pulumi.Context) (Previous, error) {
 	return result.Outputs.Made, nil
 }
 
-// unchanged reports changes of settings that must not change while the stack has machines. AWS and Kubernetes can only
-// apply such a change by replacing what depends on it: the whole cluster with its data. controlPlane is the name of
-// the control plane's node.
-func (l *loader) unchanged(c *Config, controlPlane string) {
+// checkUnchanged reports changes of settings that must not change while the stack has machines. AWS and Kubernetes can
+// only apply such a change by replacing what depends on it: the whole cluster with its data. It warns about the removal
+// of the platform. controlPlane is the name of the control plane's node.
+func (r *report) checkUnchanged(c Config, controlPlane string) {
 	was := c.Previous
 	if was.Name != "" && was.Name != c.Name {
-		l.problems = append(l.problems, Problem{"stack name", fmt.Sprintf(
-			"the cluster was created as %q and would be replaced by %q; restore the old name with pulumi stack rename, "+
-				"or create a separate new stack; %s", was.Name, c.Name, replacing)})
+		r.problems = append(r.problems, fmt.Sprintf(
+			"stack name: the cluster was created as %q and would be replaced by %q; restore the old name with "+
+				"pulumi stack rename, or create a separate new stack; %s", was.Name, c.Name, replacing))
 	}
 	for _, setting := range []struct{ key, was, is string }{
 		{"region", was.Region, c.Region},
-		{"vpcCidr", was.VpcCidr, network(c.VpcCidr)},
-		{"podCidr", was.PodCidr, network(c.PodCidr)},
-		{"serviceCidr", was.ServiceCidr, network(c.ServiceCidr)},
+		{"vpcCidr", was.VpcCidr, text(c.VpcCidr)},
+		{"podCidr", was.PodCidr, text(c.PodCidr)},
+		{"serviceCidr", was.ServiceCidr, text(c.ServiceCidr)},
 	} {
 		// A setting that is missing or malformed has its own problem.
 		if setting.was != "" && setting.is != "" && setting.was != setting.is {
-			l.problem(setting.key, "the cluster was created with %s, and %s would replace all of it; restore it with: "+
-				"pulumi config set %s %s; %s", setting.was, setting.is, l.key(setting.key), setting.was, replacing)
+			r.problem(setting.key, "the cluster was created with %s, and %s would replace all of it; restore it with: "+
+				"pulumi config set %s %s; %s", setting.was, setting.is, r.key(setting.key), setting.was, replacing)
 		}
 	}
 	if was.Platform && !c.Platform {
 		// The preview lists the deletion of the sweep, but not what the sweep's delete script deletes.
-		c.Warnings = append(c.Warnings, l.key("platform")+": this update deletes the platform, and with it all volume claims "+
-			"and their data; see docs/operations.md, 'Taking the platform away'")
+		r.warning("platform", "this update deletes the platform, and with it all volume claims and their data; "+
+			"see docs/operations.md, 'Taking the platform away'")
 	}
 	if zone := was.Zones[controlPlane]; zone != "" && was.Region == c.Region && !slices.Contains(c.Zones, zone) {
-		l.problem("zones", "does not contain %s, the zone of %s, whose replacement would be an empty cluster; add it again; %s",
+		r.problem("zones", "does not contain %s, the zone of %s, whose replacement would be an empty cluster; add it again; %s",
 			zone, controlPlane, replacing)
 	}
 }
@@ -96,8 +96,8 @@ func (l *loader) unchanged(c *Config, controlPlane string) {
 // replacing refers to the instructions for replacing a cluster on purpose.
 const replacing = `to replace the cluster on purpose, see "Another region, network or name" in docs/operations.md`
 
-// network formats a prefix, or returns an empty string if it is not set.
-func network(p netip.Prefix) string {
+// text formats a prefix, or returns an empty string if it is not set.
+func text(p netip.Prefix) string {
 	if !p.IsValid() {
 		return ""
 	}

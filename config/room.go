@@ -2,7 +2,6 @@ package config
 
 import (
 	"math/bits"
-	"net/netip"
 )
 
 const (
@@ -17,9 +16,9 @@ const (
 	subnetReserve = 5 + 8
 )
 
-// room reports networks that are too small for the stack's nodes. The excess nodes would come up without a pod network,
-// or AWS would refuse to start their machines in the middle of an update.
-func (l *loader) room(c *Config, nodes []NodeEntry) {
+// checkRoom reports networks that are too small for the stack's nodes. The excess nodes would come up without a pod
+// network, or AWS would refuse to start their machines in the middle of an update.
+func (r *report) checkRoom(c Config, nodes []NodeEntry) {
 	count := machineCount(c.Nodes, nodes)
 	if p := c.PodCidr; p.IsValid() {
 		fit := 0
@@ -28,9 +27,9 @@ func (l *loader) room(c *Config, nodes []NodeEntry) {
 		}
 		switch {
 		case p.Bits() < nodeBits-16:
-			l.problem("podCidr", "%s is larger than kubeadm supports; use /%d or smaller", p, nodeBits-16)
+			r.problem("podCidr", "%s is larger than kubeadm supports; use /%d or smaller", p, nodeBits-16)
 		case fit < count:
-			l.problem("podCidr", "%s has room for %d node(s), and this stack has %d; each needs a /%d of it; use /%d or larger, "+
+			r.problem("podCidr", "%s has room for %d node(s), and this stack has %d; each needs a /%d of it; use /%d or larger, "+
 				"or fewer nodes", p, fit, count, nodeBits, nodeBits-bits.Len(uint(count-1)))
 		}
 	}
@@ -38,42 +37,8 @@ func (l *loader) room(c *Config, nodes []NodeEntry) {
 		fit := 1<<(32-p.Bits()-SubnetBits) - subnetReserve
 		// The node table distributes the nodes over the zones, so each zone has its share, rounded up.
 		if each := (count + zones - 1) / zones; each > fit {
-			l.problem("vpcCidr", "%s has room for %d nodes in each zone, and this stack has %d; use a larger network, more zones, "+
+			r.problem("vpcCidr", "%s has room for %d nodes in each zone, and this stack has %d; use a larger network, more zones, "+
 				"or fewer nodes", p, fit, each)
 		}
 	}
-}
-
-// machineCount returns the number of a stack's nodes: the node table with the stack's overrides. An invalid count,
-// which machines reports, counts as one.
-func machineCount(overrides map[string]NodeOverride, nodes []NodeEntry) int {
-	total := 0
-	for _, node := range nodes {
-		if n := overrides[node.Name].Count; n != nil && *n >= 0 && *n <= maxCount {
-			total += *n
-		} else {
-			total++
-		}
-	}
-	return max(total, 1)
-}
-
-// vpcSize reports whether a network has a valid size for the VPC. /16 is AWS's own limit; with a network smaller than
-// /20, a subnet would have too few addresses for a load balancer and 14 nodes with room to grow.
-func vpcSize(p netip.Prefix) bool { return p.IsValid() && p.Bits() >= 16 && p.Bits() <= 20 }
-
-// internetShare returns the fraction of all IPv4 addresses that the networks together cover: 1 is the whole internet.
-func internetShare(networks []netip.Prefix) float64 {
-	var covered uint64
-	for i, p := range networks {
-		// Two networks are disjoint, equal, or one contains the other. Only the outermost are counted, each once.
-		inside := false
-		for j, other := range networks {
-			inside = inside || other.Contains(p.Addr()) && (other.Bits() < p.Bits() || other == p && j < i)
-		}
-		if !inside {
-			covered += 1 << (32 - p.Bits())
-		}
-	}
-	return float64(covered) / (1 << 32)
 }

@@ -45,15 +45,15 @@ func inboundRules(admins, nodePorts []string, domain string) []InboundRule {
 	return rules
 }
 
-// rules reports more inbound rules than AWS allows. It also counts the rules that exist during an update, which creates
-// the new rules before it deletes the old ones.
-func (l *loader) rules(c *Config) {
+// checkInboundRules reports more inbound rules than AWS allows. It also counts the rules that exist during an update,
+// which creates the new rules before it deletes the old ones.
+func (r *report) checkInboundRules(c Config) {
 	const self = 1 // the rule that allows traffic from the group itself
 	current := c.InboundRules()
 	if count := len(current) + self; count > maxInboundRules {
-		l.problem("adminCidrs", "needs %d inbound rules together with %s, and AWS allows %d in a security group: "+
+		r.problem("adminCidrs", "needs %d inbound rules together with %s, and AWS allows %d in a security group: "+
 			"each network of adminCidrs needs two, each of nodePortCidrs one, a domain two, the group itself one; "+
-			"merge adjacent networks into larger ones", count, l.key("nodePortCidrs"), maxInboundRules)
+			"merge adjacent networks into larger ones", count, r.key("nodePortCidrs"), maxInboundRules)
 		return
 	}
 	was := c.Previous
@@ -62,8 +62,8 @@ func (l *loader) rules(c *Config) {
 		during[rule.Name()] = true
 	}
 	if count := len(during) + self; count > maxInboundRules {
-		l.problem("adminCidrs", "has new networks, whose rules are created before the old ones are deleted: with those of %s "+
+		r.problem("adminCidrs", "has new networks, whose rules are created before the old ones are deleted: with those of %s "+
 			"that would be %d inbound rules at once, and AWS allows %d in a security group; remove the old networks and "+
-			"run pulumi up, then add the new ones", l.key("nodePortCidrs"), count, maxInboundRules)
+			"run pulumi up, then add the new ones", r.key("nodePortCidrs"), count, maxInboundRules)
 	}
 }

@@ -8,25 +8,45 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.org/x/crypto/ssh"
 )
 
+// SSH holds the user and the key with which the program logs in to the machines.
+type SSH struct {
+	// User is the first user of the image. It defaults to ubuntu, that of Ubuntu's images.
+	User string
+	// PrivateKey is an ed25519 or RSA key without a passphrase, in a form that OpenSSH reads. It must be set.
+	PrivateKey pulumi.StringOutput
+	// PublicKey is derived from the private key, in the format of authorized_keys.
+	PublicKey string
+}
+
+var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+
+// checkUser reports a name that no Linux user can have.
+func (r *report) checkUser(name string) {
+	if !userName.MatchString(name) {
+		r.problem("sshUser", "%q is not a user name; Ubuntu's images have ubuntu, Debian's have admin", name)
+	}
+}
+
 // ssh reads the machines' user and private key. It derives the public key, so that the two always match.
-func (l *loader) ssh() SSH {
+func (r *reader) ssh() SSH {
 	name := "sshPrivateKey"
-	out := SSH{User: l.text("sshUser"), PrivateKey: secret("")}
-	text := l.text(name)
+	out := SSH{User: r.text("sshUser"), PrivateKey: secret("")}
+	text := r.text(name)
 	if text == "" {
-		l.problem(name, "is missing; create a key with `ssh-keygen -t ed25519 -N '' -f eco2.key` and set it with: "+
-			"pulumi config set --secret %s < eco2.key", l.key(name))
+		r.problem(name, "is missing; create a key with `ssh-keygen -t ed25519 -N '' -f eco2.key` and set it with: "+
+			"pulumi config set --secret %s < eco2.key", r.key(name))
 		return out
 	}
-	if !l.ctx.IsConfigSecret(l.key(name)) {
-		l.problem(name, "is in plain text; set it with: pulumi config set --secret %s < eco2.key", l.key(name))
+	if !r.ctx.IsConfigSecret(r.key(name)) {
+		r.problem(name, "is in plain text; set it with: pulumi config set --secret %s < eco2.key", r.key(name))
 	}
 	private, public, problem := parseKey(text)
 	if problem != "" {
-		l.problem(name, "%s", problem)
+		r.problem(name, "%s", problem)
 		return out
 	}
 	out.PrivateKey, out.PublicKey = secret(private), public
@@ -41,10 +61,12 @@ func parseKey(text string) (private, public, problem string) {
 	var encrypted *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &encrypted):
-		return "", "", "is protected by a passphrase, which nobody can type during an update; remove it with: ssh-keygen -p -N ''"
+		return "", "", "is protected by a passphrase, which nobody can type during an update; " +
+			"remove it with: ssh-keygen -p -N ''"
 	case err != nil:
 		// The parser's error is omitted, because it could quote the key.
-		return "", "", "is not a private key in OpenSSH or PEM form; set the whole file that ssh-keygen wrote, from its BEGIN line to its END line"
+		return "", "", "is not a private key in OpenSSH or PEM form; set the whole file that ssh-keygen wrote, " +
+			"from its BEGIN line to its END line"
 	}
 	switch algorithm := signer.PublicKey().Type(); algorithm {
 	case ssh.KeyAlgoED25519, ssh.KeyAlgoRSA:

@@ -2,7 +2,9 @@ package config
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -25,10 +27,12 @@ func asPEM(t *testing.T, kind string, bytes []byte, err error) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}))
 }
 
+// edKey is the same in every run.
+var edKey = ed25519.NewKeyFromSeed([]byte("thirty-two bytes of a test's key"))
+
 // keys returns one key of each type and format that the program accepts, encoded as ssh-keygen or openssl would.
 func keys(t *testing.T) map[string]string {
 	t.Helper()
-	ed := ed25519.NewKeyFromSeed([]byte("thirty-two bytes of a test's key"))
 	big, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	openssh := func(key crypto.PrivateKey) string {
@@ -45,15 +49,35 @@ func keys(t *testing.T) map[string]string {
 		}
 		return strings.Join(append(lines, text, "-----END OPENSSH PRIVATE KEY-----", ""), "\n")
 	}
-	edPKCS8, edErr := x509.MarshalPKCS8PrivateKey(ed)
+	edPKCS8, edErr := x509.MarshalPKCS8PrivateKey(edKey)
 	rsaPKCS8, rsaErr := x509.MarshalPKCS8PrivateKey(big)
 	return map[string]string{
-		"ed25519, OpenSSH": openssh(ed),
+		"ed25519, OpenSSH": openssh(edKey),
 		"ed25519, PKCS#8":  asPEM(t, "PRIVATE KEY", edPKCS8, edErr),
 		"RSA, OpenSSH":     openssh(big),
 		"RSA, PKCS#1":      asPEM(t, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(big), nil),
 		"RSA, PKCS#8":      asPEM(t, "PRIVATE KEY", rsaPKCS8, rsaErr),
 	}
+}
+
+// lockedKey returns a private key with a passphrase.
+func lockedKey(t *testing.T) string {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKeyWithPassphrase(key, "test", []byte("open sesame"))
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(block))
+}
+
+// ecdsaKey returns a private key of a type that EC2 cannot import.
+func ecdsaKey(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKey(key, "test")
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(block))
 }
 
 // eachLine returns a function that changes each line of a text.
@@ -139,7 +163,8 @@ func TestKeyThatOpenSSHReadsIsUnchanged(t *testing.T) {
 }
 
 func TestInvalidKeys(t *testing.T) {
-	const none = "is not a private key in OpenSSH or PEM form; set the whole file that ssh-keygen wrote, from its BEGIN line to its END line"
+	const none = "is not a private key in OpenSSH or PEM form; set the whole file that ssh-keygen wrote, from its " +
+		"BEGIN line to its END line"
 	key := keys(t)["ed25519, OpenSSH"]
 	for name, text := range map[string]string{
 		"a public key":    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0j someone",

@@ -8,14 +8,19 @@ import (
 	"strings"
 )
 
-// Versions holds the versions of what the machines and the cluster run. A stack may override each. Validation checks
-// that they are compatible, and accepts only manifests whose checksum is listed in this file.
+// Versions holds the versions of what the machines and the cluster run. A stack may override each; they default to
+// DefaultVersions.
 type Versions struct {
+	// Kubernetes is any patch version of a minor version in the map kubernetes, such as 1.36.4.
 	Kubernetes string `json:"kubernetes"`
+	// Containerd is any patch version of a minor version that supports this Kubernetes version, such as 2.3.4.
 	Containerd string `json:"containerd"`
-	Calico     string `json:"calico"`
-	ArgoCD     string `json:"argocd"`
+	// Calico is a key of the map calico: only manifests with a pinned checksum are installed.
+	Calico string `json:"calico"`
+	// ArgoCD is a key of the map argoCD, likewise.
+	ArgoCD string `json:"argocd"`
 	// AllowUntested permits a Calico or Argo CD version that upstream has not tested with this Kubernetes version.
+	// There is a warning instead of an error.
 	AllowUntested bool `json:"untested"`
 }
 
@@ -115,49 +120,42 @@ func minor(version string) string {
 	return version
 }
 
-func (l *loader) versions(c *Config) {
-	v := &c.Versions
-	for _, field := range []struct {
-		value    *string
-		fallback string
-	}{
-		{&v.Kubernetes, DefaultVersions.Kubernetes}, {&v.Containerd, DefaultVersions.Containerd},
-		{&v.Calico, DefaultVersions.Calico}, {&v.ArgoCD, DefaultVersions.ArgoCD},
-	} {
-		if *field.value == "" {
-			*field.value = field.fallback
-		}
-	}
+// checkVersions reports versions that are not supported, not compatible, or not pinned. It warns about combinations that
+// upstream has not tested, if the stack permits them.
+func (r *report) checkVersions(v Versions) {
 	known := slices.Sorted(maps.Keys(kubernetes))
 	release, ok := kubernetes[v.minor()]
 	switch {
 	case !semver.MatchString(v.Kubernetes):
-		l.problem("versions.kubernetes", "%q is not a version such as %s", v.Kubernetes, DefaultVersions.Kubernetes)
+		r.problem("versions.kubernetes", "%q is not a version such as %s", v.Kubernetes, DefaultVersions.Kubernetes)
 	case !ok:
-		l.problem("versions.kubernetes", "%s is not a supported version; use a patch version of %s", v.Kubernetes, strings.Join(known, " or "))
+		r.problem("versions.kubernetes", "%s is not a supported version; use a patch version of %s",
+			v.Kubernetes, strings.Join(known, " or "))
 	case !semver.MatchString(v.Containerd):
-		l.problem("versions.containerd", "%q is not a version such as %s", v.Containerd, DefaultVersions.Containerd)
+		r.problem("versions.containerd", "%q is not a version such as %s", v.Containerd, DefaultVersions.Containerd)
 	case !slices.Contains(release.Containerd, minor(v.Containerd)):
-		l.problem("versions.containerd", "%s does not support Kubernetes %s; use a patch version of %s",
+		r.problem("versions.containerd", "%s does not support Kubernetes %s; use a patch version of %s",
 			v.Containerd, v.Kubernetes, strings.Join(release.Containerd, " or "))
 	}
-	// An unsupported Kubernetes version is compatible with nothing, and is already reported.
-	l.manifest(c, "versions.calico", "Calico", v.Calico, calico, ok)
-	l.manifest(c, "versions.argocd", "Argo CD", v.ArgoCD, argoCD, ok)
+	r.checkManifest(v, "versions.calico", "Calico", v.Calico, calico)
+	r.checkManifest(v, "versions.argocd", "Argo CD", v.ArgoCD, argoCD)
 }
 
-func (l *loader) manifest(c *Config, key, name, version string, known map[string]Manifest, checkKubernetes bool) {
-	manifest, ok := known[version]
+// checkManifest checks the version of a component of the cluster. known maps the pinned versions to their manifests.
+func (r *report) checkManifest(v Versions, key, name, version string, known map[string]Manifest) {
+	manifest, pinned := known[version]
+	_, supported := kubernetes[v.minor()] // an unsupported Kubernetes version is already reported
 	switch {
-	case !ok:
-		l.problem(key, "%q has no pinned manifest; use one of %s", version, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
-	case checkKubernetes && !slices.Contains(manifest.Kubernetes, c.Versions.minor()):
+	case !pinned:
+		r.problem(key, "%q has no pinned manifest; use one of %s",
+			version, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+	case supported && !slices.Contains(manifest.Kubernetes, v.minor()):
 		untested := fmt.Sprintf("%s %s is tested on Kubernetes %s, not on %s",
-			name, version, strings.Join(manifest.Kubernetes, ", "), c.Versions.Kubernetes)
-		if c.Versions.AllowUntested {
-			c.Warnings = append(c.Warnings, l.key(key)+": "+untested)
+			name, version, strings.Join(manifest.Kubernetes, ", "), v.Kubernetes)
+		if v.AllowUntested {
+			r.warning(key, "%s", untested)
 		} else {
-			l.problem(key, "%s; to use it anyway, set %s to true", untested, l.key("versions.untested"))
+			r.problem(key, "%s; to use it anyway, set %s to true", untested, r.key("versions.untested"))
 		}
 	}
 }

@@ -1,0 +1,35 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A version that upstream has not tested with this Kubernetes version can be permitted, with a warning.
+func TestUntestedVersionsCanBePermitted(t *testing.T) {
+	s := newStack(t, values{"versions": values{"argocd": "v3.4.7", "untested": true}})
+	c := s.mustLoad(t)
+	assert.Contains(t, c.ArgoCDManifest().URL, "argo-cd/v3.4.7/manifests/install.yaml")
+	assert.Equal(t, []string{
+		"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4",
+	}, s.warnings)
+}
+
+// Each supported minor version of Kubernetes has the sandbox image that its kubeadm expects.
+func TestPauseBelongsToTheKubernetesVersion(t *testing.T) {
+	for version, pause := range map[string]string{"1.36.4": "3.10.2", "1.35.0": "3.10.1"} {
+		c := newStack(t, values{"versions": values{"kubernetes": version}}).mustLoad(t)
+		assert.Equal(t, pause, c.Versions.Pause(), version)
+	}
+}
+
+// A mirror's checksum replaces the pinned one of its own manifest only.
+func TestManifestsHaveTheMirrorsChecksum(t *testing.T) {
+	sum := strings.Repeat("0123456789abcdef", 4)
+	mirror := values{"files": "http://mirror.example", "sha256": values{"calico": sum}}
+	c := newStack(t, values{"mirror": mirror}).mustLoad(t)
+	assert.Equal(t, sum, c.CalicoManifest().SHA256)
+	assert.Equal(t, argoCD[DefaultVersions.ArgoCD].SHA256, c.ArgoCDManifest().SHA256)
+}
