@@ -116,7 +116,7 @@ func TestPreviewDiff(t *testing.T) {
 func newHistory(t *testing.T) string {
 	t.Helper()
 	repo := t.TempDir()
-	for _, name := range []string{"config", "infra", "cluster", "platform"} {
+	for _, name := range []string{"component", "config", "infra", "cluster", "platform"} {
 		require.NoError(t, os.CopyFS(filepath.Join(repo, name), os.DirFS(filepath.Join("../../..", name))))
 	}
 	for _, name := range []string{"go.mod", "go.sum", "main.go", "Pulumi.yaml", "Pulumi.dev.yaml", "Pulumi.prod.yaml"} {
