@@ -27,6 +27,7 @@ const readyTimeout = "900"
 // Cluster is a Kubernetes cluster whose nodes are all Ready and which runs Argo CD if the stack has a platform.
 type Cluster struct {
 	pulumi.ResourceState
+	component.Children
 
 	// Outputs
 
@@ -56,8 +57,8 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	c := &Cluster{infra: i, host: &host{
 		node: i.ControlPlane(), ssh: conf.SSH, provider: provider, mirror: conf.Mirror, reachable: i.SecurityGroup,
 	}}
-	if err := ctx.RegisterComponentResource("eco2:cluster:Cluster", name, c, opts...); err != nil {
-		return nil, fmt.Errorf("registering cluster %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:cluster:Cluster", name, c, opts...); err != nil {
+		return nil, err
 	}
 	child := component.Child(c)
 
@@ -69,7 +70,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	}
 	c.Kubeconfig = control.Kubeconfig
 
-	calico, err := c.calico(ctx, conf, child, pulumi.DependsOn([]pulumi.Resource{control.initialised}))
+	calico, err := c.calico(ctx, conf, child, component.DependsOn(control.initialised))
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +90,12 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 			Flag("nodes", pulumi.String(strings.Join(names, ","))).
 			Flag("timeout", pulumi.String(readyTimeout))},
 		Minutes: 20, Triggers: i.Nodes,
-	}, child, pulumi.DependsOn(complete))
+	}, child, component.DependsOn(complete...))
 	if err != nil {
 		return nil, err
 	}
 	if conf.Platform {
-		if err := c.argoCD(ctx, conf, child, pulumi.DependsOn([]pulumi.Resource{c.Ready})); err != nil {
+		if err := c.argoCD(ctx, conf, child, component.DependsOn(c.Ready)); err != nil {
 			return nil, err
 		}
 	}
@@ -160,7 +161,7 @@ func ArgoCDURL(c config.Config) string {
 // It depends on everything: the infrastructure, the cluster, and what runs in it, which are the given resources. Resources that are deleted with the network leave the
 // state without a call, and that must not happen while a sweep fails or is refused.
 func (c *Cluster) Sweep(ctx *pulumi.Context, protect bool, after ...pulumi.Resource) error {
-	_, err := c.sweep(ctx, "sweep", protect, pulumi.DependsOn(append([]pulumi.Resource{c.infra, c}, after...)))
+	_, err := c.sweep(ctx, "sweep", protect, component.DependsOn(append([]pulumi.Resource{c.infra, c}, after...)...))
 	return err
 }
 
@@ -172,7 +173,7 @@ func (c *Cluster) Sweep(ctx *pulumi.Context, protect bool, after ...pulumi.Resou
 // without a call because it is deleted with the network. If this delete fails, the state has already lost a platform
 // that still exists.
 func (c *Cluster) EarlySweep(ctx *pulumi.Context, protect bool, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
-	return c.sweep(ctx, "early-sweep", protect, append(opts, pulumi.DependsOn([]pulumi.Resource{c.infra, c}))...)
+	return c.sweep(ctx, "early-sweep", protect, append(opts, component.DependsOn(c.infra, c))...)
 }
 
 func (c *Cluster) sweep(ctx *pulumi.Context, name string, protect bool, opts ...pulumi.ResourceOption) (*remote.Command, error) {

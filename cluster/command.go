@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/component"
 	"eco2/infra"
 )
 
@@ -99,7 +100,7 @@ func (h *host) newCommand(ctx *pulumi.Context, name string, args *CommandArgs, o
 	limit := fmt.Sprintf("%dm", args.Minutes)
 	opts = append([]pulumi.ResourceOption{
 		pulumi.Provider(h.provider),
-		pulumi.DependsOn([]pulumi.Resource{h.reachable}),
+		component.DependsOn(h.reachable),
 		// Without it the provider would wait for ever for a connection that broke unnoticed: see Minutes.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: limit, Update: limit, Delete: limit}),
 	}, opts...)

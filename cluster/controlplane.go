@@ -7,12 +7,14 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 
+	"eco2/component"
 	"eco2/config"
 )
 
 // controlPlane is the first node: its machine is prepared and initialised by kubeadm, and provides the kubeconfig.
 type controlPlane struct {
 	pulumi.ResourceState
+	component.Children
 
 	// initialised runs kubeadm init. The joins and everything in the cluster depend on it.
 	initialised *remote.Command
@@ -49,8 +51,8 @@ type controlPlaneArgs struct {
 func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, opts ...pulumi.ResourceOption) (*controlPlane, error) {
 	p := &controlPlane{}
 	c, host, node := args.Config, args.Host, args.Host.node
-	if err := ctx.RegisterComponentResource("eco2:cluster:ControlPlane", name, p, opts...); err != nil {
-		return nil, fmt.Errorf("registering control plane %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:cluster:ControlPlane", name, p, opts...); err != nil {
+		return nil, err
 	}
 	parent := pulumi.Parent(p)
 	// The control plane's whole state is on its machine. A new machine starts from the beginning.
@@ -74,7 +76,7 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 			Flag("provider-id", node.ProviderID()).
 			labelsAndTaints(node)},
 		Stdin: configuration, Minutes: 30,
-	}, parent, deletedWithMachine, pulumi.DependsOn([]pulumi.Resource{prepared}))
+	}, parent, deletedWithMachine, component.DependsOn(prepared))
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +85,7 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 		Create: Script{Name: "kubeconfig", Args: Arguments{}.Flag("server", args.Server)},
 		Stdin:  outputKey(c.SSH, "kubeconfig"), Minutes: 10,
 		Secret: true, // it contains the administrator's private key
-	}, parent, deletedWithMachine, pulumi.DependsOn([]pulumi.Resource{p.initialised}),
+	}, parent, deletedWithMachine, component.DependsOn(p.initialised),
 		// The first encryption key stays even if the SSH key changes: a preview, which runs no script, must be able to
 		// decrypt the output of the last run.
 		pulumi.IgnoreChanges([]string{"stdin"}))

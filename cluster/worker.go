@@ -1,11 +1,10 @@
 package cluster
 
 import (
-	"fmt"
-
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/component"
 	"eco2/config"
 	"eco2/infra"
 )
@@ -13,6 +12,7 @@ import (
 // worker is a node that joins the cluster. If it alone is removed, it is drained and leaves the cluster first.
 type worker struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // workerArgs holds a worker's inputs.
@@ -31,8 +31,8 @@ type workerArgs struct {
 func newWorker(ctx *pulumi.Context, name string, args *workerArgs, opts ...pulumi.ResourceOption) (*worker, error) {
 	w := &worker{}
 	c, node, host := args.Config, args.Node, args.Host
-	if err := ctx.RegisterComponentResource("eco2:cluster:Worker", name, w, opts...); err != nil {
-		return nil, fmt.Errorf("registering worker %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:cluster:Worker", name, w, opts...); err != nil {
+		return nil, err
 	}
 	parent := pulumi.Parent(w)
 
@@ -71,7 +71,7 @@ func newWorker(ctx *pulumi.Context, name string, args *workerArgs, opts ...pulum
 		// Earlier versions of the program had a separate command for leaving. Without this alias it would be deleted as
 		// another resource, and drain the node.
 		pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String("leave-" + name)}}),
-		pulumi.DependsOn([]pulumi.Resource{prepared, args.ControlPlane.initialised}))
+		component.DependsOn(prepared, args.ControlPlane.initialised))
 	if err != nil {
 		return nil, err
 	}

@@ -6,12 +6,15 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/acm"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/route53"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // certificate is the load balancer's TLS certificate for the domain and its subdomains, validated by a DNS
 // record. external-dns creates the load balancer's own records, because only it knows their target.
 type certificate struct {
 	pulumi.ResourceState
+	component.Children
 	name string
 	args *certificateArgs
 
@@ -34,9 +37,9 @@ type certificateArgs struct {
 // newCertificate requests the domain's certificate. AWS issues it after validate has declared the DNS record.
 func newCertificate(ctx *pulumi.Context, name string, args *certificateArgs, opts ...pulumi.ResourceOption) (*certificate, error) {
 	c := &certificate{name: name, args: args}
-	err := ctx.RegisterComponentResource("eco2:infra:Certificate", name, c, opts...)
+	err := component.Register(ctx, "eco2:infra:Certificate", name, c, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("registering certificate %s: %w", name, err)
+		return nil, err
 	}
 	c.Requested, err = acm.NewCertificate(ctx, name, &acm.CertificateArgs{
 		DomainName:              pulumi.String(args.Domain),
@@ -68,7 +71,7 @@ func (c *certificate) validate(ctx *pulumi.Context, network *network) error {
 		// Pulumi deletes the dependency graph level by level and waits for the slowest resource of each level. This
 		// dependency puts the record on the machines' level, so that its deletion, which takes about 30 seconds,
 		// overlaps with theirs instead of following it.
-		pulumi.DependsOn([]pulumi.Resource{network}))
+		component.DependsOn(network))
 	if err != nil {
 		return fmt.Errorf("creating the validation record of %s: %w", c.args.Domain, err)
 	}

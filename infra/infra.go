@@ -27,6 +27,7 @@ const GrafanaPassword = "platform/grafana-admin-password"
 // Infra is a stack's AWS resources.
 type Infra struct {
 	pulumi.ResourceState
+	component.Children
 
 	// Outputs
 	VPC           *ec2.Vpc
@@ -62,8 +63,8 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		return nil, fmt.Errorf("configuring AWS: %w", err)
 	}
 	i := &Infra{}
-	if err := ctx.RegisterComponentResource("eco2:infra:Infra", name, i, append(opts, pulumi.Providers(provider))...); err != nil {
-		return nil, fmt.Errorf("registering infrastructure %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:infra:Infra", name, i, append(opts, pulumi.Providers(provider))...); err != nil {
+		return nil, err
 	}
 	child := component.Child(i)
 

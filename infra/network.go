@@ -7,6 +7,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/component"
 	"eco2/config"
 )
 
@@ -22,6 +23,7 @@ const deleteTimeout = "5m"
 // it: a gateway cannot be detached while machines with public addresses use it.
 type network struct {
 	pulumi.ResourceState
+	component.Children
 
 	// Outputs
 	VPC     *ec2.Vpc
@@ -43,8 +45,8 @@ type networkArgs struct {
 // newNetwork declares the network.
 func newNetwork(ctx *pulumi.Context, name string, args *networkArgs, opts ...pulumi.ResourceOption) (*network, error) {
 	n := &network{}
-	if err := ctx.RegisterComponentResource("eco2:infra:Network", name, n, opts...); err != nil {
-		return nil, fmt.Errorf("registering network %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:infra:Network", name, n, opts...); err != nil {
+		return nil, err
 	}
 	parent := pulumi.Parent(n)
 	boundedDelete := pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: deleteTimeout})
@@ -117,7 +119,7 @@ func newNetwork(ctx *pulumi.Context, name string, args *networkArgs, opts ...pul
 			// only the subnets have a configurable timeout: the provider retries the deletion of a certificate in use
 			// for 20 minutes, whatever its options say. The VPC does not depend on the certificate, so the two are
 			// created and deleted in parallel.
-			pulumi.DependsOn(after))
+			component.DependsOn(after...))
 		if err != nil {
 			return nil, fmt.Errorf("creating subnet %s: %w", zone, err)
 		}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // Node is one machine of the cluster: an EC2 instance and, for the control plane, an elastic IP address.
@@ -93,7 +95,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		// Node names are unique in the cluster, so the old machine must leave before the new one joins.
 		pulumi.DeleteBeforeReplace(true),
 		// The first boot downloads packages, and a machine that shuts down still needs the gateway.
-		pulumi.DependsOn([]pulumi.Resource{args.KeyPair, args.Network}),
+		component.DependsOn(args.KeyPair, args.Network),
 		// AWS starts a t3 in well under a minute; if it takes ten, something is wrong.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m", Delete: "10m"}))...)
 	if err != nil {
@@ -105,7 +107,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		address, err := ec2.NewEip(ctx, name, &ec2.EipArgs{
 			Domain: pulumi.String("vpc"),
 			Tags:   pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name)},
-		}, options(pulumi.DependsOn([]pulumi.Resource{args.Network}), protect)...)
+		}, options(component.DependsOn(args.Network), protect)...)
 		if err != nil {
 			return nil, fmt.Errorf("creating the elastic address of %s: %w", spec.Name, err)
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // ebsPolicy is the AWS managed policy for the EBS CSI driver that is restricted to one cluster: volumes and instances
@@ -30,6 +32,7 @@ const (
 // Session Manager is not used, because it permits reading every SSM parameter of the account.
 type nodeRole struct {
 	pulumi.ResourceState
+	component.Children
 
 	// Outputs
 	ProfileName pulumi.StringOutput
@@ -48,8 +51,8 @@ type nodeRoleArgs struct {
 // newNodeRole declares the role, its policies and the instance profile.
 func newNodeRole(ctx *pulumi.Context, name string, args *nodeRoleArgs, opts ...pulumi.ResourceOption) (*nodeRole, error) {
 	r := &nodeRole{}
-	if err := ctx.RegisterComponentResource("eco2:infra:NodeRole", name, r, opts...); err != nil {
-		return nil, fmt.Errorf("registering node role %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:infra:NodeRole", name, r, opts...); err != nil {
+		return nil, err
 	}
 	parent := pulumi.Parent(r)
 

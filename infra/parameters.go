@@ -6,12 +6,15 @@ import (
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ssm"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // Parameters holds the SSM parameters that workloads and people outside this program read. The description of each
 // names its reader; a value without a reader does not belong here.
 type Parameters struct {
 	pulumi.ResourceState
+	component.Children
 
 	versions map[string]pulumi.IntOutput
 }
@@ -41,8 +44,8 @@ type parametersArgs struct {
 // newParameters declares the parameters.
 func newParameters(ctx *pulumi.Context, name string, args *parametersArgs, opts ...pulumi.ResourceOption) (*Parameters, error) {
 	p := &Parameters{versions: map[string]pulumi.IntOutput{}}
-	if err := ctx.RegisterComponentResource("eco2:infra:Parameters", name, p, opts...); err != nil {
-		return nil, fmt.Errorf("registering parameters %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:infra:Parameters", name, p, opts...); err != nil {
+		return nil, err
 	}
 	for _, parameter := range args.Parameters {
 		declared, err := ssm.NewParameter(ctx, strings.ReplaceAll(parameter.Name, "/", "-"), &ssm.ParameterArgs{

@@ -7,6 +7,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/vpc"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/component"
 	"eco2/config"
 )
 
@@ -22,6 +23,7 @@ const everywhere = "0.0.0.0/0"
 // Whatever connects to a machine must depend on this component, and so on the rules.
 type SecurityGroup struct {
 	pulumi.ResourceState
+	component.Children
 
 	// Outputs
 	Group *ec2.SecurityGroup
@@ -38,8 +40,8 @@ type securityGroupArgs struct {
 // newSecurityGroup declares the group and its rules.
 func newSecurityGroup(ctx *pulumi.Context, name string, args *securityGroupArgs, opts ...pulumi.ResourceOption) (*SecurityGroup, error) {
 	s := &SecurityGroup{}
-	if err := ctx.RegisterComponentResource("eco2:infra:SecurityGroup", name, s, opts...); err != nil {
-		return nil, fmt.Errorf("registering security group %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:infra:SecurityGroup", name, s, opts...); err != nil {
+		return nil, err
 	}
 
 	var err error

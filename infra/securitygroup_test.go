@@ -59,7 +59,7 @@ func TestTheGroupHasTheRulesOfTheSettings(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = newSecurityGroup(ctx, "cluster", securityGroupArgs{ClusterName: c.Name, VPC: vpc, Rules: c.InboundRules()})
+			_, err = newSecurityGroup(ctx, "cluster", &securityGroupArgs{ClusterName: c.Name, VPC: vpc, Rules: c.InboundRules()})
 			return err
 		}, pulumi.WithMocks("eco2", "dev", declared)))
 		assert.Equal(t, want, declared.ports)

@@ -51,7 +51,7 @@ var chartCRDs = map[string][]pinnedFile{
 // server-side, because several are larger than the annotation of a client-side apply may be, and from files whose
 // checksum is verified, which the provider's own resources for manifests do not support. CRDs stay when their chart is
 // removed, because deleting a CRD deletes every object of its kind.
-func (s *shared) newCRDs(ctx *pulumi.Context, release string, parent pulumi.Resource) (pulumi.Resource, error) {
+func (s *shared) newCRDs(ctx *pulumi.Context, release string, parent component.Component) (pulumi.Resource, error) {
 	args := cluster.Arguments{pulumi.String(release)}.Flag("files-mirror", pulumi.String(s.config.Mirror.Files))
 	for _, file := range chartCRDs[release] {
 		args = append(args, pulumi.String(file.url), pulumi.String(s.config.Mirror.Checksum(release, file.sha256)))
@@ -60,7 +60,7 @@ func (s *shared) newCRDs(ctx *pulumi.Context, release string, parent pulumi.Reso
 		Create: cluster.Script{Name: "crds", Args: args}, Minutes: 10,
 	}, component.Child(parent),
 		// They need no early sweep, since nothing in AWS comes from them, and so are installed beside Argo CD.
-		pulumi.DependsOn([]pulumi.Resource{s.cluster.Ready}))
+		component.DependsOn(s.cluster.Ready))
 	if err != nil {
 		return nil, fmt.Errorf("installing the custom resource definitions of %s: %w", release, err)
 	}

@@ -6,6 +6,8 @@ import (
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	storagev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/storage/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // storageClass is the name of the default storage class.
@@ -14,6 +16,7 @@ const storageClass = "gp3"
 // ebsCSIDriver is the EBS CSI driver, which creates the volumes of claims, and the default storage class.
 type ebsCSIDriver struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // ebsCSIDriverArgs holds the inputs of ebsCSIDriver.
@@ -24,8 +27,8 @@ type ebsCSIDriverArgs struct {
 // newEBSCSIDriver declares the driver and the storage class.
 func newEBSCSIDriver(ctx *pulumi.Context, name string, args *ebsCSIDriverArgs, opts ...pulumi.ResourceOption) (*ebsCSIDriver, error) {
 	d := &ebsCSIDriver{}
-	if err := ctx.RegisterComponentResource("eco2:platform:EBSCSIDriver", name, d, opts...); err != nil {
-		return nil, fmt.Errorf("registering EBS CSI driver %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:EBSCSIDriver", name, d, opts...); err != nil {
+		return nil, err
 	}
 	// A cluster created with kubeadm has no storage class, and without one every claim would stay Pending. Volumes are
 	// encrypted, and in the zone of the pod that first uses them.

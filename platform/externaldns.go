@@ -14,6 +14,7 @@ import (
 // write to.
 type externalDNS struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // externalDNSArgs holds the inputs of externalDNS.
@@ -25,8 +26,8 @@ type externalDNSArgs struct {
 // newExternalDNS declares external-dns.
 func newExternalDNS(ctx *pulumi.Context, name string, args *externalDNSArgs, opts ...pulumi.ResourceOption) (*externalDNS, error) {
 	d := &externalDNS{}
-	if err := ctx.RegisterComponentResource("eco2:platform:ExternalDNS", name, d, opts...); err != nil {
-		return nil, fmt.Errorf("registering external-dns %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:ExternalDNS", name, d, opts...); err != nil {
+		return nil, err
 	}
 	release, err := args.newRelease(ctx, "external-dns", &releaseArgs{
 		Namespace: platformSystem,
@@ -67,7 +68,7 @@ func newExternalDNS(ctx *pulumi.Context, name string, args *externalDNSArgs, opt
 			Flag("domain", pulumi.String(args.config.Domain)).
 			Flag("certificate", args.infra.CertificateARN)},
 		Minutes: 5,
-	}, component.Child(d), pulumi.DependsOn([]pulumi.Resource{release})); err != nil {
+	}, component.Child(d), component.DependsOn(release)); err != nil {
 		return nil, fmt.Errorf("declaring the removal of the domain's records: %w", err)
 	}
 	return d, ctx.RegisterResourceOutputs(d, pulumi.Map{})

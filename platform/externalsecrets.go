@@ -7,6 +7,8 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 const (
@@ -20,6 +22,7 @@ const (
 // them. ExternalSecrets depend on this component.
 type externalSecrets struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // externalSecretsArgs holds the inputs of externalSecrets.
@@ -31,8 +34,8 @@ type externalSecretsArgs struct {
 // newExternalSecrets declares External Secrets and the store.
 func newExternalSecrets(ctx *pulumi.Context, name string, args *externalSecretsArgs, opts ...pulumi.ResourceOption) (*externalSecrets, error) {
 	e := &externalSecrets{}
-	if err := ctx.RegisterComponentResource("eco2:platform:ExternalSecrets", name, e, opts...); err != nil {
-		return nil, fmt.Errorf("registering External Secrets %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:ExternalSecrets", name, e, opts...); err != nil {
+		return nil, err
 	}
 	release, err := args.newRelease(ctx, "external-secrets", &releaseArgs{
 		Namespace: platformSystem,

@@ -34,7 +34,7 @@ type grafanaPassword struct {
 // newGrafanaPassword declares the ExternalSecret that copies Grafana's password from SSM, and a command that waits until
 // the Secret contains it. The ExternalSecret names the parameter's version: so a new password changes the
 // ExternalSecret, and External Secrets reacts to that at once.
-func newGrafanaPassword(ctx *pulumi.Context, args *prometheusStackArgs, parent pulumi.Resource) (*grafanaPassword, error) {
+func newGrafanaPassword(ctx *pulumi.Context, args *prometheusStackArgs, parent component.Component) (*grafanaPassword, error) {
 	version := pulumi.Sprintf("%d", args.infra.Parameters.Version(infra.GrafanaPassword))
 	secret, err := apiextensions.NewCustomResource(ctx, grafanaAdmin, &apiextensions.CustomResourceArgs{
 		ApiVersion: pulumi.String(externalSecretsAPI),
@@ -65,7 +65,7 @@ func newGrafanaPassword(ctx *pulumi.Context, args *prometheusStackArgs, parent p
 			Flag("name", pulumi.String(grafanaAdmin)).
 			Flag("version", version)},
 		Minutes: 5,
-	}, component.Child(parent), pulumi.DependsOn([]pulumi.Resource{secret}))
+	}, component.Child(parent), component.DependsOn(secret))
 	if err != nil {
 		return nil, fmt.Errorf("waiting for secret %s: %w", grafanaAdmin, err)
 	}

@@ -1,9 +1,9 @@
 package platform
 
 import (
-	"fmt"
-
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // loadBalancerController is the AWS Load Balancer Controller, which creates Application Load Balancers with the
@@ -11,6 +11,7 @@ import (
 // webhook answers.
 type loadBalancerController struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // loadBalancerControllerArgs holds the inputs of loadBalancerController.
@@ -21,8 +22,8 @@ type loadBalancerControllerArgs struct {
 // newLoadBalancerController declares the controller.
 func newLoadBalancerController(ctx *pulumi.Context, name string, args *loadBalancerControllerArgs, opts ...pulumi.ResourceOption) (*loadBalancerController, error) {
 	l := &loadBalancerController{}
-	if err := ctx.RegisterComponentResource("eco2:platform:LoadBalancerController", name, l, opts...); err != nil {
-		return nil, fmt.Errorf("registering load balancer controller %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:LoadBalancerController", name, l, opts...); err != nil {
+		return nil, err
 	}
 	replicas := 1
 	if args.prod() {

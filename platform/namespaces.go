@@ -7,6 +7,7 @@ import (
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/component"
 	"eco2/infra"
 )
 
@@ -31,6 +32,7 @@ func workloadNamespaces() []string { return append(infra.Domains(), dataNamespac
 // depends on this component, so that the policies are in force before the first pod starts.
 type namespaces struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // namespacesArgs holds the inputs of namespaces.
@@ -41,8 +43,8 @@ type namespacesArgs struct {
 // newNamespaces declares the namespaces with their network policies.
 func newNamespaces(ctx *pulumi.Context, name string, args *namespacesArgs, opts ...pulumi.ResourceOption) (*namespaces, error) {
 	n := &namespaces{}
-	if err := ctx.RegisterComponentResource("eco2:platform:Namespaces", name, n, opts...); err != nil {
-		return nil, fmt.Errorf("registering namespaces %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:Namespaces", name, n, opts...); err != nil {
+		return nil, err
 	}
 	for _, policy := range policies(args.config) {
 		var after []pulumi.Resource

@@ -19,6 +19,7 @@ import (
 // Platform is everything in the cluster on which workloads depend.
 type Platform struct {
 	pulumi.ResourceState
+	component.Children
 
 	shared *shared
 }
@@ -51,8 +52,8 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		return nil, fmt.Errorf("configuring Kubernetes: %w", err)
 	}
 	p := &Platform{}
-	if err := ctx.RegisterComponentResource("eco2:platform:Platform", name, p, opts...); err != nil {
-		return nil, fmt.Errorf("registering platform %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:Platform", name, p, opts...); err != nil {
+		return nil, err
 	}
 	sweep, err := args.Cluster.EarlySweep(ctx, conf.Protect, component.Child(p))
 	if err != nil {

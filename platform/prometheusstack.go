@@ -1,15 +1,16 @@
 package platform
 
 import (
-	"fmt"
-
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // prometheusStack monitors the cluster: Prometheus, Alertmanager and Grafana. It runs on the node that the node table
 // reserves for it.
 type prometheusStack struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // prometheusStackArgs holds the inputs of prometheusStack.
@@ -25,8 +26,8 @@ type prometheusStackArgs struct {
 // newPrometheusStack declares the stack.
 func newPrometheusStack(ctx *pulumi.Context, name string, args *prometheusStackArgs, opts ...pulumi.ResourceOption) (*prometheusStack, error) {
 	s := &prometheusStack{}
-	if err := ctx.RegisterComponentResource("eco2:platform:PrometheusStack", name, s, opts...); err != nil {
-		return nil, fmt.Errorf("registering Prometheus stack %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:PrometheusStack", name, s, opts...); err != nil {
+		return nil, err
 	}
 	password, err := newGrafanaPassword(ctx, args, s)
 	if err != nil {

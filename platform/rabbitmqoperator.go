@@ -1,14 +1,15 @@
 package platform
 
 import (
-	"fmt"
-
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // rabbitMQOperator is the operator that runs the RabbitMQ clusters which workloads declare.
 type rabbitMQOperator struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // rabbitMQOperatorArgs holds the inputs of rabbitMQOperator.
@@ -20,8 +21,8 @@ type rabbitMQOperatorArgs struct {
 // newRabbitMQOperator declares the operator.
 func newRabbitMQOperator(ctx *pulumi.Context, name string, args *rabbitMQOperatorArgs, opts ...pulumi.ResourceOption) (*rabbitMQOperator, error) {
 	o := &rabbitMQOperator{}
-	if err := ctx.RegisterComponentResource("eco2:platform:RabbitMQOperator", name, o, opts...); err != nil {
-		return nil, fmt.Errorf("registering RabbitMQ operator %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:RabbitMQOperator", name, o, opts...); err != nil {
+		return nil, err
 	}
 	if _, err := args.newRelease(ctx, "rabbitmq-cluster-operator", &releaseArgs{
 		Namespace: messagingSystem,

@@ -1,14 +1,15 @@
 package platform
 
 import (
-	"fmt"
-
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 // redisOperator is the operator that runs the Redis instances which workloads declare.
 type redisOperator struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // redisOperatorArgs holds the inputs of redisOperator.
@@ -20,8 +21,8 @@ type redisOperatorArgs struct {
 // newRedisOperator declares the operator.
 func newRedisOperator(ctx *pulumi.Context, name string, args *redisOperatorArgs, opts ...pulumi.ResourceOption) (*redisOperator, error) {
 	o := &redisOperator{}
-	if err := ctx.RegisterComponentResource("eco2:platform:RedisOperator", name, o, opts...); err != nil {
-		return nil, fmt.Errorf("registering Redis operator %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:RedisOperator", name, o, opts...); err != nil {
+		return nil, err
 	}
 	if _, err := args.newRelease(ctx, "redis-operator", &releaseArgs{
 		Namespace: dataSystem,

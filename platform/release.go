@@ -7,6 +7,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/component"
 	"eco2/config"
 )
 
@@ -46,7 +47,7 @@ type chart struct {
 // newRelease declares the release of a chart, and before it the chart's custom resource definitions if it has any. name
 // is part of the names of the chart's objects. Both are children of parent, and the release depends on the given
 // resources.
-func (s *shared) newRelease(ctx *pulumi.Context, name string, args *releaseArgs, parent pulumi.Resource, after ...pulumi.Resource) (*release, error) {
+func (s *shared) newRelease(ctx *pulumi.Context, name string, args *releaseArgs, parent component.Component, after ...pulumi.Resource) (*release, error) {
 	// The controllers in the charts call AWS as the node role.
 	after = append(after, s.infra.NodeRole)
 	if len(chartCRDs[name]) > 0 {

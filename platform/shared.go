@@ -22,11 +22,11 @@ type shared struct {
 }
 
 // object returns the options of an object in the cluster: a child of parent that depends on the given resources.
-func (s *shared) object(parent pulumi.Resource, after ...pulumi.Resource) pulumi.ResourceOption {
+func (s *shared) object(parent component.Component, after ...pulumi.Resource) pulumi.ResourceOption {
 	return pulumi.Composite(
 		component.Child(parent),
 		pulumi.Provider(s.provider),
-		pulumi.DependsOn(append([]pulumi.Resource{s.earlySweep}, after...)),
+		component.DependsOn(append([]pulumi.Resource{s.earlySweep}, after...)...),
 		// Objects are deleted with the machines. Deleting each of them first would slow down a destroy, and would need an
 		// API server that still answers.
 		pulumi.DeletedWith(s.infra.VPC),
@@ -36,12 +36,12 @@ func (s *shared) object(parent pulumi.Resource, after ...pulumi.Resource) pulumi
 // awaitWebhook declares a command that waits until the API server can reach the webhook of a release, by validating an
 // object in a dry run. Helm only waits until the webhook's pod is ready, and at that point not every node routes to it
 // yet.
-func (s *shared) awaitWebhook(ctx *pulumi.Context, release *release, object values, parent pulumi.Resource) (pulumi.Resource, error) {
+func (s *shared) awaitWebhook(ctx *pulumi.Context, release *release, object values, parent component.Component) (pulumi.Resource, error) {
 	admission, err := s.cluster.NewCommand(ctx, release.name+"-webhook", &cluster.CommandArgs{
 		Create:  cluster.Script{Name: "admission", Args: cluster.Arguments{pulumi.String(release.name)}},
 		Stdin:   pulumi.JSONMarshal(object.input()),
 		Minutes: 5,
-	}, component.Child(parent), pulumi.DependsOn([]pulumi.Resource{release}))
+	}, component.Child(parent), component.DependsOn(release))
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the webhook of %s: %w", release.name, err)
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"eco2/component"
 )
 
 const (
@@ -22,6 +24,7 @@ const (
 // Application allows nothing but Applications, and theirs allows only the workloads' namespaces.
 type Workloads struct {
 	pulumi.ResourceState
+	component.Children
 }
 
 // WorkloadsArgs holds the inputs of Workloads.
@@ -33,8 +36,8 @@ type WorkloadsArgs struct {
 // NewWorkloads declares the root Application and its projects. Do not call it for a stack without a repository.
 func NewWorkloads(ctx *pulumi.Context, name string, args *WorkloadsArgs, opts ...pulumi.ResourceOption) (*Workloads, error) {
 	w := &Workloads{}
-	if err := ctx.RegisterComponentResource("eco2:platform:Workloads", name, w, opts...); err != nil {
-		return nil, fmt.Errorf("registering workloads %s: %w", name, err)
+	if err := component.Register(ctx, "eco2:platform:Workloads", name, w, opts...); err != nil {
+		return nil, err
 	}
 	shared := args.Platform.shared
 	conf := shared.config
