@@ -62,5 +62,5 @@ func DependsOn(resources ...pulumi.Resource) pulumi.ResourceOption {
 			all = append(all, resource)
 		}
 	}
-	return pulumi.DependsOn(all)
+	return pulumi.DependsOn(all) //nolint:forbidigo // these are no components
 }
