@@ -1,5 +1,5 @@
-// Package supply prepares this host for a rehearsal with real machines: Docker and the machines' image, the mirror
-// that they use instead of the internet, and the settings with which the program finds it.
+// Package supply builds all that real machines and their cluster download, and returns the settings with which the
+// program finds it: the mirror that they use instead of the internet, with packages, images and charts.
 package supply
 
 import (
@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"eco2/rehearsal/engine/toolchain"
-	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/calico"
 	"eco2/rehearsal/supply/mirror"
 )
@@ -23,8 +23,8 @@ const (
 // probeImage is the image of the pods that the tests run on every node.
 const probeImage = "eco2.example/probe:1"
 
-// Host describes a prepared host.
-type Host struct {
+// Supplies describes what was built.
+type Supplies struct {
 	// Environ has the environment variables with which the engine's plugins find the mirror.
 	Environ []string
 	// Kubectl is the path of a kubectl of the cluster's version.
@@ -38,54 +38,46 @@ type Host struct {
 	checksums map[string]string
 }
 
-// Prepare builds and installs what is missing; if nothing is, it takes a moment. repo is the checkout of the whole
+// Build builds what is missing; if nothing is, it takes a moment. It needs no root. repo is the checkout of the whole
 // repository, stateDir the state directory of the level, and progress goes to out.
-func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Host, error) {
-	if err := docker.Prepare(ctx, out); err != nil {
-		return Host{}, err
-	}
-	return Build(ctx, repo, stateDir, out)
-}
-
-// Build does the part of Prepare that needs no root: everything except Docker and the machines' image.
-func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Host, error) {
-	m, err := mirror.Prepare(ctx, repo, mirror.Versions{Kubernetes: kubernetesVersion, Containerd: containerdVersion}, out)
+func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Supplies, error) {
+	m, err := mirror.Create(ctx, repo, mirror.Versions{Kubernetes: kubernetesVersion, Containerd: containerdVersion}, out)
 	if err != nil {
-		return Host{}, err
+		return Supplies{}, err
 	}
 	bin := filepath.Join(stateDir, "bin")
-	err = toolchain.Build(ctx, out, toolchain.Target{
+	err = toolchain.Compile(ctx, out, toolchain.Target{
 		What: "the programs of the rehearsal's containers", Usual: "a minute",
 		Dir: filepath.Join(repo, "rehearsal"), Output: bin + string(filepath.Separator),
 		Packages: []string{"./cmd/vpc", "./cmd/standin", "./cmd/idle", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
 	})
 	if err != nil {
-		return Host{}, err
+		return Supplies{}, err
 	}
 	probe := mirror.Image{Name: probeImage, Files: map[string]string{"/probe": filepath.Join(bin, "probe")}, Entrypoint: []string{"/probe"}}
 	if err := m.AddImage(ctx, probe, out); err != nil {
-		return Host{}, err
+		return Supplies{}, err
 	}
 	network, err := calico.Add(ctx, m, repo, out)
 	if err != nil {
-		return Host{}, err
+		return Supplies{}, err
 	}
 	checksums, err := addPlatform(ctx, m, repo, bin, out)
 	if err != nil {
-		return Host{}, err
+		return Supplies{}, err
 	}
-	return Host{
-		Environ: []string{docker.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Mirror: m, Network: string(network), checksums: checksums,
+	return Supplies{
+		Environ: []string{setup.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Mirror: m, Network: string(network), checksums: checksums,
 	}, nil
 }
 
 // Settings returns the stack settings that this level needs, as values of stack.Options.Config.
-func (h Host) Settings() map[string]any {
+func (s Supplies) Settings() map[string]any {
 	return map[string]any{
 		"mirror": map[string]any{
-			"files":  fmt.Sprintf("http://%s/files", docker.MirrorAddress),
-			"images": fmt.Sprintf("http://%s", docker.MirrorAddress),
-			"sha256": h.checksums,
+			"files":  fmt.Sprintf("http://%s/files", setup.MirrorAddress),
+			"images": fmt.Sprintf("http://%s", setup.MirrorAddress),
+			"sha256": s.checksums,
 		},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/internal/setup"
 )
 
 // dnsVersion is the version of Route 53's API, with which its paths begin.
@@ -95,7 +96,7 @@ type tagSet struct {
 
 // zone returns the name of the only zone whose records can be listed and changed; empty if there is none.
 func (c *call) zone() (name string, err error) {
-	name, _, err = c.account.ZoneName(aws.HostedZone)
+	name, _, err = c.account.ZoneName(setup.HostedZone)
 	return name, err
 }
 
@@ -133,9 +134,9 @@ func (c *call) listHostedZones() (any, error) {
 	if err != nil || name == "" {
 		return out, err
 	}
-	sets, err := c.records(aws.HostedZone, name)
+	sets, err := c.records(setup.HostedZone, name)
 	out.Zones = []hostedZone{
-		{ID: "/hostedzone/" + aws.HostedZone, Name: name + ".", CallerReference: "rehearsal", ResourceRecordSetCount: len(sets)},
+		{ID: "/hostedzone/" + setup.HostedZone, Name: name + ".", CallerReference: "rehearsal", ResourceRecordSetCount: len(sets)},
 		{ID: "/hostedzone/" + aws.ForeignZone, Name: "foreign." + name + ".", CallerReference: "somebody", ResourceRecordSetCount: 2},
 	}
 	return out, err
@@ -149,7 +150,7 @@ func (c *call) listRecords(id string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if id != aws.HostedZone || name == "" {
+	if id != setup.HostedZone || name == "" {
 		return nil, noZone(id)
 	}
 	sets, err := c.records(id, name)
@@ -221,7 +222,7 @@ func (c *call) changeRecords(id string, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if id != aws.HostedZone || zone == "" {
+	if id != setup.HostedZone || zone == "" {
 		return nil, noZone(id)
 	}
 	before, err := c.account.RecordsOf(id)
@@ -348,7 +349,7 @@ func (c *call) listTags(body []byte) (any, error) {
 		if err := c.authorize("route53:ListTagsForResources", zoneARN(id), nil); err != nil {
 			return nil, err
 		}
-		if id != aws.HostedZone {
+		if id != setup.HostedZone {
 			return nil, noZone(id)
 		}
 		out.Sets = append(out.Sets, tagSet{ResourceID: id, ResourceType: "hostedzone"})

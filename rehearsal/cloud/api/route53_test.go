@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/internal/setup"
 )
 
 // names returns a client of AWS's SDK for Route 53, as in external-dns, and a world with a zone and a load balancer.
@@ -45,11 +46,11 @@ func TestRecords(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, zones.HostedZones, 2)
 	assert.Equal(t, "/hostedzone/"+aws.ForeignZone, *zones.HostedZones[1].Id)
-	assert.Equal(t, "/hostedzone/"+aws.HostedZone, *zones.HostedZones[0].Id)
+	assert.Equal(t, "/hostedzone/"+setup.HostedZone, *zones.HostedZones[0].Id)
 	assert.Equal(t, zone+".", *zones.HostedZones[0].Name)
 	assert.False(t, zones.HostedZones[0].Config.PrivateZone)
 
-	w.Create("aws:route53/record:Record", "validation", props{"zoneId": aws.HostedZone, "name": "_1." + domain, "type": "CNAME", "ttl": 60, "records": []any{"_2.acm-validations.aws."}})
+	w.Create("aws:route53/record:Record", "validation", props{"zoneId": setup.HostedZone, "name": "_1." + domain, "type": "CNAME", "ttl": 60, "records": []any{"_2.acm-validations.aws."}})
 	const owner = `"heritage=external-dns,external-dns/owner=eco2-dev,external-dns/resource=ingress/argocd/argocd"`
 	const balancer = "k8s." + region + ".elb.amazonaws.com"
 	change := func(id string, changes ...types.Change) error {
@@ -60,7 +61,7 @@ func TestRecords(t *testing.T) {
 	}
 	list := func() (names []string, sets map[string]types.ResourceRecordSet) {
 		sets = map[string]types.ResourceRecordSet{}
-		pages := route53.NewListResourceRecordSetsPaginator(c, &route53.ListResourceRecordSetsInput{HostedZoneId: sdk.String("/hostedzone/" + aws.HostedZone), MaxItems: sdk.Int32(300)})
+		pages := route53.NewListResourceRecordSetsPaginator(c, &route53.ListResourceRecordSetsInput{HostedZoneId: sdk.String("/hostedzone/" + setup.HostedZone), MaxItems: sdk.Int32(300)})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(t.Context())
 			require.NoError(t, err)
@@ -76,7 +77,7 @@ func TestRecords(t *testing.T) {
 		{Action: types.ChangeActionCreate, ResourceRecordSet: text("edns-a.argocd."+domain, owner)},
 		{Action: types.ChangeActionUpsert, ResourceRecordSet: text("*."+domain, `"one"`, `"two"`)},
 	}
-	require.NoError(t, change(aws.HostedZone, created...))
+	require.NoError(t, change(setup.HostedZone, created...))
 	found, sets := list()
 	assert.Equal(t, []string{
 		zone + ". NS", zone + ". SOA", `\052.` + domain + ". TXT", "_1." + domain + ". CNAME",
@@ -110,7 +111,7 @@ func TestRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// A valid change in the same batch is not applied either.
 			good := types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: text("good."+domain, `"good"`)}
-			err := change(aws.HostedZone, append([]types.Change{good}, test.changes...)...)
+			err := change(setup.HostedZone, append([]types.Change{good}, test.changes...)...)
 			var refused smithy.APIError
 			require.ErrorAs(t, err, &refused)
 			assert.Equal(t, "InvalidChangeBatch", refused.ErrorCode())
@@ -126,15 +127,15 @@ func TestRecords(t *testing.T) {
 	assert.Equal(t, "AccessDenied", refused.ErrorCode())
 	assert.Contains(t, refused.ErrorMessage(), "is not authorized to perform: route53:ChangeResourceRecordSets on resource: arn:aws:route53:::hostedzone/Z0OTHER")
 
-	tags, err := c.ListTagsForResources(t.Context(), &route53.ListTagsForResourcesInput{ResourceType: types.TagResourceTypeHostedzone, ResourceIds: []string{aws.HostedZone}})
+	tags, err := c.ListTagsForResources(t.Context(), &route53.ListTagsForResourcesInput{ResourceType: types.TagResourceTypeHostedzone, ResourceIds: []string{setup.HostedZone}})
 	require.NoError(t, err)
 	require.Len(t, tags.ResourceTagSets, 1)
-	assert.Equal(t, aws.HostedZone, *tags.ResourceTagSets[0].ResourceId)
+	assert.Equal(t, setup.HostedZone, *tags.ResourceTagSets[0].ResourceId)
 
 	for i := range created {
 		created[i].Action = types.ChangeActionDelete
 	}
-	require.NoError(t, change(aws.HostedZone, created...))
+	require.NoError(t, change(setup.HostedZone, created...))
 	made, err = w.Account.Records()
 	require.NoError(t, err)
 	assert.Empty(t, made)

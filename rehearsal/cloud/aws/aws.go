@@ -19,7 +19,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"eco2/rehearsal/engine/plugin"
-	"eco2/rehearsal/internal/latency"
+	"eco2/rehearsal/internal/setup"
 )
 
 const (
@@ -53,7 +53,7 @@ type cloud struct {
 	account  *Account
 	machines Machines
 	// latency scales every modelled wait: 0 means no wait, 1 as long as AWS takes.
-	latency  latency.Factor
+	latency  setup.Latency
 	settings atomic.Pointer[settings]
 	// status reports an operation's progress to the engine; tests replace it.
 	status func(ctx context.Context, r *plugin.Request, line string)
@@ -66,7 +66,7 @@ type settings struct {
 }
 
 func newCloud(stateDir string) (*cloud, error) {
-	factor, err := latency.FromEnv()
+	factor, err := setup.LatencyFromEnv()
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"eco2/rehearsal/engine/plugin"
-	"eco2/rehearsal/internal/latency"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/internal/store"
 )
 
@@ -299,7 +299,7 @@ func TestCheckRefuses(t *testing.T) {
 		"parameter none":     {typParameter, in{"name": "/a", "type": "String"}, "value", `exactly one of ["value" "insecureValue"] must be set, got []`},
 		"parameter insecure": {typParameter, in{"name": "/a", "type": "SecureString", "insecureValue": "x"}, "insecureValue", "invalid configuration, cannot set type = SecureString and insecureValue"},
 		"domain":             {typCertificate, in{"domainName": "example.com.", "validationMethod": "DNS"}, "domainName", `"example.com." is not a domain name without a dot at its end`},
-		"record":             {typRecord, in{"zoneId": HostedZone, "name": "a.example.com", "type": "A", "records": []any{"1.2.3.4"}}, "ttl", "records have a ttl, and aliases have none"},
+		"record":             {typRecord, in{"zoneId": setup.HostedZone, "name": "a.example.com", "type": "A", "records": []any{"1.2.3.4"}}, "ttl", "records have a ttl, and aliases have none"},
 		"record zone":        {typRecord, in{"zoneId": "example.com", "name": "a", "type": "A", "records": []any{"1.2.3.4"}, "ttl": 60}, "zoneId", `"example.com" is not the id of a hosted zone`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -456,7 +456,7 @@ func TestCreateRefuses(t *testing.T) {
 			return in{"name": "/x", "type": "SecureString", "value": strings.Repeat("s", 4097), "tier": "Standard"}
 		}, "creating SSM Parameter (x): operation error SSM: PutParameter, api error ValidationException: Standard tier parameters support a maximum parameter value of 4096 characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier. For more information, see https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"},
 		"record's value": {typRecord, func(cluster) in {
-			return in{"zoneId": HostedZone, "name": "a.example.com", "type": "A", "ttl": 60, "records": []any{"here"}}
+			return in{"zoneId": setup.HostedZone, "name": "a.example.com", "type": "A", "ttl": 60, "records": []any{"here"}}
 		}, "creating Route53 Record (x): operation error Route 53: ChangeResourceRecordSets, api error InvalidChangeBatch: [Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address (Value is not a valid IPv4 address) encountered with 'here'']"},
 		"certificate": {typCertValidated, func(cluster) in { return in{"certificateArn": "arn:none"} }, "creating ACM Certificate Validation (x): operation error ACM: DescribeCertificate, api error ResourceNotFoundException: Could not find certificate arn:none."},
 	} {
@@ -501,7 +501,7 @@ func (w *world) extras(c cluster) map[string]made {
 	return map[string]made{
 		typParameter:   w.make(typParameter, "p", in{"name": "/eco2/dev/vpc-id", "type": "String", "value": c.vpc.id, "tier": "Advanced"}),
 		typCertificate: cert,
-		typRecord:      w.make(typRecord, "r", in{"zoneId": HostedZone, "name": "a.example.com.", "type": "A", "ttl": 60, "records": []any{"192.0.2.1", "192.0.2.2"}}),
+		typRecord:      w.make(typRecord, "r", in{"zoneId": setup.HostedZone, "name": "a.example.com.", "type": "A", "ttl": 60, "records": []any{"192.0.2.1", "192.0.2.2"}}),
 	}
 }
 
@@ -886,9 +886,9 @@ func TestCertificates(t *testing.T) {
 	assert.EqualError(t, err, "creating ACM Certificate Validation (v): missing *.example.com DNS validation record: "+name)
 	_, err = w.try(typCertValidated, "v", in{"certificateArn": cert.id, "validationRecordFqdns": []any{name}})
 	assert.EqualError(t, err, "creating ACM Certificate Validation (v): waiting for ACM Certificate ("+cert.id+") to be issued: timeout while waiting for state to become 'ISSUED' (last state: 'PENDING_VALIDATION') (still missing: record "+name+")")
-	record := in{"zoneId": HostedZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}}
+	record := in{"zoneId": setup.HostedZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}}
 	made := w.make(typRecord, "r", record)
-	assert.Equal(t, []any{HostedZone + "_" + name + "_CNAME", name}, []any{made.id, made.out("fqdn")})
+	assert.Equal(t, []any{setup.HostedZone + "_" + name + "_CNAME", name}, []any{made.id, made.out("fqdn")})
 	_, err = w.try(typRecord, "again", record)
 	assert.EqualError(t, err, fmt.Sprintf("creating Route53 Record (again): operation error Route 53: ChangeResourceRecordSets, api error InvalidChangeBatch: [Tried to create resource record set [name='%s.', type='CNAME'] but it already exists]", name))
 	w.make(typCertValidated, "v", in{"certificateArn": cert.id, "validationRecordFqdns": []any{name}})
@@ -905,7 +905,7 @@ func TestRecordInTheWrongZoneDoesNotValidateACertificate(t *testing.T) {
 	assert.Equal(t, name+".foreign.example.com", record.out("fqdn"))
 	_, err := w.try(typCertValidated, "v", in{"certificateArn": cert.id, "validationRecordFqdns": []any{record.out("fqdn")}})
 	assert.EqualError(t, err, "creating ACM Certificate Validation (v): missing dev.example.com DNS validation record: "+name)
-	apex := w.make(typRecord, "apex", in{"zoneId": HostedZone, "name": "example.com", "type": "A", "ttl": 60, "records": []any{"192.0.2.1"}})
+	apex := w.make(typRecord, "apex", in{"zoneId": setup.HostedZone, "name": "example.com", "type": "A", "ttl": 60, "records": []any{"192.0.2.1"}})
 	assert.Equal(t, "example.com", apex.out("fqdn"))
 }
 
@@ -915,7 +915,7 @@ func TestSeveralDomainsInOneAccount(t *testing.T) {
 	for _, domain := range []string{"b.example.net", "dev.example.com", "a.example.org", "prod.example.com"} {
 		cert := w.make(typCertificate, domain, in{"domainName": domain, "validationMethod": "DNS"})
 		option := cert.out("domainValidationOptions").([]any)[0].(map[string]any)
-		record := w.make(typRecord, domain, in{"zoneId": HostedZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}})
+		record := w.make(typRecord, domain, in{"zoneId": setup.HostedZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}})
 		w.make(typCertValidated, domain, in{"certificateArn": cert.id, "validationRecordFqdns": []any{record.out("fqdn")}})
 	}
 }
@@ -1023,7 +1023,7 @@ func TestConfigure(t *testing.T) {
 	diff, err := diffConfig(&plugin.Request{OldInputs: resource.NewPropertyMapFromMap(in{"region": "a", "profile": "x"}), Inputs: resource.NewPropertyMapFromMap(in{"region": "b", "profile": "y"})})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]plugin.Change{"region": {Replaces: true}, "profile": {}}, diff.Changed)
-	t.Setenv(latency.Env, "-1")
+	t.Setenv(setup.LatencyEnv, "-1")
 	_, err = newCloud(t.TempDir())
 	assert.EqualError(t, err, `reading ECO2_REHEARSAL_LATENCY="-1": it must be a number, 0 or more`)
 }
@@ -1050,7 +1050,7 @@ func TestLatencies(t *testing.T) {
 	assert.Equal(t, 60*time.Second, Latency("instance", Restart))
 	assert.Zero(t, Latency("aws:s3/bucket:Bucket", Create))
 
-	t.Setenv(latency.Env, "0.5")
+	t.Setenv(setup.LatencyEnv, "0.5")
 	synctest.Test(t, func(t *testing.T) { // its clock advances only while everything waits
 		w := newWorld(t)
 		start := time.Now()
@@ -1070,7 +1070,7 @@ func TestLatencies(t *testing.T) {
 }
 
 func TestCancelledCreateReturnsThePartialObject(t *testing.T) {
-	t.Setenv(latency.Env, "1")
+	t.Setenv(setup.LatencyEnv, "1")
 	w := newWorld(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()

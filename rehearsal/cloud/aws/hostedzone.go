@@ -5,16 +5,12 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/internal/store"
 )
 
-// IDs of the account's hosted zones in Route 53. HostedZone is the zone of the stack's domain; where stacks have
-// several domains, this one ID stands for the zones of all. ForeignZone is another zone that does not belong to any
-// stack.
-const (
-	HostedZone  = "Z0REHEARSAL00000000"
-	ForeignZone = "Z0FOREIGN0000000000"
-)
+// ForeignZone is the ID of a zone that does not belong to any stack. That of the stack's domain is setup.HostedZone.
+const ForeignZone = "Z0FOREIGN0000000000"
 
 // ZoneName returns the domain of a hosted zone; ok is false for a zone that does not exist. The zones are derived from
 // the domains of certificates: before the first certificate is requested there are none.
@@ -39,7 +35,7 @@ func (t tx) zoneName(id, record string) (name string, ok bool, err error) {
 	switch {
 	case err != nil || name == "":
 		return "", false, err
-	case id == HostedZone:
+	case id == setup.HostedZone:
 		return name, true, nil
 	case id == ForeignZone:
 		return "foreign." + name, true, nil

@@ -18,6 +18,7 @@ import (
 	"eco2/rehearsal/cloud/client"
 	"eco2/rehearsal/cloud/metadata"
 	"eco2/rehearsal/engine/plugin"
+	"eco2/rehearsal/internal/setup"
 )
 
 // The settings of the program's stack that the tests use.
@@ -128,7 +129,7 @@ func (w *World) Certificate(domain string) string {
 	w.Helper()
 	arn, out := w.create("aws:acm/certificate:Certificate", domain, props{"domainName": domain, "validationMethod": "DNS"})
 	proof := out["domainValidationOptions"].([]any)[0].(props)
-	w.Create("aws:route53/record:Record", domain, props{"zoneId": aws.HostedZone, "ttl": 60, "name": proof["resourceRecordName"],
+	w.Create("aws:route53/record:Record", domain, props{"zoneId": setup.HostedZone, "ttl": 60, "name": proof["resourceRecordName"],
 		"type": proof["resourceRecordType"], "records": []any{proof["resourceRecordValue"]}})
 	w.Create("aws:acm/certificateValidation:CertificateValidation", domain, props{"certificateArn": arn})
 	return arn
@@ -161,7 +162,7 @@ func programsPolicies(t *testing.T, repo string) map[string]string {
 		require.True(t, ok, name)
 		var document json.RawMessage
 		require.NoError(t, json.NewDecoder(strings.NewReader(text)).Decode(&document))
-		policies[name] = strings.ReplaceAll(string(document), "Z0123456789ABCDEFGHIJ", aws.HostedZone)
+		policies[name] = strings.ReplaceAll(string(document), "Z0123456789ABCDEFGHIJ", setup.HostedZone)
 	}
 	require.Len(t, policies, 4)
 	return policies

@@ -25,6 +25,7 @@ import (
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/printed"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/authority"
 )
 
@@ -101,7 +102,7 @@ func newWorld(t *testing.T) *world {
 	for _, id := range w.instances {
 		w.group.Targets = append(w.group.Targets, aws.Target{InstanceID: id, Port: nodePort})
 	}
-	require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: host, Type: "A",
+	require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: setup.HostedZone, Name: host, Type: "A",
 		Aliases: []aws.Alias{{Name: "dualstack." + w.balancer.DNSName + "."}}}))
 	w.vpc = &VPC{
 		Account: w.account, ID: vpc, Issue: w.authority.Issue,
@@ -148,7 +149,7 @@ func (w *world) request() (validation resource.PropertyMap) {
 // validate creates the DNS record that makes ACM issue the certificate.
 func (w *world) validate(validation resource.PropertyMap) {
 	w.Helper()
-	w.create("aws:route53/record:Record", props{"zoneId": aws.HostedZone, "name": validation["resourceRecordName"].StringValue(),
+	w.create("aws:route53/record:Record", props{"zoneId": setup.HostedZone, "name": validation["resourceRecordName"].StringValue(),
 		"type": "CNAME", "ttl": 60, "records": []any{validation["resourceRecordValue"].StringValue()}})
 	w.create("aws:acm/certificateValidation:CertificateValidation", props{"certificateArn": w.balancer.Listeners[1].CertificateARNs[0]})
 }
@@ -306,7 +307,7 @@ func TestRulesForwardRequests(t *testing.T) {
 	require.NoError(t, w.account.PutTargetGroup(aws.TargetGroup{ARN: "arn:empty", Name: "empty", Protocol: "HTTP", Port: nodePort}))
 	w.open()
 	for _, name := range []string{"other." + domain, "a." + domain} {
-		require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: name, Type: "A", Records: []string{w.balancer.DNSName}}))
+		require.NoError(t, w.account.PutRecord(aws.Record{ZoneID: setup.HostedZone, Name: name, Type: "A", Records: []string{w.balancer.DNSName}}))
 	}
 	assert.Equal(t, http.StatusOK, w.status(web+"/api/v1"))
 	assert.Equal(t, http.StatusOK, w.status(web+"/api/late"))
@@ -458,7 +459,7 @@ func TestNames(t *testing.T) {
 		{Name: "text." + domain, Type: "TXT", Records: []string{`"heritage=external-dns"`}},
 		{Name: "circle." + domain, Type: "CNAME", Records: []string{"circle." + domain}},
 	} {
-		r.ZoneID = aws.HostedZone
+		r.ZoneID = setup.HostedZone
 		require.NoError(t, w.account.PutRecord(r))
 	}
 	both := []netip.Addr{netip.MustParseAddr("127.77.15.254"), netip.MustParseAddr("127.77.31.254")}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/internal/setup"
 )
 
 // aliasLimit is the maximum depth of aliases of aliases, as they may form a cycle.
@@ -23,9 +24,9 @@ func Resolve(account *aws.Account, name string) (addresses []netip.Addr, ok bool
 	if err != nil {
 		return nil, false, fmt.Errorf("listing the load balancers' interfaces: %w", err)
 	}
-	records, err := account.RecordsOf(aws.HostedZone)
+	records, err := account.RecordsOf(setup.HostedZone)
 	if err != nil {
-		return nil, false, fmt.Errorf("listing the records of %s: %w", aws.HostedZone, err)
+		return nil, false, fmt.Errorf("listing the records of %s: %w", setup.HostedZone, err)
 	}
 	var resolve func(name string, depth int) ([]netip.Addr, bool)
 	resolve = func(name string, depth int) (addresses []netip.Addr, ok bool) {

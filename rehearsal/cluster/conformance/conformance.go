@@ -30,10 +30,10 @@ const (
 // Tests are the binaries that run upstream's tests.
 type Tests struct{ e2e, ginkgo string }
 
-// Prepare builds what is missing and has the mirror serve the images that the tests' pods ask for. A cluster that is up
+// AddImages builds what is missing and has the mirror serve the images that the tests' pods ask for. A cluster that is up
 // finds them at once. repo is the project's checkout, and progress goes to out.
-func Prepare(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (Tests, error) {
-	built, err := mirror.Build(ctx, repo, project, version, out)
+func AddImages(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (Tests, error) {
+	built, err := mirror.BuildProject(ctx, repo, project, version, out)
 	if err != nil {
 		return Tests{}, err
 	}
@@ -75,7 +75,7 @@ func addImages(ctx context.Context, m mirror.Mirror, all []mirror.Image, out io.
 	return nil
 }
 
-// Find finds what Prepare has built.
+// Find finds what AddImages has built.
 func Find(repo string) (Tests, error) {
 	built, err := mirror.Find(repo, project)
 	return testsOf(built), err

@@ -36,7 +36,7 @@ type Image struct {
 	Made string
 }
 
-// Images are those that Prepare has the mirror serve, by name.
+// Images are those that AddImages has the mirror serve, by name.
 func Images() []Image {
 	all := []Image{
 		{agnhost, "its program from Kubernetes' module; the tools beside it are Debian's, CoreDNS is the cluster's own"},

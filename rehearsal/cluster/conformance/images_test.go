@@ -91,7 +91,7 @@ type container struct {
 	config v1.Config
 }
 
-// start unpacks one of the images that Prepare has made.
+// start unpacks one of the images that AddImages has made.
 func start(t *testing.T, m mirror.Mirror, name string) container {
 	t.Helper()
 	image, err := mirrortest.Pull(t, m.Dir, name)
@@ -128,7 +128,7 @@ func TestTheImagesRun(t *testing.T) {
 	tests, err := Find("../../..")
 	needs.Built(t, err)
 	m := mirror.Mirror{Dir: t.TempDir()}
-	_, err = Prepare(t.Context(), m, "../../..", os.Stderr)
+	_, err = AddImages(t.Context(), m, "../../..", os.Stderr)
 	require.NoError(t, err)
 	require.FileExists(t, tests.ginkgo)
 

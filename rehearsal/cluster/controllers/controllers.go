@@ -22,7 +22,7 @@ import (
 	"eco2/rehearsal/cluster/model"
 	"eco2/rehearsal/cluster/provider"
 	"eco2/rehearsal/internal/filelock"
-	"eco2/rehearsal/internal/latency"
+	"eco2/rehearsal/internal/setup"
 )
 
 // How long AWS takes for the operations of controllers. These are orders of magnitude, as in package aws.
@@ -41,12 +41,12 @@ const (
 type Controllers struct {
 	cluster  *model.Cluster
 	account  *aws.Account
-	latency  latency.Factor
+	latency  setup.Latency
 	stateDir string
 }
 
 // New returns the controllers of a cluster whose AWS account is in the state directory.
-func New(cluster *model.Cluster, stateDir string, factor latency.Factor) *Controllers {
+func New(cluster *model.Cluster, stateDir string, factor setup.Latency) *Controllers {
 	return &Controllers{cluster: cluster, account: aws.Open(stateDir), latency: factor, stateDir: stateDir}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cluster/model"
+	"eco2/rehearsal/internal/setup"
 )
 
 // records maintains the DNS records of Ingresses as external-dns does: for each host an alias of its load balancer, and
@@ -33,7 +34,7 @@ func records(s *snapshot) error {
 				{Name: name, Type: "AAAA", Records: []string{target}},
 				{Name: "edns-aaaa." + name, Type: "TXT", Records: []string{owner}},
 			} {
-				r.ZoneID, r.Owner = aws.HostedZone, s.name
+				r.ZoneID, r.Owner = setup.HostedZone, s.name
 				r.ID = r.ZoneID + "_" + r.Name + "_" + r.Type
 				wanted[r.ID] = r
 			}

@@ -22,7 +22,7 @@ import (
 	"eco2/rehearsal/cluster/controllers"
 	"eco2/rehearsal/cluster/model"
 	"eco2/rehearsal/cluster/provider"
-	"eco2/rehearsal/internal/latency"
+	"eco2/rehearsal/internal/setup"
 )
 
 // The environment variables that identify the cluster.
@@ -58,7 +58,7 @@ type command struct {
 
 // Run runs one command line on a cluster of the model in a state directory.
 func Run(stateDir, cluster string, args []string, out io.Writer) error {
-	factor, err := latency.FromEnv()
+	factor, err := setup.LatencyFromEnv()
 	if err != nil {
 		return err
 	}

@@ -5,16 +5,16 @@ import (
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/hosts/docker"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 func main() {
 	plugin.Main(func(stateDir string) (plugin.Provider, error) {
-		real, err := level.FromEnv()
+		real, err := setup.LevelFromEnv()
 		if err != nil {
 			return plugin.Provider{}, err
 		}
-		if real != level.Rehearse {
+		if real != setup.Rehearse {
 			return aws.New(stateDir, nil)
 		}
 		driver, err := docker.New(stateDir)

@@ -6,7 +6,7 @@ import (
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/hosts/remote"
 	"eco2/rehearsal/hosts/simulated"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 func main() {
@@ -14,11 +14,11 @@ func main() {
 		kubectl.Main()
 	}
 	plugin.Main(func(stateDir string) (plugin.Provider, error) {
-		how, err := level.FromEnv()
+		how, err := setup.LevelFromEnv()
 		if err != nil {
 			return plugin.Provider{}, err
 		}
-		if how == level.Rehearse {
+		if how == setup.Rehearse {
 			return remote.New(remote.NewSSH()), nil
 		}
 		simulated, err := simulated.New(stateDir, simulated.OpenAccount(stateDir))

@@ -7,16 +7,16 @@ import (
 	"eco2/rehearsal/cluster/provider"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/hosts/simulated"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 func main() {
 	plugin.Main(func(stateDir string) (plugin.Provider, error) {
-		how, err := level.FromEnv()
+		how, err := setup.LevelFromEnv()
 		if err != nil {
 			return plugin.Provider{}, err
 		}
-		if how == level.Rehearse {
+		if how == setup.Rehearse {
 			return provider.New(live.Connector()), nil
 		}
 		simulated, err := simulated.New(stateDir, simulated.OpenAccount(stateDir))

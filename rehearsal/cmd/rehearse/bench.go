@@ -7,7 +7,7 @@ import (
 
 	"eco2/rehearsal/e2e/bench"
 	"eco2/rehearsal/engine/stack"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 func (r *run) bench() *cobra.Command {
@@ -34,7 +34,7 @@ func (r *run) benchRehearsal() *cobra.Command {
 		Short: "Measure an update of real machines against kubeadm by hand",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r.level = level.Rehearse
+			r.level = setup.Rehearse
 			tools, err := r.tools(cmd.Context())
 			if err != nil {
 				return err

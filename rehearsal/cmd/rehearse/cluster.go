@@ -18,7 +18,7 @@ import (
 	"eco2/rehearsal/cluster/kubectl"
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/hosts/simulated"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 func (r *run) kubectl() *cobra.Command {
@@ -26,7 +26,7 @@ func (r *run) kubectl() *cobra.Command {
 		Use:   "kubectl -- ARGUMENTS",
 		Short: "Run kubectl on the stack's cluster, as its administrator",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if r.level == level.Simulate {
+			if r.level == setup.Simulate {
 				return r.modelKubectl(args)
 			}
 			s, err := r.openMachines(cmd.Context())
@@ -95,8 +95,8 @@ func (r *run) ssh() *cobra.Command {
 
 // openMachines opens a stack with real machines. It fails at other levels.
 func (r *run) openMachines(ctx context.Context) (*stack.Stack, error) {
-	if r.level != level.Rehearse {
-		return nil, fmt.Errorf("at level %s the machines are models, on which nobody can log in; LEVEL=%s has real ones", r.level, level.Rehearse)
+	if r.level != setup.Rehearse {
+		return nil, fmt.Errorf("at level %s the machines are models, on which nobody can log in; LEVEL=%s has real ones", r.level, setup.Rehearse)
 	}
 	return r.open(ctx)
 }

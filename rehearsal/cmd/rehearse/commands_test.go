@@ -271,7 +271,7 @@ func tools(t *testing.T) (built toolchain.Toolchain, absolute string) {
 	needs.Long(t)
 	absolute, err := filepath.Abs(repo)
 	require.NoError(t, err)
-	built, err = toolchain.Prepare(t.Context(), absolute, filepath.Join(absolute, ".rehearsal"), os.Stderr)
+	built, err = toolchain.BuildTools(t.Context(), absolute, filepath.Join(absolute, ".rehearsal"), os.Stderr)
 	require.NoError(t, err)
 	return built, absolute
 }

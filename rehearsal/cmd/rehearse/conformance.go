@@ -10,7 +10,7 @@ import (
 
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cluster/conformance"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 func (r *run) conformance() *cobra.Command {
@@ -22,8 +22,8 @@ func (r *run) conformance() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			if r.level != level.Rehearse {
-				return fmt.Errorf("the tests need a real cluster, which only LEVEL=%s has", level.Rehearse)
+			if r.level != setup.Rehearse {
+				return fmt.Errorf("the tests need a real cluster, which only LEVEL=%s has", setup.Rehearse)
 			}
 			chosen, err := conformance.SuiteNamed(suite)
 			if err != nil {
@@ -45,7 +45,7 @@ func (r *run) conformance() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w; `make up STACK=%s` brings it up", err, r.name)
 			}
-			tests, err := conformance.Prepare(ctx, r.host.Mirror, r.repo, os.Stderr)
+			tests, err := conformance.AddImages(ctx, r.host.Mirror, r.repo, os.Stderr)
 			if err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ import (
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/hosts/docker"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply"
 )
 
@@ -48,12 +48,12 @@ func main() {
 type run struct {
 	// state is the directory that all levels share. Each level has a subdirectory with its models and machines.
 	repo, state, name string
-	level             level.Level
+	level             setup.Level
 	plugins           toolchain.Plugins
 	latency           float64
 
 	// host describes this host, after options has prepared it.
-	host supply.Host
+	host supply.Supplies
 }
 
 // stateDir returns the state directory of the level.
@@ -72,7 +72,7 @@ func root() *cobra.Command {
 	flags.StringVar(&r.repo, "repo", ".", "the checkout of the repository")
 	flags.StringVar(&r.state, "state", "", "the rehearsal's state directory (default <repo>/.rehearsal)")
 	flags.StringVar(&r.name, "stack", "local", "the stack: local, dev or prod")
-	flags.StringVar(&levelName, "level", string(level.Rehearse), "how much is real: rehearse has machines in Docker, simulate has models of them")
+	flags.StringVar(&levelName, "level", string(setup.Rehearse), "how much is real: rehearse has machines in Docker, simulate has models of them")
 	flags.StringVar(&pluginsName, "plugins", string(toolchain.StandInPlugins), "whose plugins the engine runs: stand-in for the rehearsal's, official for Pulumi's own, on real machines")
 	flags.Float64Var(&r.latency, "latency", 0, "how slow the models are: 1 is like AWS, 0 does not wait")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
@@ -85,7 +85,7 @@ func root() *cobra.Command {
 		if r.state, err = filepath.Abs(r.state); err != nil {
 			return err
 		}
-		if r.level, err = level.Parse(levelName); err != nil {
+		if r.level, err = setup.ParseLevel(levelName); err != nil {
 			return err
 		}
 		r.plugins, err = toolchain.ParsePlugins(pluginsName)
@@ -99,16 +99,16 @@ func root() *cobra.Command {
 // and are installed.
 func (r *run) tools(ctx context.Context) (toolchain.Toolchain, error) {
 	if r.plugins == toolchain.StandInPlugins {
-		return toolchain.Prepare(ctx, r.repo, r.state, os.Stderr)
+		return toolchain.BuildTools(ctx, r.repo, r.state, os.Stderr)
 	}
-	if r.level == level.Simulate {
+	if r.level == setup.Simulate {
 		return toolchain.Toolchain{}, r.onModels()
 	}
 	official, err := toolchain.FindOfficial(ctx)
 	if err != nil {
 		return toolchain.Toolchain{}, err
 	}
-	tools, err := toolchain.Prepare(ctx, r.repo, r.state, os.Stderr)
+	tools, err := toolchain.BuildTools(ctx, r.repo, r.state, os.Stderr)
 	if err != nil {
 		return toolchain.Toolchain{}, err
 	}
@@ -121,14 +121,17 @@ func (r *run) onModels() error {
 		return nil
 	}
 	return fmt.Errorf("PLUGINS=%s needs the real machines of LEVEL=%s; LEVEL=%s, preview-diff and bench have only models, on which only the stand-ins work",
-		r.plugins, level.Rehearse, level.Simulate)
+		r.plugins, setup.Rehearse, setup.Simulate)
 }
 
 // options returns the options of a stack at this level. At level rehearse it prepares this host first.
 func (r *run) options(ctx context.Context) (stack.Options, error) {
 	o := stack.Options{Repo: r.repo, StateDir: r.stateDir(), Latency: r.latency, Level: r.level}
-	if r.level == level.Rehearse {
-		host, err := supply.Prepare(ctx, r.repo, r.stateDir(), os.Stderr)
+	if r.level == setup.Rehearse {
+		if err := docker.SetUpHost(ctx, os.Stderr); err != nil {
+			return o, err
+		}
+		host, err := supply.Build(ctx, r.repo, r.stateDir(), os.Stderr)
 		if err != nil {
 			return o, err
 		}
@@ -160,15 +163,15 @@ func (r *run) prepare() *cobra.Command {
 			if _, err := r.tools(ctx); err != nil {
 				return err
 			}
-			if r.level == level.Rehearse && os.Geteuid() != 0 {
+			if r.level == setup.Rehearse && os.Geteuid() != 0 {
 				// Most tests need no machines, but many need the programs that run on them.
 				fmt.Fprintln(os.Stderr, "skipping Docker and the machines' image, which need root")
 				r.host, err = supply.Build(ctx, r.repo, r.stateDir(), os.Stderr)
 			} else {
 				_, err = r.options(ctx)
 			}
-			if err == nil && tests && r.level == level.Rehearse {
-				_, err = conformance.Prepare(ctx, r.host.Mirror, r.repo, os.Stderr)
+			if err == nil && tests && r.level == setup.Rehearse {
+				_, err = conformance.AddImages(ctx, r.host.Mirror, r.repo, os.Stderr)
 			}
 			return err
 		},
@@ -184,7 +187,7 @@ func (r *run) clean() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The machines of `make up`, and those of tests that were killed. A simulation only leaves files.
-			for _, dir := range []string{string(level.Rehearse), "test"} {
+			for _, dir := range []string{string(setup.Rehearse), "test"} {
 				if err := docker.Remove(cmd.Context(), filepath.Join(r.state, dir)); err != nil {
 					return err
 				}

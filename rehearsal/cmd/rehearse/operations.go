@@ -14,7 +14,7 @@ import (
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/engine/timeline"
 	"eco2/rehearsal/hosts/docker"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply"
 )
 
@@ -28,7 +28,7 @@ func (r *run) up() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if r.level == level.Rehearse {
+			if r.level == setup.Rehearse {
 				if err := docker.Restore(ctx, r.stateDir()); err != nil {
 					return fmt.Errorf("starting the machines that were stopped: %w", err)
 				}
@@ -50,7 +50,7 @@ func (r *run) up() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if r.level == level.Simulate {
+			if r.level == setup.Simulate {
 				fmt.Println("The machines and the cluster are models: `make status LEVEL=simulate` shows what is in them.")
 			} else {
 				fmt.Println("The machines are containers on this host: `make status`, `make kubectl ARGS='get nodes'`, `make ssh NODE=k8s-master`.")

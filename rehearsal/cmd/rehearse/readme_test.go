@@ -59,7 +59,7 @@ func TestWhatIsReal(t *testing.T) {
 	}
 }
 
-// The list of the tests' images, in docs/rehearsal.md, is what Prepare serves for them, as what it is there.
+// The list of the tests' images, in docs/rehearsal.md, is what AddImages serves for them, as what it is there.
 func TestImagesOfUpstreamsTests(t *testing.T) {
 	section := sectionOf(t, "docs/rehearsal.md", "\n## Conformance\n", "\n## ")
 	_, table, found := strings.Cut(section, "| Image | What is in it |\n|---|---|\n")

@@ -16,7 +16,7 @@ import (
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/hosts/docker"
 	"eco2/rehearsal/hosts/simulated"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 func (r *run) status() *cobra.Command {
@@ -26,7 +26,7 @@ func (r *run) status() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			exists, err := r.printMachines(cmd.Context(), os.Stdout)
-			if err != nil || !exists || r.level == level.Simulate {
+			if err != nil || !exists || r.level == setup.Simulate {
 				return err
 			}
 			return r.printCluster(cmd.Context(), os.Stdout)
@@ -39,7 +39,7 @@ func (r *run) status() *cobra.Command {
 func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, err error) {
 	account := aws.Open(r.stateDir())
 	simulated, err := simulated.New(r.stateDir(), simulated.OpenAccount(r.stateDir()))
-	if err == nil && r.level == level.Simulate {
+	if err == nil && r.level == setup.Simulate {
 		err = simulated.Settle()
 	}
 	if err != nil {
@@ -60,7 +60,7 @@ func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, er
 		return false, err
 	}
 	containers := map[string]string{}
-	if r.level == level.Rehearse {
+	if r.level == setup.Rehearse {
 		list, err := docker.List(ctx, r.stateDir())
 		if err != nil {
 			return false, err
@@ -79,7 +79,7 @@ func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, er
 		t.row(i.Name(), i.ID, i.Type, i.State, i.AvailabilityZone, i.PrivateIP, i.PublicIP, container)
 	}
 
-	if r.level == level.Simulate {
+	if r.level == setup.Simulate {
 		clusters, err := simulated.Clusters()
 		if err != nil {
 			return false, err

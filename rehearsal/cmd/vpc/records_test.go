@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/internal/setup"
 )
 
 func TestRecords(t *testing.T) {
@@ -16,7 +17,7 @@ func TestRecords(t *testing.T) {
 		{Name: "www.eco2.example", Type: "A", Records: []string{"192.0.2.7"}},
 		{Name: "edns-a.www.eco2.example", Type: "TXT", Records: []string{`"heritage=external-dns"`}},
 	} {
-		r.ZoneID = aws.HostedZone
+		r.ZoneID = setup.HostedZone
 		require.NoError(t, account.PutRecord(r))
 	}
 	ask := func(name string, typ uint16) *dns.Msg {

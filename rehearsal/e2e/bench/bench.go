@@ -12,6 +12,7 @@ import (
 
 	"eco2/rehearsal/cloud/bucket"
 	"eco2/rehearsal/engine/stack"
+	"eco2/rehearsal/engine/timeline"
 	"eco2/rehearsal/engine/toolchain"
 )
 
@@ -36,8 +37,8 @@ func Run(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain
 	if err := inBucket(ctx, out, progress, tools, repo); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(out, "\nThe critical path of up for %d nodes, under the models' latencies:\n%s", Sizes[0], up)
-	_, _ = fmt.Fprintf(out, "\nThe critical path of destroy: %s\n%s", down.Total.Round(time.Second), down)
+	_, _ = fmt.Fprintf(out, "\nThe critical path of up for %d nodes, under the models' latencies:\n%s", Sizes[0], criticalPath(up))
+	_, _ = fmt.Fprintf(out, "\nThe critical path of destroy: %s\n%s", down.Took.Round(time.Second), criticalPath(down))
 	took, err := slowDestroy(ctx, progress, tools, repo)
 	if err != nil {
 		return fmt.Errorf("measuring a destroy under latencies: %w", err)
@@ -46,9 +47,9 @@ func Run(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain
 	return err
 }
 
-// inDirectory prints the measurements with the state in a local directory, and returns the critical paths of the
-// smallest size.
-func inDirectory(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) (up, down Path, err error) {
+// inDirectory prints the measurements with the state in a local directory, and returns the estimated timelines
+// of the smallest size.
+func inDirectory(ctx context.Context, out, progress io.Writer, tools toolchain.Toolchain, repo string) (up, down timeline.Timeline, err error) {
 	const columns = "%6v  %11v  %7v  %12v  %10v  %10v  %20v\n"
 	_, _ = fmt.Fprintf(out, columns, "nodes", "steps of up", "up s", "unchanged s", "preview s", "destroy s", "critical path of up")
 	for i, nodes := range Sizes {
@@ -57,9 +58,9 @@ func inDirectory(ctx context.Context, out, progress io.Writer, tools toolchain.T
 			return up, down, fmt.Errorf("measuring %d nodes: %w", nodes, err)
 		}
 		if i == 0 {
-			up, down = r.path, r.destroyPath
+			up, down = r.estimatedUp, r.estimatedDestroy
 		}
-		_, _ = fmt.Fprintf(out, columns, nodes, r.steps, r.up, r.unchanged, r.preview, r.destroy, r.path.Total.Round(time.Second))
+		_, _ = fmt.Fprintf(out, columns, nodes, r.steps, r.up, r.unchanged, r.preview, r.destroy, r.estimatedUp.Took.Round(time.Second))
 	}
 	return up, down, nil
 }
@@ -135,7 +136,7 @@ func operate(ctx context.Context, progress io.Writer, s *stack.Stack, what, oper
 type result struct {
 	steps                           int
 	up, unchanged, preview, destroy seconds
-	path, destroyPath               Path
+	estimatedUp, estimatedDestroy   timeline.Timeline
 	upTraffic, destroyTraffic       bucket.Traffic // zero if the state is in a directory
 }
 
@@ -190,7 +191,7 @@ func measure(ctx context.Context, progress io.Writer, tools toolchain.Toolchain,
 	if err != nil {
 		return r, err
 	}
-	r.steps, r.path, r.destroyPath = len(state), criticalPath(state), destroyPath(state)
+	r.steps, r.estimatedUp, r.estimatedDestroy = len(state), estimatedUp(state), estimatedDestroy(state)
 	options.Environ = slices.Concat(how.always, how.destroy)
 	if s, err = stack.Open(ctx, "bench", tools, options); err != nil {
 		return r, err

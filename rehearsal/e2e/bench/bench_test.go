@@ -29,14 +29,14 @@ func TestPaths(t *testing.T) {
 		{URN: machine, Type: machineType, Dependencies: []resource.URN{vpc}},
 		{URN: sweep, Type: commandType, Dependencies: []resource.URN{machine, rule}},
 	}
-	up := criticalPath(resources)
-	assert.Equal(t, aws.Latency(vpcType, aws.Create)+aws.Latency(machineType, aws.Create), up.Total)
-	down := destroyPath(resources)
-	assert.Equal(t, sweepTime+aws.Latency(machineType, aws.Delete)+aws.Latency(vpcType, aws.Delete), down.Total)
+	up := estimatedUp(resources)
+	assert.Equal(t, aws.Latency(vpcType, aws.Create)+aws.Latency(machineType, aws.Create), up.Took)
+	down := estimatedDestroy(resources)
+	assert.Equal(t, sweepTime+aws.Latency(machineType, aws.Delete)+aws.Latency(vpcType, aws.Delete), down.Took)
 	var names []string
-	for _, step := range down.Steps {
-		names = append(names, step.Name)
+	for _, step := range down.Critical() {
+		names = append(names, step.Label())
 	}
 	assert.Equal(t, []string{"Command sweep", "Instance k8s-master", "Vpc network"}, names)
-	assert.Greater(t, down.Total, time.Minute)
+	assert.Greater(t, down.Took, time.Minute)
 }

@@ -26,102 +26,60 @@ const releaseTime = 40 * time.Second
 // objectTime is the time of one call to the API server, and of the engine's own work for a resource.
 const objectTime = 100 * time.Millisecond
 
-// Path is a chain of resources, each of which waits for the one before.
-type Path struct {
-	Total time.Duration
-	Steps []Step
-}
-
-// Step is one resource on the path.
-type Step struct {
-	Name  string
-	Takes time.Duration
-}
-
-func (p Path) String() string {
-	var b strings.Builder
-	var at time.Duration
-	for _, s := range p.Steps {
-		if s.Takes == 0 {
-			continue
+// estimatedUp returns the timeline of an update that creates these resources, with its critical path. The engine starts
+// a resource as soon as its dependencies are done, so with enough parallelism an update takes as long as this path. Like
+// a state, the list has each resource after its dependencies.
+func estimatedUp(resources []stack.Resource) (t timeline.Timeline) {
+	ends, dependencies := map[resource.URN]time.Duration{}, map[resource.URN][]resource.URN{}
+	for _, r := range resources {
+		var start time.Duration
+		for _, dependency := range r.Dependencies {
+			start = max(start, ends[dependency])
 		}
-		fmt.Fprintf(&b, "  %6.1fs  +%5.1fs  %s\n", at.Seconds(), s.Takes.Seconds(), s.Name)
-		at += s.Takes
+		ends[r.URN], dependencies[r.URN] = start+creation(r), r.Dependencies
+		t.Steps = append(t.Steps, timeline.Step{URN: r.URN, Start: start, End: ends[r.URN]})
+		t.Took = max(t.Took, ends[r.URN])
+	}
+	t.Mark(dependencies)
+	return t
+}
+
+// estimatedDestroy returns the timeline of a destroy, with its critical path. The engine deletes layer by layer,
+// beginning with the resources that are furthest from those without dependencies, and each layer waits for the slowest
+// resource of the one before.
+func estimatedDestroy(resources []stack.Resource) (t timeline.Timeline) {
+	layers, slowest := map[resource.URN]int{}, map[int]time.Duration{}
+	for _, r := range resources {
+		layer := 0
+		for _, dependency := range r.DependsOn() {
+			layer = max(layer, layers[dependency]+1)
+		}
+		layers[r.URN], slowest[layer] = layer, max(slowest[layer], removal(r))
+	}
+	starts := map[int]time.Duration{}
+	for _, layer := range slices.Backward(slices.Sorted(maps.Keys(slowest))) {
+		starts[layer] = t.Took
+		t.Took += slowest[layer]
+	}
+	for _, r := range resources {
+		if takes := removal(r); takes > 0 {
+			start := starts[layers[r.URN]]
+			t.Steps = append(t.Steps, timeline.Step{URN: r.URN, Start: start, End: start + takes})
+		}
+	}
+	t.MarkLayers()
+	return t
+}
+
+// criticalPath describes the steps on a timeline's critical path that take time.
+func criticalPath(t timeline.Timeline) string {
+	var b strings.Builder
+	for _, s := range t.Critical() {
+		if s.End > s.Start {
+			fmt.Fprintf(&b, "  %6.1fs  +%5.1fs  %s\n", s.Start.Seconds(), (s.End - s.Start).Seconds(), s.Label())
+		}
 	}
 	return b.String()
-}
-
-// criticalPath returns the chain of dependencies of an update that takes longest. The engine starts a resource as soon
-// as its dependencies are done, so with enough parallelism an update takes as long as this path.
-func criticalPath(resources []stack.Resource) Path {
-	byURN := byURN(resources)
-	known := map[resource.URN]Path{}
-	var longest func(urn resource.URN) Path
-	longest = func(urn resource.URN) Path {
-		if path, ok := known[urn]; ok {
-			return path
-		}
-		r := byURN[urn]
-		var before Path
-		for _, dependency := range r.Dependencies {
-			if path := longest(dependency); path.Total > before.Total {
-				before = path
-			}
-		}
-		takes := creation(r)
-		path := Path{
-			Total: before.Total + takes,
-			Steps: append(append([]Step(nil), before.Steps...), Step{Name: timeline.Label(urn), Takes: takes}),
-		}
-		known[urn] = path
-		return path
-	}
-	var critical Path
-	for _, r := range resources {
-		if path := longest(r.URN); path.Total > critical.Total {
-			critical = path
-		}
-	}
-	return critical
-}
-
-// destroyPath returns the critical path of a destroy. The engine deletes layer by layer, beginning with the resources
-// that are furthest from those without dependencies, and each layer waits for the slowest resource of the one before.
-func destroyPath(resources []stack.Resource) Path {
-	byURN := byURN(resources)
-	known := map[resource.URN]int{}
-	var layer func(urn resource.URN) int
-	layer = func(urn resource.URN) int {
-		if n, ok := known[urn]; ok {
-			return n
-		}
-		n := 0
-		for _, other := range byURN[urn].DependsOn() {
-			n = max(n, layer(other)+1)
-		}
-		known[urn] = n
-		return n
-	}
-	slowest := map[int]Step{}
-	for _, r := range resources {
-		if takes := removal(r); takes > slowest[layer(r.URN)].Takes {
-			slowest[layer(r.URN)] = Step{Name: timeline.Label(r.URN), Takes: takes}
-		}
-	}
-	var path Path
-	for _, n := range slices.Backward(slices.Sorted(maps.Keys(slowest))) {
-		path.Total += slowest[n].Takes
-		path.Steps = append(path.Steps, slowest[n])
-	}
-	return path
-}
-
-func byURN(resources []stack.Resource) map[resource.URN]stack.Resource {
-	all := map[resource.URN]stack.Resource{}
-	for _, r := range resources {
-		all[r.URN] = r
-	}
-	return all
 }
 
 // removal returns how long the deletion of a resource takes. One that is deleted with another needs no call.

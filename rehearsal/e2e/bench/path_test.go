@@ -9,6 +9,7 @@ import (
 
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/stack"
+	"eco2/rehearsal/engine/timeline"
 	"eco2/rehearsal/hosts/simulated"
 )
 
@@ -16,7 +17,7 @@ func TestCriticalPath(t *testing.T) {
 	urn := func(typ, name string) resource.URN { return resource.URN("urn:pulumi:s::p::" + typ + "::" + name) }
 	vpc, sg := urn("aws:ec2/vpc:Vpc", "v"), urn("aws:ec2/securityGroup:SecurityGroup", "g")
 	key, init := urn("aws:ec2/keyPair:KeyPair", "k"), urn("command:remote:Command", "init")
-	path := criticalPath([]stack.Resource{
+	estimate := estimatedUp([]stack.Resource{
 		{URN: vpc, Type: "aws:ec2/vpc:Vpc"},
 		{URN: key, Type: "aws:ec2/keyPair:KeyPair"},
 		{URN: sg, Type: "aws:ec2/securityGroup:SecurityGroup", Dependencies: []resource.URN{vpc}},
@@ -24,12 +25,13 @@ func TestCriticalPath(t *testing.T) {
 			"create": "sudo bash /usr/local/lib/eco2/init.sh --node n # init.sh@0a1b2c3d",
 		}},
 	})
-	assert.Equal(t, []Step{
-		{"Vpc v", aws.Latency("vpc", aws.Create)},
-		{"SecurityGroup g", aws.Latency("securityGroup", aws.Create)},
-		{"Command init", simulated.Durations["init"]},
-	}, path.Steps)
-	assert.Equal(t, 12*time.Second+2*time.Second+simulated.Durations["init"], path.Total)
+	total := 12*time.Second + 2*time.Second + simulated.Durations["init"]
+	assert.Equal(t, total, estimate.Took)
+	assert.Equal(t, []timeline.Step{
+		{URN: vpc, Critical: true, End: aws.Latency("vpc", aws.Create)},
+		{URN: sg, Critical: true, Start: 12 * time.Second, End: 12*time.Second + aws.Latency("securityGroup", aws.Create)},
+		{URN: init, Critical: true, Start: 14 * time.Second, End: total},
+	}, estimate.Critical())
 }
 
 func TestWorkersAddUp(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 // conforms runs the quick suite of Kubernetes' own tests on the nodes that have no taint.
 func (c *cluster) conforms(t *testing.T) {
 	t.Helper()
-	tests, err := conformance.Prepare(t.Context(), c.mirror, c.Options.Repo, os.Stderr)
+	tests, err := conformance.AddImages(t.Context(), c.mirror, c.Options.Repo, os.Stderr)
 	require.NoError(t, err)
 	suite, err := conformance.SuiteNamed("quick")
 	require.NoError(t, err)

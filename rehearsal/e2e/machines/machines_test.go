@@ -24,8 +24,8 @@ import (
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/hosts/docker"
-	"eco2/rehearsal/internal/level"
 	"eco2/rehearsal/internal/needs"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply"
 )
 
@@ -325,13 +325,14 @@ func newCluster(t *testing.T) *cluster {
 	require.NoError(t, docker.Remove(t.Context(), c.Dir))
 	require.NoError(t, os.RemoveAll(c.Dir))
 	require.NoError(t, os.MkdirAll(c.Dir, 0o755))
-	host, err := supply.Prepare(t.Context(), c.Options.Repo, c.Dir, os.Stderr)
+	require.NoError(t, docker.SetUpHost(t.Context(), os.Stderr))
+	host, err := supply.Build(t.Context(), c.Options.Repo, c.Dir, os.Stderr)
 	require.NoError(t, err)
 	require.NoError(t, docker.ReserveForTests(t.Context(), os.Stderr))
 	require.NoError(t, supply.PublishWorkloads(c.Dir))
 	c.binary, c.mirror = host.Kubectl, host.Mirror
 	// Addresses that differ from those of a stack that `make up` may have brought up on this host.
-	c.Options.Level, c.Options.Environ = level.Rehearse, slices.Concat(host.Environ, []string{aws.PublicPoolEnv + "=198.18.1.0/24"})
+	c.Options.Level, c.Options.Environ = setup.Rehearse, slices.Concat(host.Environ, []string{aws.PublicPoolEnv + "=198.18.1.0/24"})
 	maps.Copy(c.Options.Config, host.Settings())
 	c.Options.Config["vpcCidr"] = "10.76.0.0/16"
 	t.Cleanup(func() {

@@ -19,6 +19,7 @@ import (
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cloud/balancer"
 	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply"
 	"eco2/rehearsal/supply/argocd"
 	"eco2/rehearsal/supply/authority"
@@ -306,7 +307,7 @@ var unredirected = &http.Client{
 func (c *cluster) outside(t require.TestingT) *http.Client {
 	issuer, err := authority.Open()
 	require.NoError(t, err)
-	client, err := balancer.Client(aws.Open(c.Dir), issuer.PEM(), netip.MustParseAddr(docker.OperatorAddress))
+	client, err := balancer.Client(aws.Open(c.Dir), issuer.PEM(), netip.MustParseAddr(setup.OperatorAddress))
 	require.NoError(t, err)
 	client.Timeout = 10 * time.Second
 	return client

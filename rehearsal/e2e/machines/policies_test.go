@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/internal/setup"
 )
 
 // connection is an attempt to connect: from a pod, as namespace/name, to a target in cmd/probe's format.
@@ -131,7 +131,7 @@ const monitoringNamespace = "monitoring"
 func (c *cluster) expectedConnections(pods map[string]string) map[string]connections {
 	api, apiService := "tcp:"+c.machines()["k8s-master"].PrivateIP+":6443", "tcp:10.96.0.1:443"
 	nodes := "tcp:" + c.machines()["k8s-master"].PrivateIP + ":"
-	internet, metadata := "tcp:"+docker.MirrorAddress+":", "tcp:169.254.169.254:"
+	internet, metadata := "tcp:"+setup.MirrorAddress+":", "tcp:169.254.169.254:"
 	dns := []string{"dns:10.96.0.10:53", "tcp:10.96.0.10:53"}
 	pod := func(name, port string) string { return "tcp:" + pods[name] + ":" + port }
 	stranger := "default/own"

@@ -15,7 +15,7 @@ import (
 	"eco2/rehearsal/e2e/world"
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/hosts/remote"
-	"eco2/rehearsal/hosts/simulated"
+	"eco2/rehearsal/internal/setup"
 )
 
 // What people do with a running stack, as described in docs/operations.md and in the table of docs/previews.md. For each
@@ -58,7 +58,7 @@ func TestDayTwo(t *testing.T) {
 
 	run("access for another administrator adds one rule for each port", func(t *testing.T) {
 		rules := []string{"ssh-198.51.100.4-32", "api-198.51.100.4-32", "nodeports-198.51.100.4-32"}
-		w.Options.Config["adminCidrs"] = []any{simulated.DefaultOperator + "/32", "198.51.100.4/32"}
+		w.Options.Config["adminCidrs"] = []any{setup.OperatorAddress + "/32", "198.51.100.4/32"}
 		previews(t, each("create "+rule, rules...))
 		changes(t, each("Create "+rule, rules...))
 	})

@@ -64,7 +64,7 @@ func TestPreviewDiff(t *testing.T) {
 	edit(t, filepath.Join(repo, "Pulumi.prod.yaml"), "10.1.0.0/16", "10.1.0.0/30")
 	changed := tools
 	changed.Program = filepath.Join(t.TempDir(), "eco2")
-	require.NoError(t, toolchain.Build(t.Context(), io.Discard, toolchain.Target{
+	require.NoError(t, toolchain.Compile(t.Context(), io.Discard, toolchain.Target{
 		What: "the changed program", Dir: repo, Output: changed.Program, Packages: []string{"."},
 	}))
 	report := compare(t, changed, "dev", "prod", "test")

@@ -24,8 +24,7 @@ import (
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/hosts/simulated"
-	"eco2/rehearsal/internal/latency"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 // repo is the checkout of the whole repository, relative to a package of the rehearsal.
@@ -38,7 +37,7 @@ func Tools(ctx context.Context) (toolchain.Toolchain, error) {
 		return toolchain.Toolchain{}, err
 	}
 	state := filepath.Join(absolute, ".rehearsal")
-	tools, err := toolchain.Prepare(ctx, absolute, state, os.Stderr)
+	tools, err := toolchain.BuildTools(ctx, absolute, state, os.Stderr)
 	if err != nil {
 		return tools, err
 	}
@@ -190,11 +189,11 @@ func InCluster(changes []string) []string {
 }
 
 // Hosts returns the simulated machines.
-func (w *World) Hosts() *simulated.Simulated {
+func (w *World) Hosts() *simulated.Hosts {
 	w.t.Helper()
 	simulated, err := simulated.New(w.Dir, simulated.OpenAccount(w.Dir))
 	require.NoError(w.t, err)
-	return simulated.At(latency.Factor(w.Options.Latency))
+	return simulated.At(setup.Latency(w.Options.Latency))
 }
 
 // Cluster returns the model of the cluster. It fails the test unless exactly one runs.
@@ -209,7 +208,7 @@ func (w *World) Cluster() *model.Cluster {
 // Inventory runs the models of the controllers, and returns what the model of AWS then has.
 func (w *World) Inventory() aws.Inventory {
 	w.t.Helper()
-	if w.Options.Level != level.Rehearse {
+	if w.Options.Level != setup.Rehearse {
 		require.NoError(w.t, w.Hosts().Settle())
 	}
 	inventory, err := aws.Open(w.Dir).Inventory()

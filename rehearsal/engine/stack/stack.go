@@ -20,11 +20,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"gopkg.in/yaml.v3"
 
-	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/toolchain"
-	"eco2/rehearsal/hosts/simulated"
-	"eco2/rehearsal/internal/latency"
-	"eco2/rehearsal/internal/level"
+	"eco2/rehearsal/internal/setup"
 )
 
 // parallel is how many resources the engine works on at once. The default depends on the number of cores, which is too
@@ -56,8 +53,8 @@ type Options struct {
 	Config map[string]any
 	// Latency is a factor for the models' latencies: 1 is like AWS, 0 does not wait.
 	Latency float64
-	// Level says how much is real; empty means level.Simulate.
-	Level level.Level
+	// Level says how much is real; empty means setup.Simulate.
+	Level setup.Level
 	// Environ are additional environment variables that the level's plugins need.
 	Environ []string
 	// Backend has environment variables that select another backend; nil means a directory in StateDir.
@@ -74,9 +71,8 @@ func Open(ctx context.Context, name string, tools toolchain.Toolchain, o Options
 	s := &Stack{Name: name, StateDir: o.StateDir, tools: tools, dir: filepath.Join(o.StateDir, "stacks", name)}
 	s.environ = append(tools.Environ(o.StateDir),
 		"PULUMI_CONFIG_PASSPHRASE="+secrets.Passphrase,
-		simulated.OperatorEnv+"="+simulated.DefaultOperator,
-		fmt.Sprintf("%s=%g", latency.Env, o.Latency),
-		level.Env+"="+string(o.Level),
+		fmt.Sprintf("%s=%g", setup.LatencyEnv, o.Latency),
+		setup.LevelEnv+"="+string(o.Level),
 		// The flag --event-log only exists with this.
 		"PULUMI_DEBUG_COMMANDS=true",
 	)
@@ -156,10 +152,10 @@ func (s *Stack) writeSettings(ctx context.Context, o Options, secrets throwAway)
 	}
 	// Keep the committed addresses, and add the rehearsal's operator.
 	admins, _ := values[key("adminCidrs")].([]any)
-	values[key("adminCidrs")] = append(admins, simulated.DefaultOperator+"/32")
+	values[key("adminCidrs")] = append(admins, setup.OperatorAddress+"/32")
 	domain, _ := values[key("domain")].(string)
 	if _, set := values[key("hostedZoneId")]; domain != "" && !set {
-		values[key("hostedZoneId")] = aws.HostedZone
+		values[key("hostedZoneId")] = setup.HostedZone
 	}
 	// The committed secrets are encrypted with a key that only their owner has.
 	delete(settings, "secretsprovider")

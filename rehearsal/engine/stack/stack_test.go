@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/engine/toolchain"
-	"eco2/rehearsal/hosts/simulated"
+	"eco2/rehearsal/internal/setup"
 )
 
 // A stack file that is in use with a real account works in the rehearsal: its secrets, which only its owner can
@@ -38,7 +38,7 @@ config:
 	assert.NotContains(t, written, "encryptedkey")
 	assert.Equal(t, secrets.EncryptionSalt, written["encryptionsalt"], "otherwise the engine would derive its key twice")
 	values := written["config"].(map[string]any)
-	assert.Equal(t, []any{"203.0.113.7/32", simulated.DefaultOperator + "/32"}, values["eco2:adminCidrs"])
+	assert.Equal(t, []any{"203.0.113.7/32", setup.OperatorAddress + "/32"}, values["eco2:adminCidrs"])
 	assert.Equal(t, "Z0123456789ABCDEFGHIJ", values["eco2:hostedZoneId"])
 	crypter := config.NewSymmetricCrypterFromPassphrase(secrets.Passphrase, secrets.Salt)
 	for _, name := range append(passwordKeys, "sshPrivateKey") {

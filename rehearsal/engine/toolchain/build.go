@@ -42,8 +42,8 @@ type Target struct {
 	Test bool
 }
 
-// Build runs the Go tool, which decides what is stale. A file gets its final name only when it is complete.
-func Build(ctx context.Context, out io.Writer, t Target) error {
+// Compile runs the Go tool, which decides what is stale. A file gets its final name only when it is complete.
+func Compile(ctx context.Context, out io.Writer, t Target) error {
 	intoDir := strings.HasSuffix(t.Output, string(filepath.Separator))
 	output := t.Output
 	if !intoDir {

@@ -18,6 +18,7 @@ import (
 
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/gitcli"
+	"eco2/rehearsal/internal/setup"
 )
 
 // PulumiVersion is the version of the engine that is built if none is installed. It must equal the version of the
@@ -41,9 +42,9 @@ type Toolchain struct {
 	official bool
 }
 
-// Prepare builds what is missing or stale. repo is the checkout of the whole repository, stateDir the rehearsal's state
+// BuildTools builds what is missing or stale. repo is the checkout of the whole repository, stateDir the rehearsal's state
 // directory, and progress goes to out.
-func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolchain, error) {
+func BuildTools(ctx context.Context, repo, stateDir string, out io.Writer) (Toolchain, error) {
 	bin := filepath.Join(stateDir, "bin")
 	t := Toolchain{Program: filepath.Join(bin, "eco2"), Home: filepath.Join(stateDir, "pulumi"), bin: bin}
 	if err := os.MkdirAll(bin, 0o755); err != nil {
@@ -65,7 +66,7 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 		group.Go(func() error { return download(gctx, pulumiModule) })
 	}
 	group.Go(func() error {
-		return Build(gctx, out, Target{
+		return Compile(gctx, out, Target{
 			What: "the rehearsal's plugins", Dir: rehearsal, Output: bin + string(filepath.Separator), Usual: "2 minutes",
 			Packages: []string{
 				"./cmd/pulumi-language-go", "./cmd/pulumi-resource-aws",
@@ -79,7 +80,7 @@ func Prepare(ctx context.Context, repo, stateDir string, out io.Writer) (Toolcha
 
 	group, gctx = errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return Build(gctx, out, Target{
+		return Compile(gctx, out, Target{
 			What: "the program", Dir: repo, Output: t.Program, Usual: "4 minutes", Packages: []string{"."},
 		})
 	})
@@ -107,7 +108,7 @@ func (t Toolchain) ForCheckout(ctx context.Context, repo, dir, what string, out 
 		return t, fmt.Errorf("finding the SDKs of %s: %w", what, err)
 	}
 	t.Program, t.Home = filepath.Join(dir, "eco2"), filepath.Join(dir, "pulumi")
-	if err := Build(ctx, out, Target{What: what, Dir: repo, Output: t.Program, Usual: "4 minutes", Packages: []string{"."}}); err != nil {
+	if err := Compile(ctx, out, Target{What: what, Dir: repo, Output: t.Program, Usual: "4 minutes", Packages: []string{"."}}); err != nil {
 		return t, err
 	}
 	// The state that the other program leaves refers to its versions, and the current program to the current ones.
@@ -214,11 +215,8 @@ func numbers(version string) []int {
 
 // cachedPulumi returns the path in the user's cache directory at which the engine is kept once it is built.
 func cachedPulumi() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("finding the user's cache directory: %w", err)
-	}
-	return filepath.Join(cache, "eco2", "pulumi-"+PulumiVersion, "pulumi"), nil
+	cache, err := setup.CacheDir()
+	return filepath.Join(cache, "pulumi-"+PulumiVersion, "pulumi"), err
 }
 
 func exists(path string) bool {
@@ -230,7 +228,7 @@ func exists(path string) bool {
 // in bin.
 func builtPulumi(ctx context.Context, out io.Writer, module, cached, bin string) (string, error) {
 	if !exists(cached) {
-		err := Build(ctx, out, Target{
+		err := Compile(ctx, out, Target{
 			What: "pulumi " + PulumiVersion, Dir: module, Output: cached, Usual: "5 minutes, once",
 			Packages: []string{"github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
 			// Without a version the command cannot check whether a plugin or the SDK is compatible.

@@ -44,7 +44,7 @@ func TestBuildReportsTheCompilersErrors(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module broken\n\ngo 1.26\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { missing() }\n"), 0o600))
 	output := filepath.Join(dir, "out", "broken")
-	err := Build(t.Context(), &bytes.Buffer{}, Target{What: "the broken thing", Dir: dir, Output: output, Packages: []string{"."}})
+	err := Compile(t.Context(), &bytes.Buffer{}, Target{What: "the broken thing", Dir: dir, Output: output, Packages: []string{"."}})
 	require.Error(t, err)
 	assert.True(t, strings.HasPrefix(err.Error(), "building the broken thing: exit status 1"), err)
 	assert.Contains(t, err.Error(), "undefined: missing")
@@ -61,7 +61,7 @@ func TestOneToolCanBeBuiltConcurrently(t *testing.T) {
 	results := make(chan error)
 	const builds = 8
 	for range builds {
-		go func() { results <- Build(t.Context(), io.Discard, target) }()
+		go func() { results <- Compile(t.Context(), io.Discard, target) }()
 	}
 	for range builds {
 		assert.NoError(t, <-results)
@@ -72,6 +72,6 @@ func TestOneToolCanBeBuiltConcurrently(t *testing.T) {
 	assert.Equal(t, "tool", files[0].Name())
 	assert.NoError(t, exec.CommandContext(t.Context(), target.Output).Run())
 
-	require.NoError(t, Build(t.Context(), io.Discard, target), "again, with nothing to do")
+	require.NoError(t, Compile(t.Context(), io.Discard, target), "again, with nothing to do")
 	assert.NoError(t, exec.CommandContext(t.Context(), target.Output).Run())
 }

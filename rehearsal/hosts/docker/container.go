@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"eco2/rehearsal/cloud/metadata"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/authority"
 )
 
@@ -93,7 +94,7 @@ func (d *Driver) create(ctx context.Context, m machine) (id string, err error) {
 	files := d.files(m.ID)
 	err = errors.Join(
 		files.write("hostname", m.hostname), files.write("login", m.login), files.write("authorized_keys", m.authorizedKey),
-		files.write("resolver", m.network.resolver().String()), files.write("services", metadata.Address+" "+MirrorAddress),
+		files.write("resolver", m.network.resolver().String()), files.write("services", metadata.Address+" "+setup.MirrorAddress),
 	)
 	if err != nil {
 		return "", err
@@ -348,7 +349,7 @@ func (d *Driver) createServices(ctx context.Context, n network, image, binary, m
 	// firewalls, which change when a load balancer is created or deleted.
 	binds := []string{binary + ":/usr/local/sbin/vpc:ro", d.stateDir + ":/state", authority + ":/authority:ro"}
 	if mirror != "" {
-		args = append(args, "--internet", MirrorAddress, "--mirror", "/mirror")
+		args = append(args, "--internet", setup.MirrorAddress, "--mirror", "/mirror")
 		binds = append(binds, mirror+":/mirror:ro")
 	}
 	answer, err := d.docker.ContainerCreate(ctx,

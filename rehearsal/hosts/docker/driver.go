@@ -19,16 +19,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	dockernet "github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/internal/filelock"
+	"eco2/rehearsal/internal/setup"
 )
 
 const (
@@ -40,10 +40,6 @@ const (
 	// recipeLabel holds a hash of what a services container was made from, mirrorLabel the directory that it serves.
 	recipeLabel = Label + ".recipe"
 	mirrorLabel = Label + ".mirror"
-
-	// MirrorEnv is the environment variable with the directory that the mirror serves. Without it a driver keeps the
-	// directory that the services container already has.
-	MirrorEnv = "ECO2_REHEARSAL_MIRROR"
 
 	// directory is the subdirectory of the state directory with the machines' own files.
 	directory = "machines"
@@ -59,7 +55,7 @@ type Driver struct {
 	rounds              *coalescer[outcome]
 }
 
-// New returns a driver for a state directory. Prepare must have run on this host before.
+// New returns a driver for a state directory. SetUpHost must have run on this host before.
 func New(stateDir string) (*Driver, error) {
 	stateDir, err := filepath.Abs(stateDir)
 	if err != nil {
@@ -69,7 +65,7 @@ func New(stateDir string) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{stateDir: stateDir, mirrorDir: os.Getenv(MirrorEnv), account: aws.Open(stateDir), docker: docker}
+	d := &Driver{stateDir: stateDir, mirrorDir: os.Getenv(setup.MirrorEnv), account: aws.Open(stateDir), docker: docker}
 	d.rounds = &coalescer[outcome]{run: d.reconcile}
 	return d, nil
 }
@@ -111,7 +107,7 @@ func (d *Driver) Apply(ctx context.Context, id string) error {
 
 // reconcile brings everything into the state that the account describes. A lock lets one process at a time do so.
 func (d *Driver) reconcile(ctx context.Context) (result outcome) {
-	unlock, err := lock(ctx, filepath.Join(d.stateDir, directory+".lock"))
+	unlock, err := lock(ctx, d.stateDir)
 	if err != nil {
 		return outcome{failures: []failure{{err: err}}}
 	}
@@ -297,7 +293,7 @@ func Remove(ctx context.Context, stateDir string) error {
 	if err := os.MkdirAll(d.stateDir, 0o755); err != nil {
 		return fmt.Errorf("finding the state directory: %w", err)
 	}
-	unlock, err := lock(ctx, filepath.Join(d.stateDir, directory+".lock"))
+	unlock, err := lock(ctx, d.stateDir)
 	if err != nil {
 		return err
 	}
@@ -348,26 +344,10 @@ func List(ctx context.Context, stateDir string) ([]Machine, error) {
 	return list, nil
 }
 
-// lock waits for an exclusive lock between processes. The kernel releases it when the process exits, however it does.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+// lock keeps other processes from changing the machines of a state directory.
+func lock(ctx context.Context, stateDir string) (unlock func(), err error) {
+	if unlock, err = filelock.LockContext(ctx, filepath.Join(stateDir, directory+".lock"), nil); err != nil {
 		return nil, fmt.Errorf("locking the machines: %w", err)
 	}
-	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			_ = file.Close()
-			return nil, fmt.Errorf("locking the machines: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			_ = file.Close()
-			return nil, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	return unlock, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +65,7 @@ func firewall(rules []aws.Rule, members map[string][]netip.Addr, resolver netip.
 // machines load them by themselves, a moment later. It needs no Docker. It is for changes that are not made through the
 // program, so that no Driver runs: a controller creates or deletes a load balancer.
 func UpdateFirewalls(ctx context.Context, stateDir string) error {
-	unlock, err := lock(ctx, filepath.Join(stateDir, directory+".lock"))
+	unlock, err := lock(ctx, stateDir)
 	if err != nil {
 		return err
 	}

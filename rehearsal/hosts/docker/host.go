@@ -14,9 +14,9 @@ import (
 	"strings"
 )
 
-// Prepare sets this host up to run machines: a Docker engine, kernel settings, the machine image. It prints to out what
+// SetUpHost sets this host up to run machines: a Docker engine, kernel settings, the machine image. It prints to out what
 // it installs or changes before it does. Where everything is there already, it is quick and changes nothing.
-func Prepare(ctx context.Context, out io.Writer) error {
+func SetUpHost(ctx context.Context, out io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the rehearsal's machines need root: run it as root, or use modelled machines with LEVEL=simulate")
 	}

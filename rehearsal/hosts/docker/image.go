@@ -24,6 +24,9 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
+
+	"eco2/rehearsal/internal/filelock"
+	"eco2/rehearsal/internal/setup"
 )
 
 // The machine image has two layers: a base made by debootstrap, which takes a minute or two and needs the network, and
@@ -180,17 +183,14 @@ func importBase(ctx context.Context, out io.Writer, docker *client.Client) error
 	if found, err := hasImage(ctx, docker, tag); err != nil || found {
 		return err
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return fmt.Errorf("finding the user's cache directory: %w", err)
-	}
-	cached := filepath.Join(cache, "eco2", strings.ReplaceAll(tag, ":", "-")+".tar.gz")
-	if err := os.MkdirAll(filepath.Dir(cached), 0o755); err != nil {
-		return fmt.Errorf("making the cache directory: %w", err)
-	}
-	unlock, err := lock(ctx, cached+".lock")
+	cache, err := setup.CacheDir()
 	if err != nil {
 		return err
+	}
+	cached := filepath.Join(cache, strings.ReplaceAll(tag, ":", "-")+".tar.gz")
+	unlock, err := filelock.LockContext(ctx, cached+".lock", nil)
+	if err != nil {
+		return fmt.Errorf("locking the base image: %w", err)
 	}
 	defer unlock()
 	if _, err := os.Stat(cached); errors.Is(err, fs.ErrNotExist) {

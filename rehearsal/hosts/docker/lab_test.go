@@ -20,6 +20,7 @@ import (
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/needs"
+	"eco2/rehearsal/internal/setup"
 )
 
 // lab is an account with a VPC and real machines for one test.
@@ -45,7 +46,7 @@ func newLab(t *testing.T) *lab {
 	t.Helper()
 	needs.Machines(t)
 	t.Setenv(aws.PublicPoolEnv, publicPool)
-	require.NoError(t, Prepare(t.Context(), os.Stderr))
+	require.NoError(t, SetUpHost(t.Context(), os.Stderr))
 	require.NoError(t, ReserveForTests(t.Context(), os.Stderr))
 	l := &lab{T: t}
 	state := t.TempDir()
@@ -73,7 +74,7 @@ func newLab(t *testing.T) *lab {
 	l.subnet = l.create("aws:ec2/subnet:Subnet", "public", props{"vpcId": l.vpc, "cidrBlock": "10.77.0.0/20",
 		"availabilityZone": "eu-central-1a", "mapPublicIpOnLaunch": true})
 	l.group = l.create("aws:ec2/securityGroup:SecurityGroup", "cluster", props{"vpcId": l.vpc, "name": "cluster"})
-	l.ingress("ssh", props{"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "cidrIpv4": OperatorAddress + "/32"})
+	l.ingress("ssh", props{"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "cidrIpv4": setup.OperatorAddress + "/32"})
 	l.egress("all", props{"ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"})
 	return l
 }

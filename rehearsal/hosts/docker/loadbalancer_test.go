@@ -12,6 +12,7 @@ import (
 
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cloud/balancer"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/authority"
 )
 
@@ -19,7 +20,7 @@ import (
 func TestALoadBalancerReachesMachinesByTheRuleForTheGroupItself(t *testing.T) {
 	l := newLab(t)
 	self := l.self()
-	l.ingress("https", props{"ipProtocol": "tcp", "fromPort": 443, "toPort": 443, "cidrIpv4": OperatorAddress + "/32"})
+	l.ingress("https", props{"ipProtocol": "tcp", "fromPort": 443, "toPort": 443, "cidrIpv4": setup.OperatorAddress + "/32"})
 	m := l.machine("a")
 	l.says(m, `cat >/usr/local/bin/web <<'EOF'
 #!/bin/bash
@@ -37,7 +38,7 @@ systemd-run --quiet --unit=web socat TCP-LISTEN:30080,fork,reuseaddr EXEC:/usr/l
 	_, state, err := kind.Read(t.Context(), request)
 	require.NoError(t, err)
 	validation := state["domainValidationOptions"].ArrayValue()[0].ObjectValue()
-	l.create("aws:route53/record:Record", "validation", props{"zoneId": aws.HostedZone, "type": "CNAME", "ttl": 60,
+	l.create("aws:route53/record:Record", "validation", props{"zoneId": setup.HostedZone, "type": "CNAME", "ttl": 60,
 		"name": validation["resourceRecordName"].StringValue(), "records": []any{validation["resourceRecordValue"].StringValue()}})
 	l.create("aws:acm/certificateValidation:CertificateValidation", "validation", props{"certificateArn": certificate})
 	b := aws.LoadBalancer{
@@ -52,11 +53,11 @@ systemd-run --quiet --unit=web socat TCP-LISTEN:30080,fork,reuseaddr EXEC:/usr/l
 	t.Cleanup(func() { require.NoError(t, account.DeleteTargetGroup("arn:web")) })
 	require.NoError(t, account.PutLoadBalancer(b))
 	t.Cleanup(func() { require.NoError(t, account.DeleteLoadBalancer(b.ARN, time.Now())) })
-	require.NoError(t, account.PutRecord(aws.Record{ZoneID: aws.HostedZone, Name: name, Type: "A", Aliases: []aws.Alias{{Name: b.DNSName}}}))
+	require.NoError(t, account.PutRecord(aws.Record{ZoneID: setup.HostedZone, Name: name, Type: "A", Aliases: []aws.Alias{{Name: b.DNSName}}}))
 
 	issuer, err := authority.Open()
 	require.NoError(t, err)
-	client, err := balancer.Client(account, issuer.PEM(), netip.MustParseAddr(OperatorAddress))
+	client, err := balancer.Client(account, issuer.PEM(), netip.MustParseAddr(setup.OperatorAddress))
 	require.NoError(t, err)
 	ask := func() (status int, body string) {
 		response, err := client.Get("https://" + name + "/")

@@ -24,6 +24,7 @@ import (
 	"eco2/rehearsal/cloud/client/ebs"
 	"eco2/rehearsal/cloud/metadata"
 	"eco2/rehearsal/engine/plugin"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/authority"
 	"eco2/rehearsal/supply/gitserver"
 	"eco2/rehearsal/supply/workloads"
@@ -36,7 +37,7 @@ func TestAMachineIsSetUpAsCloudInitWould(t *testing.T) {
 	assert.Equal(t, "root", l.overSSH(m, "sudo -n whoami"))
 	assert.Contains(t, l.overSSH(m, "ip -4 address show eth0"), m.PrivateIP+"/16")
 	assert.NotContains(t, l.overSSH(m, "ip -4 address"), m.PublicIP, "a machine never sees its public address")
-	assert.Contains(t, l.overSSH(m, "echo $SSH_CLIENT"), OperatorAddress)
+	assert.Contains(t, l.overSSH(m, "echo $SSH_CLIENT"), setup.OperatorAddress)
 	assert.Equal(t, "running", l.says(m, "systemctl is-system-running"))
 	assert.Empty(t, l.says(m, "swapon --show"))
 	assert.Equal(t, m.PrivateIP, l.says(m, "getent ahostsv4 %s | awk 'NR == 1 {print $1}'", m.PrivateDNS))
@@ -324,7 +325,7 @@ func TestMetadata(t *testing.T) {
 }
 
 func TestMachinesReachAWSAndGit(t *testing.T) {
-	t.Setenv(MirrorEnv, t.TempDir())
+	t.Setenv(setup.MirrorEnv, t.TempDir())
 	l := newLab(t)
 	trust := `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}}`
 	role := l.create("aws:iam/role:Role", "node", props{"name": "node", "assumeRolePolicy": trust})

@@ -14,7 +14,7 @@ import (
 )
 
 // This host translates public addresses, as AWS's internet gateway does: a machine never sees its own public address.
-// Traffic from outside, which is from this host only, has OperatorAddress as its source. Traffic from a machine to a
+// Traffic from outside, which is from this host only, has the operator's address as its source. Traffic from a machine to a
 // public address has the machine's own public address as its source; it is dropped if the machine has none. Nothing
 // else enters or leaves a VPC.
 

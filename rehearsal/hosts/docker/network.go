@@ -11,15 +11,8 @@ import (
 	dockernet "github.com/docker/docker/api/types/network"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-)
 
-const (
-	// OperatorAddress is the address from which the machines see the rehearsal's user, this host. The models know the
-	// same address as simulated.DefaultOperator.
-	OperatorAddress = "100.64.0.10"
-	// MirrorAddress is the address at which the machines reach the mirror. It is in the shared address space of
-	// carriers (RFC 6598).
-	MirrorAddress = "100.64.0.1"
+	"eco2/rehearsal/internal/setup"
 )
 
 // bridgeName is the option of a Docker network with the name of its device.
@@ -99,12 +92,12 @@ func attach(n network, w desired) error {
 	if err != nil {
 		return fmt.Errorf("finding the bridge of %s: %w", n.ID, err)
 	}
-	operator := net.ParseIP(OperatorAddress)
+	operator := net.ParseIP(setup.OperatorAddress)
 	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: host(operator)}); err != nil {
-		return fmt.Errorf("giving this host the address %s in %s: %w", OperatorAddress, n.ID, err)
+		return fmt.Errorf("giving this host the address %s in %s: %w", setup.OperatorAddress, n.ID, err)
 	}
 	routes := []netlink.Route{{
-		Dst: host(net.ParseIP(MirrorAddress)), Gw: net.IP(n.resolver().AsSlice()),
+		Dst: host(net.ParseIP(setup.MirrorAddress)), Gw: net.IP(n.resolver().AsSlice()),
 		// Every VPC has a mirror, and this host may use any of them: each route gets a metric of its own.
 		Priority: link.Attrs().Index,
 	}}

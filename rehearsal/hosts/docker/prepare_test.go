@@ -14,6 +14,7 @@ import (
 
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/internal/needs"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/mirror"
 )
 
@@ -38,13 +39,13 @@ func newPreparation(t *testing.T) *preparation {
 		require.NotNil(t, found, field)
 		return string(found[1])
 	}
-	m, err := mirror.Prepare(t.Context(), repo, mirror.Versions{Kubernetes: version("Kubernetes"), Containerd: version("Containerd")}, os.Stderr)
+	m, err := mirror.Create(t.Context(), repo, mirror.Versions{Kubernetes: version("Kubernetes"), Containerd: version("Containerd")}, os.Stderr)
 	require.NoError(t, err)
-	t.Setenv(MirrorEnv, m.Dir)
+	t.Setenv(setup.MirrorEnv, m.Dir)
 	l := newLab(t)
 	p := &preparation{lab: l, machine: l.machine("node"), args: fmt.Sprintf(
 		"--node node --kubernetes-version %s --containerd-version %s --pause-version 3.10 --files-mirror http://%s/files --images-mirror http://%s",
-		version("Kubernetes"), version("Containerd"), MirrorAddress, MirrorAddress)}
+		version("Kubernetes"), version("Containerd"), setup.MirrorAddress, setup.MirrorAddress)}
 	var script strings.Builder
 	for _, name := range []string{"lib", "prepare"} {
 		text, err := os.ReadFile("../../../cluster/scripts/" + name + ".sh")

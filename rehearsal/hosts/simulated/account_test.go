@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/internal/store"
 )
 
@@ -63,7 +64,7 @@ func TestAccount(t *testing.T) {
 		assert.False(t, found, name)
 	}
 	for port, want := range map[int]bool{22: true, 6443: false} {
-		allowed, err := cloud.Allows(public, port, DefaultOperator)
+		allowed, err := cloud.Allows(public, port, setup.OperatorAddress)
 		require.NoError(t, err)
 		assert.Equal(t, want, allowed, port)
 	}

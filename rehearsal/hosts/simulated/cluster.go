@@ -45,7 +45,7 @@ func authority(cluster string) string { return "simulated certificate authority 
 
 // Connect implements provider.Connect. It connects to the cluster whose control plane is the machine at the address
 // of the kubeconfig's server, and fails as a real client would if that machine cannot be reached or is none.
-func (s *Simulated) Connect(_ context.Context, endpoint provider.Endpoint) (provider.Cluster, error) {
+func (s *Hosts) Connect(_ context.Context, endpoint provider.Endpoint) (provider.Cluster, error) {
 	server, err := url.Parse(endpoint.Server)
 	if err != nil || server.Scheme != "https" {
 		return nil, fmt.Errorf("the kubeconfig's server %q is not an https URL", endpoint.Server)
@@ -80,7 +80,7 @@ func (s *Simulated) Connect(_ context.Context, endpoint provider.Endpoint) (prov
 }
 
 // Settle runs the controllers of all clusters up to the current time.
-func (s *Simulated) Settle() error {
+func (s *Hosts) Settle() error {
 	running, err := s.Clusters()
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (s *Simulated) Settle() error {
 }
 
 // controllers returns the controllers of a cluster.
-func (s *Simulated) controllers(cluster *model.Cluster) *controllers.Controllers {
+func (s *Hosts) controllers(cluster *model.Cluster) *controllers.Controllers {
 	return controllers.New(cluster, s.stateDir, s.latency)
 }
 
@@ -105,7 +105,7 @@ type Running struct {
 }
 
 // Clusters lists the running clusters, ordered by the instance ids of their control planes.
-func (s *Simulated) Clusters() ([]Running, error) {
+func (s *Hosts) Clusters() ([]Running, error) {
 	states := map[string]state{}
 	var ids []string
 	err := s.store.View(func(tx *store.Tx) error {

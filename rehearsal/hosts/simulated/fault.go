@@ -20,7 +20,7 @@ const (
 
 // refuseConnection returns the error of a connection to a machine whose sshd does not run yet, if that fault is planted
 // and lasts longer than the provider's attempts.
-func (s *Simulated) refuseConnection(machine Machine, c remote.Connection) error {
+func (s *Hosts) refuseConnection(machine Machine, c remote.Connection) error {
 	met, hit, err := fault.Trigger(s.stateDir, fault.Refused, fault.Call{Name: machine.Name})
 	if err != nil || !hit {
 		return err
@@ -40,7 +40,7 @@ func (s *Simulated) refuseConnection(machine Machine, c remote.Connection) error
 
 // dropConnection returns the error of a connection that breaks after the script has run and before its exit status
 // arrives, if that fault is planted.
-func (s *Simulated) dropConnection(run invocation) error {
+func (s *Hosts) dropConnection(run invocation) error {
 	_, hit, err := fault.Trigger(s.stateDir, fault.Dropped, fault.Call{Name: run.work()})
 	if err != nil || !hit {
 		return err
@@ -58,25 +58,25 @@ func (i invocation) work() string {
 }
 
 // ChangeHostKey gives a machine another host key, as reinstalling its sshd would.
-func (s *Simulated) ChangeHostKey(instanceID string) error {
+func (s *Hosts) ChangeHostKey(instanceID string) error {
 	_, err := s.change(instanceID, func(st *state) { st.HostKey++ })
 	return err
 }
 
 // ForgetHost removes a node's host key from those that another machine has stored.
-func (s *Simulated) ForgetHost(instanceID, node string) error {
+func (s *Hosts) ForgetHost(instanceID, node string) error {
 	_, err := s.change(instanceID, func(st *state) { delete(st.KnownHosts, node) })
 	return err
 }
 
 // Authorize adds a line to a machine's authorized_keys.
-func (s *Simulated) Authorize(instanceID, publicKey string) error {
+func (s *Hosts) Authorize(instanceID, publicKey string) error {
 	_, err := s.change(instanceID, func(st *state) { st.Keys = append(st.Keys, publicKey) })
 	return err
 }
 
 // AuthorizeOnly overwrites a machine's authorized_keys with one line. This also removes the key of its key pair.
-func (s *Simulated) AuthorizeOnly(instanceID, publicKey string) error {
+func (s *Hosts) AuthorizeOnly(instanceID, publicKey string) error {
 	_, err := s.change(instanceID, func(st *state) { st.Keys, st.FirstKeyRemoved = []string{publicKey}, true })
 	return err
 }

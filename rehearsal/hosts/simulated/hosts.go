@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,20 +20,12 @@ import (
 
 	"eco2/rehearsal/cluster/model"
 	"eco2/rehearsal/hosts/remote"
-	"eco2/rehearsal/internal/latency"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/internal/store"
 )
 
-const (
-	// OperatorEnv is the environment variable with the address from which the rehearsal's user connects to the machines.
-	OperatorEnv = "ECO2_REHEARSAL_OPERATOR"
-	// DefaultOperator is the default for OperatorEnv. It is in the range that is reserved for carriers (RFC 6598), because
-	// the AWS model assigns addresses of the documentation ranges to its machines.
-	DefaultOperator = "100.64.0.10"
-
-	// File is the name of the file with the machines' state in the rehearsal's state directory.
-	File = "hosts.db"
-)
+// File is the name of the file with the machines' state in the rehearsal's state directory.
+const File = "hosts.db"
 
 const (
 	sshPort = 22
@@ -71,41 +62,33 @@ type Machines interface {
 	Allows(m Machine, port int, from string) (bool, error)
 }
 
-// Simulated simulates the machines. It implements remote.Host, and its method Connect implements provider.Connect.
-type Simulated struct {
+// Hosts simulates the machines. It implements remote.Host, and its method Connect implements provider.Connect.
+type Hosts struct {
 	stateDir string
 	machines Machines
 	clusters *model.Model
 	store    *store.Store
-	operator string
 	// latency scales Durations.
-	latency latency.Factor
+	latency setup.Latency
 }
 
 // New returns simulated machines whose state is in a directory.
-func New(stateDir string, machines Machines) (*Simulated, error) {
-	s := &Simulated{
+func New(stateDir string, machines Machines) (*Hosts, error) {
+	s := &Hosts{
 		stateDir: stateDir,
 		machines: machines,
 		clusters: model.Open(stateDir),
 		store:    store.Open(filepath.Join(stateDir, File)),
-		operator: DefaultOperator,
-	}
-	if operator := os.Getenv(OperatorEnv); operator != "" {
-		if net.ParseIP(operator) == nil {
-			return nil, fmt.Errorf("reading %s: %q is not an IP address", OperatorEnv, operator)
-		}
-		s.operator = operator
 	}
 	var err error
-	if s.latency, err = latency.FromEnv(); err != nil {
+	if s.latency, err = setup.LatencyFromEnv(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // At returns the same machines with another latency factor.
-func (s *Simulated) At(factor latency.Factor) *Simulated {
+func (s *Hosts) At(factor setup.Latency) *Hosts {
 	other := *s
 	other.latency = factor
 	return &other
@@ -152,7 +135,7 @@ type knownHost struct {
 	HostKey    int    `json:"hostKey"`
 }
 
-func (s *Simulated) state(id string) (st state, err error) {
+func (s *Hosts) state(id string) (st state, err error) {
 	err = s.store.View(func(tx *store.Tx) error {
 		_, err := tx.Get(machineKind, id, &st)
 		return err
@@ -162,7 +145,7 @@ func (s *Simulated) state(id string) (st state, err error) {
 
 // change updates the state of a machine in a transaction and returns the result. Two scripts may run on a machine at
 // the same time, so to must change only the fields of its own script.
-func (s *Simulated) change(id string, to func(*state)) (st state, err error) {
+func (s *Hosts) change(id string, to func(*state)) (st state, err error) {
 	err = s.store.Update(func(tx *store.Tx) error {
 		if _, err := tx.Get(machineKind, id, &st); err != nil {
 			return err
@@ -174,7 +157,7 @@ func (s *Simulated) change(id string, to func(*state)) (st state, err error) {
 }
 
 // Run implements remote.Host.
-func (s *Simulated) Run(ctx context.Context, session remote.Session) (int, error) {
+func (s *Hosts) Run(ctx context.Context, session remote.Session) (int, error) {
 	c := session.Connection
 	if c.HostKey != "" {
 		return 0, errors.New("the simulated machines have no host keys: leave connection.hostKey unset")
@@ -212,7 +195,7 @@ func (s *Simulated) Run(ctx context.Context, session remote.Session) (int, error
 		if err = s.latency.Wait(ctx, Durations[run.effective()]); err != nil {
 			return 0, err
 		}
-		shell := &shell{Simulated: s, machine: machine, state: st, invocation: run, out: session.Stdout, err: session.Stderr}
+		shell := &shell{Hosts: s, machine: machine, state: st, invocation: run, out: session.Stdout, err: session.Stderr}
 		err = shell.run(ctx)
 		if err == nil {
 			err = s.dropConnection(run)
@@ -230,7 +213,7 @@ func (s *Simulated) Run(ctx context.Context, session remote.Session) (int, error
 }
 
 // reach returns the machine that accepts connections at a public address and port, or the error of a dial that fails.
-func (s *Simulated) reach(host string, port int) (Machine, error) {
+func (s *Hosts) reach(host string, port int) (Machine, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	if net.ParseIP(host) == nil {
 		return Machine{}, fmt.Errorf("dial tcp: lookup %s: no such host", host)
@@ -242,7 +225,7 @@ func (s *Simulated) reach(host string, port int) (Machine, error) {
 	if !found || !machine.Running {
 		return Machine{}, fmt.Errorf("dial tcp %s: i/o timeout", address)
 	}
-	allowed, err := s.machines.Allows(machine, port, s.operator)
+	allowed, err := s.machines.Allows(machine, port, setup.OperatorAddress)
 	if err != nil {
 		return Machine{}, err
 	}
@@ -256,7 +239,7 @@ func (s *Simulated) reach(host string, port int) (Machine, error) {
 }
 
 // authenticate acts as the machine's sshd. It rejects passwords, as Ubuntu's images do.
-func (s *Simulated) authenticate(machine Machine, c remote.Connection) error {
+func (s *Hosts) authenticate(machine Machine, c remote.Connection) error {
 	methods := "none"
 	if c.PrivateKey != "" {
 		key, err := c.ParseKey()
@@ -272,7 +255,7 @@ func (s *Simulated) authenticate(machine Machine, c remote.Connection) error {
 }
 
 // acceptsKey reports whether a user can log in to a machine with a key.
-func (s *Simulated) acceptsKey(machine Machine, user string, key ssh.Signer) bool {
+func (s *Hosts) acceptsKey(machine Machine, user string, key ssh.Signer) bool {
 	st, err := s.state(machine.ID)
 	if err != nil || !slices.Contains(users, user) {
 		return false

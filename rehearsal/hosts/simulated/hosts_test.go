@@ -21,7 +21,7 @@ import (
 
 	"eco2/rehearsal/cluster/provider"
 	"eco2/rehearsal/hosts/remote"
-	"eco2/rehearsal/internal/latency"
+	"eco2/rehearsal/internal/setup"
 )
 
 // cloud implements Machines with two machines in one network, "master" and "worker".
@@ -60,7 +60,7 @@ const (
 // world holds the simulated machines of a test.
 type world struct {
 	*testing.T
-	hosts *Simulated
+	hosts *Hosts
 	cloud *cloud
 	key   string
 	dir   string
@@ -255,7 +255,7 @@ func TestReachingAMachine(t *testing.T) {
 		}, "i/o timeout (and dialErrorLimit is -1"},
 		"a name":             {func(_ *world, s *remote.Session) { s.Connection.Host = "master" }, "no such host"},
 		"stopped":            {func(w *world, _ *remote.Session) { w.cloud.machines["master"].Running = false }, "i/o timeout"},
-		"closed port":        {func(w *world, _ *remote.Session) { w.cloud.closed["master 22 "+DefaultOperator] = true }, "i/o timeout"},
+		"closed port":        {func(w *world, _ *remote.Session) { w.cloud.closed["master 22 "+setup.OperatorAddress] = true }, "i/o timeout"},
 		"port without sshd":  {func(_ *world, s *remote.Session) { s.Connection.Port = 80 }, "connection refused"},
 		"another key":        {func(_ *world, s *remote.Session) { s.Connection.PrivateKey = otherKey }, refused},
 		"another key pair":   {func(w *world, _ *remote.Session) { w.cloud.machines["master"].AuthorizedKey = otherAuthorized }, refused},
@@ -473,7 +473,7 @@ func TestConnect(t *testing.T) {
 		"it answers":         {func(*world) {}, ""},
 		"terminated":         {func(w *world) { delete(w.cloud.machines, "master") }, "i/o timeout"},
 		"stopped":            {func(w *world) { w.cloud.machines["master"].Running = false }, "i/o timeout"},
-		"closed port":        {func(w *world) { w.cloud.closed["master 6443 "+DefaultOperator] = true }, "i/o timeout"},
+		"closed port":        {func(w *world) { w.cloud.closed["master 6443 "+setup.OperatorAddress] = true }, "i/o timeout"},
 		"a machine replaced": {func(w *world) { w.cloud.machines["master"].ID = "i-4" }, "connection refused"},
 		"a new cluster": {func(w *world) {
 			w.cloud.machines["master"].ID = "i-1" // the same machine without its state
@@ -500,22 +500,20 @@ func TestConnect(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	for env, bad := range map[string]string{OperatorEnv: "here", latency.Env: "-1"} {
-		t.Run(env, func(t *testing.T) {
-			t.Setenv(env, bad)
-			_, err := New(t.TempDir(), &cloud{})
-			require.ErrorContains(t, err, env)
-		})
-	}
+	t.Run("no number", func(t *testing.T) {
+		t.Setenv(setup.LatencyEnv, "-1")
+		_, err := New(t.TempDir(), &cloud{})
+		require.ErrorContains(t, err, setup.LatencyEnv)
+	})
 	t.Run("latency", func(t *testing.T) {
-		t.Setenv(latency.Env, "0.001")
+		t.Setenv(setup.LatencyEnv, "0.001")
 		w := newWorld(t)
 		start := time.Now()
 		w.must(w.prepare(masterIP, "master"))
 		assert.GreaterOrEqual(t, time.Since(start), Durations["prepare"]/1000)
 	})
 	t.Run("latency stops with its context", func(t *testing.T) {
-		t.Setenv(latency.Env, "1")
+		t.Setenv(setup.LatencyEnv, "1")
 		w := newWorld(t)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 		defer cancel()

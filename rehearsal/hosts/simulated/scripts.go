@@ -20,7 +20,7 @@ import (
 
 // shell is a run of a script on a machine.
 type shell struct {
-	*Simulated
+	*Hosts
 	invocation
 	machine  Machine
 	state    state
@@ -113,7 +113,7 @@ func (s *shell) relay(ctx context.Context) error {
 	if err := relayed.readFlags(); err != nil {
 		return err
 	}
-	st, err := s.Simulated.state(worker.ID)
+	st, err := s.Hosts.state(worker.ID)
 	if err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func (s *shell) join(context.Context) error {
 	if allowed, err := s.machines.Allows(s.machine, apiPort, worker.PrivateIP); err != nil || !allowed {
 		return orElse(err, die("%s could not join and was reset: dial tcp %s:%d: i/o timeout", node, s.machine.PrivateIP, apiPort))
 	}
-	st, err := s.Simulated.state(worker.ID)
+	st, err := s.Hosts.state(worker.ID)
 	if err != nil {
 		return err
 	}
@@ -364,7 +364,7 @@ func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 // checkHostKey reports whether the worker has the host key of earlier runs. A machine that was not reached before is
 // accepted, and its key stored.
 func (s *shell) checkHostKey(node string, worker Machine) (bool, error) {
-	other, err := s.Simulated.state(worker.ID)
+	other, err := s.Hosts.state(worker.ID)
 	if err != nil {
 		return false, err
 	}

@@ -3,15 +3,21 @@
 package filelock
 
 import (
+	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"syscall"
+	"time"
 )
 
-// Lock locks the file at path. It creates the file if it does not exist; the directory must exist. It waits without
-// limit while another process or goroutine holds the lock.
+// pollEvery is how long LockContext waits between two attempts.
+const pollEvery = 50 * time.Millisecond
+
+// Lock locks the file at path. It creates the file and its directory if they do not exist. It waits without limit while
+// another process or goroutine holds the lock.
 func Lock(path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -24,4 +30,38 @@ func Lock(path string) (unlock func(), err error) {
 			return nil, errors.Join(err, file.Close())
 		}
 	}
+}
+
+// LockContext is Lock, but waits until ctx is done at most. If it has to wait, it first calls waiting, unless that is
+// nil.
+func LockContext(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
+	file, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = file.Close() }, nil // nothing was written
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(err, file.Close())
+		}
+		if waiting != nil {
+			waiting()
+			waiting = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), file.Close())
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+func open(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 }

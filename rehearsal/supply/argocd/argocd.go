@@ -65,11 +65,11 @@ func Images() (names []string) {
 // of the project's checkout. authorities holds the PEM certificates to trust for Git repositories. Add writes its
 // progress to out.
 func Add(ctx context.Context, m mirror.Mirror, repo, authorities string, out io.Writer) error {
-	argocd, err := mirror.Build(ctx, repo, "argocd", Version, out)
+	argocd, err := mirror.BuildProject(ctx, repo, "argocd", Version, out)
 	if err != nil {
 		return err
 	}
-	kustomize, err := mirror.Build(ctx, repo, "kustomize", kustomizeVersion, out)
+	kustomize, err := mirror.BuildProject(ctx, repo, "kustomize", kustomizeVersion, out)
 	if err != nil {
 		return err
 	}

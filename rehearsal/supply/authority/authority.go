@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"eco2/rehearsal/internal/filelock"
+	"eco2/rehearsal/internal/setup"
 )
 
 const (
@@ -52,12 +53,16 @@ type Authority struct {
 // Open loads the user's authority. It creates one if there is none, or if it would expire before a certificate that it
 // issues now.
 func Open() (*Authority, error) {
-	cache, err := os.UserCacheDir()
+	cache, err := setup.CacheDir()
 	if err != nil {
-		return nil, fmt.Errorf("finding the user's cache directory: %w", err)
+		return nil, err
 	}
-	dir := filepath.Join(cache, "eco2", "authority")
-	unlock, err := lock(dir)
+	dir := filepath.Join(cache, "authority")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("creating the authority's directory: %w", err)
+	}
+	// So that two runs do not create an authority each.
+	unlock, err := filelock.Lock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("locking the authority in %s: %w", dir, err)
 	}
@@ -167,12 +172,4 @@ func sign(template *x509.Certificate, life time.Duration, parent *x509.Certifica
 	now := time.Now()
 	template.SerialNumber, template.NotBefore, template.NotAfter = serial, now.Add(-clockSkew), now.Add(life)
 	return x509.CreateCertificate(rand.Reader, template, parent, public, key)
-}
-
-// lock prevents two runs from creating an authority each. The kernel releases the lock when a run is killed.
-func lock(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	return filelock.Lock(filepath.Join(dir, "lock"))
 }

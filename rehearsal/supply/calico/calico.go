@@ -49,7 +49,7 @@ var nodePackages = []string{
 // Add builds the binaries that are not built yet, adds the manifest and its images to the mirror, and returns the
 // manifest. repo is the path of the project's checkout. Add writes its progress to out.
 func Add(ctx context.Context, m mirror.Mirror, repo string, out io.Writer) (manifest []byte, err error) {
-	built, err := mirror.Build(ctx, repo, "calico", moduleVersion, out)
+	built, err := mirror.BuildProject(ctx, repo, "calico", moduleVersion, out)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type Release struct {
 // Add builds the binary, if that is not done yet, and adds to the mirror the chart and the image, with the binary at
 // path as its entrypoint. repo is the path of the project's checkout. Add writes its progress to out.
 func (r Release) Add(ctx context.Context, m mirror.Mirror, repo string, image mirror.Image, path string, out io.Writer) error {
-	built, err := mirror.Build(ctx, repo, r.Name, r.ModuleVersion, out)
+	built, err := mirror.BuildProject(ctx, repo, r.Name, r.ModuleVersion, out)
 	if err != nil {
 		return err
 	}

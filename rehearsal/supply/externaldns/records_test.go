@@ -19,6 +19,7 @@ import (
 	"eco2/rehearsal/cluster/apitest"
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/internal/printed"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/mirror"
 )
 
@@ -38,7 +39,7 @@ func run(t *testing.T, stack string) *printed.Text {
 	_, deployment := rendered(t, stack)
 	args := deployment.Spec.Template.Spec.Containers[0].Args
 	for i, arg := range args {
-		args[i] = strings.ReplaceAll(arg, "Z0123456789ABCDEFGHIJ", aws.HostedZone)
+		args[i] = strings.ReplaceAll(arg, "Z0123456789ABCDEFGHIJ", setup.HostedZone)
 	}
 	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--interval=") })
 	ctx, stop := context.WithCancel(t.Context())
@@ -75,14 +76,14 @@ func records(t *testing.T, stack, domain string) {
 	w.Certificate(domain)
 	balancer := aws.LoadBalancer{ARN: "arn:x", Name: "k8s-eco2dev-0123456789", DNSName: "k8s-eco2dev-0123456789.ap-northeast-2.elb.amazonaws.com"}
 	require.NoError(t, w.Account.PutLoadBalancer(balancer))
-	w.Create("aws:route53/record:Record", "foreign", map[string]any{"zoneId": aws.HostedZone, "ttl": 60, "type": "A",
+	w.Create("aws:route53/record:Record", "foreign", map[string]any{"zoneId": setup.HostedZone, "ttl": 60, "type": "A",
 		"name": "other." + domain, "records": []any{"192.0.2.1"}})
 	cluster, err := api.Client()
 	require.NoError(t, err)
 	run(t, stack)
 
 	names := func() (all []string) {
-		records, err := w.Account.RecordsOf(aws.HostedZone)
+		records, err := w.Account.RecordsOf(setup.HostedZone)
 		require.NoError(t, err)
 		for _, r := range records {
 			all = append(all, r.Type+" "+strings.TrimSuffix(r.Name, "."))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/modfile"
 
 	"eco2/rehearsal/engine/toolchain"
+	"eco2/rehearsal/internal/setup"
 )
 
 // project is an upstream project whose binaries are built from its Go module.
@@ -161,10 +162,10 @@ func (b Built) Source(ctx context.Context) (string, error) {
 	return toolchain.ModuleDir(ctx, filepath.Join(b.modules, b.project.name), b.project.module)
 }
 
-// Build builds the missing binaries of a project that Prepare does not build. repo is the checkout of the whole
+// BuildProject builds the missing binaries of a project that Create does not build. repo is the checkout of the whole
 // repository. version is the module version that the caller is written for; it must be the one that is pinned. Progress
 // goes to out.
-func Build(ctx context.Context, repo, name, version string, out io.Writer) (Built, error) {
+func BuildProject(ctx context.Context, repo, name, version string, out io.Writer) (Built, error) {
 	p, err := projectNamed(name)
 	if err != nil {
 		return Built{}, err
@@ -185,13 +186,13 @@ func Build(ctx context.Context, repo, name, version string, out io.Writer) (Buil
 	return p.build(ctx, out, modulesOf(repo), cache)
 }
 
-// Find returns a project that Prepare or Build has built. It fails if a binary is missing.
+// Find returns a project that Create or BuildProject has built. It fails if a binary is missing.
 func Find(repo, name string) (Built, error) {
 	p, err := projectNamed(name)
 	if err != nil {
 		return Built{}, err
 	}
-	cache, err := cacheDir()
+	cache, err := setup.CacheDir()
 	if err != nil {
 		return Built{}, err
 	}
@@ -249,7 +250,7 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 		if p.ldflags != nil {
 			target.LDFlags += p.ldflags(b.Version)
 		}
-		if err := toolchain.Build(ctx, out, target); err != nil {
+		if err := toolchain.Compile(ctx, out, target); err != nil {
 			return Built{}, err
 		}
 	}

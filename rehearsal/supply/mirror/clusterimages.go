@@ -72,7 +72,7 @@ func (s sources) image(ctx context.Context, tag name.Tag) (Image, error) {
 		return Image{Files: map[string]string{binary: s.binary(component, component)}, Entrypoint: []string{binary}}, nil
 	case "pause":
 		pause := filepath.Join(s.cache, "pause-"+tag.TagStr())
-		err := toolchain.Build(ctx, s.out, toolchain.Target{
+		err := toolchain.Compile(ctx, s.out, toolchain.Target{
 			What: "pause", Usual: "a few seconds", Dir: s.rehearsal, Output: pause,
 			Packages: []string{"./supply/mirror/pause"}, LDFlags: "-s -w", Static: true,
 		})

@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"eco2/rehearsal/internal/setup"
 )
 
 // suite is the Debian release of the machines. Files from Debian's packages must be from the same release, because they
@@ -24,7 +26,7 @@ type debian struct {
 }
 
 func newDebian(out io.Writer) (debian, error) {
-	cache, err := cacheDir()
+	cache, err := setup.CacheDir()
 	return debian{dir: filepath.Join(cache, "debian-"+suite), out: out}, err
 }
 

@@ -11,9 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
+	"eco2/rehearsal/internal/filelock"
+	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/mirror/server"
 )
 
@@ -31,16 +31,16 @@ type Mirror struct {
 }
 
 // Kubectl returns the path of a kubectl for this host that has the cluster's version. It is empty if the Mirror was not
-// returned by Prepare.
+// returned by Create.
 func (m Mirror) Kubectl() string { return m.kubectl }
 
 func (m Mirror) layout() server.Dir { return server.Dir(m.Dir) }
 
-// Prepare builds the binaries, packages and images of a cluster that are missing in the user's cache directory, and
+// Create builds the binaries, packages and images of a cluster that are missing in the user's cache directory, and
 // keeps them there: the first run takes a quarter of an hour on two cores, the next a moment. repo is the checkout of
 // the whole repository, and progress goes to out. A part gets its final name only when it is complete, so a run resumes
 // where an interrupted one stopped.
-func Prepare(ctx context.Context, repo string, v Versions, out io.Writer) (Mirror, error) {
+func Create(ctx context.Context, repo string, v Versions, out io.Writer) (Mirror, error) {
 	cache, unlock, err := lockedCache(ctx, out)
 	if err != nil {
 		return Mirror{}, err
@@ -107,57 +107,21 @@ func writeFile(path string, data []byte) error {
 	return os.Rename(path+".new", path)
 }
 
-// cacheDir returns the directory in which the rehearsal keeps its builds.
-func cacheDir() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("finding the user's cache directory: %w", err)
-	}
-	return filepath.Join(dir, "eco2"), nil
-}
-
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
-// lockedCache locks cacheDir for building, and returns it.
+// lockedCache locks the cache directory for building, and returns it.
 func lockedCache(ctx context.Context, out io.Writer) (cache string, unlock func(), err error) {
-	if cache, err = cacheDir(); err != nil {
+	if cache, err = setup.CacheDir(); err != nil {
 		return "", nil, err
 	}
-	if unlock, err = lock(ctx, filepath.Join(cache, "mirror.lock"), out); err != nil {
+	waiting := func() { say(out, "waiting for another run that is preparing the mirror") }
+	if unlock, err = filelock.LockContext(ctx, filepath.Join(cache, "mirror.lock"), waiting); err != nil {
 		return "", nil, fmt.Errorf("locking the cache of the mirror: %w", err)
 	}
 	return cache, unlock, nil
-}
-
-// lock keeps two runs from building the same thing. The kernel releases the lock when a run is killed.
-func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for waiting := false; ; waiting = true {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil // nothing was written
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.Join(err, file.Close())
-		}
-		if !waiting {
-			say(out, "waiting for another run that is preparing the mirror")
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), file.Close())
-		case <-time.After(time.Second):
-		}
-	}
 }
 
 func say(out io.Writer, format string, args ...any) {

@@ -1,14 +1,11 @@
 package mirror
 
 import (
-	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -46,22 +43,4 @@ func TestAddFileReplacesTheWholeFile(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, content, string(data))
 	}
-}
-
-func TestLockWaitsAndIsInterrupted(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cache", "lock")
-	unlock, err := lock(t.Context(), path, &bytes.Buffer{})
-	require.NoError(t, err)
-
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	var out bytes.Buffer
-	_, err = lock(ctx, path, &out)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Equal(t, "waiting for another run that is preparing the mirror\n", out.String())
-
-	unlock()
-	unlock, err = lock(t.Context(), path, &out)
-	require.NoError(t, err)
-	unlock()
 }

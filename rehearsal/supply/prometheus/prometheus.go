@@ -40,7 +40,7 @@ func Add(ctx context.Context, m mirror.Mirror, repo, idle string, out io.Writer)
 	}
 	built := map[string]mirror.Built{}
 	for name, version := range versions {
-		b, err := mirror.Build(ctx, repo, name, version, out)
+		b, err := mirror.BuildProject(ctx, repo, name, version, out)
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func TestPrometheusRelease(t *testing.T) {
 
 func build(t *testing.T, project, version string) mirror.Built {
 	t.Helper()
-	built, err := mirror.Build(t.Context(), repo, project, version, os.Stderr)
+	built, err := mirror.BuildProject(t.Context(), repo, project, version, os.Stderr)
 	require.NoError(t, err)
 	return built
 }
