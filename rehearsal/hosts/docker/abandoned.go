@@ -70,7 +70,7 @@ func stateDirs(ctx context.Context, docker *client.Client) ([]string, error) {
 
 // ReserveForTests waits until no other process on this host tests with machines, and then removes what killed tests
 // have left, of any checkout: their networks would overlap those of the tests. The reservation ends with the process.
-// Prepare must have run before.
+// SetUpHost must have run before.
 func ReserveForTests(ctx context.Context, log io.Writer) error {
 	reservation.Lock()
 	defer reservation.Unlock()
