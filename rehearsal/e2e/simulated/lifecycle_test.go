@@ -42,7 +42,7 @@ func TestDev(t *testing.T) {
 
 	t.Run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, w.Steps())
-		assert.Contains(t, w.Must(w.Up()), "163 unchanged")
+		assert.Contains(t, w.Must(w.Up()), "174 unchanged")
 		assert.Empty(t, w.Changes())
 	})
 
