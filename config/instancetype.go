@@ -27,8 +27,9 @@ func instanceTypeProblem(name string) string {
 	case macType.MatchString(name):
 		return name + " is a Mac, for which there is no Ubuntu image; use a type such as t3.large"
 	case armType.MatchString(name):
-		return name + " has an ARM processor, and the machines' image is for amd64: AWS would terminate the running machine before it " +
-			"rejects the new one; use a type with an Intel or AMD processor, such as t3.large or m7a.large"
+		return name + " has an ARM processor, and the machines' image is for amd64: AWS would terminate the " +
+			"running machine before it rejects the new one; " +
+			"use a type with an Intel or AMD processor, such as t3.large or m7a.large"
 	}
 	return ""
 }

@@ -88,8 +88,8 @@ func (r *report) checkUnchanged(c Config, controlPlane string) {
 			"see docs/operations.md, 'Taking the platform away'")
 	}
 	if zone := was.Zones[controlPlane]; zone != "" && was.Region == c.Region && !slices.Contains(c.Zones, zone) {
-		r.problem("zones", "does not contain %s, the zone of %s, whose replacement would be an empty cluster; add it again; %s",
-			zone, controlPlane, replacing)
+		r.problem("zones", "does not contain %s, the zone of %s, whose replacement would be an empty cluster; "+
+			"add it again; %s", zone, controlPlane, replacing)
 	}
 }
 

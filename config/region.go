@@ -15,8 +15,8 @@ var (
 func regionProblem(name string) string {
 	switch {
 	case otherPartition.MatchString(name):
-		return name + " is in another partition of AWS than aws, where ARNs and the account of Ubuntu's images differ from those " +
-			"that this program uses; use a region such as ap-northeast-2"
+		return name + " is in another partition of AWS than aws, where ARNs and the account of Ubuntu's images differ " +
+			"from those that this program uses; use a region such as ap-northeast-2"
 	case !region.MatchString(name):
 		return fmt.Sprintf("%q is not an AWS region such as ap-northeast-2", name)
 	}

@@ -16,8 +16,9 @@ var (
 // repositoryProblem returns what is wrong with a repository's address, or an empty string. Argo CD supports HTTPS, and
 // SSH with a user name; its network policy allows connections to ports 443 and 22.
 func repositoryProblem(address string) string {
-	wrong := fmt.Sprintf("%q is not the address of a Git repository; write it as https://github.com/example/workloads.git, "+
-		"git@github.com:example/workloads.git or ssh://git@github.com/example/workloads.git", address)
+	wrong := fmt.Sprintf("%q is not the address of a Git repository; write it as "+
+		"https://github.com/example/workloads.git, git@github.com:example/workloads.git "+
+		"or ssh://git@github.com/example/workloads.git", address)
 	if credentials.MatchString(address) { // checked first, because the other messages quote the address
 		return "contains credentials; give them to Argo CD as a repository secret instead"
 	}
@@ -34,7 +35,8 @@ func repositoryProblem(address string) string {
 	}
 	switch {
 	case u.Scheme == "http":
-		return fmt.Sprintf("%q is read without encryption, and Argo CD's network policy does not allow port 80; use https or ssh", address)
+		return fmt.Sprintf("%q is read without encryption, and Argo CD's network policy does not allow port 80; "+
+			"use https or ssh", address)
 	case u.Scheme != "https" && u.Scheme != "ssh":
 		return wrong
 	case u.Scheme == "ssh" && u.User == nil:

@@ -29,16 +29,16 @@ func (r *report) checkRoom(c Config, nodes []NodeEntry) {
 		case p.Bits() < nodeBits-16:
 			r.problem("podCidr", "%s is larger than kubeadm supports; use /%d or smaller", p, nodeBits-16)
 		case fit < count:
-			r.problem("podCidr", "%s has room for %d node(s), and this stack has %d; each needs a /%d of it; use /%d or larger, "+
-				"or fewer nodes", p, fit, count, nodeBits, nodeBits-bits.Len(uint(count-1)))
+			r.problem("podCidr", "%s has room for %d node(s), and this stack has %d; each needs a /%d of it; "+
+				"use /%d or larger, or fewer nodes", p, fit, count, nodeBits, nodeBits-bits.Len(uint(count-1)))
 		}
 	}
 	if p, zones := c.VpcCidr, len(c.Zones); vpcSize(p) && zones > 0 {
 		fit := 1<<(32-p.Bits()-SubnetBits) - subnetReserve
 		// The node table distributes the nodes over the zones, so each zone has its share, rounded up.
 		if each := (count + zones - 1) / zones; each > fit {
-			r.problem("vpcCidr", "%s has room for %d nodes in each zone, and this stack has %d; use a larger network, more zones, "+
-				"or fewer nodes", p, fit, each)
+			r.problem("vpcCidr", "%s has room for %d nodes in each zone, and this stack has %d; use a larger network, "+
+				"more zones, or fewer nodes", p, fit, each)
 		}
 	}
 }

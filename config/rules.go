@@ -62,8 +62,8 @@ func (r *report) checkInboundRules(c Config) {
 		during[rule.Name()] = true
 	}
 	if count := len(during) + self; count > maxInboundRules {
-		r.problem("adminCidrs", "has new networks, whose rules are created before the old ones are deleted: with those of %s "+
-			"that would be %d inbound rules at once, and AWS allows %d in a security group; remove the old networks and "+
-			"run pulumi up, then add the new ones", r.key("nodePortCidrs"), count, maxInboundRules)
+		r.problem("adminCidrs", "has new networks, whose rules are created before the old ones are deleted: "+
+			"with those of %s that would be %d inbound rules at once, and AWS allows %d in a security group; "+
+			"remove the old networks and run pulumi up, then add the new ones", r.key("nodePortCidrs"), count, maxInboundRules)
 	}
 }

@@ -75,7 +75,8 @@ func parseKey(text string) (private, public, problem string) {
 	}
 	private, err = forOpenSSH(text)
 	if err != nil {
-		return "", "", "cannot be converted to OpenSSH's format; create another with `ssh-keygen -t ed25519 -N '' -f eco2.key`"
+		return "", "", "cannot be converted to OpenSSH's format; " +
+			"create another with `ssh-keygen -t ed25519 -N '' -f eco2.key`"
 	}
 	return private, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))), ""
 }

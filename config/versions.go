@@ -120,8 +120,8 @@ func minor(version string) string {
 	return version
 }
 
-// checkVersions reports versions that are not supported, not compatible, or not pinned. It warns about combinations that
-// upstream has not tested, if the stack permits them.
+// checkVersions reports versions that are not supported, not compatible, or not pinned. It warns about combinations
+// that upstream has not tested, if the stack permits them.
 func (r *report) checkVersions(v Versions) {
 	known := slices.Sorted(maps.Keys(kubernetes))
 	release, ok := kubernetes[v.minor()]
