@@ -46,7 +46,7 @@ ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --plugins $(PLUGINS) --latency $(LATENCY)
 
-.PHONY: help up preview preview-diff destroy status kubectl ssh conformance bench bench-rehearsal check unit test test-official lint golden clean gotest rehearse
+.PHONY: help up preview preview-diff destroy status kubectl ssh conformance bench bench-rehearsal check unit test test-official lint golden mutants clean gotest rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ test-official: rehearse gotest ## Run the whole program on machines with Pulumi'
 
 golden: ## Rewrite the golden files; review the diff
 	go test -run Golden -update .
+
+mutants: ## Take each guard in docs/incidents.yaml away, one at a time, and see its test fail
+	go test -count=1 -timeout 60m -run '^TestGuardsAreTested$$' . -mutants .
 
 lint: $(LINTER) $(ACTIONLINT) ## Check the style of Go, of shell scripts and of workflows
 	go vet ./...

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"go/ast"
+	"go/build"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -13,247 +16,254 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"text/template"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 )
 
 const (
-	register  = "docs/incidents.md"
-	incidents = 116
+	incidentsPage = "docs/incidents.md"
+	incidents     = 116 // of the previous cluster
 )
 
-// incident is a row of a table in the register.
+// register is docs/incidents.yaml, whose first lines describe the fields.
+type register struct {
+	Sections []struct {
+		Title, Text string
+		Incidents   []incident
+	}
+	Open          []unguarded
+	NotApplicable []unguarded `yaml:"notApplicable"`
+}
+
 type incident struct {
-	line int
-	// number is the number of an incident of the previous cluster. It is 0 for a fault that was found otherwise.
-	number int
-	cells  []string
-	// kind is the last column of the table's header: Test, "What would be needed", or "Why not".
-	kind string
+	ID, Title, Symptom, Cause, Outcome string
+	Guards                             []guard
 }
 
-func (i incident) String() string {
-	return fmt.Sprintf("%s:%d: incident %s", register, i.line, i.cells[0])
+type guard struct {
+	Does   string
+	Checks []guardCheck
 }
 
-// The register names what prevents the incidents of the previous cluster in this design. TestIncidents fails if it
-// names a guard or a test that was renamed or removed.
-func TestIncidents(t *testing.T) {
-	rows := readRegister(t)
-	tests := testFunctions(t)
-	seen := map[string]incident{}
-	counts, outside := map[string]int{}, map[string]int{}
-	for _, row := range rows {
-		if before, ok := seen[row.cells[0]]; ok {
-			assert.Fail(t, "an incident has one row", "%s is in line %d already", row, before.line)
+type guardCheck struct {
+	Test                        string
+	Cases                       []string
+	Resource, Property, Matches string
+	Untested                    string
+	Edits                       []edit
+}
+
+// edit replaces a text that occurs once in a file.
+type edit struct{ File, Old, New string }
+
+type unguarded struct{ ID, Title, Reason string }
+
+func readRegister(t *testing.T) (r register) {
+	t.Helper()
+	data, err := os.ReadFile("docs/incidents.yaml")
+	require.NoError(t, err)
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true)
+	require.NoError(t, decoder.Decode(&r))
+	return r
+}
+
+// Label describes a declared property for the page: "vpcId of Release external-dns".
+func (c guardCheck) Label() string {
+	of := "each resource"
+	if resource := regexp.MustCompile(`^.*:(\w+) (.*)$`).FindStringSubmatch(c.Resource); resource != nil {
+		of = "`" + strings.ReplaceAll(resource[1]+" "+resource[2], "|", `\|`) + "`"
+		if resource[2] == ".*" {
+			of = "each `" + resource[1] + "`"
 		}
-		seen[row.cells[0]] = row
-		assert.LessOrEqual(t, row.number, incidents, "%s: there is no such number", row)
-		count := counts
-		if row.number == 0 {
-			count = outside
-		}
-		for i, cell := range row.cells {
-			assert.NotEmpty(t, cell, "%s: column %d is empty", row, i+1)
-		}
-		switch row.kind {
-		case "Test":
-			if !assert.Len(t, row.cells, 5, "%s: No., what, here, guard, test", row) {
-				continue
+	}
+	return "`" + c.Property + "` of " + of
+}
+
+// forEachCheck calls a function for each check of each guard.
+func (r register) forEachCheck(each func(i incident, c guardCheck)) {
+	for _, section := range r.Sections {
+		for _, i := range section.Incidents {
+			for _, g := range i.Guards {
+				for _, c := range g.Checks {
+					each(i, c)
+				}
 			}
-			assert.Contains(t, []string{"impossible", "caught"}, row.cells[2], "%s", row)
-			checkGuard(t, row, row.cells[3])
-			if checkTests(t, row, row.cells[4], tests) {
+		}
+	}
+}
+
+// TestIncidentsGolden compares docs/incidents.md with the register. `make golden` writes it.
+func TestIncidentsGolden(t *testing.T) {
+	tmpl, err := template.New("incidents.md.tmpl").Funcs(template.FuncMap{"join": strings.Join}).ParseFiles("testdata/incidents.md.tmpl")
+	require.NoError(t, err)
+	var got strings.Builder
+	require.NoError(t, tmpl.Execute(&got, readRegister(t)))
+	if *update {
+		require.NoError(t, os.WriteFile(incidentsPage, []byte(got.String()), 0o644))
+		return
+	}
+	want, err := os.ReadFile(incidentsPage)
+	require.NoError(t, err)
+	assert.Equal(t, strings.Split(string(want), "\n"), strings.Split(got.String(), "\n"), "the register changed: go test -run Golden -update .")
+}
+
+// TestIncidents checks that every incident is in the register once, and that `make test` runs each test that it names.
+// Whether these tests notice that a guard is missing is the subject of TestGuardsAreTested.
+func TestIncidents(t *testing.T) {
+	r, tests := readRegister(t), testFunctions(t)
+	counts, outside, seen := map[string]int{}, map[string]int{}, map[string]bool{}
+	once := func(id string) map[string]int {
+		assert.False(t, seen[id], "incident %s is in the register twice", id)
+		seen[id] = true
+		if strings.HasPrefix(id, "X") {
+			return outside
+		}
+		return counts
+	}
+	for _, section := range r.Sections {
+		for _, i := range section.Incidents {
+			count := once(i.ID)
+			assert.NotContains(t, []string{i.Title, i.Symptom, i.Cause}, "", i.ID)
+			assert.Contains(t, []string{"impossible", "caught"}, i.Outcome, i.ID)
+			assert.NotEmpty(t, i.Guards, i.ID)
+			count[i.Outcome]++
+			count["guarded"]++
+			tested := false
+			for _, g := range i.Guards {
+				assert.NotEmpty(t, g.Checks, "%s: %s", i.ID, g.Does)
+				tested = tested || slices.ContainsFunc(g.Checks, func(c guardCheck) bool { return c.Untested == "" })
+			}
+			if tested {
 				count["tested"]++
 			}
-			count["guarded"]++
-			count[row.cells[2]]++
-		case "What would be needed":
-			assert.Len(t, row.cells, 3, "%s: No., what, what would be needed", row)
-			for _, name := range regexp.MustCompile("`(Test[A-Z][A-Za-z]*)`").FindAllStringSubmatch(strings.Join(row.cells, " "), -1) {
-				assert.NotEmpty(t, tests[name[1]], "%s: there is no test %s", row, name[1])
-			}
-			count["open"]++
-		case "Why not":
-			assert.Len(t, row.cells, 3, "%s: No., what, why not", row)
-			count["not"]++
-		default:
-			assert.Fail(t, "unknown table", "%s is in a table whose last column is %q", row, row.kind)
 		}
+	}
+	for _, u := range slices.Concat(r.Open, r.NotApplicable) {
+		once(u.ID)
+		assert.NotContains(t, []string{u.Title, u.Reason}, "", u.ID)
 	}
 	for number := 1; number <= incidents; number++ {
-		assert.NotZero(t, seen[strconv.Itoa(number)].number, "%s: incident %d has no row", register, number)
+		assert.True(t, seen[strconv.Itoa(number)], "incident %d is missing", number)
 	}
-	canApply := counts["guarded"] + counts["open"]
-	assert.Equal(t, incidents, canApply+counts["not"], "the counts do not add up")
-	t.Logf("incidents: %d of %d that can apply are guarded; %d do not apply", counts["guarded"], canApply, counts["not"])
-	t.Logf("of the %d: %d impossible by design, %d caught; %d with a test, %d without; open: %d",
-		counts["guarded"], counts["impossible"], counts["caught"], counts["tested"], counts["guarded"]-counts["tested"], counts["open"])
-	assert.Positive(t, outside["guarded"], "there are faults that were found outside; if not, this test does not see their table")
-	t.Logf("found outside: %d guarded, %d with a test; open: %d", outside["guarded"], outside["tested"], outside["open"])
-}
-
-// foundOutside matches the number of a fault of this program that was found by comparing it with external sources.
-var foundOutside = regexp.MustCompile(`^X[1-9]\d*$`)
-
-// readRegister reads the rows of all tables whose first column is "No.".
-func readRegister(t *testing.T) []incident {
-	t.Helper()
-	data, err := os.ReadFile(register)
-	require.NoError(t, err)
-	var rows []incident
-	kind := ""
-	for i, line := range strings.Split(string(data), "\n") {
-		if !strings.HasPrefix(line, "|") {
-			kind = ""
-			continue
-		}
-		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		for j := range cells {
-			cells[j] = strings.TrimSpace(cells[j])
-		}
-		if cells[0] == "No." {
-			kind = cells[len(cells)-1]
-			continue
-		}
-		if kind == "" || strings.HasPrefix(cells[0], "-") {
-			continue // another table, or the line below a header
-		}
-		number := 0
-		if !foundOutside.MatchString(cells[0]) {
-			var err error
-			number, err = strconv.Atoi(cells[0])
-			require.NoError(t, err, "%s:%d: a row begins with its number", register, i+1)
-		}
-		rows = append(rows, incident{line: i + 1, number: number, cells: cells, kind: kind})
-	}
-	return rows
-}
-
-var quoted = regexp.MustCompile("`([^`]+)`")
-
-// checkGuard checks that everything that a row quotes is either a file of the repository or a text in one of the files
-// that the row names: a function, an option, a line of a script.
-func checkGuard(t *testing.T, row incident, cell string) {
-	t.Helper()
-	var text strings.Builder
-	var rest []string
-	for _, match := range quoted.FindAllStringSubmatch(cell, -1) {
-		data, err := os.ReadFile(match[1])
-		if err != nil {
-			rest = append(rest, match[1])
-		}
-		text.Write(data)
-	}
-	assert.NotEmpty(t, text.String(), "%s: the guard names no existing file", row)
-	for _, quote := range rest {
-		assert.True(t, strings.Contains(text.String(), quote),
-			"%s: %q is not a file, and is in none of the files that the guard names", row, quote)
-	}
-}
-
-// checkTests checks that the tests and subtests exist, and reports whether one of them covers the guard. The cell of a
-// row without such a test begins with "none" and gives the reason.
-func checkTests(t *testing.T, row incident, cell string, known map[string][]map[string]bool) bool {
-	t.Helper()
-	names := quoted.FindAllStringSubmatch(cell, -1)
-	without := regexp.MustCompile(`^none:? \S`).MatchString(cell)
-	assert.True(t, without || len(names) > 0, "%s: the last column must name a test, or say none and give the reason", row)
-	current := ""
-	for _, match := range names {
-		name := match[1]
-		if strings.HasPrefix(name, "Test") && !strings.Contains(name, " ") {
-			current = name
-			assert.NotEmpty(t, known[name], "%s: there is no test %s", row, name)
-			continue
-		}
-		if !assert.NotEmpty(t, current, "%s: %q is before the name of its test", row, name) {
-			continue
-		}
-		assert.True(t, slices.ContainsFunc(known[current], func(subtests map[string]bool) bool { return subtests[name] }),
-			"%s: %s has no subtest %q", row, current, name)
-	}
-	return !without
-}
-
-// testFunctions returns the test functions of both modules by name. Each has a list of sets of subtest names, one for
-// each package that has a test of that name.
-func testFunctions(t *testing.T) map[string][]map[string]bool {
-	t.Helper()
-	found := map[string][]map[string]bool{}
-	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+	r.forEachCheck(func(i incident, c guardCheck) {
 		switch {
-		case err != nil:
+		case c.Test == "":
+			assert.True(t, c.Untested != "" || c.Resource != "" && c.Matches != "", "%s: unknown kind of check", i.ID)
+		case assert.NotEmpty(t, tests[c.Test], "%s: `make test` runs no %s", i.ID, c.Test):
+			assert.True(t, len(c.Edits) > 0 || !tests[c.Test][0].product, "%s: %s, a test of the root module, needs edits", i.ID, c.Test)
+			for _, name := range c.Cases {
+				assert.Contains(t, tests[c.Test][0].literals, name, "%s: %s has no such case", i.ID, c.Test)
+			}
+		}
+		for _, e := range c.Edits {
+			text, err := os.ReadFile(e.File)
+			require.NoError(t, err, i.ID)
+			assert.Equal(t, 1, strings.Count(string(text), e.Old), "%s: %s must contain this once: %s", i.ID, e.File, e.Old)
+		}
+	})
+
+	assert.Equal(t, incidents, counts["guarded"]+len(r.Open)+len(r.NotApplicable), "the counts do not add up")
+	assert.Positive(t, outside["guarded"])
+	t.Logf("incidents: %d of %d that can apply are guarded; %d do not apply", counts["guarded"], counts["guarded"]+len(r.Open), len(r.NotApplicable))
+	t.Logf("of the %d: %d impossible by design, %d caught; %d with a test, %d without; open: %d",
+		counts["guarded"], counts["impossible"], counts["caught"], counts["tested"], counts["guarded"]-counts["tested"], len(r.Open))
+	t.Logf("faults of this program: %d guarded, %d with a test", outside["guarded"], outside["tested"])
+}
+
+// TestDeclaredGuards checks the guards that are properties of resources.
+func TestDeclaredGuards(t *testing.T) {
+	r := readRegister(t)
+	forEachStack(t, func(t *testing.T, g *graph) {
+		values := map[*declared]resource.PropertyValue{}
+		for _, d := range g.resources {
+			options, err := json.Marshal(d.RPC)
+			require.NoError(t, err)
+			value := map[string]any{}
+			require.NoError(t, json.Unmarshal(options, &value))
+			all := d.Inputs.MapRepl(nil, plainMap)
+			all["options"] = value
+			values[d] = resource.NewProperty(resource.NewPropertyMapFromMap(all))
+		}
+		r.forEachCheck(func(i incident, c guardCheck) {
+			if c.Resource == "" {
+				return
+			}
+			path, err := resource.ParsePropertyPath(c.Property)
+			require.NoError(t, err, i.ID)
+			found := 0
+			for d, value := range values {
+				if !regexp.MustCompile("^(" + c.Resource + ")$").MatchString(d.Type + " " + d.Name) {
+					continue
+				}
+				found++
+				text := ""
+				if property, ok := path.Get(value); ok {
+					text = fmt.Sprint(property.Mappable())
+				}
+				assert.Regexp(t, c.Matches, text, "%s: %s of %s", i.ID, c.Property, d.URN)
+			}
+			assert.Positive(t, found, "%s: there is no resource %s", i.ID, c.Resource)
+		})
+	})
+}
+
+// testFunction is a test that `make test` runs.
+type testFunction struct {
+	dir string
+	// product says whether the test is in the root module.
+	product bool
+	// literals holds the strings in the test, among which are the names of its cases.
+	literals map[string]bool
+}
+
+// testFunctions returns the tests of both modules by name, those of the root module first. `make test` runs all of them,
+// and fails if one is skipped without need.
+func testFunctions(t *testing.T) map[string][]testFunction {
+	t.Helper()
+	found := map[string][]testFunction{}
+	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		name := entry.Name()
+		switch {
+		case err != nil || path == ".":
 			return err
-		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != ".":
+		case entry.IsDir() && (strings.HasPrefix(name, ".") || name == "testdata" || name == "tools"):
 			return filepath.SkipDir
-		case entry.IsDir() || !strings.HasSuffix(path, "_test.go"):
+		case entry.IsDir() || !strings.HasSuffix(name, "_test.go"):
 			return nil
+		}
+		dir := filepath.Dir(path)
+		if runs, err := build.Default.MatchFile(dir, name); err != nil || !runs {
+			return err
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
 		for _, declaration := range file.Decls {
-			if f, ok := declaration.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") {
-				found[f.Name.Name] = append(found[f.Name.Name], subtests(f))
+			f, ok := declaration.(*ast.FuncDecl)
+			if !ok || f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Test") {
+				continue
 			}
+			test := testFunction{dir: "./" + dir, product: !strings.HasPrefix(path, "rehearsal/"), literals: map[string]bool{}}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+					text, _ := strconv.Unquote(literal.Value)
+					test.literals[text] = true
+				}
+				return true
+			})
+			at := len(found[f.Name.Name])
+			if test.product {
+				at = 0
+			}
+			found[f.Name.Name] = slices.Insert(found[f.Name.Name], at, test)
 		}
 		return nil
 	}))
 	return found
-}
-
-// subtests returns the names of a test's subtests: the string literals that it passes to t.Run or to a local function
-// run that calls it. If a name comes from a table, it returns all literals in the table that can be a name.
-func subtests(test *ast.FuncDecl) map[string]bool {
-	names, table := map[string]bool{}, map[string]bool{}
-	fromTable := false
-	text := func(e ast.Expr, into map[string]bool) bool {
-		literal, ok := e.(*ast.BasicLit)
-		if !ok || literal.Kind != token.STRING {
-			return false
-		}
-		value, err := strconv.Unquote(literal.Value)
-		into[value] = err == nil
-		return err == nil
-	}
-	ast.Inspect(test, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.CallExpr:
-			if len(n.Args) != 2 {
-				break
-			}
-			switch f := n.Fun.(type) {
-			case *ast.SelectorExpr:
-				if f.Sel.Name == "Run" && !text(n.Args[0], names) {
-					fromTable = true
-				}
-			case *ast.Ident:
-				if f.Name == "run" {
-					text(n.Args[0], names)
-				}
-			}
-		case *ast.CompositeLit:
-			for i, element := range n.Elts {
-				pair, ok := element.(*ast.KeyValueExpr)
-				switch {
-				case !ok && i == 0:
-					text(element, table) // {"name", …}
-				case ok && !text(pair.Key, table): // "name": {…}
-					if key, ok := pair.Key.(*ast.Ident); ok && key.Name == "name" {
-						text(pair.Value, table) // {name: "name"}
-					}
-				}
-			}
-		}
-		return true
-	})
-	if fromTable {
-		for name := range table {
-			names[name] = true
-		}
-	}
-	return names
 }

@@ -158,6 +158,33 @@ func TestContainerdIsRestartedForANewConfiguration(t *testing.T) {
 				want += "restart containerd\n"
 			}
 			assert.Equal(t, want, c.read("calls"))
+			configuration := c.read("config.toml")
+			assert.Contains(t, configuration, "\n  sandbox = \"registry.k8s.io/pause:3.10\"\n", "the kubelet could remove another sandbox image")
+			assert.Contains(t, configuration, "\n  SystemdCgroup = true\n", "the kubelet would manage cgroups in another way")
+			assert.NotContains(t, configuration, "disabled_plugins", "upstream's package disables the plugin that the kubelet uses")
 		})
+	}
+}
+
+// The first boot installs packages and writes files too, so nothing may be installed before cloud-init has finished.
+func TestPrepareWaitsForCloudInit(t *testing.T) {
+	for status, fails := range map[string]bool{"0": false, "1": true, "2": false} { // 2: it finished with warnings
+		c := testHost{t, t.TempDir()}
+		c.command("cloud-init", "echo \"cloud-init $*\"; exit "+status)
+		c.command("timeout", `"${@:2}" >&3`)
+		text, err := Script{Name: "prepare"}.text()
+		require.NoError(t, err)
+		text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", `main "$@"; exit`,
+			"node=node; exec 3>&1\nawait_cloud_init; echo finished; exit").Replace(text)
+		cmd := exec.CommandContext(t.Context(), "bash", "-s")
+		cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
+		cmd.Stdin = strings.NewReader(text)
+		printed, err := cmd.Output()
+		assert.Equal(t, fails, err != nil, "cloud-init exits with %s", status)
+		want := "cloud-init status --wait\n"
+		if !fails {
+			want += "finished\n"
+		}
+		assert.Equal(t, want, string(printed))
 	}
 }

@@ -37,6 +37,7 @@ func newTestHost(t *testing.T) testHost {
 	t.Helper()
 	c := testHost{t, t.TempDir()}
 	c.command("kubectl", `[[ $* != "get --raw=/readyz" ]] || exit 0
+[[ $* != *--filename=- ]] || cat >/dev/null
 [[ $1 == get ]] || { echo "$*" >>"`+c.dir+`/calls"; exit 0; }
 cat "`+c.dir+`/$2-$([[ $2 == node ]] && echo "$3")" 2>/dev/null || true
 `)
@@ -83,7 +84,11 @@ func (c testHost) try(script, data string, args ...string) (printed string, err 
 		require.Contains(c, text, path)
 		text = strings.ReplaceAll(text, path, own)
 	}
-	text = strings.ReplaceAll(text, "REACH_LIMIT=180", "REACH_LIMIT=0") // an unreachable machine stays unreachable
+	for _, path := range []string{"/etc/kubernetes", "/etc/cni", "/etc/systemd", "/var/lib/etcd", "/var/log/eco2", "/run/eco2-join"} {
+		text = strings.ReplaceAll(text, path, c.dir+path)
+	}
+	// What does not respond at first does not respond later.
+	text = strings.NewReplacer("REACH_LIMIT=180", "REACH_LIMIT=0", "retry 180 ", "retry 0 ").Replace(text)
 	cmd := exec.CommandContext(c.Context(), "bash", append([]string{"-s", "--"}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
 	cmd.Stdin = strings.NewReader(text + data)
@@ -96,6 +101,22 @@ func (c testHost) command(name, text string) {
 	c.Helper()
 	c.write("bin/"+name, "#!/bin/bash\n"+text)
 	require.NoError(c, os.Chmod(filepath.Join(c.dir, "bin", name), 0o755))
+}
+
+// newHostOfWorker returns a host with stand-ins for SSH. They run what is for the worker at 10.0.0.5 on this machine.
+func newHostOfWorker(t *testing.T) testHost {
+	t.Helper()
+	c := newTestHost(t)
+	c.command("ssh-agent", `echo 'SSH_AGENT_PID=1;'; [[ $1 != -k ]] || echo stopped >>"`+c.dir+`/agent"`)
+	c.command("ssh-add", `cat >"`+c.dir+`/key"; grep --quiet BEGIN "`+c.dir+`/key"`)
+	c.command("sudo", `exec "${@:2}"`)
+	// The arguments of ssh: options, then the machine, then words for the remote shell.
+	c.command("ssh", `while [[ $1 == -o ]]; do echo "$2" >>"`+c.dir+`/options"; shift 2; done
+[[ $1 == ubuntu@10.0.0.5 ]] || { echo 'Permission denied' >&2; exit 255; }
+[[ ! -e "`+c.dir+`/cut" || $* == *"bash -s --" ]] || exit 255
+exec bash -c "${*:2}"`)
+	c.command("sleep", "")
+	return c
 }
 
 // The files that install.sh writes must be the texts from which the program calculates the hashes. A later run deletes
@@ -127,16 +148,7 @@ func TestRelay(t *testing.T) {
 		"--node", "k8s-redis", "--address", "10.0.0.5", "--user", "ubuntu", "--provider-id", "aws:///a/i-1", "--script", "there", "--",
 	}
 	worker := func(t *testing.T) testHost {
-		c := newTestHost(t)
-		c.command("ssh-agent", `echo 'SSH_AGENT_PID=1;'; [[ $1 != -k ]] || echo stopped >>"`+c.dir+`/agent"`)
-		c.command("ssh-add", `cat >"`+c.dir+`/key"; grep --quiet BEGIN "`+c.dir+`/key"`)
-		c.command("sudo", `exec "${@:2}"`)
-		// The arguments of ssh: options, then the machine, then words for the remote shell.
-		c.command("ssh", `while [[ $1 == -o ]]; do echo "$2" >>"`+c.dir+`/options"; shift 2; done
-[[ $1 == ubuntu@10.0.0.5 ]] || { echo 'Permission denied' >&2; exit 255; }
-[[ ! -e "`+c.dir+`/cut" || $* == *"bash -s --" ]] || exit 255
-exec bash -c "${*:2}"`)
-		c.command("sleep", "")
+		c := newHostOfWorker(t)
 		c.write("scripts/there.sh", `printf '<%s>' "$@"; exit "${#2}"`)
 		return c
 	}

@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// init.sh must remove what an unfinished init has left, and must never reset a control plane that was completed: its
+// etcd is the cluster.
+func TestControlPlaneIsCreatedOnce(t *testing.T) {
+	const (
+		created = "config validate\nconfig images pull\ninit --skip-phases=show-join-command --skip-token-print\n"
+		refused = "the control plane on k8s-master was created before, and its API does not answer"
+	)
+	for name, test := range map[string]struct {
+		exists []string
+		calls  string // of kubeadm, without --config
+		fails  string
+	}{
+		"a new machine": {calls: created},
+		"an init that ended during the first steps":    {exists: []string{"etc/kubernetes/admin.conf", "etc/cni/net.d/old"}, calls: "reset --force\n" + created},
+		"an init that ended while etcd started":        {exists: []string{"var/lib/etcd/member/wal", "etc/cni/net.d/old"}, calls: "reset --force\n" + created},
+		"a control plane that was completed":           {exists: []string{"etc/kubernetes/pki/.initialized", "etc/kubernetes/admin.conf"}},
+		"a control plane that somebody made by hand":   {exists: []string{"addons", "etc/kubernetes/pki/ca.crt"}},
+		"a completed control plane that is down":       {exists: []string{"etc/kubernetes/pki/.initialized", "down"}, fails: refused},
+		"an API server that does not become ready":     {exists: []string{"down"}, calls: created, fails: "the API server on k8s-master does not become ready"},
+		"a control plane of an older kubeadm, half up": {exists: []string{"etc/kubernetes/manifests/etcd.yaml"}, calls: "reset --force\n" + created},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newTestHost(t)
+			c.command("kubectl", `cd "`+c.dir+`"
+case "$*" in
+"get --raw=/readyz") [[ ! -e down ]];;
+*"get deployment/coredns daemonset/kube-proxy") [[ -e addons ]];;
+*patch-file*) cat >patch;;
+esac`)
+			c.command("kubeadm", `cd "`+c.dir+`/etc/kubernetes"
+echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
+[[ $1 != init ]] || mkdir -p pki`)
+			c.command("systemctl", "")
+			c.write("etc/kubernetes/kubelet.env", "")
+			for _, file := range test.exists {
+				c.write(file, "")
+			}
+			printed, err := c.try("init", "the configuration\n", "--node", "k8s-master", "--address", "10.0.0.4",
+				"--provider-id", "aws:///a/i-0", "--labels", "a=b", "--taints", "")
+			assert.Equal(t, test.calls, c.read("kubeadm"), printed)
+			if test.fails != "" {
+				require.Error(t, err)
+				assert.Contains(t, printed, test.fails)
+				return
+			}
+			require.NoError(t, err, printed)
+			assert.NoFileExists(t, filepath.Join(c.dir, "etc/cni/net.d/old"), "the next pod network would read it")
+			assert.FileExists(t, filepath.Join(c.dir, "etc/kubernetes/pki/.initialized"))
+			assert.Contains(t, c.read("patch"), "- {key: node-role.kubernetes.io/control-plane, effect: NoSchedule}",
+				"CoreDNS could run on no node before the first worker joins")
+		})
+	}
+}
+
+// A join must start on a clean machine and leave a clean one if it fails, so that the next can succeed. It must end only
+// when the Node exists with the machine's provider ID, without which a load balancer has no targets.
+func TestJoin(t *testing.T) {
+	const (
+		key      = "-----BEGIN KEY-----\nsecret\n"
+		joined   = `echo "k8s-redis aws:///a/i-1" >../../node-k8s-redis`
+		resets   = "reset --force\n"
+		joins    = "join\n"
+		leftover = "etc/kubernetes/bootstrap-kubelet.conf"
+	)
+	for name, test := range map[string]struct {
+		exists string
+		join   string // what kubeadm join does
+		calls  string
+		fails  string
+	}{
+		"a new machine":                     {join: joined, calls: joins},
+		"after a join that was interrupted": {exists: leftover, join: joined, calls: resets + joins},
+		"a join that fails":                 {join: "exit 1", calls: joins + resets, fails: "k8s-redis could not join and was reset"},
+		"there is no Node":                  {join: "true", calls: joins, fails: "k8s-redis has joined but no Node appeared"},
+		"the Node has no provider ID":       {join: `echo "k8s-redis " >../../node-k8s-redis`, calls: joins, fails: "k8s-redis has joined but no Node appeared"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newHostOfWorker(t)
+			require.NoError(t, os.MkdirAll(filepath.Join(c.dir, "etc/kubernetes"), 0o755))
+			require.NoError(t, os.MkdirAll(filepath.Join(c.dir, "var/log"), 0o755))
+			require.NoError(t, os.MkdirAll(filepath.Join(c.dir, "run"), 0o755))
+			if test.exists != "" {
+				c.write(test.exists, "")
+			}
+			c.command("openssl", "")
+			c.command("journalctl", "")
+			c.command("kubeadm", `cd "`+c.dir+`/etc/kubernetes"
+echo "$*" | sed 's| --config .*||' >>../../kubeadm
+[[ $1 != join ]] || `+test.join)
+			printed, err := c.try("join", key, "--node", "k8s-redis", "--address", "10.0.0.5", "--user", "ubuntu",
+				"--endpoint", "10.0.0.4:6443", "--provider-id", "aws:///a/i-1", "--labels", "a=b", "--taints", "c=d:NoSchedule")
+			assert.Equal(t, test.calls, c.read("kubeadm"), printed)
+			assert.NotContains(t, printed, "secret")
+			if test.fails == "" {
+				require.NoError(t, err, printed)
+				return
+			}
+			require.Error(t, err)
+			assert.Contains(t, printed, test.fails)
+		})
+	}
+}
