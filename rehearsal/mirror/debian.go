@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"eco2/rehearsal/progress"
 )
 
 // suite is the Debian release of the machines. Files from Debian's packages must be from the same release, because they
@@ -37,8 +39,10 @@ func (d debian) packages(ctx context.Context, names ...string) ([]string, error)
 		}
 	}
 	if len(missing) > 0 {
-		say(d.out, "downloading %d packages of Debian", len(missing))
-		if err := d.download(ctx, missing); err != nil {
+		step := progress.Start(d.out, fmt.Sprintf("downloading %d packages of Debian", len(missing)))
+		err := d.download(ctx, missing)
+		step.End(err)
+		if err != nil {
 			return nil, fmt.Errorf("downloading Debian's packages %s: %w", strings.Join(missing, ", "), err)
 		}
 	}

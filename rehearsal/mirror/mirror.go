@@ -150,7 +150,7 @@ func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err e
 			return nil, errors.Join(err, file.Close())
 		}
 		if !waiting {
-			say(out, "waiting for another run that is preparing the mirror")
+			_, _ = fmt.Fprintln(out, "waiting for another run that is preparing the mirror") // lost progress is no failure
 		}
 		select {
 		case <-ctx.Done():
@@ -158,8 +158,4 @@ func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err e
 		case <-time.After(time.Second):
 		}
 	}
-}
-
-func say(out io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(out, format+"\n", args...)
 }
