@@ -75,6 +75,9 @@ func (r *run) withTimeline(ctx context.Context, s *stack.Stack, operation string
 		fmt.Print(criticalPath(t, r.verbose))
 		fmt.Printf("The timeline of all steps: file://%s\n", page)
 	}
+	for _, note := range t.Notes {
+		fmt.Println(note)
+	}
 	return err
 }
 
