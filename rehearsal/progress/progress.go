@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -169,7 +170,7 @@ func (s *Step) hint() string {
 	if s.usual == "" {
 		return ""
 	}
-	return " (the first time about " + s.usual + ")"
+	return " (first time: " + s.usual + ")"
 }
 
 // Write prints a message.
@@ -196,11 +197,14 @@ func (d *Display) draw() {
 		if d.planned > 1 {
 			line += ", " + time.Since(d.started).Round(time.Second).String() + " in all"
 		}
-		line += step.hint()
-	}
-	// A line that is wider than the terminal would take two, of which only the second could be rewritten.
-	if runes, width := []rune(line), d.width()-1; len(runes) > width {
-		line = string(runes[:width])
+		// A line that is wider than the terminal would take two, of which only the second could be rewritten.
+		width := d.width() - 1
+		if hint := step.hint(); utf8.RuneCountInString(line+hint) <= width {
+			line += hint
+		}
+		if runes := []rune(line); len(runes) > width {
+			line = string(runes[:width])
+		}
 	}
 	d.print(clearLine + line)
 	d.drawn = line != ""

@@ -38,8 +38,8 @@ func TestWithoutATerminal(t *testing.T) {
 		want    []string
 	}{
 		"a line for each long step, and each minute": {false, []string{
-			"[1/3] building kubeadm: 1m0s so far (the first time about 3 minutes)",
-			"[1/3] building kubeadm: 2m0s so far (the first time about 3 minutes)",
+			"[1/3] building kubeadm: 1m0s so far (first time: 3 minutes)",
+			"[1/3] building kubeadm: 2m0s so far (first time: 3 minutes)",
 			"[1/3] building kubeadm: 2m30s",
 			"note: there is little room",
 			"making an image: 7s",
@@ -96,8 +96,8 @@ func TestOnATerminal(t *testing.T) {
 			defer d.mu.Unlock()
 			return screen(t, out.String())
 		}
-		assert.Equal(t, []string{"[1/3] building kubeadm: 10s, 10s in all (the first time about 3 minutes)"}, at(10500*time.Millisecond))
-		assert.Equal(t, []string{"[1/3] building kubeadm: 2m20s, 2m20s in all (the first time about 3 minutes)"}, at(130*time.Second))
+		assert.Equal(t, []string{"[1/3] building kubeadm: 10s, 10s in all (first time: 3 minutes)"}, at(10500*time.Millisecond))
+		assert.Equal(t, []string{"[1/3] building kubeadm: 2m20s, 2m20s in all (first time: 3 minutes)"}, at(130*time.Second))
 		assert.Equal(t, []string{"note: there is little room", "making an image: 2s, 2m33s in all"}, at(13*time.Second))
 		assert.Equal(t, []string{"note: there is little room", ""}, at(time.Minute), "nothing remains of a step")
 		before := out.Len()
@@ -110,8 +110,14 @@ func TestOnATerminal(t *testing.T) {
 func TestALineIsNotWiderThanTheTerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
-		step := Start(&Display{out: &out, width: func() int { return 20 }}, "building something with a long name")
-		assert.Equal(t, []string{"building something "}, screen(t, out.String()))
+		width := 30
+		d := &Display{out: &out, width: func() int { return width }}
+		step := StartBuild(d, "building a long name", "3 minutes")
+		assert.Equal(t, []string{"building a long name: 0s"}, screen(t, out.String()), "the usual time does not fit")
+		width = 20
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		assert.Equal(t, []string{"building a long nam"}, screen(t, out.String()))
 		step.End(nil)
 	})
 }

@@ -51,8 +51,8 @@ func Label(urn resource.URN) string {
 // Label returns the short name of the step's resource.
 func (s Step) Label() string { return Label(s.URN) }
 
-// notePattern matches a note in a script's line of progress, "[12s] note: …".
-var notePattern = regexp.MustCompile(`^(?:\[\d+s\] )?(note: .*)`)
+// notePattern matches a note in a script's line of progress: "[12s] note: …", or with a simulated host in the brackets.
+var notePattern = regexp.MustCompile(`^(?:\[[^\]]*\] )?(note: .*)`)
 
 // Read reads a log that `pulumi up --event-log` wrote. The log of a killed engine may be truncated.
 func Read(r io.Reader) (Timeline, error) {
