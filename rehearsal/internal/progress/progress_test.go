@@ -108,18 +108,18 @@ func TestOnATerminal(t *testing.T) {
 
 // Two lines could not be rewritten in place.
 func TestALineIsNotWiderThanTheTerminal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out strings.Builder
-		width := 30
-		d := &Display{out: &out, width: func() int { return width }}
-		step := StartBuild(d, "building a long name", "3 minutes")
-		assert.Equal(t, []string{"building a long name: 0s"}, screen(t, out.String()), "the usual time does not fit")
-		width = 20
-		time.Sleep(1100 * time.Millisecond)
-		synctest.Wait()
-		assert.Equal(t, []string{"building a long nam"}, screen(t, out.String()))
-		step.End(nil)
-	})
+	for width, want := range map[int]string{
+		80: "building a long name: 0s (first time: 3 minutes)",
+		30: "building a long name: 0s", // without what does not fit
+		20: "building a long nam",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out strings.Builder
+			step := StartBuild(&Display{out: &out, width: func() int { return width }}, "building a long name", "3 minutes")
+			assert.Equal(t, []string{want}, screen(t, out.String()))
+			step.End(nil)
+		})
+	}
 }
 
 // Of steps at the same time the one that began last is shown, and then the other.
