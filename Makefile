@@ -31,6 +31,8 @@ LATENCY ?= 0
 SUITE   ?= conformance
 FOCUS   ?=
 ARGS    ?=
+# If set, the output of all builds is printed, and each line of the engine's.
+VERBOSE ?=
 
 STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
@@ -44,13 +46,14 @@ ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
 # The linter caches findings with the path of their checkout. If that file no longer exists, the linter does not see its
 # //nolint comments. So each checkout has its own cache.
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
-RUN      := $(REHEARSE) --repo $(CURDIR) --state $(STATE) --stack $(STACK) --level $(LEVEL) --plugins $(PLUGINS) --latency $(LATENCY)
+FLAGS    := --repo $(CURDIR) --state $(STATE) --plugins $(PLUGINS) $(if $(VERBOSE),--verbose)
+RUN      := $(REHEARSE) $(FLAGS) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
 
 .PHONY: help up preview preview-diff destroy status kubectl ssh conformance bench bench-rehearsal check unit test test-official lint golden mutants clean gotest rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  PLUGINS=stand-in|official  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  SUITE=conformance|network-policies|quick  FOCUS='<expression>'  UNPROTECT=1  ARGS='<arguments>'"
+	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  PLUGINS=stand-in|official  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  SUITE=conformance|network-policies|quick  FOCUS='<expression>'  UNPROTECT=1  VERBOSE=1  ARGS='<arguments>'"
 
 up: rehearse ## Bring the stack up on this machine
 	@$(RUN) up -- $(ARGS)
@@ -64,7 +67,7 @@ preview-diff: export STACKS := $(STACKS)
 # failure, so the file `outcome` distinguishes a change from a crash.
 preview-diff: rehearse ## Show what the working tree changes against BASE, as a comment for a pull request
 	@rm -f $(STATE)/preview-diff/outcome
-	@$(REHEARSE) --repo $(CURDIR) --state $(STATE) --level simulate --plugins $(PLUGINS) preview-diff --base "$$BASE" --stacks "$$STACKS" || \
+	@$(REHEARSE) $(FLAGS) --level simulate preview-diff --base "$$BASE" --stacks "$$STACKS" || \
 		grep -qsx changed $(STATE)/preview-diff/outcome
 
 destroy: rehearse ## Destroy the stack
@@ -144,9 +147,27 @@ clean: ## Remove the rehearsal's machines, models and built tools
 	@if [ -x $(REHEARSE) ]; then $(RUN) clean; fi
 	rm -rf $(STATE)
 
+# Builds a command of the rehearsal, $1, as the file $2; $3 is how long that takes on a new machine. There Go prints a
+# line for each of hundreds of modules, which is shown if the build fails or VERBOSE is set. Otherwise a terminal shows
+# the seconds that have passed, and anything else one line before the first build. The counting ends with the shell,
+# even if that is killed.
+ifdef VERBOSE
+build = cd rehearsal && go build -v -o "$2" ./cmd/$1
+else
+define build
+cd rehearsal && what="building the command $1 (the first time $3)"; count=; \
+	if [ -t 2 ]; then \
+		{ s=0; while sleep 1 && kill -0 $$$$ 2>/dev/null; do s=$$((s + 1)); printf '\r%s: %ss' "$$what" $$s; done; } >&2 & count=$$!; \
+	elif [ ! -e "$2" ]; then echo "$$what" >&2; fi; \
+	output=$$(go build -o "$2" ./cmd/$1 2>&1); status=$$?; \
+	[ -z "$$count" ] || { { kill $$count; wait $$count; } 2>/dev/null; printf '\r\033[K' >&2; }; \
+	[ $$status = 0 ] || printf '%s\n' "$$output" >&2; exit $$status
+endef
+endif
+
 # This tool runs go test, and fails if a test was skipped that should have run.
 gotest:
-	@cd rehearsal && go build -o "$(GOTEST)" ./cmd/gotest
+	@$(call build,gotest,$(GOTEST),half a minute)
 
 rehearse:
-	@cd rehearsal && go build -o $(REHEARSE) ./cmd/rehearse
+	@$(call build,rehearse,$(REHEARSE),4 minutes)

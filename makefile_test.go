@@ -122,3 +122,28 @@ func TestVariablesAreDocumented(t *testing.T) {
 	}
 	assert.Contains(t, help, "PLUGINS=stand-in|official")
 }
+
+// What Go prints about its downloads is shown if a build fails, or if it is asked for.
+func TestMakeShowsTheOutputOfAFailedBuildOnly(t *testing.T) {
+	dir, bin := t.TempDir(), t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "rehearsal"), 0o755))
+	standIn := func(exit string) {
+		script := "#!/bin/sh\necho 'go: downloading example.com/module v1.0.0' >&2\n[ " + exit + " = 0 ] || exit " + exit +
+			"\nwhile [ \"$1\" != -o ]; do shift; done\nmkdir -p \"${2%/*}\" && touch \"$2\"\n"
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o755)) //nolint:gosec // it is run
+	}
+	env := []string{"HOME=/root", "PATH=" + bin + ":" + os.Getenv("PATH")}
+	for _, step := range []struct{ exit, variables, says string }{
+		{"1", "VERBOSE=", "building the command rehearse (the first time 4 minutes)\ngo: downloading example.com/module v1.0.0\n"},
+		{"0", "VERBOSE=", "building the command rehearse (the first time 4 minutes)\n"},
+		{"0", "VERBOSE=", ""},
+		{"1", "VERBOSE=", "go: downloading example.com/module v1.0.0\n"},
+		{"0", "VERBOSE=1", "go: downloading example.com/module v1.0.0\n"},
+	} {
+		standIn(step.exit)
+		output, err := runMake(t, dir, env, "rehearse", step.variables)
+		assert.Equal(t, step.exit == "0", err == nil, output)
+		before, _, _ := strings.Cut(output, "make: ***")
+		assert.Equal(t, step.says, before)
+	}
+}

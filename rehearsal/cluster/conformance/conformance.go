@@ -63,8 +63,7 @@ func addImages(ctx context.Context, m mirror.Mirror, all []mirror.Image, out io.
 	if before, err := os.ReadFile(served); err == nil && bytes.Equal(before, description) {
 		return nil
 	}
-	for i, image := range all {
-		_, _ = fmt.Fprintf(out, "making the tests' images: %d of %d, %s\n", i+1, len(all), image.Name)
+	for _, image := range all {
 		if err := m.AddImage(ctx, image, out); err != nil {
 			return err
 		}

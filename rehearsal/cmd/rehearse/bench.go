@@ -35,11 +35,7 @@ func (r *run) benchRehearsal() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r.level = setup.Rehearse
-			tools, err := r.tools(cmd.Context())
-			if err != nil {
-				return err
-			}
-			o, err := r.options(cmd.Context())
+			tools, o, err := r.toolsAndOptions(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -383,8 +383,8 @@ func TestMakeTargets(t *testing.T) {
 		says string
 	}{
 		{[]string{"help"}, "make preview-diff"},
-		{[]string{"up"}, created},
-		{[]string{"status"}, "k8s-redis"},
+		{[]string{"up"}, created + `(?s:.*)\nThe critical path of (?s:.*)\nStack local is up after `},
+		{[]string{"status"}, `k8s-redis (?s:.*)\nargocdUrl +https://argocd\.`},
 		{[]string{"up"}, unchanged},
 		{[]string{"preview"}, unchanged},
 		{[]string{"kubectl", "ARGS=get ingresses -A"}, "argocd"},
@@ -400,5 +400,9 @@ func TestMakeTargets(t *testing.T) {
 		end := string(output[max(0, len(output)-4000):])
 		require.NoError(t, err, "make %s\n…%s", step.args, end)
 		require.True(t, regexp.MustCompile(step.says).Match(output), "make %s does not say %q\n…%s", step.args, step.says, end)
+		if changes := step.args[0] == "up" || step.args[0] == "destroy"; changes {
+			// What scripts said would be under their resources' names.
+			assert.NotRegexp(t, `\n(Outputs:|  command:remote:Command \()`, string(output), "make %s prints more at its end than fits a screen", step.args)
+		}
 	}
 }

@@ -45,7 +45,7 @@ func (r *run) conformance() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w; `make up STACK=%s` brings it up", err, r.name)
 			}
-			tests, err := conformance.AddImages(ctx, r.host.Mirror, r.repo, os.Stderr)
+			tests, err := conformance.AddImages(ctx, r.host.Mirror, r.repo, r.progress)
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,8 +18,10 @@ import (
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/internal/progress"
 	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply"
+	"eco2/rehearsal/supply/mirror"
 )
 
 func main() {
@@ -51,7 +54,13 @@ type run struct {
 	level             setup.Level
 	plugins           toolchain.Plugins
 	latency           float64
+	// verbose says that the output of all programs is printed.
+	verbose bool
 
+	// started is when the command began.
+	started time.Time
+	// progress shows what is being built. It is on standard error.
+	progress *progress.Display
 	// host describes this host, after options has prepared it.
 	host supply.Supplies
 }
@@ -60,7 +69,7 @@ type run struct {
 func (r *run) stateDir() string { return filepath.Join(r.state, string(r.level)) }
 
 func root() *cobra.Command {
-	r := &run{}
+	r := &run{started: time.Now()}
 	var levelName, pluginsName string
 	cmd := &cobra.Command{
 		Use:           "rehearse",
@@ -75,7 +84,9 @@ func root() *cobra.Command {
 	flags.StringVar(&levelName, "level", string(setup.Rehearse), "how much is real: rehearse has machines in Docker, simulate has models of them")
 	flags.StringVar(&pluginsName, "plugins", string(toolchain.StandInPlugins), "whose plugins the engine runs: stand-in for the rehearsal's, official for Pulumi's own, on real machines")
 	flags.Float64Var(&r.latency, "latency", 0, "how slow the models are: 1 is like AWS, 0 does not wait")
+	flags.BoolVar(&r.verbose, "verbose", false, "print the output of all builds, and each line of the engine's")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+		r.progress = progress.New(os.Stderr, r.verbose)
 		if r.repo, err = filepath.Abs(r.repo); err != nil {
 			return err
 		}
@@ -99,7 +110,7 @@ func root() *cobra.Command {
 // and are installed.
 func (r *run) tools(ctx context.Context) (toolchain.Toolchain, error) {
 	if r.plugins == toolchain.StandInPlugins {
-		return toolchain.BuildTools(ctx, r.repo, r.state, os.Stderr)
+		return toolchain.BuildTools(ctx, r.repo, r.state, r.progress)
 	}
 	if r.level == setup.Simulate {
 		return toolchain.Toolchain{}, r.onModels()
@@ -108,7 +119,7 @@ func (r *run) tools(ctx context.Context) (toolchain.Toolchain, error) {
 	if err != nil {
 		return toolchain.Toolchain{}, err
 	}
-	tools, err := toolchain.BuildTools(ctx, r.repo, r.state, os.Stderr)
+	tools, err := toolchain.BuildTools(ctx, r.repo, r.state, r.progress)
 	if err != nil {
 		return toolchain.Toolchain{}, err
 	}
@@ -128,10 +139,10 @@ func (r *run) onModels() error {
 func (r *run) options(ctx context.Context) (stack.Options, error) {
 	o := stack.Options{Repo: r.repo, StateDir: r.stateDir(), Latency: r.latency, Level: r.level}
 	if r.level == setup.Rehearse {
-		if err := docker.SetUpHost(ctx, os.Stderr); err != nil {
+		if err := docker.SetUpHost(ctx, r.progress); err != nil {
 			return o, err
 		}
-		host, err := supply.Build(ctx, r.repo, r.stateDir(), os.Stderr)
+		host, err := supply.Build(ctx, r.repo, r.stateDir(), r.progress)
 		if err != nil {
 			return o, err
 		}
@@ -140,12 +151,37 @@ func (r *run) options(ctx context.Context) (stack.Options, error) {
 	return o, nil
 }
 
-func (r *run) open(ctx context.Context) (*stack.Stack, error) {
-	tools, err := r.tools(ctx)
-	if err != nil {
-		return nil, err
+// planHost announces the builds of options. Call it before tools, so that the number of all builds is known from the
+// beginning.
+func (r *run) planHost() error {
+	if r.level != setup.Rehearse {
+		return nil
 	}
-	o, err := r.options(ctx)
+	missing, err := mirror.Missing(r.repo)
+	if err != nil {
+		return err
+	}
+	if missing > 0 {
+		_, err = fmt.Fprintf(r.progress, "building %d of upstream's programs, once; all of them take 45 minutes on two cores\n", missing)
+	}
+	progress.Plan(r.progress, missing+1) // the programs of the containers
+	return err
+}
+
+// toolsAndOptions prepares all that a stack needs.
+func (r *run) toolsAndOptions(ctx context.Context) (tools toolchain.Toolchain, o stack.Options, err error) {
+	if err = r.planHost(); err != nil {
+		return tools, o, err
+	}
+	if tools, err = r.tools(ctx); err != nil {
+		return tools, o, err
+	}
+	o, err = r.options(ctx)
+	return tools, o, err
+}
+
+func (r *run) open(ctx context.Context) (*stack.Stack, error) {
+	tools, o, err := r.toolsAndOptions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -160,18 +196,21 @@ func (r *run) prepare() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
+			if err := r.planHost(); err != nil {
+				return err
+			}
 			if _, err := r.tools(ctx); err != nil {
 				return err
 			}
 			if r.level == setup.Rehearse && os.Geteuid() != 0 {
 				// Most tests need no machines, but many need the programs that run on them.
 				fmt.Fprintln(os.Stderr, "skipping Docker and the machines' image, which need root")
-				r.host, err = supply.Build(ctx, r.repo, r.stateDir(), os.Stderr)
+				r.host, err = supply.Build(ctx, r.repo, r.stateDir(), r.progress)
 			} else {
 				_, err = r.options(ctx)
 			}
 			if err == nil && tests && r.level == setup.Rehearse {
-				_, err = conformance.AddImages(ctx, r.host.Mirror, r.repo, os.Stderr)
+				_, err = conformance.AddImages(ctx, r.host.Mirror, r.repo, r.progress)
 			}
 			return err
 		},

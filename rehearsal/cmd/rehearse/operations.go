@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/spf13/cobra"
@@ -36,7 +37,7 @@ func (r *run) up() *cobra.Command {
 					return fmt.Errorf("publishing the workloads: %w", err)
 				}
 			}
-			err = r.withTimeline(s, "up", func(t *timeline.Timeline) error {
+			err = r.withTimeline(ctx, s, "up", args, func(t *timeline.Timeline) error {
 				resources, err := s.Resources(context.WithoutCancel(ctx)) // an interrupted update also gets a timeline
 				dependencies := map[resource.URN][]resource.URN{}
 				for _, r := range resources {
@@ -44,30 +45,24 @@ func (r *run) up() *cobra.Command {
 				}
 				t.Mark(dependencies)
 				return err
-			}, func(events string) error {
-				return s.Run(ctx, s.Operation("up", append([]string{"--event-log", events}, args...)...)...)
 			})
 			if err != nil {
 				return err
 			}
-			if r.level == setup.Simulate {
-				fmt.Println("The machines and the cluster are models: `make status LEVEL=simulate` shows what is in them.")
-			} else {
-				fmt.Println("The machines are containers on this host: `make status`, `make kubectl ARGS='get nodes'`, `make ssh NODE=k8s-master`.")
-			}
+			fmt.Print(r.next(time.Since(r.started)))
 			return nil
 		},
 	}
 }
 
-// withTimeline runs an operation, which writes the engine's event log to the given path. It then prints the critical
-// path and writes a timeline as an HTML page. mark marks the critical steps.
-func (r *run) withTimeline(s *stack.Stack, operation string, mark func(*timeline.Timeline) error, work func(events string) error) error {
+// withTimeline runs an operation with arguments for the pulumi command. It then prints the critical path and writes a
+// timeline as an HTML page. mark marks the critical steps.
+func (r *run) withTimeline(ctx context.Context, s *stack.Stack, operation string, args []string, mark func(*timeline.Timeline) error) error {
 	events := filepath.Join(r.stateDir(), fmt.Sprintf("events.%s.%s.json", s.Name, operation))
 	if err := os.Remove(events); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing the event log of the last %s: %w", operation, err)
 	}
-	err := work(events)
+	err := s.Run(ctx, s.Operation(operation, append(r.displayFlags(events), args...)...)...)
 	page := filepath.Join(s.StateDir, fmt.Sprintf("timeline.%s.%s.html", s.Name, operation))
 	t, drawErr := readTimeline(events, mark)
 	if drawErr == nil && len(t.Steps) > 0 {
@@ -77,13 +72,23 @@ func (r *run) withTimeline(s *stack.Stack, operation string, mark func(*timeline
 	case drawErr != nil:
 		fmt.Fprintln(os.Stderr, "warning:", drawErr) // only the operation itself can fail
 	case len(t.Steps) > 0: // if nothing changed, the page of the last change is kept
-		fmt.Printf("\nThe critical path of %s:\n", t.Took)
-		for _, step := range t.Critical() {
-			fmt.Printf("  %6s  %6s  %s\n", step.Start, step.End, step.Label())
-		}
+		fmt.Print(criticalPath(t, r.verbose))
 		fmt.Printf("The timeline of all steps: file://%s\n", page)
 	}
+	for _, note := range t.Notes {
+		fmt.Println(note)
+	}
 	return err
+}
+
+// displayFlags returns the flags of up and destroy that select what the pulumi command prints, and where it writes its
+// events. The outputs are long, and `make status` shows them.
+func (r *run) displayFlags(events string) []string {
+	flags := []string{"--event-log", events}
+	if r.verbose {
+		return append(flags, "--non-interactive") // a line for each event, none of which is overwritten
+	}
+	return append(flags, "--suppress-outputs")
 }
 
 func readTimeline(events string, mark func(*timeline.Timeline) error) (timeline.Timeline, error) {
@@ -121,7 +126,7 @@ func (r *run) preview() *cobra.Command {
 				}
 				return s.Run(cmd.Context(), s.Operation("preview", args...)...)
 			}
-			tools, err := r.tools(cmd.Context())
+			tools, o, err := r.toolsAndOptions(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -130,10 +135,6 @@ func (r *run) preview() *cobra.Command {
 				return fmt.Errorf("making a directory for the copied state: %w", err)
 			}
 			defer func() { _ = os.RemoveAll(dir) }()
-			o, err := r.options(cmd.Context())
-			if err != nil {
-				return err
-			}
 			s, err := stack.OpenWithStateOf(cmd.Context(), r.name, from, tools, o, dir)
 			if err != nil {
 				return err
@@ -160,11 +161,9 @@ func (r *run) destroy() *cobra.Command {
 					return err
 				}
 			}
-			err = r.withTimeline(s, "destroy", func(t *timeline.Timeline) error {
+			err = r.withTimeline(cmd.Context(), s, "destroy", args, func(t *timeline.Timeline) error {
 				t.MarkLayers()
 				return nil
-			}, func(events string) error {
-				return s.Run(cmd.Context(), s.Operation("destroy", append([]string{"--event-log", events}, args...)...)...)
 			})
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "The destroy has failed. Run it again to continue where it stopped; if it fails there again, see docs/operations.md, 'Destroy is blocked'.")

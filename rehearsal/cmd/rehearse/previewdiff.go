@@ -51,7 +51,7 @@ cannot be previewed, and 130 after an interrupt.`,
 				return errors.New("name a stack: --stacks dev,prod")
 			}
 			report, err := previewdiff.Run(ctx, previewdiff.Options{
-				Repo: r.repo, Base: base, Stacks: names, Progress: os.Stderr,
+				Repo: r.repo, Base: base, Stacks: names, Progress: r.progress,
 				Tools: func(ctx context.Context) (toolchain.Toolchain, error) { return r.tools(ctx) },
 			})
 			if err != nil {

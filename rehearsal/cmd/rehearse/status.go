@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/hosts/docker"
 	"eco2/rehearsal/hosts/simulated"
 	"eco2/rehearsal/internal/setup"
@@ -25,11 +26,19 @@ func (r *run) status() *cobra.Command {
 		Short: "Show what exists: machines, clusters, and everything else in the account",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			exists, err := r.printMachines(cmd.Context(), os.Stdout)
-			if err != nil || !exists || r.level == setup.Simulate {
+			ctx := cmd.Context()
+			exists, err := r.printMachines(ctx, os.Stdout)
+			if err != nil || !exists {
 				return err
 			}
-			return r.printCluster(cmd.Context(), os.Stdout)
+			s, err := r.open(ctx)
+			if err == nil && r.level != setup.Simulate {
+				err = r.printCluster(ctx, os.Stdout, s)
+			}
+			if err == nil {
+				err = printOutputs(ctx, os.Stdout, s)
+			}
+			return err
 		},
 	}
 }
@@ -101,11 +110,7 @@ func (r *run) printMachines(ctx context.Context, out io.Writer) (exists bool, er
 }
 
 // printCluster prints the nodes and pods of the real cluster.
-func (r *run) printCluster(ctx context.Context, out io.Writer) error {
-	s, err := r.open(ctx)
-	if err != nil {
-		return err
-	}
+func (r *run) printCluster(ctx context.Context, out io.Writer, s *stack.Stack) error {
 	kubectl, kubeconfig, err := r.administrator(ctx, s)
 	if err != nil {
 		_, err := fmt.Fprintf(out, "\nStack %s has no cluster yet.\n", s.Name)
@@ -121,6 +126,24 @@ func (r *run) printCluster(ctx context.Context, out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// printOutputs prints the stack's outputs that are a single value, such as addresses. The others describe the machines,
+// which printMachines prints.
+func printOutputs(ctx context.Context, out io.Writer, s *stack.Stack) error {
+	outputs, err := s.Outputs(ctx)
+	if err != nil {
+		return err
+	}
+	t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	t.row("")
+	t.row("OUTPUT OF STACK "+s.Name, "VALUE")
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		if text, ok := outputs[name].(string); ok {
+			t.row(name, text)
+		}
+	}
+	return t.Flush()
 }
 
 func (t *table) cluster(running simulated.Running) error {

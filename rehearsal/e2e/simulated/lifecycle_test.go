@@ -40,6 +40,11 @@ func TestDev(t *testing.T) {
 		}
 	})
 
+	t.Run("what a script says is shown while it runs, and not again at the end", func(t *testing.T) {
+		assert.Contains(t, printed, "all 14 nodes are ready")
+		assert.NotContains(t, printed, "command:remote:Command (")
+	})
+
 	t.Run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, w.Steps())
 		assert.Contains(t, w.Must(w.Up()), "174 unchanged")

@@ -295,6 +295,19 @@ func (s *Stack) Value(ctx context.Context, name string) (string, error) {
 	return string(value), nil
 }
 
+// Outputs returns the stack's outputs. A secret is "[secret]".
+func (s *Stack) Outputs(ctx context.Context) (map[string]any, error) {
+	var outputs map[string]any
+	data, err := s.Command(ctx, "stack", "output", "--json", "--stack", s.Name).Output()
+	if err == nil {
+		err = json.Unmarshal(data, &outputs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the outputs of stack %s: %w", s.Name, err)
+	}
+	return outputs, nil
+}
+
 // WriteKey writes the private key for the machines into the state directory, and returns the file's path.
 func (s *Stack) WriteKey() (string, error) {
 	secrets, err := loadThrowAway(s.StateDir)

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
@@ -23,6 +25,8 @@ type Timeline struct {
 	Took    time.Duration
 	// Steps are in the order in which they began, without unchanged resources.
 	Steps []Step
+	// Notes are what scripts ask the user to look at. The engine's display shows it only while the script runs.
+	Notes []string
 }
 
 // Step is one operation of the engine on one resource. The engine's log has a resolution of one second.
@@ -46,6 +50,9 @@ func Label(urn resource.URN) string {
 
 // Label returns the short name of the step's resource.
 func (s Step) Label() string { return Label(s.URN) }
+
+// notePattern matches a note in a script's line of progress: "[12s] note: …", or with a simulated host in the brackets.
+var notePattern = regexp.MustCompile(`^(?:\[[^\]]*\] )?(note: .*)`)
 
 // Read reads a log that `pulumi up --event-log` wrote. The log of a killed engine may be truncated.
 func Read(r io.Reader) (Timeline, error) {
@@ -78,6 +85,10 @@ func Read(r io.Reader) (Timeline, error) {
 			end(open, event.ResOutputsEvent.Metadata, at, false)
 		case event.ResOpFailedEvent != nil:
 			end(open, event.ResOpFailedEvent.Metadata, at, true)
+		case event.DiagnosticEvent != nil:
+			if note := notePattern.FindStringSubmatch(colors.Never.Colorize(event.DiagnosticEvent.Message)); note != nil {
+				t.Notes = append(t.Notes, Label(resource.URN(event.DiagnosticEvent.URN))+": "+note[1])
+			}
 		}
 	}
 	t.Started, t.Took = time.Unix(int64(first), 0), time.Duration(last-first)*time.Second

@@ -35,6 +35,8 @@ func events() string {
 		event("100", "resourcePreEvent", "same", unknown, "true") +
 		event("100", "resourcePreEvent", "create", urn("eco2:cluster:Worker", "master"), "false") +
 		event("103", "resOutputsEvent", "create", vpc, "true") +
+		`{"timestamp":104,"diagnosticEvent":{"urn":"` + string(ready) + `","message":"\u003c{%reset%}\u003e[3s] note: k8s-old is in the cluster\u003c{%reset%}\u003e\n","ephemeral":true}}` + "\n" +
+		`{"timestamp":104,"diagnosticEvent":{"urn":"` + string(ready) + `","message":"[4s] waiting for a footnote","ephemeral":true}}` + "\n" +
 		event("103", "resourcePreEvent", "create", master, "true") +
 		event("103", "resourcePreEvent", "create", worker, "true") +
 		event("110", "resOutputsEvent", "create", master, "true") +
@@ -54,6 +56,7 @@ func TestRead(t *testing.T) {
 		{URN: worker, Op: "create", Start: 3 * time.Second, End: 23 * time.Second, Failed: true},
 		{URN: ready, Op: "create", Start: 23 * time.Second, End: 30 * time.Second, Failed: true},
 	}, read.Steps)
+	assert.Equal(t, []string{"Command ready: note: k8s-old is in the cluster"}, read.Notes)
 	_, err = Read(strings.NewReader("not a log"))
 	assert.ErrorContains(t, err, "reading the engine's events")
 }

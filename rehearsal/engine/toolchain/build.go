@@ -1,7 +1,6 @@
 package toolchain
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -10,18 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"eco2/rehearsal/internal/gitcli"
-)
-
-// reportAfter is how long a build takes before its first progress report, reportEvery the interval of the following
-// ones.
-const (
-	reportAfter = 5 * time.Second
-	reportEvery = 15 * time.Second
+	"eco2/rehearsal/internal/progress"
 )
 
 // Target describes one `go build`, or one `go test -c`.
@@ -38,12 +30,15 @@ type Target struct {
 	Tags string
 	// Static builds a binary that needs no shared library, and is identical from any checkout on any machine.
 	Static bool
-	// Test builds the binary of the package's tests, with `go test -c`. That does not report compiled packages.
+	// Test builds the binary of the package's tests, with `go test -c`.
 	Test bool
 }
 
-// Compile runs the Go tool, which decides what is stale. A file gets its final name only when it is complete.
-func Compile(ctx context.Context, out io.Writer, t Target) error {
+// Compile runs the Go tool, which decides what is stale. A file gets its final name only when it is complete. The error
+// of a failed build has all that the Go tool printed, except which modules it downloaded.
+func Compile(ctx context.Context, out io.Writer, t Target) (err error) {
+	step := progress.StartBuild(out, "building "+t.What, t.Usual)
+	defer func() { step.End(err) }()
 	intoDir := strings.HasSuffix(t.Output, string(filepath.Separator))
 	output := t.Output
 	if !intoDir {
@@ -64,7 +59,7 @@ func Compile(ctx context.Context, out io.Writer, t Target) error {
 			}
 		}
 	}
-	args := []string{"build", "-v"}
+	args := []string{"build"}
 	if t.Test {
 		args = []string{"test", "-c", "-vet=off"}
 	}
@@ -76,20 +71,26 @@ func Compile(ctx context.Context, out io.Writer, t Target) error {
 	}
 	args = append(args, t.Packages...)
 
-	p := &progress{out: out, what: t.What, usual: t.Usual, started: time.Now()}
-	done := p.watch()
-	err := run(ctx, t.Dir, env, p, args...)
-	close(done)
-	if err != nil {
-		return fmt.Errorf("building %s: %w%s", t.What, err, p.errors())
+	var printed bytes.Buffer
+	if err := run(ctx, t.Dir, env, io.MultiWriter(&printed, step), args...); err != nil {
+		return fmt.Errorf("building %s: %w%s", t.What, err, withoutDownloads(printed.String()))
 	}
 	if !intoDir {
 		if err := os.Rename(output, t.Output); err != nil {
 			return fmt.Errorf("building %s: %w", t.What, err)
 		}
 	}
-	p.finish()
 	return nil
+}
+
+func withoutDownloads(text string) string {
+	var lines strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "go: downloading ") {
+			lines.WriteString("\n  " + strings.TrimRight(line, "\n"))
+		}
+	}
+	return lines.String()
 }
 
 // download downloads a module's dependencies. It can run while something else is built, which needs no network.
@@ -115,91 +116,4 @@ func run(ctx context.Context, dir string, env []string, output io.Writer, args .
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-// progress counts the packages that `go build -v` reports, and keeps its other output for an error.
-type progress struct {
-	out         io.Writer
-	what, usual string
-	started     time.Time
-
-	mu       sync.Mutex
-	partial  []byte
-	packages int
-	other    []string
-	reported bool
-}
-
-func (p *progress) Write(data []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.partial = append(p.partial, data...)
-	for {
-		i := bytes.IndexByte(p.partial, '\n')
-		if i < 0 {
-			return len(data), nil
-		}
-		line := string(p.partial[:i])
-		p.partial = p.partial[i+1:]
-		switch {
-		case strings.HasPrefix(line, "go: downloading"):
-		case strings.ContainsAny(line, " \t:#"):
-			p.other = append(p.other, line)
-		default:
-			p.packages++
-		}
-	}
-}
-
-// watch prints progress reports until the returned channel is closed.
-func (p *progress) watch() chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		timer := time.NewTimer(reportAfter)
-		defer timer.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-timer.C:
-				p.report()
-				timer.Reset(reportEvery)
-			}
-		}
-	}()
-	return done
-}
-
-func (p *progress) report() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	usual := ""
-	if !p.reported {
-		usual = fmt.Sprintf(" (about %s with empty caches)", p.usual)
-	}
-	p.reported = true
-	packages := ""
-	if p.packages > 0 {
-		packages = fmt.Sprintf("%d packages, ", p.packages)
-	}
-	_, _ = fmt.Fprintf(p.out, "building %s%s: %s%.0fs\n", p.what, usual, packages, time.Since(p.started).Seconds())
-}
-
-func (p *progress) finish() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.reported {
-		_, _ = fmt.Fprintf(p.out, "built %s in %.0fs\n", p.what, time.Since(p.started).Seconds())
-	}
-}
-
-func (p *progress) errors() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var text strings.Builder
-	scanner := bufio.NewScanner(strings.NewReader(strings.Join(p.other, "\n")))
-	for scanner.Scan() {
-		text.WriteString("\n  " + scanner.Text())
-	}
-	return text.String()
 }

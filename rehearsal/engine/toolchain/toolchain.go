@@ -18,6 +18,7 @@ import (
 
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/gitcli"
+	"eco2/rehearsal/internal/progress"
 	"eco2/rehearsal/internal/setup"
 )
 
@@ -58,6 +59,10 @@ func BuildTools(ctx context.Context, repo, stateDir string, out io.Writer) (Tool
 		return t, err
 	}
 
+	progress.Plan(out, 2) // the stand-ins and the program
+	if installed == "" && !exists(cached) {
+		progress.Plan(out, 1)
+	}
 	// The stand-ins are built first and alone: that compiles the standard library, gRPC and the SDK, which the other
 	// two builds share and would otherwise both compile. Meanwhile their modules are downloaded.
 	group, gctx := errgroup.WithContext(ctx)
@@ -108,6 +113,7 @@ func (t Toolchain) ForCheckout(ctx context.Context, repo, dir, what string, out 
 		return t, fmt.Errorf("finding the SDKs of %s: %w", what, err)
 	}
 	t.Program, t.Home = filepath.Join(dir, "eco2"), filepath.Join(dir, "pulumi")
+	progress.Plan(out, 1)
 	if err := Compile(ctx, out, Target{What: what, Dir: repo, Output: t.Program, Usual: "4 minutes", Packages: []string{"."}}); err != nil {
 		return t, err
 	}
@@ -229,7 +235,7 @@ func exists(path string) bool {
 func builtPulumi(ctx context.Context, out io.Writer, module, cached, bin string) (string, error) {
 	if !exists(cached) {
 		err := Compile(ctx, out, Target{
-			What: "pulumi " + PulumiVersion, Dir: module, Output: cached, Usual: "5 minutes, once",
+			What: "pulumi " + PulumiVersion, Dir: module, Output: cached, Usual: "5 minutes",
 			Packages: []string{"github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
 			// Without a version the command cannot check whether a plugin or the SDK is compatible.
 			LDFlags: "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=" + PulumiVersion,

@@ -51,6 +51,11 @@ func TestBuildReportsTheCompilersErrors(t *testing.T) {
 	assert.NoFileExists(t, output, "a failed build must not leave its output")
 }
 
+func TestErrorsDoNotListDownloads(t *testing.T) {
+	assert.Equal(t, "\n  # broken\n  ./main.go:3:15: undefined: missing",
+		withoutDownloads("go: downloading example.com/a v1.0.0\ngo: downloading example.com/b v1.0.0\n# broken\n./main.go:3:15: undefined: missing\n"))
+}
+
 // Two checkouts may build the same tool into the cache at the same time, and must not use each other's incomplete file.
 func TestOneToolCanBeBuiltConcurrently(t *testing.T) {
 	module := t.TempDir()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/client"
+
+	"eco2/rehearsal/internal/progress"
 )
 
 const (
@@ -88,23 +90,31 @@ func launch(ctx context.Context, out io.Writer) error {
 }
 
 // install prints what it is about to install, and installs the Debian packages.
-func install(ctx context.Context, out io.Writer, what string, packages ...string) error {
+func install(ctx context.Context, out io.Writer, what string, packages ...string) (err error) {
 	say(out, "installing %s: apt-get install %s", what, strings.Join(packages, " "))
+	step := progress.Start(out, "installing "+what)
+	defer func() { step.End(err) }()
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("installing %s: this machine has no apt-get; install it by hand and run this again", what)
 	}
-	if err := command(ctx, "apt-get", "update"); err != nil {
+	if err := logged(ctx, step, "apt-get", "update"); err != nil {
 		return err
 	}
-	return command(ctx, "apt-get", append([]string{"install", "--assume-yes", "--no-install-recommends"}, packages...)...)
+	return logged(ctx, step, "apt-get", append([]string{"install", "--assume-yes", "--no-install-recommends"}, packages...)...)
 }
 
-// command runs a program and waits for it. Its error includes the last lines of the output. The program gets its own
-// process group, so that an interrupt stops its children too.
+// command runs a program and waits for it. Its error includes the output. The program gets its own process group, so
+// that an interrupt stops its children too.
 func command(ctx context.Context, name string, args ...string) error {
+	return logged(ctx, io.Discard, name, args...)
+}
+
+// logged is like command, and also copies the output to log while the program runs.
+func logged(ctx context.Context, log io.Writer, name string, args ...string) error {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.Stdout = io.MultiWriter(&output, log)
+	cmd.Stderr = cmd.Stdout
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
@@ -121,7 +131,7 @@ func command(ctx context.Context, name string, args ...string) error {
 	return fmt.Errorf("running %s %s: %w%s", name, strings.Join(args, " "), err, indented(output.String()))
 }
 
-// shownLines bounds how many lines of a program's output an error includes.
+// shownLines bounds how many lines of a log an error includes. Of a program's output it includes all.
 const shownLines = 20
 
 func lastLines(path string) string {
@@ -129,13 +139,12 @@ func lastLines(path string) string {
 	if err != nil {
 		return "" // the log is only an addition to the actual error
 	}
-	return indented(string(data))
+	lines := strings.Split(string(bytes.TrimRight(data, "\n")), "\n")
+	return indented(strings.Join(lines[max(0, len(lines)-shownLines):], "\n"))
 }
 
 func indented(text string) string {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	lines = lines[max(0, len(lines)-shownLines):]
-	return "\n  " + strings.Join(lines, "\n  ")
+	return "\n  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
 }
 
 func say(out io.Writer, format string, args ...any) {

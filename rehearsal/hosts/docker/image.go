@@ -26,6 +26,7 @@ import (
 	"github.com/docker/docker/client"
 
 	"eco2/rehearsal/internal/filelock"
+	"eco2/rehearsal/internal/progress"
 	"eco2/rehearsal/internal/setup"
 )
 
@@ -81,6 +82,16 @@ func buildImage(ctx context.Context, out io.Writer) error {
 	if err := importBase(ctx, out, docker); err != nil {
 		return fmt.Errorf("making the base image of the machines: %w", err)
 	}
+	if err := buildOnBase(ctx, out, docker, tag); err != nil {
+		return fmt.Errorf("building the machine image: %w", err)
+	}
+	return removeOldImages(ctx, docker, tag)
+}
+
+// buildOnBase builds the Dockerfile in image/ on top of the base image.
+func buildOnBase(ctx context.Context, out io.Writer, docker *client.Client, tag string) (err error) {
+	step := progress.Start(out, "building the machines' image")
+	defer func() { step.End(err) }()
 	files, err := buildContext()
 	if err != nil {
 		return err
@@ -90,13 +101,10 @@ func buildImage(ctx context.Context, out io.Writer) error {
 		Tags: []string{tag}, BuildArgs: map[string]*string{"BASE": &base}, Remove: true, ForceRemove: true, NetworkMode: "none",
 	})
 	if err != nil {
-		return fmt.Errorf("building the machine image: %w", err)
+		return err
 	}
 	defer func() { _ = answer.Body.Close() }() // it was read to its end
-	if err := readBuild(answer.Body); err != nil {
-		return fmt.Errorf("building the machine image: %w", err)
-	}
-	return removeOldImages(ctx, docker, tag)
+	return readBuild(answer.Body, step)
 }
 
 // removeOldImages removes machine images of other recipes, unless a machine still uses them.
@@ -128,10 +136,11 @@ func hasImage(ctx context.Context, docker *client.Client, tag string) (bool, err
 	return true, nil
 }
 
-// readBuild reads the progress of a build until it is finished. Docker reports a failed build within that stream.
-func readBuild(progress io.Reader) error {
+// readBuild reads the progress of a build until it is finished, and copies its output to log. Docker reports a failed
+// build within that stream.
+func readBuild(stream io.Reader, log io.Writer) error {
 	var output strings.Builder
-	for decoder := json.NewDecoder(progress); ; {
+	for decoder := json.NewDecoder(stream); ; {
 		var line struct{ Stream, Error string }
 		err := decoder.Decode(&line)
 		switch {
@@ -143,6 +152,7 @@ func readBuild(progress io.Reader) error {
 			return fmt.Errorf("%s%s", line.Error, indented(output.String()))
 		}
 		output.WriteString(line.Stream)
+		_, _ = io.WriteString(log, line.Stream) // lost progress is no failure
 	}
 }
 
@@ -178,7 +188,7 @@ func buildContext() ([]byte, error) {
 }
 
 // importBase imports the base image into Docker, from the user's cache or newly made.
-func importBase(ctx context.Context, out io.Writer, docker *client.Client) error {
+func importBase(ctx context.Context, out io.Writer, docker *client.Client) (err error) {
 	tag := baseTag()
 	if found, err := hasImage(ctx, docker, tag); err != nil || found {
 		return err
@@ -203,13 +213,14 @@ func importBase(ctx context.Context, out io.Writer, docker *client.Client) error
 		return err
 	}
 	defer func() { _ = file.Close() }() // it was read
-	say(out, "importing the machines' base image into Docker")
+	step := progress.Start(out, "importing the machines' base image into Docker")
+	defer func() { step.End(err) }()
 	answer, err := docker.ImageImport(ctx, image.ImportSource{Source: file, SourceName: "-"}, tag, image.ImportOptions{})
 	if err != nil {
 		return fmt.Errorf("loading %s: %w", cached, err)
 	}
 	defer func() { _ = answer.Close() }() // it was read to its end
-	return readBuild(answer)
+	return readBuild(answer, step)
 }
 
 // debootstrap installs Debian into a directory and packs it into file, which appears only when it is complete.
@@ -225,13 +236,14 @@ func debootstrap(ctx context.Context, out io.Writer, file string) (err error) {
 		return fmt.Errorf("removing what an earlier run left: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	say(out, "making the machines' base image with debootstrap: a minute or two, once")
+	step := progress.Start(out, "making the machines' base image with debootstrap")
+	defer func() { step.End(err) }()
 	// In its own mount namespace, so that none of its mounts is left behind, however it exits.
 	args := []string{"--mount", "debootstrap", "--variant=minbase", "--include=" + strings.Join(packages, ","), suite, root}
 	if mirror := debianMirror(ctx); mirror != "" {
 		args = append(args, mirror)
 	}
-	if err := command(ctx, "unshare", args...); err != nil {
+	if err := logged(ctx, step, "unshare", args...); err != nil {
 		return err
 	}
 	if err := trim(root); err != nil {

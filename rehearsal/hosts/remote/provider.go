@@ -119,7 +119,9 @@ func (k remote) run(ctx context.Context, r *plugin.Request, inputs resource.Prop
 	if err != nil {
 		return "", "", err
 	}
-	out := newOutput(plugin.Text(inputs["logging"]), func(line string) { r.Log(ctx, line) })
+	// As a status, which the display replaces by the next line and does not repeat at the end. If the command fails, its
+	// error has the whole output.
+	out := newOutput(plugin.Text(inputs["logging"]), func(line string) { r.Status(ctx, line) })
 	status, err := k.host.Run(ctx, Session{
 		Connection:  connection,
 		Command:     line,

@@ -186,6 +186,28 @@ func BuildProject(ctx context.Context, repo, name, version string, out io.Writer
 	return p.build(ctx, out, modulesOf(repo), cache)
 }
 
+// Missing returns how many binaries Create and BuildProject have yet to build for a cluster and its platform. repo is
+// the checkout of the whole repository.
+func Missing(repo string) (int, error) {
+	cache, err := setup.CacheDir()
+	if err != nil {
+		return 0, err
+	}
+	missing := 0
+	for _, p := range slices.Concat(clusterProjects, platformProjects) {
+		b, err := p.locate(modulesOf(repo), cache)
+		if err != nil {
+			return 0, err
+		}
+		for _, command := range p.packages {
+			if !exists(b.Binary(command.binary(p))) {
+				missing++
+			}
+		}
+	}
+	return missing, nil
+}
+
 // Find returns a project that Create or BuildProject has built. It fails if a binary is missing.
 func Find(repo, name string) (Built, error) {
 	p, err := projectNamed(name)
@@ -237,7 +259,7 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 			continue
 		}
 		target := toolchain.Target{
-			What: name + " " + b.Version, Usual: command.usual + ", once",
+			What: name + " " + b.Version, Usual: command.usual,
 			Dir: filepath.Join(modules, p.name), Output: b.Binary(name), Packages: []string{path.Join(cmp.Or(command.module, p.module), command.path)},
 			LDFlags: "-s -w", Tags: command.tags, Static: true, Test: command.test,
 		}

@@ -34,7 +34,6 @@ func (m Mirror) addClusterImages(ctx context.Context, s sources) error {
 		if exists(m.layout().Tag(repositoryOf(tag), tag.TagStr())) {
 			continue
 		}
-		say(s.out, "making the image %s", imageName)
 		image, err := s.image(ctx, tag)
 		if err != nil {
 			return err

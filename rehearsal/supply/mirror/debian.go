@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"eco2/rehearsal/internal/progress"
 	"eco2/rehearsal/internal/setup"
 )
 
@@ -39,8 +40,10 @@ func (d debian) packages(ctx context.Context, names ...string) ([]string, error)
 		}
 	}
 	if len(missing) > 0 {
-		say(d.out, "downloading %d packages of Debian", len(missing))
-		if err := d.download(ctx, missing); err != nil {
+		step := progress.Start(d.out, fmt.Sprintf("downloading %d packages of Debian", len(missing)))
+		err := d.download(ctx, missing)
+		step.End(err)
+		if err != nil {
 			return nil, fmt.Errorf("downloading Debian's packages %s: %w", strings.Join(missing, ", "), err)
 		}
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"eco2/rehearsal/internal/progress"
 )
 
 // Image describes a container image of a few files. The same files always make the same image, with the same digest.
@@ -58,7 +60,9 @@ func (m Mirror) AddImage(ctx context.Context, i Image, out io.Writer) error {
 	return m.addImage(ctx, i, d)
 }
 
-func (m Mirror) addImage(ctx context.Context, i Image, d debian) error {
+func (m Mirror) addImage(ctx context.Context, i Image, d debian) (err error) {
+	step := progress.Start(d.out, "making the image "+i.Name)
+	defer func() { step.End(err) }()
 	tag, err := name.NewTag(i.Name, name.StrictValidation)
 	if err != nil {
 		return fmt.Errorf("adding the image %q to the mirror: %w", i.Name, err)

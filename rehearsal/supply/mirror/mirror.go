@@ -117,13 +117,11 @@ func lockedCache(ctx context.Context, out io.Writer) (cache string, unlock func(
 	if cache, err = setup.CacheDir(); err != nil {
 		return "", nil, err
 	}
-	waiting := func() { say(out, "waiting for another run that is preparing the mirror") }
+	waiting := func() {
+		_, _ = fmt.Fprintln(out, "waiting for another run that is preparing the mirror") // lost progress is no failure
+	}
 	if unlock, err = filelock.LockContext(ctx, filepath.Join(cache, "mirror.lock"), waiting); err != nil {
 		return "", nil, fmt.Errorf("locking the cache of the mirror: %w", err)
 	}
 	return cache, unlock, nil
-}
-
-func say(out io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(out, format+"\n", args...)
 }

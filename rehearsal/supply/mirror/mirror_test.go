@@ -35,6 +35,21 @@ func TestEachProjectIsPinned(t *testing.T) {
 	assert.ErrorContains(t, err, "does not require example.com/other")
 }
 
+// The number of builds that are left is known before the first.
+func TestMissing(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cache)
+	all, err := Missing("../../..")
+	require.NoError(t, err)
+	assert.Greater(t, all, 30)
+	version, err := etcd.version("build")
+	require.NoError(t, err)
+	require.NoError(t, writeFile(filepath.Join(cache, "eco2", "etcd-"+version, "etcd"), nil))
+	left, err := Missing("../../..")
+	require.NoError(t, err)
+	assert.Equal(t, all-1, left)
+}
+
 func TestAddFileReplacesTheWholeFile(t *testing.T) {
 	m := Mirror{Dir: t.TempDir()}
 	for _, content := range []string{"a long manifest", "short"} {

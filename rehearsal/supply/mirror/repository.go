@@ -19,6 +19,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"eco2/rehearsal/internal/progress"
 )
 
 // repository is a signed apt repository.
@@ -75,8 +77,9 @@ func (m Mirror) addRepository(ctx context.Context, s sources, r repository, pack
 	}
 	var index strings.Builder
 	for _, p := range contents {
-		say(s.out, "making the package %s %s", p.name, p.version)
+		step := progress.Start(s.out, "making the package "+p.name+" "+p.version)
 		file, err := p.build(ctx, pool)
+		step.End(err)
 		if err != nil {
 			return err
 		}
