@@ -47,7 +47,7 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 	if err := releases.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
 		return nil, err
 	}
-	if err := prometheus.Add(ctx, m, repo, filepath.Join(bin, "idle"), out); err != nil {
+	if err := prometheus.Add(ctx, m, repo, out); err != nil {
 		return nil, err
 	}
 	for name, user := range standIns {

@@ -62,7 +62,7 @@ var certificate = spec{
 // setNames adds the certificate's domain to its alternative names, as ACM does.
 func (c *call) setNames() []string {
 	names := append([]string{c.obj.Text("domainName")}, c.in.Texts("subjectAlternativeNames")...)
-	names = slices.Compact(sorted(names))
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	c.obj["subjectAlternativeNames"] = names
 	return names
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"maps"
 	"math/big"
-	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -53,10 +52,4 @@ func merged(defaults map[string]string, own resource.PropertyValue) resource.Pro
 		maps.Copy(all, own.ObjectValue())
 	}
 	return resource.NewObjectProperty(all)
-}
-
-func sorted(list []string) []string {
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return list
 }
