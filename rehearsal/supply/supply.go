@@ -8,17 +8,12 @@ import (
 	"io"
 	"path/filepath"
 
+	"eco2/config"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/calico"
 	"eco2/rehearsal/supply/mirror"
 	"eco2/rehearsal/supply/prometheus"
-)
-
-// The versions that the program installs by default, as in config/versions.go. A test compares the two.
-const (
-	kubernetesVersion = "1.36.4"
-	containerdVersion = "2.3.4"
 )
 
 // probeImage is the image of the workloads and of the tests' pods.
@@ -48,7 +43,7 @@ type Supplies struct {
 // Build builds what is missing; if nothing is, it takes a moment. It needs no root. repo is the checkout of the whole
 // repository, stateDir the state directory of the level, and progress goes to out.
 func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Supplies, error) {
-	m, err := mirror.Create(ctx, repo, mirror.Versions{Kubernetes: kubernetesVersion, Containerd: containerdVersion}, out)
+	m, err := mirror.Create(ctx, repo, config.DefaultVersions, out)
 	if err != nil {
 		return Supplies{}, err
 	}
