@@ -8,10 +8,8 @@ import (
 
 	"eco2/rehearsal/supply/argocd"
 	"eco2/rehearsal/supply/calico"
-	"eco2/rehearsal/supply/externaldns"
-	"eco2/rehearsal/supply/loadbalancer"
-	"eco2/rehearsal/supply/metricsserver"
 	"eco2/rehearsal/supply/prometheus"
+	"eco2/rehearsal/supply/releases"
 )
 
 // Image is a container image that the mirror serves.
@@ -28,7 +26,7 @@ const ownPrefix = "eco2.example/"
 func Images() []Image {
 	var all []Image
 	for _, name := range slices.Concat(
-		argocd.Images(), calico.Images(), []string{externaldns.Image, loadbalancer.Image, metricsserver.Image}, prometheus.Images(), slices.Collect(maps.Keys(standIns)), []string{probeImage},
+		argocd.Images(), calico.Images(), releases.Images(), prometheus.Images(), slices.Collect(maps.Keys(standIns)), []string{probeImage},
 	) {
 		all = append(all, Image{name, strings.HasPrefix(name, ownPrefix)})
 	}

@@ -10,12 +10,10 @@ import (
 	"eco2/rehearsal/supply/authority"
 	"eco2/rehearsal/supply/charts"
 	"eco2/rehearsal/supply/crds"
-	"eco2/rehearsal/supply/externaldns"
 	"eco2/rehearsal/supply/gitserver"
-	"eco2/rehearsal/supply/loadbalancer"
-	"eco2/rehearsal/supply/metricsserver"
 	"eco2/rehearsal/supply/mirror"
 	"eco2/rehearsal/supply/prometheus"
+	"eco2/rehearsal/supply/releases"
 	"eco2/rehearsal/supply/workloads"
 )
 
@@ -25,8 +23,8 @@ const standInPath = "/standin"
 // nobody is the user of the controllers that need no privileges.
 const nobody = "65534"
 
-// standIns maps the images of the stand-ins to the users that they run as. All images have the
-// same program; a pod's arguments select the controller.
+// standIns maps the images of the stand-ins to the users that they run as. All images have the same program; a pod's
+// arguments select the controller.
 var standIns = map[string]string{
 	"eco2.example/stand-in/aws-ebs-csi-driver:v1.64.0":       "", // root, as it makes directories on the machine
 	"eco2.example/stand-in/external-secrets:v2.9.0":          nobody,
@@ -46,16 +44,10 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 	if err := argocd.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
 		return nil, err
 	}
-	if err := externaldns.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
+	if err := releases.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
 		return nil, err
 	}
-	if err := loadbalancer.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
-		return nil, err
-	}
-	if err := metricsserver.Add(ctx, m, repo, out); err != nil {
-		return nil, err
-	}
-	if err := prometheus.Add(ctx, m, repo, filepath.Join(bin, "idle"), out); err != nil {
+	if err := prometheus.Add(ctx, m, repo, out); err != nil {
 		return nil, err
 	}
 	for name, user := range standIns {

@@ -8,20 +8,22 @@ import (
 	"io"
 	"path/filepath"
 
+	"eco2/config"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/calico"
 	"eco2/rehearsal/supply/mirror"
+	"eco2/rehearsal/supply/prometheus"
 )
 
-// The versions that the program installs by default, as in config/versions.go. A test compares the two.
-const (
-	kubernetesVersion = "1.36.4"
-	containerdVersion = "2.3.4"
-)
-
-// probeImage is the image of the pods that the tests run on every node.
+// probeImage is the image of the workloads and of the tests' pods.
 const probeImage = "eco2.example/probe:1"
+
+// probes are the images with the program cmd/probe. The stand-in for Grafana only answers its probes.
+var probes = []mirror.Image{
+	{Name: probeImage, Entrypoint: []string{"/probe"}},
+	{Name: prometheus.Grafana, Entrypoint: []string{"/probe", "serve", "3000"}, User: nobody},
+}
 
 // Supplies describes what was built.
 type Supplies struct {
@@ -41,7 +43,7 @@ type Supplies struct {
 // Build builds what is missing; if nothing is, it takes a moment. It needs no root. repo is the checkout of the whole
 // repository, stateDir the state directory of the level, and progress goes to out.
 func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Supplies, error) {
-	m, err := mirror.Create(ctx, repo, mirror.Versions{Kubernetes: kubernetesVersion, Containerd: containerdVersion}, out)
+	m, err := mirror.Create(ctx, repo, config.DefaultVersions, out)
 	if err != nil {
 		return Supplies{}, err
 	}
@@ -49,14 +51,16 @@ func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Supplies,
 	err = toolchain.Compile(ctx, out, toolchain.Target{
 		What: "the programs of the rehearsal's containers", Usual: "a minute",
 		Dir: filepath.Join(repo, "rehearsal"), Output: bin + string(filepath.Separator),
-		Packages: []string{"./cmd/vpc", "./cmd/standin", "./cmd/idle", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
+		Packages: []string{"./cmd/vpc", "./cmd/standin", "./cmd/probe"}, LDFlags: "-s -w", Static: true,
 	})
 	if err != nil {
 		return Supplies{}, err
 	}
-	probe := mirror.Image{Name: probeImage, Files: map[string]string{"/probe": filepath.Join(bin, "probe")}, Entrypoint: []string{"/probe"}}
-	if err := m.AddImage(ctx, probe, out); err != nil {
-		return Supplies{}, err
+	for _, image := range probes {
+		image.Files = map[string]string{"/probe": filepath.Join(bin, "probe")}
+		if err := m.AddImage(ctx, image, out); err != nil {
+			return Supplies{}, err
+		}
 	}
 	network, err := calico.Add(ctx, m, repo, out)
 	if err != nil {

@@ -50,7 +50,7 @@ func (c *call) createRule(in *elasticloadbalancingv2.CreateRuleInput) (*elasticl
 	if err := c.authorizeCreate("CreateRule", l.ARN, l.Tags, childARN(l.ARN, "listener-rule", "*"), given); err != nil {
 		return nil, err
 	}
-	r := aws.ListenerRule{ARN: childARN(l.ARN, "listener-rule", randomHex()), Tags: given, Priority: int(value(in.Priority)), Conditions: in.Conditions}
+	r := aws.ListenerRule{ARN: childARN(l.ARN, "listener-rule", aws.RandomHex(16)), Tags: given, Priority: int(value(in.Priority)), Conditions: in.Conditions}
 	if r.Actions, err = c.completeActions(in.Actions); err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func (c *call) createListener(in *elasticloadbalancingv2.CreateListenerInput) (*
 	if err := c.authorizeCreate("CreateListener", b.ARN, b.Tags, childARN(b.ARN, "listener", "*"), given); err != nil {
 		return nil, err
 	}
-	l := aws.Listener{ARN: childARN(b.ARN, "listener", randomHex()), Tags: given}
+	l := aws.Listener{ARN: childARN(b.ARN, "listener", aws.RandomHex(16)), Tags: given}
 	if err := c.updateListener(b, &l, listenerInput{in.Port, in.Protocol, in.SslPolicy, in.Certificates, in.DefaultActions}); err != nil {
 		return nil, err
 	}

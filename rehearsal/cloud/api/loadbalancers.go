@@ -2,7 +2,6 @@ package api
 
 import (
 	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"math/big"
@@ -71,13 +70,7 @@ func (c *call) authorizeCreate(action, on string, owned map[string]string, made 
 
 // randomARN returns the ARN of a new resource; AWS ends each with random digits.
 func (c *call) randomARN(resource string) string {
-	return c.arn(elbService, resource+"/"+randomHex())
-}
-
-func randomHex() string {
-	b := make([]byte, 8)
-	_, _ = rand.Read(b) // never returns an error
-	return hex.EncodeToString(b)
+	return c.arn(elbService, resource+"/"+aws.RandomHex(16))
 }
 
 func (c *call) createLoadBalancer(in *elasticloadbalancingv2.CreateLoadBalancerInput) (*elasticloadbalancingv2.CreateLoadBalancerOutput, error) {

@@ -263,7 +263,7 @@ func (c *call) changeRecords(id string, body []byte) (any, error) {
 		}
 	}
 	now := time.Now().UTC().Format(time.RFC3339)
-	return changed{ID: "/change/C" + strings.ToUpper(randomHex()), Status: "INSYNC", SubmittedAt: now}, nil
+	return changed{ID: "/change/C" + strings.ToUpper(aws.RandomHex(16)), Status: "INSYNC", SubmittedAt: now}, nil
 }
 
 // record converts a record set to a record of the model that is owned by the caller's role.

@@ -1,3 +1,6 @@
+// Package aws is the rehearsal's model of an AWS account: the objects that exist, who owns which address, and what the
+// rules of security groups allow. Package provider creates and deletes objects as Pulumi's provider does, package api as
+// AWS's API.
 package aws
 
 import (
@@ -14,6 +17,12 @@ import (
 // StateFile is the name of the account's file in a rehearsal's state directory.
 const StateFile = "aws.db"
 
+// AccountID is the account ID of every rehearsal, the number that AWS uses in its own documentation.
+const AccountID = "123456789012"
+
+// urnKey is the property of an object with the URN of the resource that it was created for.
+const URNKey = "_urn"
+
 // Account holds everything that exists in AWS, for all stacks of a rehearsal. Several processes may use it at once.
 type Account struct {
 	store *store.Store
@@ -23,6 +32,16 @@ type Account struct {
 // is created.
 func Open(stateDir string) *Account {
 	return &Account{store: store.Open(filepath.Join(stateDir, StateFile))}
+}
+
+// View calls a function to read the account, as it is in one region.
+func (a *Account) View(region string, read func(Tx) error) error {
+	return a.store.View(func(t *store.Tx) error { return read(Tx{t, region}) })
+}
+
+// Update calls a function to change the account in one region. If the function fails, nothing is changed.
+func (a *Account) Update(region string, change func(Tx) error) error {
+	return a.store.Update(func(t *store.Tx) error { return change(Tx{t, region}) })
 }
 
 // Instance is an EC2 instance.
@@ -165,7 +184,7 @@ func (a *Account) ReleaseImage(i Image) error {
 // Image finds an image of a region by its ID; ok is false if there is none.
 func (a *Account) Image(region, id string) (image Image, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) error {
-		list, err := tx{t, region}.images()
+		list, err := Tx{t, region}.Images()
 		for _, i := range list {
 			if i.In(region) == id {
 				image, ok = i, true
@@ -179,7 +198,7 @@ func (a *Account) Image(region, id string) (image Image, ok bool, err error) {
 // KeyPair finds a key pair of a region by name; ok is false if there is none.
 func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) (err error) {
-		ok, err = t.Get("keyPair", tx{t, region}.key("keyPair", name), &pair)
+		ok, err = t.Get("keyPair", Tx{t, region}.key("keyPair", name), &pair)
 		return err
 	})
 	return pair, ok, err
@@ -188,20 +207,20 @@ func (a *Account) KeyPair(region, name string) (pair KeyPair, ok bool, err error
 // SetInstanceState sets an instance's state to "stopped" or "running" without the program knowing about it.
 func (a *Account) SetInstanceState(id, state string) error {
 	return a.store.Update(func(t *store.Tx) error {
-		o, err := tx{Tx: t}.require("instance", id)
+		o, err := Tx{Tx: t}.Require("instance", id)
 		if err != nil {
 			return err
 		}
 		o["instanceState"] = state
-		return tx{Tx: t}.put("instance", o)
+		return Tx{Tx: t}.Keep("instance", o)
 	})
 }
 
 // RoleOf returns the name of an instance profile's role; empty if the profile does not exist or has no role.
 func (a *Account) RoleOf(profile string) (role string, err error) {
 	err = a.store.View(func(t *store.Tx) error {
-		o, err := tx{Tx: t}.get("instanceProfile", profile)
-		role = o.text("role")
+		o, err := Tx{Tx: t}.Find("instanceProfile", profile)
+		role = o.Text("role")
 		return err
 	})
 	return role, err
@@ -222,13 +241,13 @@ func (a *Account) InstanceByAddress(ip netip.Addr) (i Instance, ok bool, err err
 
 // instanceAt returns the ID of the instance with an address, or "".
 func instanceAt(t *store.Tx, ip netip.Addr) (id string, err error) {
-	var owner address
-	if _, err := t.Get(publicIndex, ip.String(), &owner); err != nil || owner.Instance != "" {
+	var owner Address
+	if _, err := t.Get(PublicIndex, ip.String(), &owner); err != nil || owner.Instance != "" {
 		return owner.Instance, err
 	}
 	err = store.Each(t, "vpc", func(vpcID string, _ VPC) error {
-		var owner address
-		ok, err := t.Get(privateIndex, privateKey(vpcID, ip), &owner)
+		var owner Address
+		ok, err := t.Get(PrivateIndex, privateKey(vpcID, ip), &owner)
 		switch {
 		case err != nil || !ok:
 			return err
@@ -245,7 +264,7 @@ func instanceAt(t *store.Tx, ip netip.Addr) (id string, err error) {
 func (a *Account) Rules(groupID string) (rules []Rule, err error) {
 	err = a.store.View(func(t *store.Tx) error {
 		for _, d := range []Direction{Ingress, Egress} {
-			list, err := tx{Tx: t}.rules(d)
+			list, err := Tx{Tx: t}.Rules(d)
 			if err != nil {
 				return err
 			}
@@ -278,9 +297,9 @@ func (a *Account) allows(d Direction, instanceID string, port int, peer netip.Ad
 		if ok, err := t.Get("instance", instanceID, &inst); err != nil {
 			return err
 		} else if !ok {
-			return refuse(absent["instance"][0], absent["instance"][1], instanceID)
+			return Refuse(Absent["instance"][0], Absent["instance"][1], instanceID)
 		}
-		allowed, err = tx{Tx: t}.allow(d, inst.VPCID, inst.SecurityGroupIDs, port, peer.Unmap())
+		allowed, err = Tx{Tx: t}.allow(d, inst.VPCID, inst.SecurityGroupIDs, port, peer.Unmap())
 		return err
 	})
 	return allowed, err
@@ -290,19 +309,19 @@ func (a *Account) allows(d Direction, instanceID string, port int, peer netip.Ad
 // one direction.
 func (a *Account) AllowsInterface(d Direction, i Interface, port int, peer netip.Addr) (allowed bool, err error) {
 	err = a.store.View(func(t *store.Tx) error {
-		allowed, err = tx{Tx: t}.allow(d, i.VPCID, i.SecurityGroupIDs, port, peer.Unmap())
+		allowed, err = Tx{Tx: t}.allow(d, i.VPCID, i.SecurityGroupIDs, port, peer.Unmap())
 		return err
 	})
 	return allowed, err
 }
 
 // allow reports whether any rule of these groups allows TCP traffic on a port with a peer.
-func (t tx) allow(d Direction, vpcID string, groups []string, port int, peer netip.Addr) (bool, error) {
+func (t Tx) allow(d Direction, vpcID string, groups []string, port int, peer netip.Addr) (bool, error) {
 	theirs, err := t.groupsAt(vpcID, peer)
 	if err != nil {
 		return false, err
 	}
-	rules, err := t.rules(d)
+	rules, err := t.Rules(d)
 	return slices.ContainsFunc(rules, func(r Rule) bool {
 		return slices.Contains(groups, r.GroupID) && (r.Allows(port, peer) ||
 			r.ReferencedGroupID != "" && r.allowsTCP(port) && slices.Contains(theirs, r.ReferencedGroupID))
@@ -316,9 +335,9 @@ func (a *Account) IDsByURN(urn string) (ids []string, err error) {
 		kinds, err := t.Kinds()
 		for _, kind := range kinds {
 			if err == nil && !strings.HasPrefix(kind, "index.") {
-				err = store.Each(t, kind, func(_ string, o object) error {
-					if o.text(urnKey) == urn {
-						ids = append(ids, o.id())
+				err = store.Each(t, kind, func(_ string, o Object) error {
+					if o.Text(URNKey) == urn {
+						ids = append(ids, o.ID())
 					}
 					return nil
 				})
@@ -370,11 +389,11 @@ func (a *Account) Inventory() (inv Inventory, err error) {
 			if strings.HasPrefix(kind, "index.") {
 				continue
 			}
-			err := store.Each(t, kind, func(id string, o object) error {
-				if kind == interfaceKind && o.released() {
+			err := store.Each(t, kind, func(id string, o Object) error {
+				if kind == InterfaceKind && o.released() {
 					return nil
 				}
-				inv = append(inv, Existing{Kind: kind, ID: id, Name: o.title()})
+				inv = append(inv, Existing{Kind: kind, ID: id, Name: o.Title()})
 				return nil
 			})
 			if err != nil {

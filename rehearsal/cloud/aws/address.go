@@ -6,21 +6,17 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-
-	"eco2/rehearsal/engine/plugin"
 )
 
 // Indexes of addresses, to find the owner of one without reading every instance. The key of a private address includes
 // its VPC, as VPCs may overlap.
 const (
-	publicIndex  = "index.public"
-	privateIndex = "index.private"
+	PublicIndex  = "index.public"
+	PrivateIndex = "index.private"
 )
 
-// address is an entry of an index: the owner of an address.
-type address struct {
+// Address is an entry of an index: the owner of an address.
+type Address struct {
 	VPC, Instance string
 	// Allocation is the ID of an elastic address; empty for an address that AWS assigned to an instance.
 	Allocation string
@@ -53,23 +49,23 @@ func pools() ([]netip.Prefix, error) {
 	return []netip.Prefix{pool}, nil
 }
 
-// takePublic assigns the lowest free public address.
-func (t tx) takePublic(owner address) (string, error) {
+// TakePublic assigns the lowest free public address.
+func (t Tx) TakePublic(owner Address) (string, error) {
 	from, err := pools()
 	if err != nil {
 		return "", err
 	}
 	for _, pool := range from {
 		for ip := pool.Addr().Next(); pool.Contains(ip.Next()); ip = ip.Next() {
-			var taken address
-			if ok, err := t.Get(publicIndex, ip.String(), &taken); err != nil {
+			var taken Address
+			if ok, err := t.Get(PublicIndex, ip.String(), &taken); err != nil {
 				return "", err
 			} else if !ok {
-				return ip.String(), t.Put(publicIndex, ip.String(), owner)
+				return ip.String(), t.Put(PublicIndex, ip.String(), owner)
 			}
 		}
 	}
-	return "", refuse("InsufficientAddressCapacity", "Not enough addresses available.")
+	return "", Refuse("InsufficientAddressCapacity", "Not enough addresses available.")
 }
 
 // reservedAddresses is the number of addresses that AWS reserves at the start of each subnet: network, router, DNS,
@@ -85,308 +81,196 @@ func firstPrivate(cidr netip.Prefix) netip.Addr {
 	return first
 }
 
-// takePrivate assigns an address of a subnet: the requested one, or the lowest free one if none is requested.
-func (t tx) takePrivate(sub object, requested string, owner address) (string, error) {
-	cidr := netip.MustParsePrefix(sub.text("cidrBlock"))
+// TakePrivate assigns an address of a subnet: the requested one, or the lowest free one if none is requested.
+func (t Tx) TakePrivate(sub Object, requested string, owner Address) (string, error) {
+	cidr := netip.MustParsePrefix(sub.Text("cidrBlock"))
 	first := firstPrivate(cidr)
 	if requested != "" {
 		ip, err := netip.ParseAddr(requested)
 		if err != nil || !cidr.Contains(ip) || ip.Less(first) || !cidr.Contains(ip.Next()) {
-			return "", refuse("InvalidParameterValue", "Address %s does not fall within the subnet's address range", requested)
+			return "", Refuse("InvalidParameterValue", "Address %s does not fall within the subnet's address range", requested)
 		}
 		if free, err := t.free(owner.VPC, ip); err != nil {
 			return "", err
 		} else if !free {
-			return "", refuse("InvalidIPAddress.InUse", "Address %s is in use.", requested)
+			return "", Refuse("InvalidIPAddress.InUse", "Address %s is in use.", requested)
 		}
-		return requested, t.Put(privateIndex, privateKey(owner.VPC, ip), owner)
+		return requested, t.Put(PrivateIndex, privateKey(owner.VPC, ip), owner)
 	}
 	for ip := first; cidr.Contains(ip.Next()); ip = ip.Next() { // the last one is the broadcast address
 		if free, err := t.free(owner.VPC, ip); err != nil {
 			return "", err
 		} else if free {
-			return ip.String(), t.Put(privateIndex, privateKey(owner.VPC, ip), owner)
+			return ip.String(), t.Put(PrivateIndex, privateKey(owner.VPC, ip), owner)
 		}
 	}
-	return "", refuse("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet '%s' to satisfy the requested number of instances.", sub.id())
+	return "", Refuse("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet '%s' to satisfy the requested number of instances.", sub.ID())
 }
 
 // takeLast assigns the highest free address of a subnet. Load balancers get these, so that instances get the same
 // addresses with and without load balancers.
-func (t tx) takeLast(sub object, owner address) (string, error) {
-	cidr := netip.MustParsePrefix(sub.text("cidrBlock"))
-	for ip := broadcast(cidr).Prev(); !ip.Less(firstPrivate(cidr)); ip = ip.Prev() {
+func (t Tx) takeLast(sub Object, owner Address) (string, error) {
+	cidr := netip.MustParsePrefix(sub.Text("cidrBlock"))
+	for ip := Broadcast(cidr).Prev(); !ip.Less(firstPrivate(cidr)); ip = ip.Prev() {
 		if free, err := t.free(owner.VPC, ip); err != nil {
 			return "", err
 		} else if free {
-			return ip.String(), t.Put(privateIndex, privateKey(owner.VPC, ip), owner)
+			return ip.String(), t.Put(PrivateIndex, privateKey(owner.VPC, ip), owner)
 		}
 	}
-	return "", refuse("InvalidSubnet", "Not enough IP space available in %s.", sub.id())
+	return "", Refuse("InvalidSubnet", "Not enough IP space available in %s.", sub.ID())
 }
 
 func privateKey(vpcID string, ip netip.Addr) string { return vpcID + " " + ip.String() }
 
 // free reports whether a private address is not assigned. It deletes a load balancer's interface that is past the time
 // of its release.
-func (t tx) free(vpcID string, ip netip.Addr) (bool, error) {
-	var owner address
-	if ok, err := t.Get(privateIndex, privateKey(vpcID, ip), &owner); err != nil || !ok {
+func (t Tx) free(vpcID string, ip netip.Addr) (bool, error) {
+	var owner Address
+	if ok, err := t.Get(PrivateIndex, privateKey(vpcID, ip), &owner); err != nil || !ok {
 		return !ok, err
 	}
-	eni, err := t.get(interfaceKind, owner.Interface)
+	eni, err := t.Find(InterfaceKind, owner.Interface)
 	if err != nil || !eni.released() {
 		return false, err
 	}
 	return true, t.dropInterface(eni)
 }
 
-// broadcast returns the last address of an IPv4 network.
-func broadcast(cidr netip.Prefix) netip.Addr {
+// Broadcast returns the last address of an IPv4 network.
+func Broadcast(cidr netip.Prefix) netip.Addr {
 	last := cidr.Masked().Addr().As4()
 	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|(1<<(32-cidr.Bits())-1))
 	return netip.AddrFrom4(last)
 }
 
-// publicName returns the DNS name of a public address, or "" if the VPC has DNS host names disabled.
-func (t tx) publicName(network object, ip string) string {
-	if ip == "" || !network.flag("enableDnsHostnames") {
+// PublicName returns the DNS name of a public address, or "" if the VPC has DNS host names disabled.
+func (t Tx) PublicName(network Object, ip string) string {
+	if ip == "" || !network.Flag("enableDnsHostnames") {
 		return ""
 	}
-	domain := t.region + ".compute.amazonaws.com"
-	if t.region == "us-east-1" {
+	domain := t.Region + ".compute.amazonaws.com"
+	if t.Region == "us-east-1" {
 		domain = "compute-1.amazonaws.com"
 	}
 	return "ec2-" + strings.ReplaceAll(ip, ".", "-") + "." + domain
 }
 
-// privateName returns the DNS name of a private address.
-func (t tx) privateName(ip string) string {
-	domain := t.region + ".compute.internal"
-	if t.region == "us-east-1" {
+// PrivateName returns the DNS name of a private address.
+func (t Tx) PrivateName(ip string) string {
+	domain := t.Region + ".compute.internal"
+	if t.Region == "us-east-1" {
 		domain = "ec2.internal"
 	}
 	return "ip-" + strings.ReplaceAll(ip, ".", "-") + "." + domain
 }
 
-var eip = spec{
-	title: "EC2 EIP", service: "EC2", calls: calls{"AllocateAddress", "AssociateAddress", "ReleaseAddress"},
-	affects: func(o object) string { return o.text("instance") },
-	inputs: inputs{
-		"domain":             text(replaces, computed, oneOf("vpc")),
-		"instance":           text(computed),
-		"networkBorderGroup": text(replaces, computed),
-		"publicIpv4Pool":     text(replaces, computed),
-		"tags":               ownTags,
-	},
-	outputs: []string{"allocationId", "arn", "associationId", "carrierIp", "customerOwnedIp", "networkInterface",
-		"privateDns", "privateIp", "ptrRecord", "publicDns", "publicIp", "vpc"},
-	create: func(c *call) error {
-		if err := c.withinCount("eip", addressesPerRegion, "AddressLimitExceeded", "addresses"); err != nil {
-			return err
-		}
-		id := newID("eipalloc")
-		ip, err := c.takePublic(address{Allocation: id})
-		if err != nil {
-			return err
-		}
-		c.fill(object{"id": id, "allocationId": id, "arn": c.arn("ec2", "elastic-ip/"+id), "publicIp": ip, "vpc": true,
-			// An elastic address has a public name regardless of the VPC's settings.
-			"publicDns": c.publicName(object{"enableDnsHostnames": true}, ip),
-			"carrierIp": "", "customerOwnedIp": "", "ptrRecord": ""})
-		c.obj.setDefault("domain", "vpc")
-		c.obj.setDefault("networkBorderGroup", c.region)
-		c.obj.setDefault("publicIpv4Pool", "amazon")
-		target := c.obj.text("instance")
-		c.fill(detached)
-		if target == "" {
-			return nil
-		}
-		return c.associate(c.obj, target)
-	},
-	update: func(c *call) error {
-		target := c.obj.text("instance")
-		if target == c.old.text("instance") {
-			return nil
-		}
-		if err := c.detach(c.old); err != nil {
-			return err
-		}
-		c.fill(detached)
-		if target == "" {
-			return nil
-		}
-		return c.associate(c.obj, target)
-	},
-	changedOutputs: func(c *call) []string {
-		if !c.changed("instance") {
-			return nil
-		}
-		return []string{"associationId", "networkInterface", "privateDns", "privateIp"}
-	},
-	remove: func(c *call) error {
-		// The provider first disassociates the address from the instance that this resource names. An EipAssociation
-		// resource, which it does not know about, blocks the release.
-		other, err := c.get("eipAssociation", c.obj.text("associationId"))
-		if err != nil {
-			return err
-		}
-		if other != nil {
-			return refuse("InvalidIPAddress.InUse", "Address %s is in use.", c.obj.text("publicIp"))
-		}
-		if err := c.detach(c.obj); err != nil {
-			return err
-		}
-		return c.Delete(publicIndex, c.obj.text("publicIp"))
-	},
-}
+// Detached holds the outputs of an elastic address that is not associated.
+var Detached = Object{"associationId": "", "instance": "", "networkInterface": "", "privateIp": "", "privateDns": ""}
 
-// detached holds the outputs of an elastic address that is not associated.
-var detached = object{"associationId": "", "instance": "", "networkInterface": "", "privateIp": "", "privateDns": ""}
-
-var eipAssociation = spec{
-	title: "EC2 EIP Association", service: "EC2", calls: calls{"AssociateAddress", "AssociateAddress", "DisassociateAddress"},
-	affects: func(o object) string { return o.text("instanceId") },
-	inputs: inputs{
-		"allocationId":       text(required, replaces),
-		"instanceId":         text(required, replaces),
-		"allowReassociation": flag(replaces),
-	},
-	outputs: []string{"networkInterfaceId", "privateIpAddress", "publicIp"},
-	create: func(c *call) error {
-		elastic, err := c.require("eip", c.obj.text("allocationId"))
-		if err != nil {
-			return err
-		}
-		// AWS moves an address that is in use unless the request forbids it, which the provider's never does.
-		if err := c.detach(elastic); err != nil {
-			return err
-		}
-		if err := c.associate(elastic, c.obj.text("instanceId")); err != nil {
-			return err
-		}
-		c.fill(object{"id": elastic.text("associationId"), "publicIp": elastic.text("publicIp"),
-			"networkInterfaceId": elastic.text("networkInterface"), "privateIpAddress": elastic.text("privateIp")})
-		return c.put("eip", elastic)
-	},
-	remove: func(c *call) error {
-		elastic, err := c.get("eip", c.obj.text("allocationId"))
-		if err != nil || elastic == nil || elastic.text("associationId") != c.obj.id() {
-			return err
-		}
-		return c.detach(elastic)
-	},
-	check: func(in resource.PropertyMap) []plugin.Failure {
-		if id, ok := textOf(in, "allocationId"); ok && !strings.HasPrefix(id, "eipalloc-") {
-			return []plugin.Failure{{Property: "allocationId", Reason: fmt.Sprintf("%q is not the id of an elastic address", id)}}
-		}
-		return nil
-	},
-}
-
-// associate gives an elastic address to an instance, in place of its current public address. It stores the instance;
+// Associate gives an elastic address to an instance, in place of its current public address. It stores the instance;
 // the caller must store the elastic address.
-func (t tx) associate(elastic object, instanceID string) error {
-	inst, err := t.require("instance", instanceID)
+func (t Tx) Associate(elastic Object, instanceID string) error {
+	inst, err := t.Require("instance", instanceID)
 	if err != nil {
 		return err
 	}
-	network := inst.text("_vpcId")
-	gateways, err := t.where("internetGateway", "vpcId", network)
+	network := inst.Text("_vpcId")
+	gateways, err := t.Where("internetGateway", "vpcId", network)
 	if err != nil {
 		return err
 	}
 	if len(gateways) == 0 {
-		return refuse("Gateway.NotAttached", "Network %s is not attached to any internet gateway", network)
+		return Refuse("Gateway.NotAttached", "Network %s is not attached to any internet gateway", network)
 	}
-	if err := t.dropPublic(inst); err != nil {
+	if err := t.DropPublic(inst); err != nil {
 		return err
 	}
-	ip := elastic.text("publicIp")
-	elastic["associationId"], elastic["instance"] = newID("eipassoc"), instanceID
-	elastic["networkInterface"], elastic["privateIp"] = inst.text("primaryNetworkInterfaceId"), inst.text("privateIp")
-	elastic["privateDns"] = inst.text("privateDns")
-	if err := t.Put(publicIndex, ip, address{VPC: network, Instance: instanceID, Allocation: elastic.id()}); err != nil {
+	ip := elastic.Text("publicIp")
+	elastic["associationId"], elastic["instance"] = NewID("eipassoc"), instanceID
+	elastic["networkInterface"], elastic["privateIp"] = inst.Text("primaryNetworkInterfaceId"), inst.Text("privateIp")
+	elastic["privateDns"] = inst.Text("privateDns")
+	if err := t.Put(PublicIndex, ip, Address{VPC: network, Instance: instanceID, Allocation: elastic.ID()}); err != nil {
 		return err
 	}
-	in, err := t.require("vpc", network)
+	in, err := t.Require("vpc", network)
 	if err != nil {
 		return err
 	}
-	inst["publicIp"], inst["publicDns"] = ip, t.publicName(in, ip)
-	return t.put("instance", inst)
+	inst["publicIp"], inst["publicDns"] = ip, t.PublicName(in, ip)
+	return t.Keep("instance", inst)
 }
 
-// detach disassociates an elastic address from its instance, which gets a public address of its own again if it asks
+// Detach disassociates an elastic address from its instance, which gets a public address of its own again if it asks
 // for one (associatePublicIpAddress).
-func (t tx) detach(elastic object) error {
-	inst, err := t.get("instance", elastic.text("instance"))
+func (t Tx) Detach(elastic Object) error {
+	inst, err := t.Find("instance", elastic.Text("instance"))
 	if err != nil || inst == nil {
 		return err
 	}
-	if err := t.dropPublic(inst); err != nil {
+	if err := t.DropPublic(inst); err != nil {
 		return err
 	}
-	if err := t.assignPublic(inst); err != nil {
+	if err := t.AssignPublic(inst); err != nil {
 		return err
 	}
-	return t.put("instance", inst)
+	return t.Keep("instance", inst)
 }
 
-// dropPublic frees an instance's own public address, or disassociates its elastic one.
-func (t tx) dropPublic(inst object) error {
-	ip := inst.text("publicIp")
+// DropPublic frees an instance's own public address, or disassociates its elastic one.
+func (t Tx) DropPublic(inst Object) error {
+	ip := inst.Text("publicIp")
 	if ip == "" {
 		return nil
 	}
 	inst["publicIp"], inst["publicDns"] = "", ""
-	var a address
-	if _, err := t.Get(publicIndex, ip, &a); err != nil {
+	var a Address
+	if _, err := t.Get(PublicIndex, ip, &a); err != nil {
 		return err
 	}
 	if a.Allocation == "" {
-		return t.Delete(publicIndex, ip)
+		return t.Delete(PublicIndex, ip)
 	}
-	elastic, err := t.require("eip", a.Allocation)
+	elastic, err := t.Require("eip", a.Allocation)
 	if err != nil {
 		return err
 	}
-	if err := t.drop("eipAssociation", elastic.text("associationId")); err != nil {
+	if err := t.Drop("eipAssociation", elastic.Text("associationId")); err != nil {
 		return err
 	}
-	for key, v := range detached {
+	for key, v := range Detached {
 		elastic[key] = v
 	}
-	if err := t.put("eip", elastic); err != nil {
+	if err := t.Keep("eip", elastic); err != nil {
 		return err
 	}
-	return t.Put(publicIndex, ip, address{Allocation: elastic.id()})
+	return t.Put(PublicIndex, ip, Address{Allocation: elastic.ID()})
 }
 
-// hasOwnPublic reports whether an instance's public address is one that AWS assigned to it, not an elastic one.
-func (t tx) hasOwnPublic(inst object) (bool, error) {
-	ip := inst.text("publicIp")
+// HasOwnPublic reports whether an instance's public address is one that AWS assigned to it, not an elastic one.
+func (t Tx) HasOwnPublic(inst Object) (bool, error) {
+	ip := inst.Text("publicIp")
 	if ip == "" {
 		return false, nil
 	}
-	var a address
-	_, err := t.Get(publicIndex, ip, &a)
+	var a Address
+	_, err := t.Get(PublicIndex, ip, &a)
 	return a.Allocation == "", err
 }
 
-// assignPublic gives an instance a public address of its own if it asks for one (associatePublicIpAddress).
-func (t tx) assignPublic(inst object) error {
-	if !inst.flag("associatePublicIpAddress") {
+// AssignPublic gives an instance a public address of its own if it asks for one (associatePublicIpAddress).
+func (t Tx) AssignPublic(inst Object) error {
+	if !inst.Flag("associatePublicIpAddress") {
 		return nil
 	}
-	network, err := t.require("vpc", inst.text("_vpcId"))
+	network, err := t.Require("vpc", inst.Text("_vpcId"))
 	if err != nil {
 		return err
 	}
-	ip, err := t.takePublic(address{VPC: network.id(), Instance: inst.id()})
+	ip, err := t.TakePublic(Address{VPC: network.ID(), Instance: inst.ID()})
 	if err != nil {
 		return err
 	}
-	inst["publicIp"], inst["publicDns"] = ip, t.publicName(network, ip)
+	inst["publicIp"], inst["publicDns"] = ip, t.PublicName(network, ip)
 	return nil
 }

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"net/netip"
 	"strings"
 
 	"eco2/rehearsal/internal/store"
@@ -11,8 +12,8 @@ import (
 const (
 	LoadBalancerKind = "loadbalancer"
 	TargetGroupKind  = "targetGroup"
-	volumeKind       = "volume"
-	interfaceKind    = "networkInterface"
+	VolumeKind       = "volume"
+	InterfaceKind    = "networkInterface"
 	recordKind       = "record"
 )
 
@@ -29,11 +30,11 @@ type Volume struct {
 }
 
 // NewVolumeID returns a new unique volume ID.
-func NewVolumeID() string { return newID("vol") }
+func NewVolumeID() string { return NewID("vol") }
 
 // Volumes lists the volumes that controllers created.
 func (a *Account) Volumes() (made []Volume, err error) {
-	volumes, err := all[Volume](a, volumeKind)
+	volumes, err := all[Volume](a, VolumeKind)
 	for _, v := range volumes {
 		if v.Tags != nil {
 			made = append(made, v)
@@ -44,21 +45,21 @@ func (a *Account) Volumes() (made []Volume, err error) {
 
 // PutVolume creates or updates a volume.
 func (a *Account) PutVolume(v Volume) error {
-	return a.store.Update(func(t *store.Tx) error { return t.Put(volumeKind, v.ID, v) })
+	return a.store.Update(func(t *store.Tx) error { return t.Put(VolumeKind, v.ID, v) })
 }
 
 // DeleteVolume deletes a volume; it need not exist.
 func (a *Account) DeleteVolume(id string) error {
-	return a.store.Update(func(t *store.Tx) error { return t.Delete(volumeKind, id) })
+	return a.store.Update(func(t *store.Tx) error { return t.Delete(VolumeKind, id) })
 }
 
-// detachVolumes detaches all volumes from an instance.
-func (t tx) detachVolumes(instanceID string) error {
-	attached, err := t.where(volumeKind, "instance", instanceID)
+// DetachVolumes detaches all volumes from an instance.
+func (t Tx) DetachVolumes(instanceID string) error {
+	attached, err := t.Where(VolumeKind, "instance", instanceID)
 	for _, v := range attached {
 		v["instance"] = ""
 		if err == nil {
-			err = t.put(volumeKind, v)
+			err = t.Keep(VolumeKind, v)
 		}
 	}
 	return err
@@ -109,7 +110,7 @@ func (a *Account) RecordsOf(zone string) (found []Record, err error) {
 }
 
 // CheckRecord returns Route 53's error if a record of this type cannot have this value.
-func CheckRecord(typ, value string) error { return checkRecordValue(typ, value) }
+func CheckRecord(typ, value string) error { return CheckRecordValue(typ, value) }
 
 // PutRecord creates or updates a record.
 func (a *Account) PutRecord(r Record) error {
@@ -121,4 +122,16 @@ func (a *Account) PutRecord(r Record) error {
 // DeleteRecord deletes a record; it need not exist.
 func (a *Account) DeleteRecord(id string) error {
 	return a.store.Update(func(t *store.Tx) error { return t.Delete(recordKind, id) })
+}
+
+// CheckRecordValue returns AWS's error if a record of this type cannot have this value.
+func CheckRecordValue(typ, value string) error {
+	ip, err := netip.ParseAddr(value)
+	switch {
+	case typ == "A" && (err != nil || !ip.Is4()):
+		return Refuse("InvalidChangeBatch", "[Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address (Value is not a valid IPv4 address) encountered with '%s'']", value)
+	case typ == "AAAA" && (err != nil || !ip.Is6()):
+		return Refuse("InvalidChangeBatch", "[Invalid Resource Record: 'FATAL problem: AAAARRDATAIllegalIPv6Address (Value is not a valid IPv6 address) encountered with '%s'']", value)
+	}
+	return nil
 }

@@ -16,14 +16,14 @@ const ForeignZone = "Z0FOREIGN0000000000"
 // the domains of certificates: before the first certificate is requested there are none.
 func (a *Account) ZoneName(id string) (name string, ok bool, err error) {
 	err = a.store.View(func(t *store.Tx) error {
-		name, ok, err = tx{Tx: t}.zoneName(id, "")
+		name, ok, err = Tx{Tx: t}.ZoneName(id, "")
 		return err
 	})
 	return name, ok, err
 }
 
-// zoneName is ZoneName for a record: if the account has several domains, it returns the one that the record belongs to.
-func (t tx) zoneName(id, record string) (name string, ok bool, err error) {
+// ZoneName is ZoneName for a record: if the account has several domains, it returns the one that the record belongs to.
+func (t Tx) ZoneName(id, record string) (name string, ok bool, err error) {
 	err = store.Each(t.Tx, "certificate", func(_ string, c Certificate) error {
 		registered, err := publicsuffix.EffectiveTLDPlusOne(strings.TrimPrefix(c.Domain, "*."))
 		holds := func(domain string) bool { return record == domain || strings.HasSuffix(record, "."+domain) }
@@ -41,13 +41,4 @@ func (t tx) zoneName(id, record string) (name string, ok bool, err error) {
 		return "foreign." + name, true, nil
 	}
 	return "", false, nil
-}
-
-// recordName returns the record name that the provider sends: it appends the zone's name unless the name ends with it.
-// So a record of another domain is created without an error, but under a name that nobody looks up.
-func recordName(name, zone string) string {
-	if strings.HasSuffix(name, zone) {
-		return name
-	}
-	return name + "." + zone
 }

@@ -19,7 +19,7 @@ type Interface struct {
 
 // Interfaces lists the interfaces of all existing load balancers.
 func (a *Account) Interfaces() (inUse []Interface, err error) {
-	interfaces, err := all[Interface](a, interfaceKind)
+	interfaces, err := all[Interface](a, InterfaceKind)
 	for _, i := range interfaces {
 		if i.LoadBalancerARN != "" && i.Released == nil {
 			inUse = append(inUse, i)
@@ -29,45 +29,45 @@ func (a *Account) Interfaces() (inUse []Interface, err error) {
 }
 
 // putInterface creates a load balancer's interface in a subnet, or updates the security groups of the existing one.
-func (t tx) putInterface(b LoadBalancer, subnetID string) error {
+func (t Tx) putInterface(b LoadBalancer, subnetID string) error {
 	id := "eni-" + b.Name + "-" + subnetID
-	eni, err := t.get(interfaceKind, id)
+	eni, err := t.Find(InterfaceKind, id)
 	if err != nil {
 		return err
 	}
 	if eni == nil {
-		sub, err := t.require("subnet", subnetID)
+		sub, err := t.Require("subnet", subnetID)
 		if err != nil {
 			return err
 		}
-		ip, err := t.takeLast(sub, address{VPC: b.VPCID, Interface: id})
+		ip, err := t.takeLast(sub, Address{VPC: b.VPCID, Interface: id})
 		if err != nil {
 			return err
 		}
-		eni = object{"id": id, "vpcId": b.VPCID, "subnetId": subnetID, "privateIp": ip}
+		eni = Object{"id": id, "vpcId": b.VPCID, "subnetId": subnetID, "privateIp": ip}
 	}
 	delete(eni, "_released")
 	eni["groups"], eni["loadBalancer"], eni["_name"] = b.SecurityGroupIDs, b.ARN, "ELB app/"+b.Name
-	return t.put(interfaceKind, eni)
+	return t.Keep(InterfaceKind, eni)
 }
 
 // dropInterface deletes an interface and frees its address.
-func (t tx) dropInterface(eni object) error {
-	if err := t.Delete(privateIndex, eni.text("vpcId")+" "+eni.text("privateIp")); err != nil {
+func (t Tx) dropInterface(eni Object) error {
+	if err := t.Delete(PrivateIndex, eni.Text("vpcId")+" "+eni.Text("privateIp")); err != nil {
 		return err
 	}
-	return t.drop(interfaceKind, eni.id())
+	return t.Drop(InterfaceKind, eni.ID())
 }
 
 // groupsAt returns the security groups of the instance or load balancer that has an address in a VPC.
-func (t tx) groupsAt(vpcID string, ip netip.Addr) ([]string, error) {
-	var owner address
-	if ok, err := t.Get(privateIndex, privateKey(vpcID, ip), &owner); err != nil || !ok {
+func (t Tx) groupsAt(vpcID string, ip netip.Addr) ([]string, error) {
+	var owner Address
+	if ok, err := t.Get(PrivateIndex, privateKey(vpcID, ip), &owner); err != nil || !ok {
 		return nil, err
 	}
 	if owner.Interface != "" {
 		var eni Interface
-		ok, err := t.Get(interfaceKind, owner.Interface, &eni)
+		ok, err := t.Get(InterfaceKind, owner.Interface, &eni)
 		if !ok || eni.Released != nil {
 			return nil, err
 		}

@@ -94,21 +94,21 @@ func (a *Account) LoadBalancers() ([]LoadBalancer, error) {
 // that it no longer has are released.
 func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 	return a.store.Update(func(t *store.Tx) error {
-		interfaces, err := (tx{Tx: t}).where(interfaceKind, "loadBalancer", b.ARN)
+		interfaces, err := (Tx{Tx: t}).Where(InterfaceKind, "loadBalancer", b.ARN)
 		if err != nil {
 			return err
 		}
 		for _, eni := range interfaces {
-			if slices.Contains(b.SubnetIDs, eni.text("subnetId")) || eni.text("_released") != "" {
+			if slices.Contains(b.SubnetIDs, eni.Text("subnetId")) || eni.Text("_released") != "" {
 				continue
 			}
 			eni["_released"] = time.Now().Format(time.RFC3339Nano)
-			if err := (tx{Tx: t}).put(interfaceKind, eni); err != nil {
+			if err := (Tx{Tx: t}).Keep(InterfaceKind, eni); err != nil {
 				return err
 			}
 		}
 		for _, subnet := range b.SubnetIDs {
-			if err := (tx{Tx: t}).putInterface(b, subnet); err != nil {
+			if err := (Tx{Tx: t}).putInterface(b, subnet); err != nil {
 				return err
 			}
 		}
@@ -120,14 +120,14 @@ func (a *Account) PutLoadBalancer(b LoadBalancer) error {
 // nobody else can delete them; they remain until the time released.
 func (a *Account) DeleteLoadBalancer(arn string, released time.Time) error {
 	return a.store.Update(func(t *store.Tx) error {
-		all := tx{Tx: t}
-		interfaces, err := all.where(interfaceKind, "loadBalancer", arn)
+		all := Tx{Tx: t}
+		interfaces, err := all.Where(InterfaceKind, "loadBalancer", arn)
 		if err != nil {
 			return err
 		}
 		for _, eni := range interfaces {
 			eni["_released"] = released.Format(time.RFC3339Nano)
-			if err := all.put(interfaceKind, eni); err != nil {
+			if err := all.Keep(InterfaceKind, eni); err != nil {
 				return err
 			}
 		}
@@ -136,22 +136,22 @@ func (a *Account) DeleteLoadBalancer(arn string, released time.Time) error {
 }
 
 // released reports whether an interface is past the time of its release, and so no longer exists.
-func (o object) released() bool {
-	at, err := time.Parse(time.RFC3339Nano, o.text("_released"))
+func (o Object) released() bool {
+	at, err := time.Parse(time.RFC3339Nano, o.Text("_released"))
 	return err == nil && !time.Now().Before(at)
 }
 
-// remainingInterfaces describes the interfaces of deleted load balancers that still exist and match. It deletes those
+// RemainingInterfaces describes the interfaces of deleted load balancers that still exist and match. It deletes those
 // past the time of their release.
-func (t tx) remainingInterfaces(matches func(object) bool) (left []string, err error) {
-	var gone []object
-	err = store.Each(t.Tx, interfaceKind, func(id string, o object) error {
+func (t Tx) RemainingInterfaces(matches func(Object) bool) (left []string, err error) {
+	var gone []Object
+	err = store.Each(t.Tx, InterfaceKind, func(id string, o Object) error {
 		switch {
-		case o.text("_released") == "":
+		case o.Text("_released") == "":
 		case o.released():
 			gone = append(gone, o)
 		case matches(o):
-			left = append(left, fmt.Sprintf("network interface %s (%s)", id, o.text("_name")))
+			left = append(left, fmt.Sprintf("network interface %s (%s)", id, o.Text("_name")))
 		}
 		return nil
 	})

@@ -5,28 +5,26 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
-	"math/big"
-	"slices"
 	"strings"
-
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"eco2/rehearsal/internal/store"
 )
 
-// object is a resource as the model stores it: its outputs by their Pulumi names, "id", and the model's own data under
+// Object is a resource as the model stores it: its outputs by their Pulumi names, "id", and the model's own data under
 // names with a leading underscore. The typed structs of account.go are views of the same JSON.
-type object map[string]any
+type Object map[string]any
 
-func (o object) id() string { return o.text("id") }
+// ID returns the object's ID.
+func (o Object) ID() string { return o.Text("id") }
 
-func (o object) text(key string) string { s, _ := o[key].(string); return s }
+// Text returns a string property, or "" if it is not set.
+func (o Object) Text(key string) string { s, _ := o[key].(string); return s }
 
-func (o object) flag(key string) bool { b, _ := o[key].(bool); return b }
+// Flag returns a boolean property, or false if it is not set.
+func (o Object) Flag(key string) bool { b, _ := o[key].(bool); return b }
 
-// number returns 0 for a missing number. Numbers that were stored come back as float64 from JSON.
-func (o object) number(key string) float64 {
+// Number returns 0 for a missing number. Numbers that were stored come back as float64 from JSON.
+func (o Object) Number(key string) float64 {
 	switch n := o[key].(type) {
 	case float64:
 		return n
@@ -36,7 +34,8 @@ func (o object) number(key string) float64 {
 	return 0
 }
 
-func (o object) texts(key string) (out []string) {
+// Texts returns a list of strings.
+func (o Object) Texts(key string) (out []string) {
 	switch list := o[key].(type) {
 	case []string:
 		return list
@@ -50,9 +49,10 @@ func (o object) texts(key string) (out []string) {
 	return out
 }
 
-func (o object) object(key string) object {
+// Object returns a property that is an object, or nil if it is not set.
+func (o Object) Object(key string) Object {
 	switch m := o[key].(type) {
-	case object:
+	case Object:
 		return m
 	case map[string]any:
 		return m
@@ -60,7 +60,8 @@ func (o object) object(key string) object {
 	return nil
 }
 
-func (o object) objects(key string) (out []object) {
+// Objects returns a list of objects.
+func (o Object) Objects(key string) (out []Object) {
 	list, _ := o[key].([]any)
 	for _, v := range list {
 		if m, ok := v.(map[string]any); ok {
@@ -70,99 +71,90 @@ func (o object) objects(key string) (out []object) {
 	return out
 }
 
-// setDefault sets a property that is not set yet.
-func (o object) setDefault(key string, v any) {
+// SetDefault sets a property that is not set yet.
+func (o Object) SetDefault(key string, v any) {
 	if _, ok := o[key]; !ok {
 		o[key] = v
 	}
 }
 
-// title returns a name for people to read: the Name tag, the name, the name of the Pulumi resource, or the ID.
-func (o object) title() string {
-	for _, name := range []string{o.object("tagsAll").text("Name"), o.text("name"), o.text("keyName"), o.text("_name")} {
+// Title returns a name for people to read: the Name tag, the name, the name of the Pulumi resource, or the ID.
+func (o Object) Title() string {
+	for _, name := range []string{o.Object("tagsAll").Text("Name"), o.Text("name"), o.Text("keyName"), o.Text("_name")} {
 		if name != "" {
 			return name
 		}
 	}
-	return o.id()
+	return o.ID()
 }
 
-// described describes an object in the list of those that block a delete: "subnet subnet-0… (public-a)".
-func (o object) described(kind string) string {
-	if title := o.title(); title != o.id() {
-		return fmt.Sprintf("%s %s (%s)", kind, o.id(), title)
+// Described describes an object in the list of those that block a delete: "subnet subnet-0… (public-a)".
+func (o Object) Described(kind string) string {
+	if title := o.Title(); title != o.ID() {
+		return fmt.Sprintf("%s %s (%s)", kind, o.ID(), title)
 	}
-	return kind + " " + o.id()
+	return kind + " " + o.ID()
 }
 
-// outputs returns the properties that the provider reports, without the model's own.
-func (o object) outputs() resource.PropertyMap {
-	plain := map[string]any{}
-	for key, v := range o {
-		if !strings.HasPrefix(key, "_") {
-			plain[key] = v
-		}
-	}
-	return resource.NewPropertyMapFromMap(plain)
-}
-
-// apiError is an error response of AWS.
-type apiError struct {
+// Error is an error response of AWS.
+type Error struct {
 	// code is empty for an error of the provider's own.
-	code, message string
+	Code, Message string
 	// during and operation replace the provider's prefix ("creating EC2 VPC (...)") and the name of the AWS operation
 	// in the message, where a resource takes more than one call.
-	during, operation string
-	// usedBy lists the objects that block a delete, or that are missing. AWS does not report these.
-	usedBy []string
-	// retryable makes the provider retry until its timeout.
-	retryable bool
+	During, Operation string
+	// UsedBy lists the objects that block a delete, or that are missing. AWS does not report these.
+	UsedBy []string
+	// Retryable makes the provider retry until its timeout.
+	Retryable bool
 }
 
 // shownBlockers limits the list of blocking objects in a message; it could be every node of a cluster.
 const shownBlockers = 5
 
-func (e *apiError) Error() string {
-	s, why := fmt.Sprintf("api error %s: %s", e.code, e.message), "in use by"
-	if e.code == "" {
-		s, why = e.message, "still missing"
+func (e *Error) Error() string {
+	s, why := fmt.Sprintf("api error %s: %s", e.Code, e.Message), "in use by"
+	if e.Code == "" {
+		s, why = e.Message, "still missing"
 	}
-	if len(e.usedBy) > 0 {
-		s += fmt.Sprintf(" (%s: %s)", why, e.blockers())
+	if len(e.UsedBy) > 0 {
+		s += fmt.Sprintf(" (%s: %s)", why, e.Blockers())
 	}
 	return s
 }
 
-func (e *apiError) blockers() string {
-	if more := len(e.usedBy) - shownBlockers; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(e.usedBy[:shownBlockers], ", "), more)
+// Blockers lists the objects in usedBy, or the first of them.
+func (e *Error) Blockers() string {
+	if more := len(e.UsedBy) - shownBlockers; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(e.UsedBy[:shownBlockers], ", "), more)
 	}
-	return strings.Join(e.usedBy, ", ")
+	return strings.Join(e.UsedBy, ", ")
 }
 
 // Refused returns the code and message of an error response of AWS; ok is false for any other error.
 func Refused(err error) (code, message string, ok bool) {
-	var refused *apiError
+	var refused *Error
 	if !errors.As(err, &refused) {
 		return "", "", false
 	}
-	return refused.code, refused.message, true
+	return refused.Code, refused.Message, true
 }
 
-func refuse(code, format string, args ...any) error {
-	return &apiError{code: code, message: fmt.Sprintf(format, args...)}
+// Refuse returns an error response of AWS with this code and message.
+func Refuse(code, format string, args ...any) error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// blocked returns AWS's DependencyViolation, or nil if usedBy is empty.
-func blocked(usedBy []string, format string, args ...any) error {
+// Blocked returns AWS's DependencyViolation, or nil if usedBy is empty.
+func Blocked(usedBy []string, format string, args ...any) error {
 	if len(usedBy) == 0 {
 		return nil
 	}
-	return &apiError{code: "DependencyViolation", message: fmt.Sprintf(format, args...), usedBy: usedBy, retryable: true}
+	return &Error{Code: "DependencyViolation", Message: fmt.Sprintf(format, args...), UsedBy: usedBy, Retryable: true}
 }
 
-// absent holds AWS's error code and message for an object that does not exist, by kind; %s is its ID.
-var absent = map[string][2]string{
+// Absent holds AWS's error code and message for an object that does not exist, by kind; %s is its ID.
+var Absent = map[string][2]string{
 	"certificate":              {"ResourceNotFoundException", "Could not find certificate %s."},
 	"eip":                      {"InvalidAllocationID.NotFound", "The allocation ID '%s' does not exist"},
 	"eipAssociation":           {"InvalidAssociationID.NotFound", "The association ID '%s' does not exist"},
@@ -184,23 +176,23 @@ var absent = map[string][2]string{
 	"vpc":                      {"InvalidVpcID.NotFound", "The vpc ID '%s' does not exist"},
 }
 
-// tx is a transaction on the account in one region.
-type tx struct {
+// Tx is a transaction on the account in one region.
+type Tx struct {
 	*store.Tx
-	region string
+	Region string
 }
 
 // key returns the key of an object in the store. Names of key pairs and parameters are unique only within a region.
-func (t tx) key(kind, id string) string {
+func (t Tx) key(kind, id string) string {
 	if kind == "keyPair" || kind == "parameter" {
-		return t.region + " " + id
+		return t.Region + " " + id
 	}
 	return id
 }
 
-// get returns the object with this kind and ID, or nil if there is none.
-func (t tx) get(kind, id string) (object, error) {
-	var o object
+// Find returns the object with this kind and ID, or nil if there is none.
+func (t Tx) Find(kind, id string) (Object, error) {
+	var o Object
 	if id == "" { // bbolt has no empty keys
 		return nil, nil
 	}
@@ -210,24 +202,26 @@ func (t tx) get(kind, id string) (object, error) {
 	return o, nil
 }
 
-// require is get with AWS's error for an object that does not exist.
-func (t tx) require(kind, id string) (object, error) {
-	o, err := t.get(kind, id)
+// Require is Find with AWS's error for an object that does not exist.
+func (t Tx) Require(kind, id string) (Object, error) {
+	o, err := t.Find(kind, id)
 	if err == nil && o == nil {
-		err = refuse(absent[kind][0], absent[kind][1], id)
+		err = Refuse(Absent[kind][0], Absent[kind][1], id)
 	}
 	return o, err
 }
 
-func (t tx) put(kind string, o object) error { return t.Put(kind, t.key(kind, o.id()), o) }
+// Keep stores an object.
+func (t Tx) Keep(kind string, o Object) error { return t.Put(kind, t.key(kind, o.ID()), o) }
 
-func (t tx) drop(kind, id string) error { return t.Delete(kind, t.key(kind, id)) }
+// Drop deletes an object; it need not exist.
+func (t Tx) Drop(kind, id string) error { return t.Delete(kind, t.key(kind, id)) }
 
-// where lists the objects of a kind whose property has this value. It reads all objects of the kind, so use it for
+// Where lists the objects of a kind whose property has this value. It reads all objects of the kind, so use it for
 // deletes and for kinds with few objects.
-func (t tx) where(kind, property, value string) (found []object, err error) {
-	err = store.Each(t.Tx, kind, func(_ string, o object) error {
-		if o.text(property) == value {
+func (t Tx) Where(kind, property, value string) (found []Object, err error) {
+	err = store.Each(t.Tx, kind, func(_ string, o Object) error {
+		if o.Text(property) == value {
 			found = append(found, o)
 		}
 		return nil
@@ -235,67 +229,30 @@ func (t tx) where(kind, property, value string) (found []object, err error) {
 	return found, err
 }
 
-// dropWhere deletes the objects that where would list.
-func (t tx) dropWhere(kind, property, value string) error {
-	found, err := t.where(kind, property, value)
+// DropWhere deletes the objects that where would list.
+func (t Tx) DropWhere(kind, property, value string) error {
+	found, err := t.Where(kind, property, value)
 	for _, o := range found {
-		err = errors.Join(err, t.drop(kind, o.id()))
+		err = errors.Join(err, t.Drop(kind, o.ID()))
 	}
 	return err
 }
 
-// arn returns the ARN of something in this account. IAM's ARNs have no region.
-func (t tx) arn(service, what string) string {
-	region := t.region
+// ARN returns the ARN of something in this account. IAM's ARNs have no region.
+func (t Tx) ARN(service, what string) string {
+	region := t.Region
 	if service == "iam" {
 		region = ""
 	}
 	return fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, region, AccountID, what)
 }
 
-// newID returns a new EC2 ID: a prefix, a dash and 17 hex digits of which the first is 0.
-func newID(prefix string) string { return prefix + "-0" + randomHex(16) }
+// NewID returns a new EC2 ID: a prefix, a dash and 17 hex digits of which the first is 0.
+func NewID(prefix string) string { return prefix + "-0" + RandomHex(16) }
 
-func randomHex(digits int) string {
+// RandomHex returns random hexadecimal digits.
+func RandomHex(digits int) string {
 	b := make([]byte, (digits+1)/2)
 	_, _ = rand.Read(b) // never returns an error: it crashes the program instead
 	return hex.EncodeToString(b)[:digits]
-}
-
-func randomFrom(alphabet string, n int) string {
-	out := make([]byte, n)
-	for i := range out {
-		k, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
-		if err != nil {
-			panic(err) // crypto/rand does not fail
-		}
-		out[i] = alphabet[k.Int64()]
-	}
-	return string(out)
-}
-
-// newUniqueID returns a new unique ID of IAM: four letters for the type of entity, and 17 letters and digits.
-func newUniqueID(prefix string) string {
-	return prefix + randomFrom("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 17)
-}
-
-// merged returns the provider's default tags, overridden by a resource's own tags.
-func merged(defaults map[string]string, own resource.PropertyValue) resource.PropertyValue {
-	if unknown(own) {
-		return resource.MakeComputed(resource.NewStringProperty(""))
-	}
-	all := resource.PropertyMap{}
-	for key, v := range defaults {
-		all[resource.PropertyKey(key)] = resource.NewStringProperty(v)
-	}
-	if own.IsObject() {
-		maps.Copy(all, own.ObjectValue())
-	}
-	return resource.NewObjectProperty(all)
-}
-
-func sorted(list []string) []string {
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return list
 }

@@ -1,6 +1,8 @@
 package aws
 
-import "eco2/rehearsal/internal/store"
+import (
+	"eco2/rehearsal/internal/store"
+)
 
 // RouteTable is a route table of a VPC.
 type RouteTable struct {
@@ -16,32 +18,32 @@ type RouteTable struct {
 // RouteTables lists the route tables of all VPCs, including the main ones that AWS creates with each VPC.
 func (a *Account) RouteTables() (tables []RouteTable, err error) {
 	err = a.store.View(func(t *store.Tx) error {
-		all := tx{Tx: t}
-		err := store.Each(t, "vpc", func(id string, o object) error {
-			tables = append(tables, RouteTable{ID: o.text("mainRouteTableId"), VPCID: id, Main: true})
+		all := Tx{Tx: t}
+		err := store.Each(t, "vpc", func(id string, o Object) error {
+			tables = append(tables, RouteTable{ID: o.Text("mainRouteTableId"), VPCID: id, Main: true})
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		return store.Each(t, "routeTable", func(id string, o object) error {
-			table := RouteTable{ID: id, VPCID: o.text("vpcId"), Gateways: map[string]string{}, Tags: map[string]string{}}
-			for key := range o.object("tagsAll") {
-				table.Tags[key] = o.object("tagsAll").text(key)
+		return store.Each(t, "routeTable", func(id string, o Object) error {
+			table := RouteTable{ID: id, VPCID: o.Text("vpcId"), Gateways: map[string]string{}, Tags: map[string]string{}}
+			for key := range o.Object("tagsAll") {
+				table.Tags[key] = o.Object("tagsAll").Text(key)
 			}
-			for _, r := range o.objects("routes") {
-				table.Gateways[r.text("cidrBlock")] = r.text("gatewayId")
+			for _, r := range o.Objects("routes") {
+				table.Gateways[r.Text("cidrBlock")] = r.Text("gatewayId")
 			}
-			routes, err := all.where("route", "routeTableId", id)
+			routes, err := all.Where("route", "routeTableId", id)
 			if err != nil {
 				return err
 			}
 			for _, r := range routes {
-				table.Gateways[r.text("destinationCidrBlock")] = r.text("gatewayId")
+				table.Gateways[r.Text("destinationCidrBlock")] = r.Text("gatewayId")
 			}
-			associations, err := all.where("routeTableAssociation", "routeTableId", id)
+			associations, err := all.Where("routeTableAssociation", "routeTableId", id)
 			for _, association := range associations {
-				table.SubnetIDs = append(table.SubnetIDs, association.text("subnetId"))
+				table.SubnetIDs = append(table.SubnetIDs, association.Text("subnetId"))
 			}
 			tables = append(tables, table)
 			return err

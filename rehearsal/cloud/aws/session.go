@@ -68,13 +68,13 @@ type Policy struct {
 // PoliciesOf lists the policies of a role, attached ones without their documents.
 func (a *Account) PoliciesOf(role string) (policies []Policy, err error) {
 	err = a.store.View(func(t *store.Tx) error {
-		inline, err := tx{Tx: t}.where("rolePolicy", "role", role)
-		attached, err2 := tx{Tx: t}.where("rolePolicyAttachment", "role", role)
+		inline, err := Tx{Tx: t}.Where("rolePolicy", "role", role)
+		attached, err2 := Tx{Tx: t}.Where("rolePolicyAttachment", "role", role)
 		for _, o := range inline {
-			policies = append(policies, Policy{Name: o.text("name"), Document: o.text("policy")})
+			policies = append(policies, Policy{Name: o.Text("name"), Document: o.Text("policy")})
 		}
 		for _, o := range attached {
-			policies = append(policies, Policy{Name: o.text("policyArn")})
+			policies = append(policies, Policy{Name: o.Text("policyArn")})
 		}
 		return errors.Join(err, err2)
 	})

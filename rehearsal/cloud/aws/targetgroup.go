@@ -1,6 +1,8 @@
 package aws
 
-import "eco2/rehearsal/internal/store"
+import (
+	"eco2/rehearsal/internal/store"
+)
 
 // TargetGroup is a group of targets that load balancers forward requests to: ports of instances.
 type TargetGroup struct {

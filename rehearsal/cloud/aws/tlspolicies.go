@@ -1,6 +1,8 @@
 package aws
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+)
 
 // MinimumTLS maps each supported security policy to its oldest version of TLS. Supported are AWS's default and two that
 // AWS recommends (its guide "Security policies for your Application Load Balancer").

@@ -17,6 +17,7 @@ import (
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cloud/client"
 	"eco2/rehearsal/cloud/metadata"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/setup"
 )
@@ -58,10 +59,10 @@ type World struct {
 func New(t *testing.T, repo string) *World {
 	t.Helper()
 	state := t.TempDir()
-	provider, err := aws.New(state, nil)
+	model, err := provider.New(state, nil)
 	require.NoError(t, err)
-	require.NoError(t, provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": Region})))
-	w := &World{T: t, Dir: state, Account: aws.Open(state), provider: provider, policies: map[string]string{}}
+	require.NoError(t, model.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": Region})))
+	w := &World{T: t, Dir: state, Account: aws.Open(state), provider: model, policies: map[string]string{}}
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"ec2.amazonaws.com"}}]}`
 	w.Role = w.Create("aws:iam/role:Role", "node", props{"name": Cluster + "-node", "assumeRolePolicy": trust,
 		"tags": props{"eks-cluster-name": Cluster}})

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/printed"
 	"eco2/rehearsal/internal/setup"
@@ -66,7 +67,7 @@ func newWorld(t *testing.T) *world {
 	var err error
 	w.authority, err = authority.Open()
 	require.NoError(t, err)
-	w.provider, err = aws.New(state, nil)
+	w.provider, err = provider.New(state, nil)
 	require.NoError(t, err)
 	require.NoError(t, w.provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": "ap-northeast-2"})))
 	w.account = aws.Open(state)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
 )
 
@@ -26,12 +27,12 @@ type service struct {
 func newService(t *testing.T) *service {
 	t.Helper()
 	state := t.TempDir()
-	provider, err := aws.New(state, nil)
+	model, err := provider.New(state, nil)
 	require.NoError(t, err)
 	type props = map[string]any
-	require.NoError(t, provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": "eu-central-1"})))
+	require.NoError(t, model.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": "eu-central-1"})))
 	create := func(typ, name string, in props) string {
-		kind := provider.Kinds(typ)
+		kind := model.Kinds(typ)
 		inputs, failures := kind.Check(t.Context(), &plugin.Request{Type: typ, Name: name, Inputs: resource.NewPropertyMapFromMap(in)})
 		require.Empty(t, failures)
 		id, _, err := kind.Create(t.Context(), &plugin.Request{Type: typ, Name: name, Inputs: inputs})

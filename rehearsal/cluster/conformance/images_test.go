@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/supply/mirror"
 	"eco2/rehearsal/supply/mirror/mirrortest"
@@ -62,7 +61,7 @@ func TestTheListIsWhatIsMade(t *testing.T) {
 // described are the images without their programs, which the source does not have.
 func described(t *testing.T) []mirror.Image {
 	t.Helper()
-	source, err := toolchain.ModuleDir(t.Context(), "../../supply/mirror/build/"+project, "k8s.io/kubernetes")
+	source, err := mirror.Source(t.Context(), "../../..", project)
 	require.NoError(t, err)
 	all, err := images(func(name string) string { return name }, "coredns", source)
 	require.NoError(t, err)

@@ -494,9 +494,9 @@ func TestUninstallErrorNamesWhatRemains(t *testing.T) {
 
 // A preview neither connects to a cluster nor downloads a chart.
 func TestReleasePreviewNeedsNoCluster(t *testing.T) {
-	provider := provider.New(live.Connector())
-	require.NoError(t, provider.Configure(t.Context(), props(map[string]any{"kubeconfig": "nonsense"})))
-	kind := provider.Kinds(releaseType)
+	model := provider.New(live.Connector())
+	require.NoError(t, model.Configure(t.Context(), props(map[string]any{"kubeconfig": "nonsense"})))
+	kind := model.Kinds(releaseType)
 	_, out, err := kind.Create(t.Context(), &plugin.Request{Type: releaseType, Name: "res", Preview: true, Inputs: props(map[string]any{"chart": "x"})})
 	require.NoError(t, err)
 	assert.True(t, out["status"].IsComputed())

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -166,7 +167,7 @@ func (c *Cluster) apply(tx *store.Tx, manifest provider.Manifest, options provid
 	}
 	if ref.Namespace != "" {
 		if found, err := tx.Get(objectKind, c.key(namespaceRef(ref.Namespace)), &object{}); err != nil || !found {
-			return nil, orElse(err, fmt.Errorf("namespaces %q not found", ref.Namespace))
+			return nil, cmp.Or(err, fmt.Errorf("namespaces %q not found", ref.Namespace))
 		}
 	}
 	var o object
@@ -230,7 +231,7 @@ func (c *Cluster) delete(tx *store.Tx, ref provider.Ref) error {
 	var o object
 	found, err := tx.Get(objectKind, c.key(ref), &o)
 	if err != nil || !found {
-		return orElse(err, fmt.Errorf("%s %w", ref, provider.ErrNotFound))
+		return cmp.Or(err, fmt.Errorf("%s %w", ref, provider.ErrNotFound))
 	}
 	switch ref.Kind {
 	case "Namespace":
@@ -412,11 +413,4 @@ func remarshal(from, to any) error {
 		return err
 	}
 	return json.Unmarshal(data, to)
-}
-
-func orElse(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -26,7 +27,7 @@ func (c *Cluster) Release(_ context.Context, namespace, name string) (release pr
 func (c *Cluster) Install(_ context.Context, spec provider.ReleaseSpec) (release provider.Release, err error) {
 	err = c.store.Update(func(tx *store.Tx) error {
 		if found, err := tx.Get(releaseKind, c.releaseKey(spec.Namespace, spec.Name), &release); err != nil || found {
-			return orElse(err, fmt.Errorf("cannot re-use a name that is still in use"))
+			return cmp.Or(err, fmt.Errorf("cannot re-use a name that is still in use"))
 		}
 		if spec.CreateNamespace {
 			if err := c.addNamespace(tx, spec.Namespace, helm); err != nil {
@@ -34,7 +35,7 @@ func (c *Cluster) Install(_ context.Context, spec provider.ReleaseSpec) (release
 			}
 		}
 		if found, err := tx.Get(objectKind, c.key(namespaceRef(spec.Namespace)), &object{}); err != nil || !found {
-			return orElse(err, fmt.Errorf("namespaces %q not found", spec.Namespace))
+			return cmp.Or(err, fmt.Errorf("namespaces %q not found", spec.Namespace))
 		}
 		if bundle := bundleOf(spec.Chart); bundle != "" && installsCRDs(spec) {
 			if err := c.installBundle(tx, bundle); err != nil {
@@ -52,7 +53,7 @@ func (c *Cluster) Upgrade(_ context.Context, spec provider.ReleaseSpec) (release
 	err = c.store.Update(func(tx *store.Tx) error {
 		found, err := tx.Get(releaseKind, c.releaseKey(spec.Namespace, spec.Name), &release)
 		if err != nil || !found {
-			return orElse(err, fmt.Errorf("%q has no deployed releases", spec.Name))
+			return cmp.Or(err, fmt.Errorf("%q has no deployed releases", spec.Name))
 		}
 		if release.Status != deployed {
 			return fmt.Errorf("another operation (install/upgrade/rollback) is in progress")
@@ -111,7 +112,7 @@ func (c *Cluster) Uninstall(_ context.Context, spec provider.ReleaseSpec) error 
 		key := c.releaseKey(spec.Namespace, spec.Name)
 		var release provider.Release
 		if found, err := tx.Get(releaseKind, key, &release); err != nil || !found {
-			return orElse(err, fmt.Errorf("release %s/%s %w", spec.Namespace, spec.Name, provider.ErrNotFound))
+			return cmp.Or(err, fmt.Errorf("release %s/%s %w", spec.Namespace, spec.Name, provider.ErrNotFound))
 		}
 		if err := c.deleteChart(tx, release); err != nil {
 			return err

@@ -1,6 +1,6 @@
 // Command probe runs in pods of the tests. It answers requests with the name of its node, asks other probes for theirs,
 // and tries what can be reached from its pod. Its output shows pairs of nodes that cannot reach each other, and the
-// effect of network policies.
+// effect of network policies. The stand-in for Grafana also runs it, to answer probes.
 package main
 
 import (

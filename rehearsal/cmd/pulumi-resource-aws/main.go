@@ -2,7 +2,7 @@
 package main
 
 import (
-	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/hosts/docker"
 	"eco2/rehearsal/internal/setup"
@@ -15,12 +15,12 @@ func main() {
 			return plugin.Provider{}, err
 		}
 		if real != setup.Rehearse {
-			return aws.New(stateDir, nil)
+			return provider.New(stateDir, nil)
 		}
 		driver, err := docker.New(stateDir)
 		if err != nil {
 			return plugin.Provider{}, err
 		}
-		return aws.New(stateDir, driver)
+		return provider.New(stateDir, driver)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/config"
 	"eco2/rehearsal/cluster/conformance"
 	"eco2/rehearsal/supply"
 	"eco2/rehearsal/supply/charts/chartstest"
@@ -87,13 +88,8 @@ func TestModulesWereTried(t *testing.T) {
 		}
 	}
 
-	installed := map[string]string{}
-	versions, err := os.ReadFile("../../../config/versions.go")
-	require.NoError(t, err)
-	for field, module := range map[string]string{"Calico": "github.com/projectcalico/calico", "ArgoCD": "github.com/argoproj/argo-cd/v3"} {
-		match := regexp.MustCompile(field + `:\s+"(v[0-9.]+)"`).FindSubmatch(versions)
-		require.NotNil(t, match, field)
-		installed[module] = string(match[1])
+	installed := map[string]string{
+		"github.com/projectcalico/calico": config.DefaultVersions.Calico, "github.com/argoproj/argo-cd/v3": config.DefaultVersions.ArgoCD,
 	}
 	modules := map[string]string{
 		"aws-ebs-csi-driver":           "github.com/kubernetes-sigs/aws-ebs-csi-driver",

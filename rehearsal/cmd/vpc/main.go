@@ -24,8 +24,6 @@ import (
 )
 
 func main() {
-	// Pulumi's logging package, which package aws imports, discards the standard logger's output unless it is set here.
-	log.SetOutput(os.Stdout)
 	log.SetFlags(log.LstdFlags | log.LUTC)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := command().ExecuteContext(ctx)

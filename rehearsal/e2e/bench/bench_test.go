@@ -7,7 +7,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/stretchr/testify/assert"
 
-	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/stack"
 )
 
@@ -30,9 +30,9 @@ func TestPaths(t *testing.T) {
 		{URN: sweep, Type: commandType, Dependencies: []resource.URN{machine, rule}},
 	}
 	up := estimatedUp(resources)
-	assert.Equal(t, aws.Latency(vpcType, aws.Create)+aws.Latency(machineType, aws.Create), up.Took)
+	assert.Equal(t, provider.Latency(vpcType, provider.Create)+provider.Latency(machineType, provider.Create), up.Took)
 	down := estimatedDestroy(resources)
-	assert.Equal(t, sweepTime+aws.Latency(machineType, aws.Delete)+aws.Latency(vpcType, aws.Delete), down.Took)
+	assert.Equal(t, sweepTime+provider.Latency(machineType, provider.Delete)+provider.Latency(vpcType, provider.Delete), down.Took)
 	var names []string
 	for _, step := range down.Critical() {
 		names = append(names, step.Label())

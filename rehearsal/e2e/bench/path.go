@@ -9,7 +9,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
-	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/engine/timeline"
 	"eco2/rehearsal/hosts/simulated"
@@ -88,7 +88,7 @@ func removal(r stack.Resource) time.Duration {
 	case r.DeletedWith != "":
 		return 0
 	case strings.HasPrefix(r.Type, "aws:"):
-		return aws.Latency(r.Type, aws.Delete)
+		return provider.Latency(r.Type, provider.Delete)
 	case r.URN.Name() == "sweep":
 		return sweepTime
 	case r.URN.Name() == "early-sweep":
@@ -102,7 +102,7 @@ func removal(r stack.Resource) time.Duration {
 func creation(r stack.Resource) time.Duration {
 	switch {
 	case strings.HasPrefix(r.Type, "aws:"):
-		return aws.Latency(r.Type, aws.Create)
+		return provider.Latency(r.Type, provider.Create)
 	case r.Type == "command:remote:Command":
 		create, _ := r.Inputs["create"].(string)
 		_, comment, _ := strings.Cut(create, "# ")

@@ -7,7 +7,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/stretchr/testify/assert"
 
-	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/engine/timeline"
 	"eco2/rehearsal/hosts/simulated"
@@ -28,8 +28,8 @@ func TestCriticalPath(t *testing.T) {
 	total := 12*time.Second + 2*time.Second + simulated.Durations["init"]
 	assert.Equal(t, total, estimate.Took)
 	assert.Equal(t, []timeline.Step{
-		{URN: vpc, Critical: true, End: aws.Latency("vpc", aws.Create)},
-		{URN: sg, Critical: true, Start: 12 * time.Second, End: 12*time.Second + aws.Latency("securityGroup", aws.Create)},
+		{URN: vpc, Critical: true, End: provider.Latency("vpc", provider.Create)},
+		{URN: sg, Critical: true, Start: 12 * time.Second, End: 12*time.Second + provider.Latency("securityGroup", provider.Create)},
 		{URN: init, Critical: true, Start: 14 * time.Second, End: total},
 	}, estimate.Critical())
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/e2e/world"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/engine/toolchain"
@@ -370,9 +371,9 @@ func (c *cluster) deleteFromAWS(typ, id, name string) {
 	c.t.Helper()
 	driver, err := docker.New(c.Dir)
 	require.NoError(c.t, err)
-	provider, err := aws.New(c.Dir, driver)
+	model, err := provider.New(c.Dir, driver)
 	require.NoError(c.t, err)
-	require.NoError(c.t, provider.Kinds(typ).Delete(c.t.Context(), &plugin.Request{ID: id, Name: name}))
+	require.NoError(c.t, model.Kinds(typ).Delete(c.t.Context(), &plugin.Request{ID: id, Name: name}))
 }
 
 // machines returns the stack's machines by the names of their nodes.

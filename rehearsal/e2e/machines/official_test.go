@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/internal/needs"
@@ -49,7 +49,7 @@ func TestOfficialPlugins(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEmpty(t, calls)
 		for _, call := range calls {
-			require.Equal(t, aws.Name, call.Provider, call.URN)
+			require.Equal(t, provider.Name, call.Provider, call.URN)
 		}
 	})
 

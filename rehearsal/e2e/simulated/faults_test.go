@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cloud/aws"
+	cloud "eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/cluster/provider"
 	"eco2/rehearsal/e2e/world"
 	"eco2/rehearsal/engine/plugin"
@@ -434,8 +435,8 @@ func orphans(t *testing.T, w *world.World) []aws.Instance {
 // terminate terminates a machine without the engine, as somebody might in AWS's console.
 func terminate(t *testing.T, w *world.World, i aws.Instance) {
 	t.Helper()
-	provider, err := aws.New(w.Dir, nil)
+	model, err := cloud.New(w.Dir, nil)
 	require.NoError(t, err)
-	kind := provider.Kinds("aws:ec2/instance:Instance")
+	kind := model.Kinds("aws:ec2/instance:Instance")
 	require.NoError(t, kind.Delete(t.Context(), &plugin.Request{ID: i.ID, Name: i.Name()}))
 }

@@ -47,7 +47,7 @@ const (
 	parallel = 8
 )
 
-// Driver reconciles containers and networks with the account of a state directory. It implements aws.Machines.
+// Driver reconciles containers and networks with the account of a state directory. It implements the Machines of cloud/provider.
 type Driver struct {
 	stateDir, mirrorDir string
 	account             *aws.Account
@@ -84,7 +84,7 @@ type outcome struct {
 	running map[string]string
 }
 
-// Apply implements aws.Machines. When it returns nil for an instance, that instance has booted.
+// Apply implements the Machines of cloud/provider. When it returns nil for an instance, that instance has booted.
 func (d *Driver) Apply(ctx context.Context, id string) error {
 	result, err := d.rounds.do(ctx)
 	if err != nil {

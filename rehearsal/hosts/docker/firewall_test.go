@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
 )
 
@@ -63,11 +64,11 @@ func TestFirewall(t *testing.T) {
 
 func TestALoadBalancersInterfacesAreMembersOfItsGroups(t *testing.T) {
 	state := t.TempDir()
-	provider, err := aws.New(state, nil)
+	model, err := provider.New(state, nil)
 	require.NoError(t, err)
-	require.NoError(t, provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": "eu-central-1"})))
+	require.NoError(t, model.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": "eu-central-1"})))
 	create := func(typ string, in props) string {
-		id, _, err := provider.Kinds(typ).Create(t.Context(), &plugin.Request{Type: typ, Inputs: resource.NewPropertyMapFromMap(in)})
+		id, _, err := model.Kinds(typ).Create(t.Context(), &plugin.Request{Type: typ, Inputs: resource.NewPropertyMapFromMap(in)})
 		require.NoError(t, err)
 		return id
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/internal/setup"
@@ -54,7 +55,7 @@ func newLab(t *testing.T) *lab {
 	var err error
 	l.driver, err = New(state)
 	require.NoError(t, err)
-	l.provider, err = aws.New(state, l.driver)
+	l.provider, err = provider.New(state, l.driver)
 	require.NoError(t, err)
 	require.NoError(t, l.provider.Configure(t.Context(), resource.NewPropertyMapFromMap(props{"region": "eu-central-1"})))
 	t.Cleanup(func() {

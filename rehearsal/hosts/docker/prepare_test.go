@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/config"
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/internal/setup"
@@ -32,20 +33,14 @@ func newPreparation(t *testing.T) *preparation {
 	needs.Machines(t)
 	repo, err := filepath.Abs("../../..")
 	require.NoError(t, err)
-	program, err := os.ReadFile("../../../config/versions.go")
-	require.NoError(t, err)
-	version := func(field string) string {
-		found := regexp.MustCompile(`(?m)^\t` + field + `:\s+"(.*)",$`).FindSubmatch(program)
-		require.NotNil(t, found, field)
-		return string(found[1])
-	}
-	m, err := mirror.Create(t.Context(), repo, mirror.Versions{Kubernetes: version("Kubernetes"), Containerd: version("Containerd")}, os.Stderr)
+	versions := config.DefaultVersions
+	m, err := mirror.Create(t.Context(), repo, versions, os.Stderr)
 	require.NoError(t, err)
 	t.Setenv(setup.MirrorEnv, m.Dir)
 	l := newLab(t)
 	p := &preparation{lab: l, machine: l.machine("node"), args: fmt.Sprintf(
 		"--node node --kubernetes-version %s --containerd-version %s --pause-version 3.10 --files-mirror http://%s/files --images-mirror http://%s",
-		version("Kubernetes"), version("Containerd"), setup.MirrorAddress, setup.MirrorAddress)}
+		versions.Kubernetes, versions.Containerd, setup.MirrorAddress, setup.MirrorAddress)}
 	var script strings.Builder
 	for _, name := range []string{"lib", "prepare"} {
 		text, err := os.ReadFile("../../../cluster/scripts/" + name + ".sh")

@@ -1,6 +1,7 @@
 package simulated
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -269,7 +270,7 @@ func (s *shell) join(context.Context) error {
 		return die("%s could not join and was reset: no API server answers at %s", node, endpoint)
 	}
 	if allowed, err := s.machines.Allows(s.machine, apiPort, worker.PrivateIP); err != nil || !allowed {
-		return orElse(err, die("%s could not join and was reset: dial tcp %s:%d: i/o timeout", node, s.machine.PrivateIP, apiPort))
+		return cmp.Or(err, die("%s could not join and was reset: dial tcp %s:%d: i/o timeout", node, s.machine.PrivateIP, apiPort))
 	}
 	st, err := s.Hosts.state(worker.ID)
 	if err != nil {
@@ -640,11 +641,4 @@ func (s *shell) forget(providerID string) error {
 			delete(st.Recorded, s.flags["node"])
 		}
 	})
-}
-
-func orElse(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }

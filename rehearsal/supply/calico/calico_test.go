@@ -19,13 +19,13 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
-	"eco2/rehearsal/engine/toolchain"
+	"eco2/rehearsal/supply/mirror"
 )
 
 // source returns the directory of Calico's module.
 func source(t *testing.T) string {
 	t.Helper()
-	dir, err := toolchain.ModuleDir(t.Context(), "../mirror/build/calico", "github.com/projectcalico/calico")
+	dir, err := mirror.Source(t.Context(), "../../..", "calico")
 	require.NoError(t, err)
 	return dir
 }

@@ -162,6 +162,15 @@ func (b Built) Source(ctx context.Context) (string, error) {
 	return toolchain.ModuleDir(ctx, filepath.Join(b.modules, b.project.name), b.project.module)
 }
 
+// Source returns the directory of a project's module, like Built.Source, whether the project has been built or not.
+func Source(ctx context.Context, repo, name string) (string, error) {
+	p, err := projectNamed(name)
+	if err != nil {
+		return "", err
+	}
+	return Built{project: p, modules: modulesOf(repo)}.Source(ctx)
+}
+
 // BuildProject builds the missing binaries of a project that Create does not build. repo is the checkout of the whole
 // repository. version is the module version that the caller is written for; it must be the one that is pinned. Progress
 // goes to out.

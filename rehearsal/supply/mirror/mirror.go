@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"eco2/config"
 	"eco2/rehearsal/internal/filelock"
 	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/mirror/server"
@@ -20,9 +21,6 @@ import (
 // recipe is part of the mirror's name in the cache. Increment it when the same versions are packed differently, so that
 // a mirror in the cache is not reused.
 const recipe = 2
-
-// Versions are the versions that the program installs, without a "v" before them.
-type Versions struct{ Kubernetes, Containerd string }
 
 // Mirror is a directory in the format that package server serves.
 type Mirror struct {
@@ -40,7 +38,7 @@ func (m Mirror) layout() server.Dir { return server.Dir(m.Dir) }
 // keeps them there: the first run takes a quarter of an hour on two cores, the next a moment. repo is the checkout of
 // the whole repository, and progress goes to out. A part gets its final name only when it is complete, so a run resumes
 // where an interrupted one stopped.
-func Create(ctx context.Context, repo string, v Versions, out io.Writer) (Mirror, error) {
+func Create(ctx context.Context, repo string, v config.Versions, out io.Writer) (Mirror, error) {
 	cache, unlock, err := lockedCache(ctx, out)
 	if err != nil {
 		return Mirror{}, err

@@ -1,4 +1,4 @@
-package aws
+package provider
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/cloud/aws"
 )
 
 func TestLoadBalancerIsAMemberOfItsSecurityGroups(t *testing.T) {
@@ -18,7 +20,7 @@ func TestLoadBalancerIsAMemberOfItsSecurityGroups(t *testing.T) {
 	w.make(typIngress, "web", in{"securityGroupId": web.id, "ipProtocol": "tcp", "fromPort": 443, "toPort": 443, "cidrIpv4": "192.0.2.0/24"})
 	w.make(typEgress, "web", in{"securityGroupId": web.id, "ipProtocol": "-1", "referencedSecurityGroupId": c.group.id})
 	w.make(typIngress, "nodeports", in{"securityGroupId": c.group.id, "ipProtocol": "tcp", "fromPort": 30000, "toPort": 32767, "referencedSecurityGroupId": web.id})
-	b := LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: c.vpc.id, SubnetIDs: []string{c.subnet.id}, SecurityGroupIDs: []string{web.id}}
+	b := aws.LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: c.vpc.id, SubnetIDs: []string{c.subnet.id}, SecurityGroupIDs: []string{web.id}}
 	require.NoError(t, a.PutLoadBalancer(b))
 	interfaces, err := a.Interfaces()
 	require.NoError(t, err)
@@ -38,16 +40,16 @@ func TestLoadBalancerIsAMemberOfItsSecurityGroups(t *testing.T) {
 	assert.False(t, reaches(10250))
 	node := netip.MustParseAddr(c.node.out("privateIp").(string))
 	for _, s := range []struct {
-		d       Direction
+		d       aws.Direction
 		port    int
 		peer    netip.Addr
 		allowed bool
 	}{
-		{Ingress, 443, netip.MustParseAddr("192.0.2.7"), true},
-		{Ingress, 80, netip.MustParseAddr("192.0.2.7"), false},
-		{Ingress, 443, netip.MustParseAddr("198.51.100.7"), false},
-		{Egress, 30080, node, true},
-		{Egress, 30080, netip.MustParseAddr("192.0.2.7"), false},
+		{aws.Ingress, 443, netip.MustParseAddr("192.0.2.7"), true},
+		{aws.Ingress, 80, netip.MustParseAddr("192.0.2.7"), false},
+		{aws.Ingress, 443, netip.MustParseAddr("198.51.100.7"), false},
+		{aws.Egress, 30080, node, true},
+		{aws.Egress, 30080, netip.MustParseAddr("192.0.2.7"), false},
 	} {
 		allowed, err := a.AllowsInterface(s.d, i, s.port, s.peer)
 		require.NoError(t, err)
@@ -93,7 +95,7 @@ func TestLoadBalancerNeedsAFreeAddressInItsSubnet(t *testing.T) {
 	subnet := w.make(typSubnet, "s", in{"vpcId": net.id, "cidrBlock": "10.0.0.0/28", "availabilityZone": "eu-central-1a"})
 	a := w.cloud.account
 	put := func(name string) error {
-		return a.PutLoadBalancer(LoadBalancer{ARN: "arn:" + name, Name: name, VPCID: net.id, SubnetIDs: []string{subnet.id}})
+		return a.PutLoadBalancer(aws.LoadBalancer{ARN: "arn:" + name, Name: name, VPCID: net.id, SubnetIDs: []string{subnet.id}})
 	}
 	for _, name := range "abcdefghijk" { // 16 addresses, of which AWS reserves five
 		require.NoError(t, put(string(name)))
@@ -115,7 +117,7 @@ func TestLoadBalancerIsRemovedFromASubnet(t *testing.T) {
 		ids = append(ids, subnets[i].id)
 	}
 	a := w.cloud.account
-	b := LoadBalancer{ARN: "arn:x", Name: "k8s-x", VPCID: net.id, SubnetIDs: ids}
+	b := aws.LoadBalancer{ARN: "arn:x", Name: "k8s-x", VPCID: net.id, SubnetIDs: ids}
 	require.NoError(t, a.PutLoadBalancer(b))
 	require.ErrorContains(t, w.delete(subnets[2]), "DependencyViolation")
 
@@ -129,6 +131,6 @@ func TestLoadBalancerIsRemovedFromASubnet(t *testing.T) {
 
 func TestBroadcast(t *testing.T) {
 	for network, last := range map[string]string{"10.0.0.0/20": "10.0.15.255", "10.0.16.0/20": "10.0.31.255", "192.0.2.16/28": "192.0.2.31"} {
-		assert.Equal(t, last, broadcast(netip.MustParsePrefix(network)).String())
+		assert.Equal(t, last, aws.Broadcast(netip.MustParsePrefix(network)).String())
 	}
 }

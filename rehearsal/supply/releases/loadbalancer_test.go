@@ -1,4 +1,4 @@
-package loadbalancer
+package releases
 
 import (
 	"strings"
@@ -12,25 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/supply/charts/chartstest"
 )
-
-// source returns the directory of the controller's module.
-func source(t *testing.T) string {
-	t.Helper()
-	dir, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/aws-load-balancer-controller")
-	require.NoError(t, err)
-	return dir
-}
 
 // rendered returns the objects that the chart renders with a stack's values.
 func rendered(t *testing.T, stack string) []*unstructured.Unstructured {
 	t.Helper()
-	c, err := published.Chart(source(t))
-	require.NoError(t, err)
-	release := chartstest.Releases(t, "../../..", stack)[name]
-	assert.Equal(t, release.Version, c.Metadata.Version)
+	c, release := upstream(t, loadBalancer, stack)
 	for key := range release.Values {
 		assert.Contains(t, c.Values, key, "the chart does not support this value that the program sets")
 	}
@@ -59,7 +47,7 @@ func TestChart(t *testing.T) {
 		pod := deployment.Spec.Template.Spec
 		assert.Equal(t, replicas, *deployment.Spec.Replicas)
 		require.Len(t, pod.Containers, 1)
-		assert.Equal(t, Image, pod.Containers[0].Image)
+		assert.Equal(t, loadBalancer.image, pod.Containers[0].Image)
 		assert.Equal(t, map[string]string{"node-role.kubernetes.io/control-plane": ""}, pod.NodeSelector)
 		assert.Len(t, pod.Tolerations, 2)
 		assert.Equal(t, "256Mi", pod.Containers[0].Resources.Limits.Memory().String())

@@ -1,4 +1,4 @@
-package aws
+package provider
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 )
 
@@ -51,24 +52,24 @@ var parameter = spec{
 		}
 	},
 	create: func(c *call) error {
-		name := c.obj.text("name")
-		other, err := c.get("parameter", name)
+		name := c.obj.Text("name")
+		other, err := c.Find("parameter", name)
 		if err != nil {
 			return err
 		}
-		if other != nil && !c.obj.flag("overwrite") {
-			return refuse("ParameterAlreadyExists", "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.")
+		if other != nil && !c.obj.Flag("overwrite") {
+			return aws.Refuse("ParameterAlreadyExists", "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.")
 		}
 		version := 1.0
 		if other != nil {
-			version += other.number("version")
+			version += other.Number("version")
 		}
-		c.fill(object{"id": name, "arn": c.arn("ssm", "parameter/"+strings.TrimPrefix(name, "/")), "version": version})
+		c.fill(aws.Object{"id": name, "arn": c.ARN("ssm", "parameter/"+strings.TrimPrefix(name, "/")), "version": version})
 		return c.applyTier()
 	},
 	update: func(c *call) error {
 		if len(c.changedOutputs()) > 0 {
-			c.obj["version"] = c.old.number("version") + 1
+			c.obj["version"] = c.old.Number("version") + 1
 		}
 		return c.applyTier()
 	},
@@ -86,29 +87,29 @@ func (c *call) changedOutputs() []string {
 // applyTier fills in the defaults, chooses the tier, and checks the value against the tier's limit and the allowed
 // pattern. No message contains the value, as it may be a secret.
 func (c *call) applyTier() error {
-	value := c.in.text("value") + c.in.text("insecureValue")
+	value := c.in.Text("value") + c.in.Text("insecureValue")
 	key := ""
-	if c.obj.text("type") == secureString {
+	if c.obj.Text("type") == secureString {
 		key = "alias/aws/ssm"
 	}
 	for name, v := range map[string]any{"tier": "Standard", "dataType": "text", "keyId": key} {
-		c.obj.setDefault(name, v)
+		c.obj.SetDefault(name, v)
 	}
-	c.obj["value"], c.obj["insecureValue"] = c.in.text("value"), c.in.text("insecureValue")
-	if c.obj.text("tier") == "Intelligent-Tiering" {
+	c.obj["value"], c.obj["insecureValue"] = c.in.Text("value"), c.in.Text("insecureValue")
+	if c.obj.Text("tier") == "Intelligent-Tiering" {
 		c.obj["tier"] = "Standard"
 		if len(value) > standardValue {
 			c.obj["tier"] = "Advanced"
 		}
 	}
-	if len(value) > standardValue && c.obj.text("tier") == "Standard" {
-		return refuse("ValidationException", "Standard tier parameters support a maximum parameter value of %d characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier. For more information, see https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html", standardValue)
+	if len(value) > standardValue && c.obj.Text("tier") == "Standard" {
+		return aws.Refuse("ValidationException", "Standard tier parameters support a maximum parameter value of %d characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier. For more information, see https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html", standardValue)
 	}
 	if len(value) > advancedValue {
-		return refuse("ValidationException", "Advanced tier parameters support a maximum parameter value of %d characters.", advancedValue)
+		return aws.Refuse("ValidationException", "Advanced tier parameters support a maximum parameter value of %d characters.", advancedValue)
 	}
-	if p := c.obj.text("allowedPattern"); p != "" && !regexp.MustCompile(p).MatchString(value) {
-		return refuse("ParameterPatternMismatchException", "Parameter value, cannot be validated against allowedPattern: %s", p)
+	if p := c.obj.Text("allowedPattern"); p != "" && !regexp.MustCompile(p).MatchString(value) {
+		return aws.Refuse("ParameterPatternMismatchException", "Parameter value, cannot be validated against allowedPattern: %s", p)
 	}
 	return nil
 }

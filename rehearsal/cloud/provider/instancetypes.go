@@ -1,8 +1,10 @@
-package aws
+package provider
 
 import (
 	"strconv"
 	"strings"
+
+	"eco2/rehearsal/cloud/aws"
 )
 
 // instanceType holds the properties of an instance type that the model uses.
@@ -111,7 +113,7 @@ func vCPUsOf(size string) int {
 func knownType(name string) (instanceType, error) {
 	t, ok := instanceTypes[name]
 	if !ok {
-		return t, refuse("InvalidParameterValue", "Invalid value '%s' for InstanceType. (The rehearsal supports the types in rehearsal/cloud/aws/instancetypes.go.)", name)
+		return t, aws.Refuse("InvalidParameterValue", "Invalid value '%s' for InstanceType. (The rehearsal supports the types in rehearsal/cloud/provider/instancetypes.go.)", name)
 	}
 	return t, nil
 }

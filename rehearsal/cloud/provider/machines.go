@@ -1,10 +1,11 @@
-package aws
+package provider
 
 import (
 	"context"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 )
 
@@ -17,7 +18,7 @@ type Machines interface {
 }
 
 // applyToMachines calls Machines.Apply after a change of an object, if its type affects machines.
-func (k *kind) applyToMachines(ctx context.Context, o object) error {
+func (k *kind) applyToMachines(ctx context.Context, o aws.Object) error {
 	if k.cloud.machines == nil || k.affects == nil {
 		return nil
 	}
@@ -29,45 +30,42 @@ func (k *kind) applyToMachines(ctx context.Context, o object) error {
 }
 
 // partialError reports an object that exists in the account but is not ready.
-func (k *kind) partialError(op Op, r *plugin.Request, o object, err error) error {
-	return &plugin.PartialError{ID: o.id(), Inputs: r.Inputs, Outputs: o.outputs(), Reason: k.failed(op, o.id(), err).Error()}
+func (k *kind) partialError(op Op, r *plugin.Request, o aws.Object, err error) error {
+	return &plugin.PartialError{ID: o.ID(), Inputs: r.Inputs, Outputs: outputs(o), Reason: k.failed(op, o.ID(), err).Error()}
 }
 
 // fromState returns an object as it is in the engine's state, when it is no longer in the account.
-func fromState(r *plugin.Request) object {
-	o := object(r.State.MapRepl(nil, func(v resource.PropertyValue) (any, bool) { return nil, unknown(v) }))
+func fromState(r *plugin.Request) aws.Object {
+	o := aws.Object(r.State.MapRepl(nil, func(v resource.PropertyValue) (any, bool) { return nil, unknown(v) }))
 	o["id"] = r.ID
 	return o
 }
 
 // A create that boots a machine takes long enough for the engine to be killed meanwhile. The next run then creates the
-// object again, as it is in no state. So each object records its URN, and whether the engine has referred to it by its
-// ID. Creating another object with the same URN first deletes the one that the engine never referred to; on AWS, a
-// client token has a similar effect.
-const (
-	urnKey   = "_urn"
-	knownKey = "_known"
-)
+// object again, as it is in no state. So each object records its URN, and under knownKey whether the engine has referred
+// to it by its ID. Creating another object with the same URN first deletes the one that the engine never referred to; on
+// AWS, a client token has a similar effect.
+const knownKey = "_known"
 
 // removeAbandoned deletes what a killed run left for the URN of an object that is being created again.
-func (k *kind) removeAbandoned(t tx, r *plugin.Request) error {
+func (k *kind) removeAbandoned(t aws.Tx, r *plugin.Request) error {
 	if k.cloud.machines == nil || k.affects == nil {
 		return nil
 	}
-	found, err := t.where(k.name, urnKey, string(r.URN))
+	found, err := t.Where(k.name, aws.URNKey, string(r.URN))
 	if err != nil {
 		return err
 	}
 	for _, o := range found {
-		if o.flag(knownKey) {
+		if o.Flag(knownKey) {
 			continue
 		}
 		if k.remove != nil {
-			if err := k.remove(&call{tx: t, name: r.Name, obj: o, old: o}); err != nil {
+			if err := k.remove(&call{Tx: t, name: r.Name, obj: o, old: o}); err != nil {
 				return err
 			}
 		}
-		if err := t.drop(k.name, o.id()); err != nil {
+		if err := t.Drop(k.name, o.ID()); err != nil {
 			return err
 		}
 	}
@@ -80,20 +78,20 @@ func (k *kind) markKnown(id string) error {
 		return nil
 	}
 	noted := false
-	err := k.view(func(t tx) error {
-		o, err := t.get(k.name, id)
-		noted = o == nil || o.flag(knownKey)
+	err := k.view(func(t aws.Tx) error {
+		o, err := t.Find(k.name, id)
+		noted = o == nil || o.Flag(knownKey)
 		return err
 	})
 	if err != nil || noted {
 		return err
 	}
-	return k.change(func(t tx) error {
-		o, err := t.get(k.name, id)
+	return k.change(func(t aws.Tx) error {
+		o, err := t.Find(k.name, id)
 		if err != nil || o == nil {
 			return err
 		}
 		o[knownKey] = true
-		return t.put(k.name, o)
+		return t.Keep(k.name, o)
 	})
 }

@@ -1,4 +1,4 @@
-package externaldns
+package releases
 
 import (
 	"context"
@@ -16,27 +16,22 @@ import (
 
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cloud/awsapitest"
-	"eco2/rehearsal/cluster/apitest"
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/internal/printed"
 	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/mirror"
 )
 
-var api *apitest.Server
-
-func TestMain(m *testing.M) { apitest.Main(m, "../../..", &api) }
-
-// run runs the real external-dns until the test ends, with the arguments from the chart of a stack, and returns its
+// runDNS runs the real external-dns until the test ends, with the arguments from the chart of a stack, and returns its
 // output.
-func run(t *testing.T, stack string) *printed.Text {
+func runDNS(t *testing.T, stack string) *printed.Text {
 	t.Helper()
 	api.Need(t)
-	binary, err := mirror.Find("../../..", name)
+	binary, err := mirror.Find(repo, externalDNS.name)
 	needs.Built(t, err)
 	kubeconfig := t.TempDir() + "/kubeconfig"
 	require.NoError(t, os.WriteFile(kubeconfig, []byte(api.Kubeconfig), 0o600))
-	_, deployment := rendered(t, stack)
+	_, deployment := renderedDNS(t, stack)
 	args := deployment.Spec.Template.Spec.Containers[0].Args
 	for i, arg := range args {
 		args[i] = strings.ReplaceAll(arg, "Z0123456789ABCDEFGHIJ", setup.HostedZone)
@@ -44,7 +39,7 @@ func run(t *testing.T, stack string) *printed.Text {
 	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--interval=") })
 	ctx, stop := context.WithCancel(t.Context())
 	output := &printed.Text{}
-	command := exec.CommandContext(ctx, binary.Binary(name), append(args,
+	command := exec.CommandContext(ctx, binary.Binary(externalDNS.name), append(args,
 		"--kubeconfig="+kubeconfig, "--interval=1s", "--min-event-sync-interval=100ms", "--metrics-address=127.0.0.1:0")...)
 	command.Env = append(os.Environ(), "AWS_DEFAULT_REGION="+awsapitest.Region)
 	command.Stdout, command.Stderr = output, output
@@ -72,7 +67,7 @@ func TestRecords(t *testing.T) {
 
 func records(t *testing.T, stack, domain string) {
 	api.Need(t)
-	w := awsapitest.New(t, "../../..")
+	w := awsapitest.New(t, repo)
 	w.Certificate(domain)
 	balancer := aws.LoadBalancer{ARN: "arn:x", Name: "k8s-eco2dev-0123456789", DNSName: "k8s-eco2dev-0123456789.ap-northeast-2.elb.amazonaws.com"}
 	require.NoError(t, w.Account.PutLoadBalancer(balancer))
@@ -80,7 +75,7 @@ func records(t *testing.T, stack, domain string) {
 		"name": "other." + domain, "records": []any{"192.0.2.1"}})
 	cluster, err := api.Client()
 	require.NoError(t, err)
-	run(t, stack)
+	runDNS(t, stack)
 
 	names := func() (all []string) {
 		records, err := w.Account.RecordsOf(setup.HostedZone)

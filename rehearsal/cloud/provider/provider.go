@@ -1,13 +1,13 @@
-// Package aws is the rehearsal's model of an AWS account, with a Pulumi provider for it.
+// Package provider is the Pulumi provider for the rehearsal's model of AWS.
 //
 // It stands in for the provider pulumi-aws v6.83.2 (Terraform's provider v5): the same inputs, defaults, replacements,
-// waits and errors, for the resource types that the program uses and no others. It rejects types and properties that it
-// does not know, so that nothing passes the rehearsal without having been checked.
+// waits and errors, AWS's refusals included, for the resource types that the program uses and no others. It rejects
+// types and properties that it does not know, so that nothing passes the rehearsal without having been checked.
 //
 // Each resource type is an entry of a table (table.go defines what an entry consists of): network.go, securitygroup.go,
 // instance.go, address.go, iam.go, ssm.go and dns.go hold the entries, latency.go the durations. One implementation of
 // plugin.Kind serves all of them.
-package aws
+package provider
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/setup"
 )
@@ -27,8 +28,6 @@ const (
 	Name = "aws"
 	// Version is the version of the SDK.
 	Version = "6.83.2"
-	// AccountID is the account ID of every rehearsal, the number that AWS uses in its own documentation.
-	AccountID = "123456789012"
 )
 
 // New returns the provider for the account in a state directory. If machines is nil, instances exist in the model only.
@@ -50,7 +49,7 @@ func New(stateDir string, machines Machines) (plugin.Provider, error) {
 // cloud is the provider with its configuration and the account that it works on.
 type cloud struct {
 	stateDir string
-	account  *Account
+	account  *aws.Account
 	machines Machines
 	// latency scales every modelled wait: 0 means no wait, 1 as long as AWS takes.
 	latency  setup.Latency
@@ -71,7 +70,7 @@ func newCloud(stateDir string) (*cloud, error) {
 		return nil, err
 	}
 	c := &cloud{
-		stateDir: stateDir, account: Open(stateDir), latency: factor,
+		stateDir: stateDir, account: aws.Open(stateDir), latency: factor,
 		status: func(ctx context.Context, r *plugin.Request, line string) { r.Status(ctx, line) },
 	}
 	c.settings.Store(&settings{})
@@ -120,7 +119,7 @@ func (c *cloud) configure(_ context.Context, in resource.PropertyMap) error {
 	case region.IsComputed() || region.IsOutput():
 	case !region.IsString() || region.StringValue() == "":
 		return fmt.Errorf("configuring the AWS provider: missing required configuration aws:region")
-	case zoneLetters[region.StringValue()] == "":
+	case aws.ZoneLetters[region.StringValue()] == "":
 		return fmt.Errorf("configuring the AWS provider: invalid AWS Region: %s", region.StringValue())
 	default:
 		set.region = region.StringValue()
@@ -135,11 +134,11 @@ func (c *cloud) configure(_ context.Context, in resource.PropertyMap) error {
 			}
 		}
 	}
-	if allowed := accounts(in["allowedAccountIds"]); len(allowed) > 0 && !slices.Contains(allowed, AccountID) {
-		return fmt.Errorf("configuring the AWS provider: AWS account ID not allowed: %s", AccountID)
+	if allowed := accounts(in["allowedAccountIds"]); len(allowed) > 0 && !slices.Contains(allowed, aws.AccountID) {
+		return fmt.Errorf("configuring the AWS provider: AWS account ID not allowed: %s", aws.AccountID)
 	}
-	if slices.Contains(accounts(in["forbiddenAccountIds"]), AccountID) {
-		return fmt.Errorf("configuring the AWS provider: AWS account ID not allowed: %s", AccountID)
+	if slices.Contains(accounts(in["forbiddenAccountIds"]), aws.AccountID) {
+		return fmt.Errorf("configuring the AWS provider: AWS account ID not allowed: %s", aws.AccountID)
 	}
 	c.settings.Store(set)
 	return nil

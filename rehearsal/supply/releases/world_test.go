@@ -1,4 +1,4 @@
-package loadbalancer
+package releases
 
 import (
 	"context"
@@ -30,17 +30,12 @@ import (
 
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cloud/awsapitest"
-	"eco2/rehearsal/cluster/apitest"
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/internal/printed"
 	"eco2/rehearsal/standin"
 	"eco2/rehearsal/supply/charts/chartstest"
 	"eco2/rehearsal/supply/mirror"
 )
-
-var api *apitest.Server
-
-func TestMain(m *testing.M) { apitest.Main(m, "../../..", &api) }
 
 // waitTimeout is the timeout for everything that the controller does.
 const waitTimeout = 30 * time.Second
@@ -59,9 +54,9 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	api.Need(t)
-	built, err := mirror.Find("../../..", name)
+	built, err := mirror.Find(repo, loadBalancer.name)
 	needs.Built(t, err)
-	w := &world{World: awsapitest.New(t, "../../.."), output: &printed.Text{}}
+	w := &world{World: awsapitest.New(t, repo), output: &printed.Text{}}
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(api.Kubeconfig))
 	require.NoError(t, err)
 	kinds, err := standin.NewScheme(corev1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme)
@@ -72,9 +67,9 @@ func newWorld(t *testing.T) *world {
 
 	objects := rendered(t, "dev")
 	port, certificates := freePort(t), t.TempDir()
-	release := chartstest.Releases(t, "../../..", "dev")[name]
+	release := chartstest.Releases(t, repo, "dev")[loadBalancer.name]
 	rbac := chartstest.RBAC(objects)
-	chartstest.Grant(t, api.Kubeconfig, release.Namespace, name, rbac)
+	chartstest.Grant(t, api.Kubeconfig, release.Namespace, loadBalancer.name, rbac)
 	for _, o := range objects {
 		if !slices.Contains(rbac, o) {
 			w.install(o, port, certificates)
@@ -84,7 +79,7 @@ func newWorld(t *testing.T) *world {
 	for i := range args {
 		args[i] = strings.ReplaceAll(args[i], "network-id", w.VPC)
 	}
-	w.run(built.Binary(name), append(args, "--kubeconfig="+os.Getenv("KUBECONFIG"), "--metrics-bind-addr=127.0.0.1:0",
+	w.run(built.Binary(loadBalancer.name), append(args, "--kubeconfig="+os.Getenv("KUBECONFIG"), "--metrics-bind-addr=127.0.0.1:0",
 		"--health-probe-bind-addr=127.0.0.1:0", "--leader-election-namespace=kube-system", fmt.Sprintf("--webhook-bind-port=%d", port),
 		"--webhook-cert-dir="+certificates))
 	return w
@@ -115,7 +110,7 @@ func (w *world) run(binary string, args []string) {
 // define creates the custom resource definitions of the module, and waits until they are established.
 func (w *world) define() {
 	w.Helper()
-	data, err := os.ReadFile(filepath.Join(source(w.T), "helm", name, "crds", "crds.yaml"))
+	data, err := os.ReadFile(filepath.Join(source(w.T, loadBalancer), "helm", loadBalancer.name, "crds", "crds.yaml"))
 	require.NoError(w, err)
 	for _, text := range strings.Split(string(data), "\n---\n") {
 		o := &unstructured.Unstructured{}

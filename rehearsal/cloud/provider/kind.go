@@ -1,4 +1,4 @@
-package aws
+package provider
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
-	"eco2/rehearsal/internal/store"
 )
 
 // kind implements plugin.Kind for one entry of the table.
@@ -38,7 +38,7 @@ func (k *kind) Check(_ context.Context, r *plugin.Request) (resource.PropertyMap
 		if old, ok := r.OldInputs[key]; ok && madeUp(r.OldInputs, k.autoname) {
 			in[key] = old
 		} else {
-			in[key] = resource.NewStringProperty(r.Name + "-" + randomHex(7))
+			in[key] = resource.NewStringProperty(r.Name + "-" + aws.RandomHex(7))
 			failures = append(failures, checkOne(k.inputs[k.autoname], k.typ, k.autoname, in[key])...)
 		}
 		in[defaulted] = resource.NewArrayProperty([]resource.PropertyValue{resource.NewStringProperty(k.autoname)})
@@ -97,15 +97,15 @@ var strictServices = map[string]bool{"IAM": true, "SSM": true}
 var strictTag = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 // checkTagCharacters rejects tags with characters that the service does not allow.
-func (k *kind) checkTagCharacters(o object) error {
+func (k *kind) checkTagCharacters(o aws.Object) error {
 	if !strictServices[k.service] {
 		return nil
 	}
-	tags := o.object("tagsAll")
+	tags := o.Object("tagsAll")
 	for i, key := range slices.Sorted(maps.Keys(tags)) {
-		for part, text := range map[string]string{"key": key, "value": tags.text(key)} {
+		for part, text := range map[string]string{"key": key, "value": tags.Text(key)} {
 			if !strictTag.MatchString(text) {
-				return refuse("ValidationError", "1 validation error detected: Value at 'tags.%d.member.%s' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*", i+1, part)
+				return aws.Refuse("ValidationError", "1 validation error detected: Value at 'tags.%d.member.%s' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*", i+1, part)
 			}
 		}
 	}
@@ -200,9 +200,9 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 		return "", nil, err
 	}
 	var c *call
-	err := k.retry(ctx, r, "waiting for", func(t tx) error {
-		c = &call{tx: t, name: r.Name, in: r.Inputs.Mappable(), obj: k.overlay(nil, nil, r.Inputs).Mappable()}
-		c.obj["_name"], c.obj["_region"], c.obj[urnKey] = r.Name, t.region, string(r.URN)
+	err := k.retry(ctx, r, "waiting for", func(t aws.Tx) error {
+		c = &call{Tx: t, name: r.Name, in: r.Inputs.Mappable(), obj: k.overlay(nil, nil, r.Inputs).Mappable()}
+		c.obj["_name"], c.obj["_region"], c.obj[aws.URNKey] = r.Name, t.Region, string(r.URN)
 		if err := k.removeAbandoned(t, r); err != nil {
 			return err
 		}
@@ -212,7 +212,7 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 		if err := k.create(c); err != nil {
 			return err
 		}
-		return t.put(k.name, c.obj)
+		return t.Keep(k.name, c.obj)
 	})
 	if err != nil {
 		return "", nil, k.failed(Create, r.Name, err)
@@ -226,7 +226,7 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 	if err := k.unfinished("Create", r); err != nil {
 		return "", nil, k.partialError(Create, r, c.obj, err)
 	}
-	return c.obj.id(), c.obj.outputs(), nil
+	return c.obj.ID(), outputs(c.obj), nil
 }
 
 // preview returns the outputs that the provider can predict without asking AWS; the others are unknown.
@@ -278,10 +278,10 @@ func (f inputs) overlay(state, olds, news resource.PropertyMap) resource.Propert
 
 // Read implements plugin.Kind.
 func (k *kind) Read(_ context.Context, r *plugin.Request) (id string, out resource.PropertyMap, err error) {
-	err = k.view(func(t tx) error {
-		o, err := t.get(k.name, r.ID)
+	err = k.view(func(t aws.Tx) error {
+		o, err := t.Find(k.name, r.ID)
 		if o != nil {
-			id, out = o.id(), o.outputs()
+			id, out = o.ID(), outputs(o)
 		}
 		return err
 	})
@@ -290,13 +290,13 @@ func (k *kind) Read(_ context.Context, r *plugin.Request) (id string, out resour
 
 // Update implements plugin.Kind.
 func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.PropertyMap, error) {
-	newCall := func(t tx) (*call, error) {
-		old, err := t.require(k.name, r.ID)
+	newCall := func(t aws.Tx) (*call, error) {
+		old, err := t.Require(k.name, r.ID)
 		if err != nil {
 			return nil, err
 		}
 		kept := resource.NewPropertyMapFromMap(old)
-		return &call{tx: t, name: r.Name, in: plain(r.Inputs), before: plain(r.OldInputs), old: old,
+		return &call{Tx: t, name: r.Name, in: plain(r.Inputs), before: plain(r.OldInputs), old: old,
 			obj: plain(k.overlay(kept, r.OldInputs, r.Inputs))}, nil
 	}
 	if r.Preview {
@@ -304,9 +304,9 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 		if k.changedOutputs == nil {
 			return out, nil
 		}
-		return out, k.view(func(t tx) error {
+		return out, k.view(func(t aws.Tx) error {
 			c, err := newCall(t)
-			var refused *apiError
+			var refused *aws.Error
 			if errors.As(err, &refused) {
 				return nil // the update itself will return this error
 			}
@@ -327,7 +327,7 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 	}
 	var c *call
 	op := Update
-	err := k.change(func(t tx) (err error) {
+	err := k.change(func(t aws.Tx) (err error) {
 		if c, err = newCall(t); err != nil {
 			return err
 		}
@@ -345,7 +345,7 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 		case c.onlyTags():
 			op = Retag
 		}
-		return t.put(k.name, c.obj)
+		return t.Keep(k.name, c.obj)
 	})
 	if err != nil {
 		return nil, k.failed(Update, r.ID, err)
@@ -356,11 +356,11 @@ func (k *kind) Update(ctx context.Context, r *plugin.Request) (resource.Property
 	if err := k.applyToMachines(ctx, c.obj); err != nil {
 		return nil, k.partialError(Update, r, c.obj, err)
 	}
-	return c.obj.outputs(), nil
+	return outputs(c.obj), nil
 }
 
 // plain turns inputs into an object; unknown values become null.
-func plain(in resource.PropertyMap) object {
+func plain(in resource.PropertyMap) aws.Object {
 	return in.MapRepl(nil, func(v resource.PropertyValue) (any, bool) {
 		if unknown(v) {
 			return nil, true
@@ -374,17 +374,17 @@ func (k *kind) Delete(ctx context.Context, r *plugin.Request) error {
 	if err := k.throttled(Delete, "Delete", r); err != nil {
 		return err
 	}
-	var old object
-	err := k.retry(ctx, r, "still destroying; in use by", func(t tx) (err error) {
-		if old, err = t.get(k.name, r.ID); err != nil || old == nil {
+	var old aws.Object
+	err := k.retry(ctx, r, "still destroying; in use by", func(t aws.Tx) (err error) {
+		if old, err = t.Find(k.name, r.ID); err != nil || old == nil {
 			return err
 		}
 		if k.remove != nil {
-			if err := k.remove(&call{tx: t, name: r.Name, obj: old, old: old}); err != nil {
+			if err := k.remove(&call{Tx: t, name: r.Name, obj: old, old: old}); err != nil {
 				return err
 			}
 		}
-		return t.drop(k.name, r.ID)
+		return t.Drop(k.name, r.ID)
 	})
 	if err != nil {
 		return k.failed(Delete, r.ID, err)
@@ -414,7 +414,7 @@ func (k *kind) timeoutOf(r *plugin.Request) time.Duration {
 
 // retry runs do in a transaction until it succeeds, fails with an error that is not retryable, or the resource's
 // timeout passes. Interval and timeout are scaled by the latency factor; at factor 0 there is exactly one retry.
-func (k *kind) retry(ctx context.Context, r *plugin.Request, what string, do func(tx) error) error {
+func (k *kind) retry(ctx context.Context, r *plugin.Request, what string, do func(aws.Tx) error) error {
 	deadline := time.Now().Add(k.cloud.latency.Of(k.timeoutOf(r)))
 	said := ""
 	for round := 0; ; round++ {
@@ -422,11 +422,11 @@ func (k *kind) retry(ctx context.Context, r *plugin.Request, what string, do fun
 			return err
 		}
 		err := k.change(do)
-		var refused *apiError
-		if !errors.As(err, &refused) || !refused.retryable || round > 0 && !time.Now().Before(deadline) {
+		var refused *aws.Error
+		if !errors.As(err, &refused) || !refused.Retryable || round > 0 && !time.Now().Before(deadline) {
 			return err
 		}
-		if line := what + " " + refused.blockers(); line != said {
+		if line := what + " " + refused.Blockers(); line != said {
 			said = line
 			k.cloud.status(ctx, r, line)
 		}
@@ -436,12 +436,12 @@ func (k *kind) retry(ctx context.Context, r *plugin.Request, what string, do fun
 	}
 }
 
-func (k *kind) change(fn func(tx) error) error {
-	return k.cloud.account.store.Update(func(t *store.Tx) error { return fn(tx{t, k.cloud.settings.Load().region}) })
+func (k *kind) change(fn func(aws.Tx) error) error {
+	return k.cloud.account.Update(k.cloud.settings.Load().region, fn)
 }
 
-func (k *kind) view(fn func(tx) error) error {
-	return k.cloud.account.store.View(func(t *store.Tx) error { return fn(tx{t, k.cloud.settings.Load().region}) })
+func (k *kind) view(fn func(aws.Tx) error) error {
+	return k.cloud.account.View(k.cloud.settings.Load().region, fn)
 }
 
 // failed words an error as the provider does.
@@ -452,15 +452,15 @@ func (k *kind) failed(op Op, name string, err error) error {
 		doing = "importing"
 	}
 	prefix := fmt.Sprintf("%s %s (%s)", doing, k.title, name)
-	var refused *apiError
-	if !errors.As(err, &refused) || refused.code == "" {
+	var refused *aws.Error
+	if !errors.As(err, &refused) || refused.Code == "" {
 		return fmt.Errorf("%s: %w", prefix, err)
 	}
-	if refused.during != "" {
-		prefix = refused.during
+	if refused.During != "" {
+		prefix = refused.During
 	}
-	if refused.operation != "" {
-		operation = refused.operation
+	if refused.Operation != "" {
+		operation = refused.Operation
 	}
 	return fmt.Errorf("%s: operation error %s: %s, %w", prefix, k.service, operation, err)
 }

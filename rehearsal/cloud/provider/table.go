@@ -1,4 +1,4 @@
-package aws
+package provider
 
 import (
 	"encoding/json"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 )
 
@@ -47,7 +48,7 @@ type spec struct {
 	remove func(c *call) error
 	// affects returns the ID to call Machines.Apply with after a change of the object; nil for a type that does not
 	// affect machines.
-	affects func(o object) string
+	affects func(o aws.Object) string
 }
 
 // calls holds AWS's names of the operations.
@@ -55,13 +56,13 @@ type calls struct{ create, update, delete string }
 
 // call is one operation on one object.
 type call struct {
-	tx
+	aws.Tx
 	// name is the name of the Pulumi resource.
 	name string
 	// in are the inputs as the program set them, before the previous ones (empty in a create).
-	in, before object
+	in, before aws.Object
 	// obj is the object as it will be stored; old is the object as it was stored.
-	obj, old object
+	obj, old aws.Object
 	// restart makes the operation take as long as stopping and starting an instance.
 	restart bool
 }

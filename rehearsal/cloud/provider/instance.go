@@ -1,4 +1,4 @@
-package aws
+package provider
 
 import (
 	"crypto/md5"  //nolint:gosec // AWS uses it for the fingerprint of an RSA key
@@ -15,6 +15,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"golang.org/x/crypto/ssh"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 )
 
@@ -34,19 +35,19 @@ var keyPair = spec{
 	outputs:  []string{"arn", "fingerprint", "keyNamePrefix", "keyPairId", "keyType"},
 	autoname: "keyName",
 	create: func(c *call) error {
-		name := c.obj.text("keyName")
-		other, err := c.get("keyPair", name)
+		name := c.obj.Text("keyName")
+		other, err := c.Find("keyPair", name)
 		if err != nil {
 			return err
 		}
 		if other != nil {
-			return refuse("InvalidKeyPair.Duplicate", "The keypair already exists")
+			return aws.Refuse("InvalidKeyPair.Duplicate", "The keypair already exists")
 		}
-		typ, fingerprint, err := parseKey(c.obj.text("publicKey"))
+		typ, fingerprint, err := parseKey(c.obj.Text("publicKey"))
 		if err != nil {
 			return err
 		}
-		c.fill(object{"id": name, "arn": c.arn("ec2", "key-pair/"+name), "keyPairId": newID("key"), "keyType": typ,
+		c.fill(aws.Object{"id": name, "arn": c.ARN("ec2", "key-pair/"+name), "keyPairId": aws.NewID("key"), "keyType": typ,
 			"fingerprint": fingerprint, "keyNamePrefix": ""})
 		return nil
 	},
@@ -57,7 +58,7 @@ var keyPair = spec{
 func parseKey(s string) (typ, fingerprint string, err error) {
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s))
 	if err != nil {
-		return "", "", refuse("InvalidKey.Format", "Key is not in valid OpenSSH public key format")
+		return "", "", aws.Refuse("InvalidKey.Format", "Key is not in valid OpenSSH public key format")
 	}
 	switch key.Type() {
 	case ssh.KeyAlgoED25519:
@@ -75,7 +76,7 @@ func parseKey(s string) (typ, fingerprint string, err error) {
 		sum := md5.Sum(der) //nolint:gosec // see the import
 		return "rsa", regexp.MustCompile(`..\B`).ReplaceAllString(hex.EncodeToString(sum[:]), "$0:"), nil
 	}
-	return "", "", refuse("InvalidKey.Format", "Key is not in valid OpenSSH public key format: EC2 takes RSA and ED25519 keys, not %s", key.Type())
+	return "", "", aws.Refuse("InvalidKey.Format", "Key is not in valid OpenSSH public key format: EC2 takes RSA and ED25519 keys, not %s", key.Type())
 }
 
 // rootDevice is the device name of the root volume in Canonical's images.
@@ -83,7 +84,7 @@ const rootDevice = "/dev/sda1"
 
 var instance = spec{
 	title: "EC2 Instance", service: "EC2", calls: calls{"RunInstances", "ModifyInstanceAttribute", "TerminateInstances"},
-	affects: object.id,
+	affects: aws.Object.ID,
 	inputs: inputs{
 		"ami": text(required, replaces),
 		// A change is an update: the provider stops, modifies and starts the instance.
@@ -170,58 +171,58 @@ var instance = spec{
 	update: updateInstance,
 	changedOutputs: func(c *call) []string {
 		// A stop releases a public address that is not an elastic one; the start assigns another.
-		if own, err := c.hasOwnPublic(c.old); err != nil || !own || !c.restarts() {
+		if own, err := c.HasOwnPublic(c.old); err != nil || !own || !c.restarts() {
 			return nil
 		}
 		return []string{"publicDns", "publicIp"}
 	},
 	remove: func(c *call) error {
-		if c.obj.flag("disableApiTermination") {
-			return refuse("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", c.obj.id())
+		if c.obj.Flag("disableApiTermination") {
+			return aws.Refuse("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", c.obj.ID())
 		}
-		if err := c.dropPublic(c.obj); err != nil {
+		if err := c.DropPublic(c.obj); err != nil {
 			return err
 		}
-		if err := c.Delete(privateIndex, c.obj.text("_vpcId")+" "+c.obj.text("privateIp")); err != nil {
+		if err := c.Delete(aws.PrivateIndex, c.obj.Text("_vpcId")+" "+c.obj.Text("privateIp")); err != nil {
 			return err
 		}
-		if err := c.drop(interfaceKind, c.obj.text("primaryNetworkInterfaceId")); err != nil {
+		if err := c.Drop(aws.InterfaceKind, c.obj.Text("primaryNetworkInterfaceId")); err != nil {
 			return err
 		}
-		if err := c.detachVolumes(c.obj.id()); err != nil {
+		if err := c.DetachVolumes(c.obj.ID()); err != nil {
 			return err
 		}
-		root := c.obj.object("rootBlockDevice")
-		if root.flag("deleteOnTermination") {
-			return c.drop(volumeKind, root.text("volumeId"))
+		root := c.obj.Object("rootBlockDevice")
+		if root.Flag("deleteOnTermination") {
+			return c.Drop(aws.VolumeKind, root.Text("volumeId"))
 		}
 		return c.keepVolume(root, "")
 	},
 }
 
 func runInstance(c *call) error {
-	image, err := c.image(c.obj.text("ami"))
+	image, err := c.Image(c.obj.Text("ami"))
 	if err != nil {
 		return err
 	}
-	sub, err := c.require("subnet", c.obj.text("subnetId"))
+	sub, err := c.Require("subnet", c.obj.Text("subnetId"))
 	if err != nil {
 		return err
 	}
-	network, err := c.require("vpc", sub.text("vpcId"))
+	network, err := c.Require("vpc", sub.Text("vpcId"))
 	if err != nil {
 		return err
 	}
-	if zone := c.obj.text("availabilityZone"); zone != "" && zone != sub.text("availabilityZone") {
-		return refuse("InvalidParameterValue", "The availability zone '%s' is not that of subnet '%s', '%s'", zone, sub.id(), sub.text("availabilityZone"))
+	if zone := c.obj.Text("availabilityZone"); zone != "" && zone != sub.Text("availabilityZone") {
+		return aws.Refuse("InvalidParameterValue", "The availability zone '%s' is not that of subnet '%s', '%s'", zone, sub.ID(), sub.Text("availabilityZone"))
 	}
 	authorized := ""
-	if name := c.obj.text("keyName"); name != "" {
-		pair, err := c.require("keyPair", name)
+	if name := c.obj.Text("keyName"); name != "" {
+		pair, err := c.Require("keyPair", name)
 		if err != nil {
 			return err
 		}
-		authorized = pair.text("publicKey")
+		authorized = pair.Text("publicKey")
 	}
 	if err := c.checkReferences(); err != nil {
 		return err
@@ -232,55 +233,55 @@ func runInstance(c *call) error {
 	if err := c.withinQuota(); err != nil {
 		return err
 	}
-	id := newID("i")
-	ip, err := c.takePrivate(sub, c.obj.text("privateIp"), address{VPC: network.id(), Instance: id})
+	id := aws.NewID("i")
+	ip, err := c.TakePrivate(sub, c.obj.Text("privateIp"), aws.Address{VPC: network.ID(), Instance: id})
 	if err != nil {
 		return err
 	}
-	eni := newID("eni")
-	c.fill(object{
-		"id": id, "arn": c.arn("ec2", "instance/"+id), "instanceState": "running", "instanceLifecycle": "", "outpostArn": "",
+	eni := aws.NewID("eni")
+	c.fill(aws.Object{
+		"id": id, "arn": c.ARN("ec2", "instance/"+id), "instanceState": "running", "instanceLifecycle": "", "outpostArn": "",
 		"passwordData": "", "ipv6Addresses": []any{}, "secondaryPrivateIps": []any{}, "securityGroups": []any{},
-		"primaryNetworkInterfaceId": eni, "privateIp": ip, "privateDns": c.privateName(ip), "publicIp": "", "publicDns": "",
+		"primaryNetworkInterfaceId": eni, "privateIp": ip, "privateDns": c.PrivateName(ip), "publicIp": "", "publicDns": "",
 		// The key that cloud-init installs at the first boot: replacing the key pair of that name does not change the
 		// key on the machine.
 		"_authorizedKey": authorized,
-		"_vpcId":         network.id(), "_userData": userData(c.in), "availabilityZone": sub.text("availabilityZone"),
+		"_vpcId":         network.ID(), "_userData": userData(c.in), "availabilityZone": sub.Text("availabilityZone"),
 	})
 	for key, v := range map[string]any{
-		"associatePublicIpAddress": sub.flag("mapPublicIpOnLaunch"), "keyName": "", "iamInstanceProfile": "",
-		"vpcSecurityGroupIds": []any{network.text("defaultSecurityGroupId")}, "disableApiStop": false,
+		"associatePublicIpAddress": sub.Flag("mapPublicIpOnLaunch"), "keyName": "", "iamInstanceProfile": "",
+		"vpcSecurityGroupIds": []any{network.Text("defaultSecurityGroupId")}, "disableApiStop": false,
 		"disableApiTermination": false, "ebsOptimized": false, "monitoring": false, "tenancy": "default",
 		"instanceInitiatedShutdownBehavior": "stop", "maintenanceOptions": map[string]any{}, "metadataOptions": map[string]any{},
 		"privateDnsNameOptions": map[string]any{}, "rootBlockDevice": map[string]any{"deleteOnTermination": true},
 	} {
-		c.obj.setDefault(key, v)
+		c.obj.SetDefault(key, v)
 	}
-	c.obj.object("maintenanceOptions").setDefault("autoRecovery", "default")
+	c.obj.Object("maintenanceOptions").SetDefault("autoRecovery", "default")
 	// Since 23.04 Canonical registers its images with imds-support v2.0: tokens are required, and the hop limit is 2.
 	for key, v := range map[string]any{"httpEndpoint": "enabled", "httpProtocolIpv6": "disabled",
 		"httpPutResponseHopLimit": 2, "httpTokens": "required", "instanceMetadataTags": "disabled"} {
-		c.obj.object("metadataOptions").setDefault(key, v)
+		c.obj.Object("metadataOptions").SetDefault(key, v)
 	}
-	for key, v := range map[string]any{"enableResourceNameDnsARecord": sub.flag("enableResourceNameDnsARecordOnLaunch"),
-		"enableResourceNameDnsAaaaRecord": false, "hostnameType": sub.text("privateDnsHostnameTypeOnLaunch")} {
-		c.obj.object("privateDnsNameOptions").setDefault(key, v)
+	for key, v := range map[string]any{"enableResourceNameDnsARecord": sub.Flag("enableResourceNameDnsARecordOnLaunch"),
+		"enableResourceNameDnsAaaaRecord": false, "hostnameType": sub.Text("privateDnsHostnameTypeOnLaunch")} {
+		c.obj.Object("privateDnsNameOptions").SetDefault(key, v)
 	}
-	root := c.obj.object("rootBlockDevice")
-	root["volumeId"], root["deviceName"] = newID("vol"), rootDevice
+	root := c.obj.Object("rootBlockDevice")
+	root["volumeId"], root["deviceName"] = aws.NewID("vol"), rootDevice
 	// The defaults of the image's snapshot and of gp3.
 	for key, v := range map[string]any{"volumeType": "gp3", "volumeSize": image.RootGiB, "encrypted": false, "kmsKeyId": "",
 		"iops": 3000, "throughput": 125} {
-		root.setDefault(key, v)
+		root.SetDefault(key, v)
 	}
-	if size := int(root.number("volumeSize")); size < image.RootGiB {
-		return refuse("InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", size, image.snapshot(c.tx), image.RootGiB)
+	if size := int(root.Number("volumeSize")); size < image.RootGiB {
+		return aws.Refuse("InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", size, image.Snapshot(c.Region), image.RootGiB)
 	}
-	if err := c.assignPublic(c.obj); err != nil {
+	if err := c.AssignPublic(c.obj); err != nil {
 		return err
 	}
-	err = c.put(interfaceKind, object{"id": eni, "vpcId": network.id(), "subnetId": sub.id(), "privateIp": ip,
-		"instance": id, "_name": c.obj.title()})
+	err = c.Keep(aws.InterfaceKind, aws.Object{"id": eni, "vpcId": network.ID(), "subnetId": sub.ID(), "privateIp": ip,
+		"instance": id, "_name": c.obj.Title()})
 	if err != nil {
 		return err
 	}
@@ -288,29 +289,29 @@ func runInstance(c *call) error {
 }
 
 // keepVolume stores a root volume and the instance that it is attached to.
-func (c *call) keepVolume(root object, attachedTo string) error {
-	return c.put(volumeKind, object{"id": root.text("volumeId"), "size": root.number("volumeSize"), "type": root.text("volumeType"),
-		"encrypted": root.flag("encrypted"), "instance": attachedTo, "availabilityZone": c.obj.text("availabilityZone"),
-		"_name": c.obj.title()})
+func (c *call) keepVolume(root aws.Object, attachedTo string) error {
+	return c.Keep(aws.VolumeKind, aws.Object{"id": root.Text("volumeId"), "size": root.Number("volumeSize"), "type": root.Text("volumeType"),
+		"encrypted": root.Flag("encrypted"), "instance": attachedTo, "availabilityZone": c.obj.Text("availabilityZone"),
+		"_name": c.obj.Title()})
 }
 
 func updateInstance(c *call) error {
 	if err := c.checkReferences(); err != nil {
 		return err
 	}
-	root, before := c.obj.object("rootBlockDevice"), c.old.object("rootBlockDevice")
-	if root.number("volumeSize") < before.number("volumeSize") {
-		return &apiError{code: "InvalidParameterValue", message: "New size cannot be smaller than existing size", operation: "ModifyVolume",
-			during: fmt.Sprintf("updating EC2 Instance (%s) volume (%s)", c.obj.id(), root.text("volumeId"))}
+	root, before := c.obj.Object("rootBlockDevice"), c.old.Object("rootBlockDevice")
+	if root.Number("volumeSize") < before.Number("volumeSize") {
+		return &aws.Error{Code: "InvalidParameterValue", Message: "New size cannot be smaller than existing size", Operation: "ModifyVolume",
+			During: fmt.Sprintf("updating EC2 Instance (%s) volume (%s)", c.obj.ID(), root.Text("volumeId"))}
 	}
-	if err := c.keepVolume(root, c.obj.id()); err != nil {
+	if err := c.keepVolume(root, c.obj.ID()); err != nil {
 		return err
 	}
 	if !c.restarts() {
 		return nil
 	}
-	if c.obj.text("instanceType") != c.old.text("instanceType") {
-		image, err := c.image(c.obj.text("ami"))
+	if c.obj.Text("instanceType") != c.old.Text("instanceType") {
+		image, err := c.Image(c.obj.Text("ami"))
 		if err != nil {
 			return err
 		}
@@ -322,61 +323,61 @@ func updateInstance(c *call) error {
 	if c.changed("userData", "userDataBase64") {
 		c.obj["_userData"] = userData(c.in)
 	}
-	own, err := c.hasOwnPublic(c.obj)
+	own, err := c.HasOwnPublic(c.obj)
 	if err != nil || !own {
 		return err
 	}
-	old := c.obj.text("publicIp")
-	if err := c.assignPublic(c.obj); err != nil { // before the old one is freed, as AWS rarely assigns the same one again
+	old := c.obj.Text("publicIp")
+	if err := c.AssignPublic(c.obj); err != nil { // before the old one is freed, as AWS rarely assigns the same one again
 		return err
 	}
-	return c.Delete(publicIndex, old)
+	return c.Delete(aws.PublicIndex, old)
 }
 
 // restarts reports whether an update stops and starts the instance.
 func (c *call) restarts() bool {
-	return c.obj.text("instanceType") != c.old.text("instanceType") || c.changed("userData", "userDataBase64")
+	return c.obj.Text("instanceType") != c.old.Text("instanceType") || c.changed("userData", "userDataBase64")
 }
 
 // checkReferences checks an instance's security groups and instance profile.
 func (c *call) checkReferences() error {
-	sub, err := c.require("subnet", c.obj.text("subnetId"))
+	sub, err := c.Require("subnet", c.obj.Text("subnetId"))
 	if err != nil {
 		return err
 	}
-	network := sub.text("vpcId")
-	for _, id := range c.obj.texts("vpcSecurityGroupIds") {
-		group, err := c.get("securityGroup", id)
+	network := sub.Text("vpcId")
+	for _, id := range c.obj.Texts("vpcSecurityGroupIds") {
+		group, err := c.Find("securityGroup", id)
 		if err != nil {
 			return err
 		}
 		if group == nil {
-			in, err := c.require("vpc", network)
+			in, err := c.Require("vpc", network)
 			if err != nil {
 				return err
 			}
-			if in.text("defaultSecurityGroupId") == id {
+			if in.Text("defaultSecurityGroupId") == id {
 				continue
 			}
-			return refuse(absent["securityGroup"][0], absent["securityGroup"][1], id)
+			return aws.Refuse(aws.Absent["securityGroup"][0], aws.Absent["securityGroup"][1], id)
 		}
-		if group.text("vpcId") != network {
-			return refuse("InvalidParameter", "Security group %s and subnet %s belong to different networks.", id, sub.id())
+		if group.Text("vpcId") != network {
+			return aws.Refuse("InvalidParameter", "Security group %s and subnet %s belong to different networks.", id, sub.ID())
 		}
 	}
-	name := c.obj.text("iamInstanceProfile")
+	name := c.obj.Text("iamInstanceProfile")
 	if name == "" {
 		return nil
 	}
-	profile, err := c.get("instanceProfile", name)
+	profile, err := c.Find("instanceProfile", name)
 	if err != nil {
 		return err
 	}
 	if profile == nil {
-		return refuse("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
+		return aws.Refuse("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
 	}
-	if profile.text("role") == "" {
-		return refuse("InvalidParameterValue", "IAM Instance Profile \"%s\" has no associated IAM Roles", profile.text("arn"))
+	if profile.Text("role") == "" {
+		return aws.Refuse("InvalidParameterValue", "IAM Instance Profile \"%s\" has no associated IAM Roles", profile.Text("arn"))
 	}
 	return nil
 }
@@ -391,20 +392,20 @@ func noCommonArchitecture(before, after resource.PropertyMap) bool {
 }
 
 // checkArchitecture checks that the instance type supports the image's architecture.
-func (c *call) checkArchitecture(image Image) error {
-	typ, err := knownType(c.obj.text("instanceType"))
+func (c *call) checkArchitecture(image aws.Image) error {
+	typ, err := knownType(c.obj.Text("instanceType"))
 	if err != nil || slices.Contains(typ.architectures, image.Architecture) {
 		return err
 	}
-	return refuse("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.", strings.Join(typ.architectures, ","), image.Architecture)
+	return aws.Refuse("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.", strings.Join(typ.architectures, ","), image.Architecture)
 }
 
 // userData returns the user data as the instance reads it, with userDataBase64 decoded.
-func userData(in object) string {
-	if encoded := in.text("userDataBase64"); encoded != "" {
+func userData(in aws.Object) string {
+	if encoded := in.Text("userDataBase64"); encoded != "" {
 		if data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded)); err == nil {
 			return string(data)
 		}
 	}
-	return in.text("userData")
+	return in.Text("userData")
 }

@@ -1,4 +1,4 @@
-package aws
+package provider
 
 import (
 	"context"
@@ -22,9 +22,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/setup"
-	"eco2/rehearsal/internal/store"
 )
 
 // Type tokens.
@@ -182,7 +182,7 @@ func authorized(t *testing.T, public any) string {
 	return string(ssh.MarshalAuthorizedKey(key))
 }
 
-func newestImage() string { return UbuntuImage("20250821", "amd64", "x86_64").In("eu-central-1") }
+func newestImage() string { return aws.UbuntuImage("20250821", "amd64", "x86_64").In("eu-central-1") }
 
 func (w *world) cluster() (c cluster) {
 	w.Helper()
@@ -436,7 +436,7 @@ func TestCreateRefuses(t *testing.T) {
 		"tag of a parameter": {typParameter, func(cluster) in {
 			return in{"name": "/x", "type": "String", "value": "x", "tags": in{"Owner, or so": "a"}}
 		}, `creating SSM Parameter (x): operation error SSM: PutParameter, api error ValidationError: 1 validation error detected: Value at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
-		"type": {typInstance, func(c cluster) in { return c.machine(in{"instanceType": "t3.9xlarge"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidParameterValue: Invalid value 't3.9xlarge' for InstanceType. (The rehearsal supports the types in rehearsal/cloud/aws/instancetypes.go.)"},
+		"type": {typInstance, func(c cluster) in { return c.machine(in{"instanceType": "t3.9xlarge"}) }, "creating EC2 Instance (x): operation error EC2: RunInstances, api error InvalidParameterValue: Invalid value 't3.9xlarge' for InstanceType. (The rehearsal supports the types in rehearsal/cloud/provider/instancetypes.go.)"},
 		"hosted zone": {typRecord, func(cluster) in {
 			return in{"zoneId": "Z0123456789ABCDEFGHIJ", "name": "a.example.com", "type": "A", "ttl": 60, "records": []any{"192.0.2.1"}}
 		}, "reading Route 53 Hosted Zone (Z0123456789ABCDEFGHIJ): operation error Route 53: GetHostedZone, api error NoSuchHostedZone: No hosted zone found with ID: Z0123456789ABCDEFGHIJ"},
@@ -583,7 +583,7 @@ func TestReplaceOrUpdate(t *testing.T) {
 		{typRecord, in{"records": []any{"192.0.2.2", "192.0.2.1"}}, nothing, nil},
 		{typRecord, in{"type": "AAAA"}, replaced, []string{"type"}},
 		{typRecord, in{"name": "b.example.com"}, replaced, []string{"name"}},
-		{typRecord, in{"zoneId": ForeignZone}, replaced, []string{"zoneId"}},
+		{typRecord, in{"zoneId": aws.ForeignZone}, replaced, []string{"zoneId"}},
 	} {
 		t.Run(fmt.Sprint(s.typ, s.change), func(t *testing.T) {
 			m := of[s.typ]
@@ -780,7 +780,7 @@ func TestRules(t *testing.T) {
 func TestDeletesOfObjectsInUseFail(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster()
-	require.NoError(t, w.cloud.account.PutLoadBalancer(LoadBalancer{ARN: "arn:lb", Name: "k8s-argocd-1a2b3c", VPCID: c.vpc.id,
+	require.NoError(t, w.cloud.account.PutLoadBalancer(aws.LoadBalancer{ARN: "arn:lb", Name: "k8s-argocd-1a2b3c", VPCID: c.vpc.id,
 		SubnetIDs: []string{c.subnet.id}, SecurityGroupIDs: []string{c.group.id}}))
 	other := w.make(typGroup, "other", in{"vpcId": c.vpc.id, "name": "other"})
 	rule := w.make(typIngress, "circle", in{"securityGroupId": other.id, "ipProtocol": "-1", "referencedSecurityGroupId": c.group.id})
@@ -841,7 +841,7 @@ func TestDestroyInOrderLeavesNothing(t *testing.T) {
 	inv, err = w.cloud.account.Inventory()
 	require.NoError(t, err)
 	assert.Empty(t, inv)
-	require.NoError(t, w.cloud.account.store.View(func(tx *store.Tx) error {
+	require.NoError(t, w.cloud.account.View("", func(tx aws.Tx) error {
 		kinds, err := tx.Kinds()
 		assert.Empty(t, kinds, "nothing is left in the indexes of addresses")
 		return err
@@ -901,7 +901,7 @@ func TestRecordInTheWrongZoneDoesNotValidateACertificate(t *testing.T) {
 	cert := w.make(typCertificate, "c", in{"domainName": "dev.example.com", "validationMethod": "DNS"})
 	option := cert.out("domainValidationOptions").([]any)[0].(map[string]any)
 	name := strings.TrimSuffix(option["resourceRecordName"].(string), ".")
-	record := w.make(typRecord, "r", in{"zoneId": ForeignZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}})
+	record := w.make(typRecord, "r", in{"zoneId": aws.ForeignZone, "name": option["resourceRecordName"], "type": "CNAME", "ttl": 60, "records": []any{option["resourceRecordValue"]}})
 	assert.Equal(t, name+".foreign.example.com", record.out("fqdn"))
 	_, err := w.try(typCertValidated, "v", in{"certificateArn": cert.id, "validationRecordFqdns": []any{record.out("fqdn")}})
 	assert.EqualError(t, err, "creating ACM Certificate Validation (v): missing dev.example.com DNS validation record: "+name)
@@ -978,7 +978,7 @@ func TestInstanceTypes(t *testing.T) {
 func TestGetAmi(t *testing.T) {
 	w := newWorld(t)
 	query := func(change in) (resource.PropertyMap, error) {
-		args := in{"owners": []any{canonical}, "mostRecent": true, "filters": []any{
+		args := in{"owners": []any{aws.Canonical}, "mostRecent": true, "filters": []any{
 			in{"name": "name", "values": []any{"ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"}},
 			in{"name": "virtualization-type", "values": []any{"hvm"}}}}
 		maps.Copy(args, change)
@@ -992,15 +992,15 @@ func TestGetAmi(t *testing.T) {
 	assert.Equal(t, "x86_64", out["architecture"].StringValue())
 	_, err = query(in{"mostRecent": false})
 	assert.EqualError(t, err, "Your query returned more than one result. Please try a more specific search criteria, or set `most_recent` attribute to true.")
-	_, err = query(in{"owners": []any{AccountID}})
+	_, err = query(in{"owners": []any{aws.AccountID}})
 	assert.EqualError(t, err, "Your query returned no results. Please change your search criteria and try again.")
 	_, err = query(in{"filters": []any{in{"name": "colour", "values": []any{"red"}}}})
 	assert.EqualError(t, err, "reading EC2 AMIs: operation error EC2: DescribeImages, api error InvalidParameterValue: The filter 'colour' is invalid")
-	require.NoError(t, w.cloud.account.ReleaseImage(UbuntuImage("20260101", "amd64", "x86_64")))
+	require.NoError(t, w.cloud.account.ReleaseImage(aws.UbuntuImage("20260101", "amd64", "x86_64")))
 	out, err = query(nil)
 	require.NoError(t, err)
 	assert.Equal(t, "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260101", out["name"].StringValue())
-	assert.Equal(t, UbuntuImage("20260101", "amd64", "x86_64").In("eu-central-1"), out["id"].StringValue())
+	assert.Equal(t, aws.UbuntuImage("20260101", "amd64", "x86_64").In("eu-central-1"), out["id"].StringValue())
 	inv, err := w.cloud.account.Inventory()
 	require.NoError(t, err)
 	assert.Empty(t, inv, "images are not part of the inventory")
@@ -1016,7 +1016,7 @@ func TestConfigure(t *testing.T) {
 		{in{}, "missing required configuration aws:region"},
 		{in{"region": "Frankfurt"}, "invalid AWS Region: Frankfurt"},
 		{in{"region": "eu-central-1", "allowedAccountIds": `["1"]`}, "AWS account ID not allowed: 123456789012"},
-		{in{"region": "eu-central-1", "forbiddenAccountIds": []any{AccountID}}, "AWS account ID not allowed: 123456789012"},
+		{in{"region": "eu-central-1", "forbiddenAccountIds": []any{aws.AccountID}}, "AWS account ID not allowed: 123456789012"},
 	} {
 		assert.EqualError(t, c.configure(context.Background(), resource.NewPropertyMapFromMap(s.inputs)), "configuring the AWS provider: "+s.want)
 	}
@@ -1040,7 +1040,7 @@ func TestNamesOfKeyPairsAreUniquePerRegion(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, ok)
 	assert.Equal(t, "k", pair.Name)
-	assert.Equal(t, []string{"use1", "euc1", "apse2", "apne1"}, []string{zonePrefix("us-east-1"), zonePrefix("eu-central-1"), zonePrefix("ap-southeast-2"), zonePrefix("ap-northeast-1")})
+	assert.Equal(t, []string{"use1", "euc1", "apse2", "apne1"}, []string{aws.ZonePrefix("us-east-1"), aws.ZonePrefix("eu-central-1"), aws.ZonePrefix("ap-southeast-2"), aws.ZonePrefix("ap-northeast-1")})
 }
 
 func TestLatencies(t *testing.T) {
@@ -1090,7 +1090,7 @@ func TestBlockedDeleteSucceedsOnceTheBlockerIsDeleted(t *testing.T) {
 	w := newWorld(t)
 	w.cloud.latency = 0.01
 	net := w.make(typVPC, "v", in{"cidrBlock": "10.0.0.0/16"})
-	require.NoError(t, w.cloud.account.PutLoadBalancer(LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: net.id}))
+	require.NoError(t, w.cloud.account.PutLoadBalancer(aws.LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: net.id}))
 	w.cloud.status = func(_ context.Context, _ *plugin.Request, line string) {
 		assert.Equal(t, "still destroying; in use by load balancer k8s-x", line)
 		assert.NoError(t, w.cloud.account.DeleteLoadBalancer("arn:lb", time.Now()))
@@ -1119,38 +1119,38 @@ func TestAccountLists(t *testing.T) {
 	nodes, err := a.Instances()
 	require.NoError(t, err)
 	require.Len(t, nodes, 2)
-	slices.SortFunc(nodes, func(a, b Instance) int { return strings.Compare(a.Name(), b.Name()) })
+	slices.SortFunc(nodes, func(a, b aws.Instance) int { return strings.Compare(a.Name(), b.Name()) })
 	pair, _, err := a.KeyPair("eu-central-1", "dev")
 	require.NoError(t, err)
-	assert.Equal(t, Instance{
+	assert.Equal(t, aws.Instance{
 		ID: c.node.id, Image: newestImage(), Type: "t3.large", State: "running", AvailabilityZone: "eu-central-1a", Region: "eu-central-1",
 		VPCID: c.vpc.id, SubnetID: c.subnet.id, SecurityGroupIDs: []string{c.group.id}, KeyName: "dev", Profile: "node",
 		PrivateIP: "10.0.0.4", PrivateDNS: "ip-10-0-0-4.eu-central-1.compute.internal",
 		PublicIP: "203.0.113.2", PublicDNS: "ec2-203-0-113-2.eu-central-1.compute.amazonaws.com",
 		UserData: "#!/bin/sh\n", AuthorizedKey: pair.PublicKey, Tags: map[string]string{"Name": "k8s-master", "Project": "eco2"},
-		RootVolume:      RootVolume{ID: c.node.out("rootBlockDevice").(map[string]any)["volumeId"].(string), SizeGiB: 20, Type: "gp3", Encrypted: true},
-		MetadataOptions: MetadataOptions{Tokens: "required", HopLimit: 2},
+		RootVolume:      aws.RootVolume{ID: c.node.out("rootBlockDevice").(map[string]any)["volumeId"].(string), SizeGiB: 20, Type: "gp3", Encrypted: true},
+		MetadataOptions: aws.MetadataOptions{Tokens: "required", HopLimit: 2},
 	}, nodes[0])
 	assert.Equal(t, []string{worker.id, "hello"}, []string{nodes[1].ID, nodes[1].UserData})
 
 	w.make(typParameter, "p", in{"name": "/p", "type": "SecureString", "value": "secret"})
 	parameters, err := a.Parameters()
 	require.NoError(t, err)
-	assert.Equal(t, []Parameter{{Name: "/p", Type: "SecureString", Value: "secret", Version: 1}}, parameters)
+	assert.Equal(t, []aws.Parameter{{Name: "/p", Type: "SecureString", Value: "secret", Version: 1}}, parameters)
 	vpcs, err := a.VPCs()
 	require.NoError(t, err)
-	assert.Equal(t, []VPC{{ID: c.vpc.id, CIDR: "10.0.0.0/16", Tags: map[string]string{"Name": "dev", "Project": "eco2"}}}, vpcs)
+	assert.Equal(t, []aws.VPC{{ID: c.vpc.id, CIDR: "10.0.0.0/16", Tags: map[string]string{"Name": "dev", "Project": "eco2"}}}, vpcs)
 	subnets, err := a.Subnets()
 	require.NoError(t, err)
-	assert.Equal(t, []Subnet{{ID: c.subnet.id, VPCID: c.vpc.id, CIDR: "10.0.0.0/20", AvailabilityZone: "eu-central-1a", Tags: map[string]string{"Project": "eco2"}}}, subnets)
+	assert.Equal(t, []aws.Subnet{{ID: c.subnet.id, VPCID: c.vpc.id, CIDR: "10.0.0.0/20", AvailabilityZone: "eu-central-1a", Tags: map[string]string{"Project": "eco2"}}}, subnets)
 	groups, err := a.Groups()
 	require.NoError(t, err)
-	assert.Equal(t, []Group{{ID: c.group.id, Name: "cluster", VPCID: c.vpc.id, Tags: map[string]string{"Project": "eco2"}}}, groups)
-	balancer := LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: c.vpc.id, SubnetIDs: []string{c.subnet.id}, SecurityGroupIDs: []string{c.group.id}}
+	assert.Equal(t, []aws.Group{{ID: c.group.id, Name: "cluster", VPCID: c.vpc.id, Tags: map[string]string{"Project": "eco2"}}}, groups)
+	balancer := aws.LoadBalancer{ARN: "arn:lb", Name: "k8s-x", VPCID: c.vpc.id, SubnetIDs: []string{c.subnet.id}, SecurityGroupIDs: []string{c.group.id}}
 	require.NoError(t, a.PutLoadBalancer(balancer))
 	balancers, err := a.LoadBalancers()
 	require.NoError(t, err)
-	assert.Equal(t, []LoadBalancer{balancer}, balancers)
+	assert.Equal(t, []aws.LoadBalancer{balancer}, balancers)
 
 	p, err := New(t.TempDir(), nil)
 	require.NoError(t, err)

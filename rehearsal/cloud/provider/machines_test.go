@@ -1,4 +1,4 @@
-package aws
+package provider
 
 import (
 	"context"
@@ -10,12 +10,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 )
 
 // recordingMachines records the calls of Apply, and how many instances the account had at the last one.
 type recordingMachines struct {
-	account   *Account
+	account   *aws.Account
 	ids       []string
 	instances int
 	err       error

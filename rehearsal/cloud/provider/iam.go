@@ -1,4 +1,4 @@
-package aws
+package provider
 
 import (
 	"encoding/json"
@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"eco2/rehearsal/cloud/aws"
 )
 
 const (
@@ -35,37 +37,37 @@ var role = spec{
 	outputs:  []string{"arn", "createDate", "inlinePolicies", "managedPolicyArns", "namePrefix", "uniqueId"},
 	autoname: "name",
 	create: func(c *call) error {
-		name := c.obj.text("name")
-		other, err := c.get("role", name)
+		name := c.obj.Text("name")
+		other, err := c.Find("role", name)
 		if err != nil {
 			return err
 		}
 		if other != nil {
-			return refuse("EntityAlreadyExists", "Role with name %s already exists.", name)
+			return aws.Refuse("EntityAlreadyExists", "Role with name %s already exists.", name)
 		}
-		c.fill(object{"id": name, "arn": c.arn("iam", "role"+c.obj.text("path")+name), "createDate": now(),
+		c.fill(aws.Object{"id": name, "arn": c.ARN("iam", "role"+c.obj.Text("path")+name), "createDate": now(),
 			"uniqueId": newUniqueID("AROA"), "namePrefix": "", "inlinePolicies": []any{}, "managedPolicyArns": []any{}})
 		return c.checkTrustPolicySize()
 	},
 	update: (*call).checkTrustPolicySize,
 	remove: func(c *call) error {
-		name := c.obj.id()
-		inlined, err := c.where("rolePolicy", "role", name)
+		name := c.obj.ID()
+		inlined, err := c.Where("rolePolicy", "role", name)
 		if err != nil {
 			return err
 		}
-		attached, err := c.where("rolePolicyAttachment", "role", name)
+		attached, err := c.Where("rolePolicyAttachment", "role", name)
 		if err != nil {
 			return err
 		}
-		profiles, err := c.where("instanceProfile", "role", name)
+		profiles, err := c.Where("instanceProfile", "role", name)
 		if err != nil {
 			return err
 		}
 		conflict := func(message string, usedBy []string) error {
-			return &apiError{code: "DeleteConflict", message: message, usedBy: usedBy}
+			return &aws.Error{Code: "DeleteConflict", Message: message, UsedBy: usedBy}
 		}
-		switch force := c.obj.flag("forceDetachPolicies"); {
+		switch force := c.obj.Flag("forceDetachPolicies"); {
 		case len(profiles) > 0:
 			return conflict("Cannot delete entity, must remove roles from instance profile first.", ids("instance profile", profiles))
 		case len(attached) > 0 && !force:
@@ -73,17 +75,17 @@ var role = spec{
 		case len(inlined) > 0 && !force:
 			return conflict("Cannot delete entity, must delete policies first.", ids("policy", inlined))
 		}
-		if err := c.dropWhere("rolePolicy", "role", name); err != nil {
+		if err := c.DropWhere("rolePolicy", "role", name); err != nil {
 			return err
 		}
-		return c.dropWhere("rolePolicyAttachment", "role", name)
+		return c.DropWhere("rolePolicyAttachment", "role", name)
 	},
 }
 
-func ids(what string, list []object) (out []string) {
+func ids(what string, list []aws.Object) (out []string) {
 	for _, o := range list {
-		name := o.text("name")
-		if arn := o.text("policyArn"); arn != "" {
+		name := o.Text("name")
+		if arn := o.Text("policyArn"); arn != "" {
 			name = arn
 		}
 		out = append(out, what+" "+name)
@@ -92,8 +94,8 @@ func ids(what string, list []object) (out []string) {
 }
 
 func (c *call) checkTrustPolicySize() error {
-	if n := len(stripped(c.obj.text("assumeRolePolicy"))); n > trustPolicySize {
-		return refuse("LimitExceeded", "Cannot exceed quota for ACLSizePerRole: %d", trustPolicySize)
+	if n := len(stripped(c.obj.Text("assumeRolePolicy"))); n > trustPolicySize {
+		return aws.Refuse("LimitExceeded", "Cannot exceed quota for ACLSizePerRole: %d", trustPolicySize)
 	}
 	return nil
 }
@@ -108,29 +110,29 @@ var rolePolicy = spec{
 	outputs:  []string{"namePrefix"},
 	autoname: "name",
 	create: func(c *call) error {
-		c.fill(object{"id": c.obj.text("role") + ":" + c.obj.text("name"), "namePrefix": ""})
+		c.fill(aws.Object{"id": c.obj.Text("role") + ":" + c.obj.Text("name"), "namePrefix": ""})
 		return c.checkInlinePolicySize()
 	},
 	update: (*call).checkInlinePolicySize,
 }
 
 func (c *call) checkInlinePolicySize() error {
-	name := c.obj.text("role")
-	if _, err := c.require("role", name); err != nil {
+	name := c.obj.Text("role")
+	if _, err := c.Require("role", name); err != nil {
 		return err
 	}
-	policies, err := c.where("rolePolicy", "role", name)
+	policies, err := c.Where("rolePolicy", "role", name)
 	if err != nil {
 		return err
 	}
-	size := len(stripped(c.obj.text("policy")))
+	size := len(stripped(c.obj.Text("policy")))
 	for _, o := range policies {
-		if o.id() != c.obj.id() {
-			size += len(stripped(o.text("policy")))
+		if o.ID() != c.obj.ID() {
+			size += len(stripped(o.Text("policy")))
 		}
 	}
 	if size > inlinePolicySize {
-		return refuse("LimitExceeded", "Maximum policy size of %d bytes exceeded for role %s", inlinePolicySize, name)
+		return aws.Refuse("LimitExceeded", "Maximum policy size of %d bytes exceeded for role %s", inlinePolicySize, name)
 	}
 	return nil
 }
@@ -142,22 +144,22 @@ var rolePolicyAttachment = spec{
 		"policyArn": text(required, replaces, matching(`^arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/.+$`, "the ARN of a policy")),
 	},
 	create: func(c *call) error {
-		name, arn := c.obj.text("role"), c.obj.text("policyArn")
-		if _, err := c.require("role", name); err != nil {
+		name, arn := c.obj.Text("role"), c.obj.Text("policyArn")
+		if _, err := c.Require("role", name); err != nil {
 			return err
 		}
-		if !IsManagedPolicy(arn) { // the model does not support customer managed policies
-			return refuse("NoSuchEntity", "Policy %s does not exist or is not attachable.", arn)
+		if !aws.IsManagedPolicy(arn) { // the model does not support customer managed policies
+			return aws.Refuse("NoSuchEntity", "Policy %s does not exist or is not attachable.", arn)
 		}
-		others, err := c.where("rolePolicyAttachment", "role", name)
+		others, err := c.Where("rolePolicyAttachment", "role", name)
 		if err != nil {
 			return err
 		}
 		if len(others) >= attachedPolicies {
-			return refuse("LimitExceeded", "Cannot exceed quota for PoliciesPerRole: %d", attachedPolicies)
+			return aws.Refuse("LimitExceeded", "Cannot exceed quota for PoliciesPerRole: %d", attachedPolicies)
 		}
 		// The provider generates this ID: the role and 26 digits.
-		c.fill(object{"id": name + "-" + randomFrom("0123456789", 26)})
+		c.fill(aws.Object{"id": name + "-" + randomFrom("0123456789", 26)})
 		return nil
 	},
 }
@@ -174,15 +176,15 @@ var instanceProfile = spec{
 	outputs:  []string{"arn", "createDate", "namePrefix", "uniqueId"},
 	autoname: "name",
 	create: func(c *call) error {
-		name := c.obj.text("name")
-		other, err := c.get("instanceProfile", name)
+		name := c.obj.Text("name")
+		other, err := c.Find("instanceProfile", name)
 		if err != nil {
 			return err
 		}
 		if other != nil {
-			return refuse("EntityAlreadyExists", "Instance Profile %s already exists.", name)
+			return aws.Refuse("EntityAlreadyExists", "Instance Profile %s already exists.", name)
 		}
-		c.fill(object{"id": name, "arn": c.arn("iam", "instance-profile"+c.obj.text("path")+name), "createDate": now(),
+		c.fill(aws.Object{"id": name, "arn": c.ARN("iam", "instance-profile"+c.obj.Text("path")+name), "createDate": now(),
 			"uniqueId": newUniqueID("AIPA"), "namePrefix": ""})
 		return c.checkProfileRole()
 	},
@@ -190,14 +192,14 @@ var instanceProfile = spec{
 }
 
 func (c *call) checkProfileRole() error {
-	name := c.obj.text("role")
+	name := c.obj.Text("role")
 	if name == "" {
 		return nil
 	}
-	_, err := c.require("role", name)
-	var refused *apiError
+	_, err := c.Require("role", name)
+	var refused *aws.Error
 	if errors.As(err, &refused) {
-		refused.operation = "AddRoleToInstanceProfile"
+		refused.Operation = "AddRoleToInstanceProfile"
 	}
 	return err
 }

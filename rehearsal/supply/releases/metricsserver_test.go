@@ -1,4 +1,4 @@
-package metricsserver
+package releases
 
 import (
 	"crypto/tls"
@@ -12,23 +12,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"helm.sh/helm/v3/pkg/chart"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/supply/charts/chartstest"
 )
-
-func upstream(t *testing.T) *chart.Chart {
-	t.Helper()
-	source, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/metrics-server")
-	require.NoError(t, err)
-	c, err := published.Chart(source)
-	require.NoError(t, err)
-	return c
-}
 
 // apiService holds the TLS fields of an APIService, by which the API server verifies metrics-server.
 type apiService struct {
@@ -42,9 +31,7 @@ type apiService struct {
 // and those of the kubelets by metrics-server, which by default uses the authority in its service account's volume.
 func TestChartVerifiesCertificates(t *testing.T) {
 	for _, stack := range []string{"dev", "prod"} {
-		release := chartstest.Releases(t, "../../..", stack)[name]
-		c := upstream(t)
-		assert.Equal(t, release.Version, c.Metadata.Version)
+		c, release := upstream(t, metricsServer, stack)
 		manifest, err := chartstest.Render(c, release)
 		require.NoError(t, err)
 		var deployment appsv1.Deployment
@@ -59,7 +46,7 @@ func TestChartVerifiesCertificates(t *testing.T) {
 		}
 		pod := deployment.Spec.Template.Spec
 		require.Len(t, pod.Containers, 1)
-		assert.Equal(t, Image, pod.Containers[0].Image)
+		assert.Equal(t, metricsServer.image, pod.Containers[0].Image)
 		assert.Equal(t, map[string]string{"node-role.kubernetes.io/control-plane": ""}, pod.NodeSelector)
 		assert.Len(t, pod.Tolerations, 2)
 		assert.Equal(t, "256Mi", pod.Containers[0].Resources.Limits.Memory().String())
@@ -87,8 +74,6 @@ func TestChartVerifiesCertificates(t *testing.T) {
 // Every value that the program sets exists in the chart. Upstream's chart has no schema, so Helm would ignore a
 // misspelt value.
 func TestChartHasTheValues(t *testing.T) {
-	known := upstream(t).Values
-	require.Contains(t, known, "tls")
 	var unknown func(path string, values, in map[string]any) []string
 	unknown = func(path string, values, in map[string]any) (found []string) {
 		for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -105,7 +90,9 @@ func TestChartHasTheValues(t *testing.T) {
 		return found
 	}
 	for _, stack := range []string{"dev", "prod"} {
-		values := chartstest.Releases(t, "../../..", stack)[name].Values
+		c, release := upstream(t, metricsServer, stack)
+		known, values := c.Values, release.Values
+		require.Contains(t, known, "tls")
 		require.NotEmpty(t, values)
 		resources := values["resources"]
 		delete(values, "resources") // upstream's default has no limits, so they would look unknown

@@ -1,8 +1,9 @@
-package aws
+package provider
 
 import (
 	"errors"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/internal/fault"
 )
@@ -18,7 +19,7 @@ func (k *kind) throttled(op Op, method string, r *plugin.Request) error {
 	if op == Create {
 		name = r.Name
 	}
-	return k.failed(op, name, refuse("RequestLimitExceeded", "Request limit exceeded."))
+	return k.failed(op, name, aws.Refuse("RequestLimitExceeded", "Request limit exceeded."))
 }
 
 // unfinished returns the timeout of a wait if a test planted that fault for this call: AWS created the object, but it

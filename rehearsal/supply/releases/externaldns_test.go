@@ -1,4 +1,4 @@
-package externaldns
+package releases
 
 import (
 	"strings"
@@ -9,20 +9,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/yaml"
 
-	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/supply/charts/chartstest"
 )
 
-// rendered renders the chart with a stack's values, and returns the manifests and the Deployment in them.
-func rendered(t *testing.T, stack string) (manifest string, deployment appsv1.Deployment) {
+// renderedDNS renders the chart with a stack's values, and returns the manifests and the Deployment in them.
+func renderedDNS(t *testing.T, stack string) (manifest string, deployment appsv1.Deployment) {
 	t.Helper()
-	source, err := toolchain.ModuleDir(t.Context(), "../mirror/build/"+name, "sigs.k8s.io/external-dns")
-	require.NoError(t, err)
-	release := chartstest.Releases(t, "../../..", stack)[name]
-	c, err := published.Chart(source)
-	require.NoError(t, err)
-	assert.Equal(t, release.Version, c.Metadata.Version)
-	manifest, err = chartstest.Render(c, release)
+	c, release := upstream(t, externalDNS, stack)
+	manifest, err := chartstest.Render(c, release)
 	require.NoError(t, err)
 	for _, text := range strings.Split(manifest, "\n---\n") {
 		if strings.Contains(text, "\nkind: Deployment\n") {
@@ -36,9 +30,9 @@ func rendered(t *testing.T, stack string) (manifest string, deployment appsv1.De
 // The chart passes the program's values on to the binary and the pod.
 func TestChartUsesTheValues(t *testing.T) {
 	for _, stack := range []string{"dev", "prod"} {
-		manifest, deployment := rendered(t, stack)
+		manifest, deployment := renderedDNS(t, stack)
 		container := deployment.Spec.Template.Spec.Containers[0]
-		assert.Equal(t, Image, container.Image)
+		assert.Equal(t, externalDNS.image, container.Image)
 		assert.Subset(t, container.Args, []string{
 			"--policy=sync", "--events", "--registry=txt", "--txt-owner-id=eco2-" + stack, "--txt-prefix=edns-%{record_type}.",
 			"--provider=aws", "--source=ingress", "--aws-zone-type=public", "--zone-id-filter=Z0123456789ABCDEFGHIJ",
