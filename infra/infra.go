@@ -35,8 +35,6 @@ type Infra struct {
 	SecurityGroup *SecurityGroup
 	// Nodes holds the machines in the order of nodeTable; the first is the control plane.
 	Nodes []*Node
-	// NodeRole is the nodes' IAM role with its policies. Whatever runs controllers that call AWS must depend on it.
-	NodeRole pulumi.Resource
 	// CertificateARN is the ARN of the issued certificate. It is set only if the stack has a domain.
 	CertificateARN pulumi.StringOutput
 	Parameters     *Parameters
@@ -107,7 +105,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		return nil, err
 	}
 
-	i.VPC, i.SubnetIDs, i.SecurityGroup, i.NodeRole = network.VPC, network.SubnetIDs(), group, role
+	i.VPC, i.SubnetIDs, i.SecurityGroup = network.VPC, network.SubnetIDs(), group
 	for _, spec := range nodeSpecs(c.Nodes) {
 		zone := spec.zone(c.Zones, c.Previous.Zones[spec.Name])
 		node, err := newNode(ctx, spec.Name, &nodeArgs{

@@ -48,8 +48,6 @@ type chart struct {
 // is part of the names of the chart's objects. Both are children of parent, and the release depends on the given
 // resources.
 func (s *shared) newRelease(ctx *pulumi.Context, name string, args *releaseArgs, parent component.Component, after ...pulumi.Resource) (*release, error) {
-	// The controllers in the charts call AWS as the node role.
-	after = append(after, s.infra.NodeRole)
 	if len(chartCRDs[name]) > 0 {
 		crds, err := s.newCRDs(ctx, name, parent)
 		if err != nil {

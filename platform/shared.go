@@ -17,7 +17,8 @@ type shared struct {
 	infra    *infra.Infra
 	cluster  *cluster.Cluster
 	provider pulumi.ProviderResource
-	// earlySweep is what every object depends on: see cluster.EarlySweep.
+	// earlySweep is what every object depends on, and with it on the infrastructure, whose IAM policies the controllers
+	// need, and on the cluster with Argo CD: see cluster.EarlySweep.
 	earlySweep pulumi.Resource
 }
 
