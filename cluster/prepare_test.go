@@ -172,7 +172,7 @@ func TestPrepareWaitsForCloudInit(t *testing.T) {
 		c := testHost{t, t.TempDir()}
 		c.command("cloud-init", "echo \"cloud-init $*\"; exit "+status)
 		c.command("timeout", `"${@:2}" >&3`)
-		text, err := Script{Name: "prepare"}.text()
+		text, err := scriptText("prepare")
 		require.NoError(t, err)
 		text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", `main "$@"; exit`,
 			"node=node; exec 3>&1\nawait_cloud_init; echo finished; exit").Replace(text)
