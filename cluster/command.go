@@ -101,7 +101,7 @@ func (h *host) newCommand(ctx *pulumi.Context, name string, args *CommandArgs, o
 	opts = append([]pulumi.ResourceOption{
 		pulumi.Provider(h.provider),
 		component.DependsOn(h.reachable),
-		// Without it the provider would wait for ever for a connection that broke unnoticed: see Minutes.
+		// Without it the provider would wait forever for a connection that broke unnoticed: see Minutes.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: limit, Update: limit, Delete: limit}),
 	}, opts...)
 	if args.Secret {
