@@ -76,11 +76,9 @@ func (d debian) download(ctx context.Context, names []string) (err error) {
 	if !strings.Contains(string(release), "\nVERSION_CODENAME="+suite+"\n") {
 		return fmt.Errorf("this host does not run Debian %s, whose packages the machines need; run the rehearsal on such a host", suite)
 	}
-	incoming := filepath.Join(d.dir, "incoming")
-	if err := os.RemoveAll(incoming); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(incoming, 0o755); err != nil {
+	// A directory of its own, because another process may be downloading too: the cache is the user's.
+	incoming, err := os.MkdirTemp(d.dir, "incoming-")
+	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(incoming)) }()
