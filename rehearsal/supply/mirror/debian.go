@@ -76,6 +76,9 @@ func (d debian) download(ctx context.Context, names []string) (err error) {
 	if !strings.Contains(string(release), "\nVERSION_CODENAME="+suite+"\n") {
 		return fmt.Errorf("this host does not run Debian %s, whose packages the machines need; run the rehearsal on such a host", suite)
 	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return err
+	}
 	// A directory of its own, because another process may be downloading too: the cache is the user's.
 	incoming, err := os.MkdirTemp(d.dir, "incoming-")
 	if err != nil {
