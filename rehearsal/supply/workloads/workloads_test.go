@@ -189,7 +189,7 @@ func TestAPIsRunOnTheirMachines(t *testing.T) {
 			domain := element.(map[string]any)["domain"].(string)
 			kustomize, _, err := unstructured.NestedMap(app.Object, "spec", "template", "spec", "source", "kustomize")
 			require.NoError(t, err)
-			kustomize["resources"] = []any{"../../overlays/dev/api"}
+			kustomize["resources"] = []any{"../overlays/dev/api"}
 			file, err := yaml.Marshal(kustomize)
 			require.NoError(t, err)
 			overlay := filepath.Join(dir, domain)
