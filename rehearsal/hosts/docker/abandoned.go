@@ -17,6 +17,8 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	dockernet "github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
+
+	"eco2/rehearsal/internal/filelock"
 )
 
 // removeAbandoned removes what the machines of abandoned rehearsals have on this host: of those whose state directory
@@ -78,8 +80,11 @@ func ReserveForTests(ctx context.Context, log io.Writer) error {
 		return nil
 	}
 	// Nothing releases the lock before the process ends.
-	if _, err := lock(ctx, filepath.Join(os.TempDir(), "eco2-rehearsal-tests.lock")); err != nil {
-		return err
+	_, err := filelock.LockContext(ctx, filepath.Join(os.TempDir(), "eco2-machine-tests.lock"), func() {
+		fmt.Fprintln(log, "waiting for the tests of another process, which use this host's machines")
+	})
+	if err != nil {
+		return fmt.Errorf("reserving this host for tests: %w", err)
 	}
 	reserved = true
 	return removeAbandoned(ctx, log, ofTests)
