@@ -20,7 +20,7 @@ const StateFile = "aws.db"
 // AccountID is the account ID of every rehearsal, the number that AWS uses in its own documentation.
 const AccountID = "123456789012"
 
-// urnKey is the property of an object with the URN of the resource that it was created for.
+// URNKey is the property of an object with the URN of the resource that it was created for.
 const URNKey = "_urn"
 
 // Account holds everything that exists in AWS, for all stacks of a rehearsal. Several processes may use it at once.

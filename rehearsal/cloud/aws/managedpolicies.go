@@ -1,7 +1,5 @@
 package aws
 
-import ()
-
 // EBSClusterScopedPolicy is the ARN of the EBS CSI driver's managed policy that is limited to the volumes and instances
 // of one cluster.
 const EBSClusterScopedPolicy = "arn:aws:iam::aws:policy/AmazonEBSCSIDriverEKSClusterScopedPolicy"

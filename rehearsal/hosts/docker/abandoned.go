@@ -40,7 +40,7 @@ func removeAbandoned(ctx context.Context, log io.Writer, abandoned func(stateDir
 		if !gone && !abandoned(dir) {
 			continue
 		}
-		fmt.Fprintf(log, "removing the machines of %s, which no process uses any more\n", dir)
+		_, _ = fmt.Fprintf(log, "removing the machines of %s, which no process uses any more\n", dir) // progress only
 		errs = append(errs, Remove(ctx, dir))
 		if gone {
 			errs = append(errs, os.RemoveAll(dir)) // Remove keeps its lock there
@@ -81,7 +81,7 @@ func ReserveForTests(ctx context.Context, log io.Writer) error {
 	}
 	// Nothing releases the lock before the process ends.
 	_, err := filelock.LockContext(ctx, filepath.Join(os.TempDir(), "eco2-machine-tests.lock"), func() {
-		fmt.Fprintln(log, "waiting for the tests of another process, which use this host's machines")
+		_, _ = fmt.Fprintln(log, "waiting for the tests of another process, which use this host's machines") // progress only
 	})
 	if err != nil {
 		return fmt.Errorf("reserving this host for tests: %w", err)
