@@ -81,8 +81,10 @@ var secretKeys = []string{
 type declared struct {
 	Type, Name string
 	URN        string
-	Inputs     resource.PropertyMap
-	RPC        *pulumirpc.RegisterResourceRequest
+	// Parent is the URN of the component that contains the resource. It is empty directly below the stack.
+	Parent resource.URN
+	Inputs resource.PropertyMap
+	RPC    *pulumirpc.RegisterResourceRequest
 }
 
 // deletedWith returns the name of the resource with which this one is deleted, or an empty string.
@@ -128,7 +130,7 @@ func (g *graph) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	}
 	urn := string(resource.CreateURN(args.Name, args.TypeToken, parent, "eco2", g.stack))
 	g.resources = append(g.resources, &declared{
-		Type: args.TypeToken, Name: args.Name, URN: urn, Inputs: args.Inputs, RPC: args.RegisterRPC,
+		Type: args.TypeToken, Name: args.Name, URN: urn, Parent: parent, Inputs: args.Inputs, RPC: args.RegisterRPC,
 	})
 	id := args.Name + "-id"
 	outputs := args.Inputs.Copy()

@@ -34,11 +34,11 @@ func TestTreeOfResourcesGolden(t *testing.T) {
 
 // renderTree returns the children of a parent: on the first line its resources, which are counted by type except that
 // commands are named, and then its components. All workers share one.
-func renderTree(g *graph, parent string) string {
+func renderTree(g *graph, parent resource.URN) string {
 	var commands, own, components []string
 	counts := map[string]int{}
 	for _, r := range g.resources {
-		if stackless(r.RPC.GetParent()) != parent {
+		if r.Parent != parent {
 			continue
 		}
 		switch {
@@ -47,7 +47,7 @@ func renderTree(g *graph, parent string) string {
 		case r.RPC.GetCustom():
 			counts[shortType(r.Type)]++
 		default:
-			component := shortType(r.Type) + " " + r.Name + "\n" + renderTree(g, r.URN)
+			component := shortType(r.Type) + " " + r.Name + "\n" + renderTree(g, resource.URN(r.URN))
 			if r.Type == "eco2:cluster:Worker" {
 				component = strings.ReplaceAll(component, r.Name, "*")
 			}
@@ -93,14 +93,6 @@ func counted(n int, text string) string {
 		return text
 	}
 	return fmt.Sprintf("%d %s", n, text)
-}
-
-// stackless returns the URN of a component, and nothing for that of the stack itself.
-func stackless(urn string) string {
-	if urn != "" && resource.URN(urn).Type() == resource.RootStackType {
-		return ""
-	}
-	return urn
 }
 
 // shortType returns the last part of a type: "Instance" for "aws:ec2/instance:Instance", "provider aws" for a provider.

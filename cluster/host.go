@@ -14,8 +14,8 @@ type host struct {
 	ssh      config.SSH
 	provider pulumi.ProviderResource
 	mirror   config.Mirror
-	// reachable is what every command depends on: at first the security group, whose rules allow the connection, and
-	// after install the command that installed the scripts. The route and the internet gateway exist by then, because
+	// reachable makes every command wait until it can run: for the security group's rules, which allow the connection, and
+	// after install for the command that installed the scripts. The route and the internet gateway exist by then, because
 	// the instance depends on them.
 	reachable pulumi.Resource
 }

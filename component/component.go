@@ -23,7 +23,7 @@ func (c *Children) children() *Children { return c }
 
 // Register registers a component, and must come before its children are declared.
 func Register(ctx *pulumi.Context, typ, name string, c Component, opts ...pulumi.ResourceOption) error {
-	// The SDK calls this for everything below the component, when it is declared.
+	// The SDK calls this for each resource in the component, at any depth, when the resource is declared.
 	record := func(args *pulumi.ResourceTransformationArgs) *pulumi.ResourceTransformationResult {
 		if resource, ok := args.Resource.(pulumi.CustomResource); ok {
 			c.children().resources = append(c.children().resources, resource)

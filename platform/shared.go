@@ -17,7 +17,7 @@ type shared struct {
 	infra    *infra.Infra
 	cluster  *cluster.Cluster
 	provider pulumi.ProviderResource
-	// earlySweep is what every object depends on, and with it on the infrastructure, whose IAM policies the controllers
+	// earlySweep is a dependency of every object. It depends on the infrastructure, whose IAM policies the controllers
 	// need, and on the cluster with Argo CD: see cluster.EarlySweep.
 	earlySweep pulumi.Resource
 }

@@ -164,7 +164,7 @@ func (r Run) pass(ctx context.Context, result *Result, name string, tests []stri
 	return nil
 }
 
-// endMark is what ginkgo writes to its log for each test that ends.
+// endMark is the text that ginkgo logs when a test ends.
 const endMark = "•"
 
 // failure matches the lines that ginkgo writes for a test that failed; the second is the test's name.
