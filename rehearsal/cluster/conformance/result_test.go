@@ -95,7 +95,7 @@ func TestResultThatIsNone(t *testing.T) {
 
 // The log's form is ginkgo's, taken from a run of two processes of which two tests failed.
 func TestProgressIsReadFromTheLog(t *testing.T) {
-	ended, failed := progress("Will run 24 of 7579 specs\nRunning in parallel across 4 processes\n••••\n" +
+	ended, failed := readLog("Will run 24 of 7579 specs\nRunning in parallel across 4 processes\n••••\n" +
 		"------------------------------\n• [FAILED] [753.714 seconds]\n[sig-network] DNS [It] should provide names [Conformance] [sig-network, Conformance]\n" +
 		"k8s.io/kubernetes/test/e2e/network/dns.go:130\n\n  Timeline >>\n  [FAILED] in [It]\n------------------------------\n" +
 		"••\n• [TIMEDOUT] [3 seconds]\n[sig-node] Pods [It] should end\n")
@@ -103,7 +103,7 @@ func TestProgressIsReadFromTheLog(t *testing.T) {
 	assert.Equal(t, []string{
 		"[sig-network] DNS [It] should provide names [Conformance] [sig-network, Conformance]", "[sig-node] Pods [It] should end",
 	}, failed)
-	ended, failed = progress("Running in parallel across 4 processes\n")
+	ended, failed = readLog("Running in parallel across 4 processes\n")
 	assert.Zero(t, ended)
 	assert.Empty(t, failed)
 }

@@ -170,8 +170,8 @@ const endMark = "•"
 // failure matches the lines that ginkgo writes for a test that failed; the second is the test's name.
 var failure = regexp.MustCompile(endMark + ` \[(?:FAILED|PANICKED|TIMEDOUT)\] .*\n(.*)\n`)
 
-// progress reads a log of ginkgo's: how many tests have ended, and the names of those that failed.
-func progress(log string) (ended int, failed []string) {
+// readLog reads a log of ginkgo's: how many tests have ended, and the names of those that failed.
+func readLog(log string) (ended int, failed []string) {
 	for _, match := range failure.FindAllStringSubmatch(log, -1) {
 		failed = append(failed, match[1])
 	}
@@ -193,7 +193,7 @@ func (r Run) report(logName string, started time.Time, before, total int) (stop 
 			if err != nil {
 				continue // the next report may have it
 			}
-			ended, failed := progress(string(log))
+			ended, failed := readLog(string(log))
 			for _, name := range failed[min(reported, len(failed)):] {
 				r.say("failed: %s", name)
 			}
