@@ -35,12 +35,24 @@ const (
 
 func (h *host) connection(tries, timeout int) remote.ConnectionArgs {
 	return remote.ConnectionArgs{
-		Host:           h.node.PublicIP,
+		Host: h.node.PublicIP,
+		// Without it the provider would send the secrets on standard input to whatever machine answers at this address.
+		HostKey:        orNil(h.node.HostKey),
 		User:           pulumi.String(h.ssh.User),
 		PrivateKey:     h.ssh.PrivateKey,
 		DialErrorLimit: pulumi.Int(tries),
 		PerDialTimeout: pulumi.Int(timeout),
 	}
+}
+
+// orNil returns a pointer to the text, or nil if it is empty.
+func orNil(text pulumi.StringOutput) pulumi.StringPtrOutput {
+	return text.ApplyT(func(text string) *string {
+		if text == "" {
+			return nil
+		}
+		return &text
+	}).(pulumi.StringPtrOutput)
 }
 
 // install declares the command that installs the scripts on the machine. All later commands run the installed scripts.
@@ -89,6 +101,7 @@ func (h *host) relay(worker *infra.Node, s Script) Script {
 	args := Arguments{}.
 		Flag("node", pulumi.String(worker.Name)).
 		Flag("address", worker.PrivateIP).
+		Flag("host-key", worker.HostKey).
 		Flag("user", pulumi.String(h.ssh.User)).
 		Flag("provider-id", worker.ProviderID()).
 		Flag("script", pulumi.String(s.Name))

@@ -98,7 +98,7 @@ func TestJoin(t *testing.T) {
 			c.command("kubeadm", `cd "`+c.dir+`/etc/kubernetes"
 echo "$*" | sed 's| --config .*||' >>../../kubeadm
 [[ $1 != join ]] || `+test.join)
-			printed, err := c.try("join", key, "--node", "k8s-redis", "--address", "10.0.0.5", "--user", "ubuntu",
+			printed, err := c.try("join", key, "--node", "k8s-redis", "--address", "10.0.0.5", "--host-key", "", "--user", "ubuntu",
 				"--endpoint", "10.0.0.4:6443", "--provider-id", "aws:///a/i-1", "--labels", "a=b", "--taints", "c=d:NoSchedule")
 			assert.Equal(t, test.calls, c.read("kubeadm"), printed)
 			assert.NotContains(t, printed, "secret")

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"text/template"
@@ -145,7 +146,8 @@ func TestInstall(t *testing.T) {
 func TestRelay(t *testing.T) {
 	const key = "\n-----BEGIN KEY-----\nsecret\n"
 	relay := []string{
-		"--node", "k8s-redis", "--address", "10.0.0.5", "--user", "ubuntu", "--provider-id", "aws:///a/i-1", "--script", "there", "--",
+		"--node", "k8s-redis", "--address", "10.0.0.5", "--host-key", "", "--user", "ubuntu", "--provider-id", "aws:///a/i-1",
+		"--script", "there", "--",
 	}
 	worker := func(t *testing.T) testHost {
 		c := newHostOfWorker(t)
@@ -161,7 +163,17 @@ func TestRelay(t *testing.T) {
 		assert.Equal(t, "stopped\n", c.read("agent"))
 		assert.Contains(t, c.read("options"), "HostKeyAlias=i-1\n")
 		assert.Contains(t, c.read("options"), "UserKnownHostsFile="+c.dir+"/ssh/known_hosts/k8s-redis\n")
+		assert.Contains(t, c.read("options"), "StrictHostKeyChecking=accept-new\n")
 		assert.NotContains(t, printed, "secret")
+	})
+	t.Run("on a machine whose host key is known", func(t *testing.T) {
+		c := worker(t)
+		c.write("ssh/known_hosts/k8s-redis", "i-1 ssh-ed25519 of-an-impostor\n")
+		printed, err := c.try("relay", key, append(slices.Concat(relay[:5], []string{"ssh-ed25519 AAAA"}, relay[6:]), "a", "")...)
+		require.NoError(t, err, printed)
+		assert.Contains(t, c.read("options"), "StrictHostKeyChecking=yes\n")
+		assert.NotContains(t, c.read("options"), "accept-new")
+		assert.Equal(t, "i-1 ssh-ed25519 AAAA\n", c.read("ssh/known_hosts/k8s-redis"))
 	})
 	t.Run("with its failure", func(t *testing.T) {
 		c := worker(t)
@@ -182,6 +194,8 @@ func TestRelay(t *testing.T) {
 		"there are no arguments": {args: relay[:len(relay)-1], data: key, prints: "error: the arguments of the script must follow --"},
 		"the machine refuses": {change: func(c testHost) { c.command("ssh", "echo 'Permission denied' >&2; exit 255") }, args: append(relay, "a"), data: key,
 			prints: "error: cannot log in to k8s-redis as ubuntu over SSH at 10.0.0.5: Permission denied"},
+		"another machine answers": {change: func(c testHost) { c.command("ssh", "echo 'Host key verification failed.' >&2; exit 255") }, args: append(relay, "a"), data: key,
+			prints: "10.0.0.5: the machine that answers there has another SSH host key, so nothing was sent to it; see docs/operations.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := worker(t)

@@ -48,6 +48,7 @@ func newWorker(ctx *pulumi.Context, name string, args *workerArgs, opts ...pulum
 		Create: Script{Name: "join", Args: Arguments{}.
 			Flag("node", pulumi.String(node.Name)).
 			Flag("address", node.PrivateIP).
+			Flag("host-key", node.HostKey).
 			Flag("user", pulumi.String(c.SSH.User)).
 			Flag("endpoint", pulumi.Sprintf("%s:6443", host.node.PrivateIP)).
 			Flag("provider-id", node.ProviderID()).

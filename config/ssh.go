@@ -20,6 +20,8 @@ type SSH struct {
 	PrivateKey pulumi.StringOutput
 	// PublicKey is derived from the private key, in the format of authorized_keys.
 	PublicKey string
+	// text is PrivateKey in plain text, from which the machines' host keys are derived.
+	text string
 }
 
 var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
@@ -49,7 +51,7 @@ func (r *reader) ssh() SSH {
 		r.problem(name, "%s", problem)
 		return out
 	}
-	out.PrivateKey, out.PublicKey = secret(private), public
+	out.PrivateKey, out.PublicKey, out.text = secret(private), public, private
 	return out
 }
 

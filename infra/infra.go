@@ -108,9 +108,13 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	i.VPC, i.SubnetIDs, i.SecurityGroup = network.VPC, network.SubnetIDs(), group
 	for _, spec := range nodeSpecs(c.Nodes) {
 		zone := spec.zone(c.Zones, c.Previous.Zones[spec.Name])
+		hostKey, err := c.SSH.HostKey(c.Name, spec.Name)
+		if err != nil {
+			return nil, err
+		}
 		node, err := newNode(ctx, spec.Name, &nodeArgs{
 			Spec: spec, ClusterName: c.Name, AvailabilityZone: zone, Subnet: network.Subnets[slices.Index(c.Zones, zone)],
-			SecurityGroup: group, Profile: role.ProfileName, KeyPair: key, KeyName: c.Name, AMI: ami,
+			SecurityGroup: group, Profile: role.ProfileName, KeyPair: key, KeyName: c.Name, HostKey: hostKey, AMI: ami,
 			Network: network, Protect: c.Protect,
 		}, child)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"eco2/component"
+	"eco2/config"
 )
 
 // Node is one machine of the cluster: an EC2 instance and, for the control plane, an elastic IP address.
@@ -20,6 +21,9 @@ type Node struct {
 	PrivateIP pulumi.StringOutput
 	// PublicIP is the address for SSH. A worker's changes when it is stopped and started.
 	PublicIP pulumi.StringOutput
+	// HostKey is the machine's public SSH host key in the format of authorized_keys. It is empty for a machine that an
+	// earlier version of the program created, which made its own key.
+	HostKey pulumi.StringOutput
 }
 
 // nodeArgs holds a node's inputs.
@@ -35,6 +39,8 @@ type nodeArgs struct {
 	// docs/operations.md describes how to rotate the key.
 	KeyName string
 	KeyPair pulumi.Resource
+	// HostKey is the SSH host key of a new machine.
+	HostKey config.HostKey
 	AMI     pulumi.StringInput
 	Network *network
 	Protect bool
@@ -72,7 +78,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		VpcSecurityGroupIds: pulumi.StringArray{args.SecurityGroup.Group.ID()},
 		IamInstanceProfile:  args.Profile,
 		KeyName:             pulumi.String(args.KeyName),
-		UserData:            pulumi.String(userData(spec.Name)),
+		UserDataBase64:      userData(spec.Name, args.HostKey),
 		MetadataOptions: &ec2.InstanceMetadataOptionsArgs{
 			HttpEndpoint: pulumi.String("enabled"),
 			HttpTokens:   pulumi.String("required"),
@@ -90,8 +96,10 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		Tags: tags,
 	}, options(protect,
 		// A newer image or a changed first-boot configuration must never replace a running node: a machine gets a new
-		// image only when somebody replaces it on purpose.
-		pulumi.IgnoreChanges([]string{"ami", "userData"}),
+		// image only when somebody replaces it on purpose. Earlier versions of the program set userData.
+		pulumi.IgnoreChanges([]string{"ami", "userData", "userDataBase64"}),
+		// It contains the machine's private host key.
+		pulumi.AdditionalSecretOutputs([]string{"userDataBase64"}),
 		// Node names are unique in the cluster, so the old machine must leave before the new one joins.
 		pulumi.DeleteBeforeReplace(true),
 		// The first boot downloads packages, and a machine that shuts down still needs the gateway.
@@ -102,6 +110,9 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		return nil, fmt.Errorf("creating instance %s: %w", spec.Name, err)
 	}
 	n.PrivateIP, n.PublicIP = n.Instance.PrivateIp, n.Instance.PublicIp
+	// What the machine got at its first boot, and not what a machine that is created now would get: the SSH key from
+	// which host keys are derived may have been rotated since.
+	n.HostKey = pulumi.Unsecret(n.Instance.UserDataBase64.ApplyT(publicHostKey)).(pulumi.StringOutput)
 
 	if spec.ControlPlane() {
 		address, err := ec2.NewEip(ctx, name, &ec2.EipArgs{
@@ -128,10 +139,4 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 // instance.
 func (n *Node) ProviderID() pulumi.StringOutput {
 	return pulumi.Sprintf("aws:///%s/%s", n.AvailabilityZone, n.Instance.ID())
-}
-
-// userData returns the cloud-init configuration, which sets the host name and disables SSH passwords. Everything else
-// is done over SSH, where it can be observed, repeated and changed without a new machine.
-func userData(name string) string {
-	return fmt.Sprintf("#cloud-config\nhostname: %s\nmanage_etc_hosts: true\nssh_pwauth: false\n", name)
 }

@@ -6,10 +6,11 @@
 # stored anywhere. The control plane reaches the worker over SSH. This gives it no
 # additional power, since it already decides what runs on every worker.
 #
-# Flags: --node, --address (the worker's), --user, --endpoint (host:port of the API
-# server), --provider-id, --labels a=b,… and --taints a=b:Effect,…. Standard input:
-# the worker's private SSH key, which is kept only in the memory of an agent. If the
-# worker is already in the cluster, only its labels and taints are reconciled.
+# Flags: --node, --address (the worker's), --host-key (its public SSH host key, empty
+# if it is unknown), --user, --endpoint (host:port of the API server), --provider-id,
+# --labels a=b,… and --taints a=b:Effect,…. Standard input: the private SSH key for
+# the login, which is kept only in the memory of an agent. If the worker is already in
+# the cluster, only its labels and taints are reconciled.
 
 set -euo pipefail
 
@@ -126,16 +127,17 @@ registered() {
 }
 
 main() {
-  local node address user endpoint provider_id labels taints found state=new
+  # shellcheck disable=SC2034 # remote reads host_key
+  local node address host_key user endpoint provider_id labels taints found state=new
   # shellcheck disable=SC2034 # recorded sets them
   local recorded_address recorded_id recorded_how
-  flags node address user endpoint provider-id labels taints -- "$@"
+  flags node address host-key user endpoint provider-id labels taints -- "$@"
   acquire_lock "join-$node"
   start_agent
   found=$(node_in_cluster)
 
   step "reaching $node at $address"
-  retry 120 probe || die "cannot log in to $node as $user over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"
+  retry 120 probe || no_login
   if [[ $found == "$node $provider_id" ]]; then
     state=$(<"$SCRATCH/state")
   fi

@@ -121,7 +121,7 @@ download() { # URL SHA256 FILE
 # The directory in which install.sh installs the scripts on the control plane.
 # shellcheck disable=SC2034 # scripts read it
 readonly SCRIPTS=/usr/local/lib/eco2
-# The host keys of the workers from the control plane's first connection to each: one file per node, named after it.
+# The host keys of the workers: one file per node, named after it.
 readonly KNOWN_HOSTS=/root/.ssh/eco2_known_hosts
 
 # start_agent: starts an SSH agent with the workers' private key, read from standard input. It removes empty lines
@@ -133,14 +133,30 @@ start_agent() {
   install --directory --mode=0700 "$(dirname "$KNOWN_HOSTS")" "$KNOWN_HOSTS"
 }
 
-# remote [ARG…]: runs the script on standard input as root on a worker. The caller's variables node, address, user and
-# provider_id specify the worker. Its host key is stored under the machine's id, so that a new machine at an old address
-# counts as another host. Each node has its own file, because many are reached at the same time.
+# remote [ARG…]: runs the script on standard input as root on a worker. The caller's variables node, address, host_key,
+# user and provider_id specify the worker. host_key is empty for a machine that made its own key; that key is stored at
+# the first connection and required afterwards. Keys are stored under the machine's id, so that a new machine at an old
+# address counts as another host, and in one file per node, because many are reached at the same time.
+# shellcheck disable=SC2154 # the caller's
 remote() {
-  # shellcheck disable=SC2154 # the caller's
+  local machine=${provider_id##*/} unknown=accept-new
+  if [[ -n $host_key ]]; then
+    unknown=yes
+    put "$KNOWN_HOSTS/$node" 0600 <<<"$machine $host_key"
+  fi
   ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o LogLevel=ERROR \
-    -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile="$KNOWN_HOSTS/$node" -o HostKeyAlias="${provider_id##*/}" \
+    -o StrictHostKeyChecking=$unknown -o UserKnownHostsFile="$KNOWN_HOSTS/$node" -o HostKeyAlias="$machine" \
     "$user@$address" sudo -n bash -s -- "${@@Q}"
+}
+
+# no_login: fails with the reason why remote could not log in, which ssh has written to $SCRATCH/ssh.
+no_login() {
+  local reason
+  reason=$(tail -n 1 "$SCRATCH/ssh")
+  if [[ $reason == 'Host key verification failed.' ]]; then
+    reason='the machine that answers there has another SSH host key, so nothing was sent to it; see docs/operations.md, "A machine with another host key"'
+  fi
+  die "cannot log in to $node as $user over SSH at $address: $reason"
 }
 
 # kubectl with the administrator's credentials and a time limit.

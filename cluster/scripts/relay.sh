@@ -4,9 +4,10 @@
 # Runs one of the installed scripts on a worker, over SSH from the control plane.
 # This way the state contains the script's text once, and not once per worker.
 #
-# Flags: --node, --address (the worker's), --user, --provider-id and --script NAME,
-# then -- and the arguments of that script. Standard input: the worker's private SSH
-# key, which is kept only in the memory of an agent.
+# Flags: --node, --address (the worker's), --host-key (its public SSH host key, empty
+# if it is unknown), --user, --provider-id and --script NAME, then -- and the
+# arguments of that script. Standard input: the private SSH key for the login, which
+# is kept only in the memory of an agent.
 
 set -euo pipefail
 
@@ -17,17 +18,17 @@ reachable() { remote <<<exit >/dev/null 2>"$SCRATCH/ssh"; }
 
 main() {
   # shellcheck disable=SC2034 # remote reads it
-  local node address user provider_id script own=() status=0
+  local node address host_key user provider_id script own=() status=0
   while (($#)) && [[ $1 != -- ]]; do
     own+=("$1")
     shift
   done
   (($#)) || die 'the arguments of the script must follow --'
   shift
-  flags node address user provider-id script -- "${own[@]}"
+  flags node address host-key user provider-id script -- "${own[@]}"
   acquire_lock "$script-$node"
   start_agent
-  retry "$REACH_LIMIT" reachable || die "cannot log in to $node as $user over SSH at $address: $(tail -n 1 "$SCRATCH/ssh")"
+  retry "$REACH_LIMIT" reachable || no_login
   remote "$@" <"$SCRIPTS/$script.sh" || status=$?
   # 255 is ssh's own exit status. For any other the script has logged the reason.
   ((status != 255)) || die "the connection to $node broke while $script ran there; run the update again"

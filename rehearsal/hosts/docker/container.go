@@ -96,6 +96,9 @@ func (d *Driver) create(ctx context.Context, m machine) (id string, err error) {
 		files.write("hostname", m.hostname), files.write("login", m.login), files.write("authorized_keys", m.authorizedKey),
 		files.write("resolver", m.network.resolver().String()), files.write("services", metadata.Address+" "+setup.MirrorAddress),
 	)
+	if m.hostKey != "" {
+		err = errors.Join(err, files.writeMode("host_key", m.hostKey, 0o600))
+	}
 	if err != nil {
 		return "", err
 	}
@@ -278,11 +281,13 @@ const (
 )
 
 // write writes a file atomically.
-func (f files) write(name, text string) error {
+func (f files) write(name, text string) error { return f.writeMode(name, text, 0o644) }
+
+func (f files) writeMode(name, text string, mode os.FileMode) error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return fmt.Errorf("writing the machine's files: %w", err)
 	}
-	if err := os.WriteFile(f.path(name+".new"), []byte(text+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(f.path(name+".new"), []byte(text+"\n"), mode); err != nil {
 		return fmt.Errorf("writing the machine's files: %w", err)
 	}
 	return os.Rename(f.path(name+".new"), f.path(name))

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"eco2/rehearsal/cloud/aws"
 )
 
@@ -33,6 +31,8 @@ type machine struct {
 	// hostname and login are the host name and the first user that cloud-init would set up from the user data and the
 	// image.
 	hostname, login string
+	// hostKey is the private SSH host key in the user data; empty without one.
+	hostKey string
 	// authorizedKey is the key pair's public key as a line of authorized_keys; empty without a key pair.
 	authorizedKey string
 	// firewall is an nftables ruleset.
@@ -116,7 +116,11 @@ func read(account *aws.Account) (w desired, err error) {
 		if !ok {
 			return w, fmt.Errorf("reading %s: its VPC %s does not exist", i.ID, i.VPCID)
 		}
-		m := machine{Instance: i, network: n, hostname: hostname(i)}
+		config, err := i.CloudConfig()
+		if err != nil {
+			return w, err
+		}
+		m := machine{Instance: i, network: n, hostname: hostname(i, config), hostKey: config.SSHKeys.Private}
 		if m.login, err = login(account, i); err != nil {
 			return w, err
 		}
@@ -152,11 +156,9 @@ func (m machine) launch() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// hostname returns the host name in the user data's cloud-config, or else the first label of the private DNS name.
-func hostname(i aws.Instance) string {
-	var config struct{ Hostname string }
-	// User data of another kind, such as a script, sets no host name.
-	if strings.HasPrefix(i.UserData, "#cloud-config") && yaml.Unmarshal([]byte(i.UserData), &config) == nil && config.Hostname != "" {
+// hostname returns the host name that the user data sets, or else the first label of the private DNS name.
+func hostname(i aws.Instance, config aws.CloudConfig) string {
+	if config.Hostname != "" {
 		return config.Hostname
 	}
 	name, _, _ := strings.Cut(i.PrivateDNS, ".")

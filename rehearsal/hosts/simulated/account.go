@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"golang.org/x/crypto/ssh"
+
 	"eco2/rehearsal/cloud/aws"
 )
 
@@ -28,7 +30,8 @@ func (a account) find(matches func(aws.Instance) bool) (Machine, bool, error) {
 	}
 	for _, i := range instances {
 		if matches(i) {
-			return machineOf(i), true, nil
+			m, err := machineOf(i)
+			return m, err == nil, err
 		}
 	}
 	return Machine{}, false, nil
@@ -43,12 +46,19 @@ func (a account) ByPublicIP(address string) (Machine, bool, error) {
 	if err != nil || !found {
 		return Machine{}, false, err
 	}
-	machine := machineOf(instance)
+	machine, err := machineOf(instance)
+	if err != nil {
+		return Machine{}, false, err
+	}
 	machine.PublicIP = address // an elastic address may have been associated after the instance was created
 	return machine, true, nil
 }
 
-func machineOf(i aws.Instance) Machine {
+func machineOf(i aws.Instance) (Machine, error) {
+	config, err := i.CloudConfig()
+	if err != nil {
+		return Machine{}, err
+	}
 	m := Machine{
 		ID: i.ID, Name: i.Name(), Network: i.VPCID, PublicIP: i.PublicIP, PrivateIP: i.PrivateIP,
 		Zone: i.AvailabilityZone, Running: i.State == "running", AuthorizedKey: i.AuthorizedKey,
@@ -56,7 +66,14 @@ func machineOf(i aws.Instance) Machine {
 	if m.Name == "" {
 		m.Name = i.ID
 	}
-	return m
+	if private := config.SSHKeys.Private; private != "" {
+		key, err := ssh.ParsePrivateKey([]byte(private))
+		if err != nil {
+			return Machine{}, fmt.Errorf("reading the host key in the user data of %s: %w", i.ID, err)
+		}
+		m.HostKey = string(ssh.MarshalAuthorizedKey(key.PublicKey()))
+	}
+	return m, nil
 }
 
 // Allows implements Machines.

@@ -59,7 +59,7 @@ func (i invocation) work() string {
 
 // ChangeHostKey gives a machine another host key, as reinstalling its sshd would.
 func (s *Hosts) ChangeHostKey(instanceID string) error {
-	_, err := s.change(instanceID, func(st *state) { st.HostKey++ })
+	_, err := s.change(instanceID, func(st *state) { st.OtherHostKey++ })
 	return err
 }
 

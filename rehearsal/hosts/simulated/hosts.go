@@ -46,6 +46,9 @@ type Machine struct {
 	Running             bool
 	// AuthorizedKey is its key pair's public key, as a line of authorized_keys; empty without a key pair.
 	AuthorizedKey string
+	// HostKey is the public host key that its user data sets, as a line of authorized_keys; empty if the machine made its
+	// own.
+	HostKey string
 }
 
 // providerID returns the provider ID by which Kubernetes controllers find the machine.
@@ -111,8 +114,8 @@ type state struct {
 	// Recorded holds, on a control plane, the machines of the nodes as init.sh and join.sh recorded them. approve.sh
 	// relies on them.
 	Recorded map[string]recorded `json:"recorded,omitempty"`
-	// HostKey stands for the machine's host key. It is incremented when the key changes.
-	HostKey int `json:"hostKey,omitempty"`
+	// OtherHostKey stands for the host key that replaced the machine's first one. It is zero as long as it has that one.
+	OtherHostKey int `json:"otherHostKey,omitempty"`
 	// KnownHosts holds the host keys of other machines that this one has connected to, by the names of their nodes.
 	KnownHosts map[string]knownHost `json:"knownHosts,omitempty"`
 	// Keys holds the lines that were added to authorized_keys. FirstKeyRemoved says that the key of the key pair was
@@ -132,7 +135,21 @@ type recorded struct {
 // knownHost is the host key of the machine with this provider ID.
 type knownHost struct {
 	ProviderID string `json:"providerID"`
-	HostKey    int    `json:"hostKey"`
+	HostKey    string `json:"hostKey"`
+}
+
+// hostKey returns the public host key that a machine presents. For a key that the machine made itself, it is a name.
+func (s *Hosts) hostKey(m Machine) (string, error) {
+	st, err := s.state(m.ID)
+	switch {
+	case err != nil:
+		return "", err
+	case st.OtherHostKey > 0:
+		return fmt.Sprintf("key %d of %s\n", st.OtherHostKey, m.ID), nil
+	case m.HostKey == "":
+		return "the own key of " + m.ID + "\n", nil
+	}
+	return m.HostKey, nil
 }
 
 func (s *Hosts) state(id string) (st state, err error) {
@@ -159,10 +176,10 @@ func (s *Hosts) change(id string, to func(*state)) (st state, err error) {
 // Run implements remote.Host.
 func (s *Hosts) Run(ctx context.Context, session remote.Session) (int, error) {
 	c := session.Connection
-	if c.HostKey != "" {
-		return 0, errors.New("the simulated machines have no host keys: leave connection.hostKey unset")
-	}
 	machine, err := s.reach(c.Host, c.Port)
+	if err == nil {
+		err = s.checkHostKey(machine, c)
+	}
 	if err == nil {
 		err = s.refuseConnection(machine, c)
 	}
@@ -210,6 +227,22 @@ func (s *Hosts) Run(ctx context.Context, session remote.Session) (int, error) {
 		return failure.exit, werr
 	}
 	return 0, err
+}
+
+// checkHostKey returns the error of a handshake with a machine that does not have the host key that the connection
+// requires.
+func (s *Hosts) checkHostKey(m Machine, c remote.Connection) error {
+	if c.HostKey == "" {
+		return nil
+	}
+	actual, err := s.hostKey(m)
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(c.HostKey) != strings.TrimSpace(actual) {
+		return errors.New("ssh: handshake failed: ssh: host key mismatch")
+	}
+	return nil
 }
 
 // reach returns the machine that accepts connections at a public address and port, or the error of a dial that fails.

@@ -355,29 +355,33 @@ func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 	case !s.acceptsKey(worker, user, key):
 		return Machine{}, refused(fmt.Sprintf("%s@%s: Permission denied (publickey).", user, address))
 	}
-	trusted, err := s.checkHostKey(node, worker)
+	trusted, err := s.trusts(node, worker)
 	if err == nil && !trusted {
-		err = refused("Host key verification failed.")
+		err = refused("the machine that answers there has another SSH host key, so nothing was sent to it; " +
+			`see docs/operations.md, "A machine with another host key"`)
 	}
 	return worker, err
 }
 
-// checkHostKey reports whether the worker has the host key of earlier runs. A machine that was not reached before is
-// accepted, and its key stored.
-func (s *shell) checkHostKey(node string, worker Machine) (bool, error) {
-	other, err := s.Hosts.state(worker.ID)
+// trusts reports whether the worker has the right host key: the one that the script was given or, without one, that of
+// earlier runs. In that case a machine that was not reached before is accepted, and its key stored.
+func (s *shell) trusts(node string, worker Machine) (bool, error) {
+	actual, err := s.Hosts.hostKey(worker)
 	if err != nil {
 		return false, err
 	}
+	if given := s.flags["host-key"]; given != "" {
+		return given == strings.TrimSpace(actual), nil
+	}
 	seen, again := s.state.KnownHosts[node]
 	if again && seen.ProviderID == worker.providerID() {
-		return seen.HostKey == other.HostKey, nil
+		return seen.HostKey == actual, nil
 	}
 	_, err = s.change(s.machine.ID, func(st *state) {
 		if st.KnownHosts == nil {
 			st.KnownHosts = map[string]knownHost{}
 		}
-		st.KnownHosts[node] = knownHost{worker.providerID(), other.HostKey}
+		st.KnownHosts[node] = knownHost{worker.providerID(), actual}
 	})
 	return true, err
 }
