@@ -80,13 +80,38 @@ func TestAReferenceCycleIsFound(t *testing.T) {
 	require.ElementsMatch(t, []string{"cluster-id", "alb-id"}, referenceCycle(g))
 }
 
+// Whoever answers at a machine's address must prove that it is that machine before it gets the SSH key or the kubeconfig.
+func TestEveryConnectionRequiresAHostKey(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		keys := map[string]bool{}
+		for _, c := range g.ofType(commandType) {
+			connection := c.Inputs["connection"]
+			for connection.IsSecret() {
+				connection = connection.SecretValue().Element
+			}
+			key := connection.ObjectValue()["hostKey"]
+			require.True(t, key.IsString(), c.Name)
+			assert.Regexp(t, `^ssh-ed25519 \S+$`, key.StringValue(), c.Name)
+			keys[key.StringValue()] = true
+			// What runs on a worker is sent there by the control plane.
+			if create := c.Inputs["create"]; create.IsString() && strings.Contains(create.StringValue(), "--user ") {
+				assert.Regexp(t, `--host-key 'ssh-ed25519 \S+'`, create.StringValue(), c.Name)
+				keys[create.StringValue()[strings.Index(create.StringValue(), "ssh-ed25519"):][:80]] = true
+			}
+		}
+		assert.Len(t, keys, 14, "every machine has its own")
+	})
+}
+
 func TestInstancesComeFromTheTableAndKeepTheirImage(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
 		instances := g.ofType(instanceType)
 		var names []string
 		for _, i := range instances {
 			names = append(names, i.Name)
-			assert.ElementsMatch(t, []string{"ami", "userData"}, i.RPC.GetIgnoreChanges(), i.Name)
+			assert.ElementsMatch(t, []string{"ami", "userData", "userDataBase64"}, i.RPC.GetIgnoreChanges(), i.Name)
+			assert.Contains(t, i.RPC.GetAdditionalSecretOutputs(), "userDataBase64", i.Name)
+			assert.True(t, i.Inputs["userDataBase64"].IsSecret(), "%s: it contains the machine's private host key", i.Name)
 			assert.True(t, i.RPC.GetDeleteBeforeReplace(), "%s: two nodes of one name cannot be in a cluster", i.Name)
 			assert.Equal(t, "required", i.Inputs["metadataOptions"].ObjectValue()["httpTokens"].StringValue(), i.Name)
 			assert.True(t, i.Inputs["rootBlockDevice"].ObjectValue()["encrypted"].BoolValue(), i.Name)

@@ -111,15 +111,21 @@ func (c *Cluster) NewCommand(ctx *pulumi.Context, name string, args *CommandArgs
 }
 
 // calico installs the pod network: always VXLAN, without BGP and without the operator. Nothing else applies Calico's
-// manifest.
+// manifest. With it comes the policy that keeps pods away from the metadata service.
 func (c *Cluster) calico(ctx *pulumi.Context, conf config.Config, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	kustomization, err := manifest("calico/kustomization.yaml", map[string]string{"POD_CIDR": conf.PodCidr.String()})
 	if err != nil {
 		return nil, err
 	}
+	metadataService, err := manifest("calico/metadata-service.yaml", nil)
+	if err != nil {
+		return nil, err
+	}
 	return c.NewCommand(ctx, "calico", &CommandArgs{
 		Create: Script{Name: "calico", Args: c.manifestArgs(conf.CalicoManifest())},
-		Stdin:  pulumi.String(kustomization), Minutes: 10,
+		Stdin: pulumi.String(bundle(map[string]string{
+			"kustomization.yaml": kustomization, "metadata-service.yaml": metadataService,
+		})), Minutes: 10,
 	}, opts...)
 }
 

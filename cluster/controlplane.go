@@ -67,7 +67,11 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 	}
 
 	configuration := pulumi.All(node.PrivateIP, node.PublicIP, node.ProviderID()).ApplyT(func(values []any) (string, error) {
-		return initConfiguration(c, node, values[0].(string), values[1].(string), values[2].(string))
+		kubeadm, err := initConfiguration(c, node, values[0].(string), values[1].(string), values[2].(string))
+		if err != nil {
+			return "", err
+		}
+		return controlPlaneFiles(kubeadm)
 	}).(pulumi.StringOutput)
 	p.initialised, err = host.newCommand(ctx, "init-"+name, &CommandArgs{
 		Create: Script{Name: "init", Args: Arguments{}.

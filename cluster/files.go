@@ -3,6 +3,8 @@ package cluster
 import (
 	"embed"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -39,7 +41,7 @@ func scriptText(name string) (string, error) {
 
 // installInput returns what install.sh reads from standard input: the library and all scripts to install.
 func installInput() (string, error) {
-	var all strings.Builder
+	scripts := map[string]string{}
 	entries, err := files.ReadDir("scripts")
 	if err != nil {
 		return "", fmt.Errorf("listing the scripts: %w", err)
@@ -53,9 +55,18 @@ func installInput() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&all, "=== %s.sh ===\n%s", name, text)
+		scripts[name+".sh"] = text
 	}
-	return all.String(), nil
+	return bundle(scripts), nil
+}
+
+// bundle returns named files as one text, from which split_files in lib.sh makes files again.
+func bundle(files map[string]string) string {
+	var all strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&all, "=== %s ===\n%s", name, files[name])
+	}
+	return all.String()
 }
 
 // manifest reads a file in manifests/ and replaces each ${NAME} by its value. It fails if a value has no placeholder or

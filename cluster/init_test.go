@@ -37,16 +37,19 @@ case "$*" in
 "get --raw=/readyz") [[ ! -e down ]];;
 *"get deployment/coredns daemonset/kube-proxy") [[ -e addons ]];;
 *patch-file*) cat >patch;;
+apply*) cp "${!#}" applied;;
 esac`)
 			c.command("kubeadm", `cd "`+c.dir+`/etc/kubernetes"
 echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
-[[ $1 != init ]] || mkdir -p pki`)
+[[ $1 != init ]] || { mkdir -p pki; touch super-admin.conf; }`)
 			c.command("systemctl", "")
 			c.write("etc/kubernetes/kubelet.env", "")
 			for _, file := range test.exists {
 				c.write(file, "")
 			}
-			printed, err := c.try("init", "the configuration\n", "--node", "k8s-master", "--address", "10.0.0.4",
+			files, err := controlPlaneFiles("the configuration\n")
+			require.NoError(t, err)
+			printed, err := c.try("init", files, "--node", "k8s-master", "--address", "10.0.0.4",
 				"--provider-id", "aws:///a/i-0", "--labels", "a=b", "--taints", "")
 			assert.Equal(t, test.calls, c.read("kubeadm"), printed)
 			if test.fails != "" {
@@ -57,10 +60,42 @@ echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 			require.NoError(t, err, printed)
 			assert.NoFileExists(t, filepath.Join(c.dir, "etc/cni/net.d/old"), "the next pod network would read it")
 			assert.FileExists(t, filepath.Join(c.dir, "etc/kubernetes/pki/.initialized"))
+			assert.NoFileExists(t, filepath.Join(c.dir, "etc/kubernetes/super-admin.conf"), "it cannot be revoked")
+			assert.Contains(t, c.read("applied"), "eco2-node-labels")
+			assert.Contains(t, c.read("etc/kubernetes/api-server/audit.yaml"), "level: Metadata")
 			assert.Contains(t, c.read("patch"), "- {key: node-role.kubernetes.io/control-plane, effect: NoSchedule}",
 				"CoreDNS could run on no node before the first worker joins")
 		})
 	}
+}
+
+// A control plane stays as it was created. init.sh says what has changed since, and leaves it ready to be applied by hand.
+func TestChangedConfigurationIsNoted(t *testing.T) {
+	c := newTestHost(t)
+	c.command("kubectl", "")
+	c.command("systemctl", "")
+	c.write("etc/kubernetes/pki/.initialized", "")
+	c.write("etc/kubernetes/kubeadm.yaml", "the first configuration\n")
+	run := func(configuration string) string {
+		files, err := controlPlaneFiles(configuration)
+		require.NoError(t, err)
+		printed, err := c.try("init", files, "--node", "k8s-master", "--address", "10.0.0.4",
+			"--provider-id", "aws:///a/i-0", "--labels", "a=b", "--taints", "")
+		require.NoError(t, err, printed)
+		return printed
+	}
+	const note = "note: the configuration has changed since the control plane was created: "
+	dir := c.dir + "/etc/kubernetes/"
+
+	assert.Contains(t, run("the second configuration\n"), note+dir+"kubeadm.yaml, "+dir+"api-server/admission.yaml, "+
+		dir+"api-server/audit.yaml, "+dir+"api-server/authentication.yaml;")
+	assert.Equal(t, "the first configuration\n", c.read("etc/kubernetes/kubeadm.yaml"))
+	assert.Equal(t, "the second configuration\n", c.read("etc/kubernetes/kubeadm.yaml.new"))
+	assert.Contains(t, run("the second configuration\n"), note+dir+"kubeadm.yaml;")
+
+	require.NoError(t, os.Rename(dir+"kubeadm.yaml.new", dir+"kubeadm.yaml"))
+	assert.NotContains(t, run("the second configuration\n"), "note:")
+	assert.NoFileExists(t, dir+"kubeadm.yaml.new")
 }
 
 // A join must start on a clean machine and leave a clean one if it fails, so that the next can succeed. It must end only

@@ -9,8 +9,25 @@ import (
 	"eco2/infra"
 )
 
-// encryptionConfig is the path of the file in which init.sh stores the key that encrypts secrets in etcd.
-const encryptionConfig = "/etc/kubernetes/encryption.yaml"
+const (
+	// encryptionConfig is the path of the file in which init.sh stores the key that encrypts secrets in etcd.
+	encryptionConfig = "/etc/kubernetes/encryption.yaml"
+	// apiServerDir is the directory in which init.sh installs the API server's files: see controlPlaneFiles.
+	apiServerDir = "/etc/kubernetes/api-server"
+	// auditLogDir is the directory of the API server's audit log.
+	auditLogDir = "/var/log/kubernetes"
+	// maxProcesses limits the processes and threads of one pod, so that a fork bomb does not take its node down. A JVM or
+	// Erlang node has some hundreds.
+	maxProcesses = 4096
+)
+
+// cipherSuites lists the suites for TLS 1.2 of Mozilla's intermediate configuration that Go has: those with forward
+// secrecy and authenticated encryption. Those of TLS 1.3 cannot be configured.
+var cipherSuites = []string{
+	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+}
 
 // object is a Kubernetes object before encoding. Go's JSON encoder sorts the keys, so the result is deterministic.
 type object map[string]any
@@ -18,6 +35,21 @@ type object map[string]any
 type namedValue struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+}
+
+// controlPlaneFiles returns what init.sh reads from standard input: the configuration of kubeadm, and the files in
+// manifests/control-plane: the API server's files for admission, auditing and authentication, and nodes.yaml, an
+// admission policy.
+func controlPlaneFiles(kubeadm string) (string, error) {
+	files := map[string]string{"kubeadm.yaml": kubeadm}
+	for _, name := range []string{"admission.yaml", "audit.yaml", "authentication.yaml", "nodes.yaml"} {
+		text, err := manifest("control-plane/"+name, nil)
+		if err != nil {
+			return "", err
+		}
+		files[name] = text
+	}
+	return bundle(files), nil
 }
 
 // initConfiguration returns the complete configuration of kubeadm on the control plane. Some of it is known only once
@@ -29,6 +61,14 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 	}
 	for _, t := range node.Taints {
 		taints = append(taints, object{"key": t.Key, "value": t.Value, "effect": t.Effect})
+	}
+	// of a component of the control plane, all of which have these
+	arguments := func(more ...namedValue) []namedValue {
+		return append([]namedValue{
+			{"profiling", "false"},
+			{"tls-min-version", "VersionTLS12"},
+			{"tls-cipher-suites", strings.Join(cipherSuites, ",")},
+		}, more...)
 	}
 	documents := []object{
 		{
@@ -62,18 +102,44 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 			},
 			"apiServer": object{
 				"certSANs": []string{publicIP, privateIP, node.Name},
-				"extraArgs": []namedValue{
-					{"encryption-provider-config", encryptionConfig},
-					{"profiling", "false"},
+				"extraArgs": arguments(
+					namedValue{"encryption-provider-config", encryptionConfig},
+					namedValue{"admission-control-config-file", apiServerDir + "/admission.yaml"},
+					namedValue{"authentication-config", apiServerDir + "/authentication.yaml"},
+					// kubeadm's default and one more: with external IPs, a Service could take over traffic to any address.
+					namedValue{"enable-admission-plugins", "NodeRestriction,DenyServiceExternalIPs"},
+					namedValue{"audit-policy-file", apiServerDir + "/audit.yaml"},
+					namedValue{"audit-log-path", auditLogDir + "/audit.log"},
+					namedValue{"audit-log-maxage", "30"},   // days
+					namedValue{"audit-log-maxsize", "100"}, // MB of a file
+					namedValue{"audit-log-maxbackup", "10"},
+					// The API server verifies kubelets by their serving certificates: see serverTLSBootstrap.
+					namedValue{"kubelet-certificate-authority", "/etc/kubernetes/pki/ca.crt"},
+					// Otherwise a pod's token, which its pod renews every hour, would be valid for a year.
+					namedValue{"service-account-extend-token-expiration", "false"},
+				),
+				"extraVolumes": []object{
+					{
+						"name": "encryption", "hostPath": encryptionConfig, "mountPath": encryptionConfig,
+						"readOnly": true, "pathType": "File",
+					},
+					{
+						"name": "api-server", "hostPath": apiServerDir, "mountPath": apiServerDir,
+						"readOnly": true, "pathType": "Directory",
+					},
+					{
+						"name": "audit-log", "hostPath": auditLogDir, "mountPath": auditLogDir,
+						"pathType": "DirectoryOrCreate",
+					},
 				},
-				"extraVolumes": []object{{
-					"name": "encryption", "hostPath": encryptionConfig, "mountPath": encryptionConfig,
-					"readOnly": true, "pathType": "File",
-				}},
 			},
 			// Both serve their metrics only on the loopback address, which is kubeadm's default.
-			"controllerManager": object{"extraArgs": []namedValue{{"profiling", "false"}}},
-			"scheduler":         object{"extraArgs": []namedValue{{"profiling", "false"}}},
+			"controllerManager": object{"extraArgs": arguments()},
+			"scheduler":         object{"extraArgs": arguments()},
+			"etcd": object{"local": object{"extraArgs": []namedValue{
+				{"tls-min-version", "TLS1.2"},
+				{"cipher-suites", strings.Join(cipherSuites, ",")},
+			}}},
 		},
 		{
 			"apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -88,6 +154,13 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 			// The kubelet requests a serving certificate from the cluster's certificate authority, and approve.sh
 			// approves the request. Nobody could verify a self-signed certificate.
 			"serverTLSBootstrap": true,
+			"tlsMinVersion":      "VersionTLS12",
+			"tlsCipherSuites":    cipherSuites,
+			// The container runtime's filter of system calls, also for pods that do not ask for it.
+			"seccompDefault": true,
+			"podPidsLimit":   maxProcesses,
+			// The kubelet does not start with kernel settings other than those that prepare.sh makes.
+			"protectKernelDefaults": true,
 		},
 	}
 	var text []string

@@ -2,11 +2,13 @@ package platform
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"eco2/cluster"
 	"eco2/component"
 	"eco2/infra"
 )
@@ -46,20 +48,29 @@ func newNamespaces(ctx *pulumi.Context, name string, args *namespacesArgs, opts 
 	if err := component.Register(ctx, "eco2:platform:Namespaces", name, n, opts...); err != nil {
 		return nil, err
 	}
+	created := []pulumi.Resource{args.earlySweep}
 	for _, policy := range policies(args.config) {
 		var after []pulumi.Resource
 		if policy.namespace != argoCD { // the one that Argo CD's installation creates
 			namespace, err := corev1.NewNamespace(ctx, policy.namespace, &corev1.NamespaceArgs{
-				Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(policy.namespace)},
+				Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(policy.namespace), Labels: namespaceLabels(policy.namespace)},
 			}, args.object(n))
 			if err != nil {
 				return nil, fmt.Errorf("creating namespace %s: %w", policy.namespace, err)
 			}
-			after = append(after, namespace)
+			after, created = append(after, namespace), append(created, namespace)
 		}
 		if err := policy.declare(ctx, args.object(n, after...)); err != nil {
 			return nil, err
 		}
+	}
+	// Pods get a token for the API only if they ask for one or have a service account of their own.
+	if _, err := args.cluster.NewCommand(ctx, "default-accounts", &cluster.CommandArgs{
+		Create: cluster.Script{Name: "accounts", Args: cluster.Arguments{}.
+			Flag("namespaces", pulumi.String(strings.Join(workloadNamespaces(), ",")))},
+		Minutes: 5,
+	}, component.Child(n), component.DependsOn(created...)); err != nil {
+		return nil, fmt.Errorf("declaring the default service accounts: %w", err)
 	}
 	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{})
 }

@@ -34,6 +34,13 @@ func newRedisOperator(ctx *pulumi.Context, name string, args *redisOperatorArgs,
 			"tolerations":  controlPlaneTolerations,
 			// Helm merges these with the chart's values, so the chart's CPU limit of 500m stays.
 			"resources": resources("50m", "96Mi", "256Mi"),
+			// The chart sets none of what the namespace requires. The image's user is not root.
+			"podSecurityContext": values{"runAsNonRoot": true, "seccompProfile": values{"type": "RuntimeDefault"}},
+			"securityContext": values{
+				"allowPrivilegeEscalation": false,
+				"capabilities":             values{"drop": []string{"ALL"}},
+				"readOnlyRootFilesystem":   true,
+			},
 		},
 	}, o, args.Namespaces); err != nil {
 		return nil, err

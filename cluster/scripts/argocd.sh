@@ -83,7 +83,13 @@ main() {
   before=$(argocd get deployment argocd-server --ignore-not-found --output=name)
   [[ -z $before ]] || forget_if_changed_by_others
   step 'applying Argo CD'
-  apply - <<<'{apiVersion: v1, kind: Namespace, metadata: {name: argocd}}'
+  apply - <<'NAMESPACE'
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: argocd
+  labels: {pod-security.kubernetes.io/enforce: restricted}
+NAMESPACE
   apply "$SCRATCH/argocd-patched.yaml" --namespace=argocd
   restart_if_needed "$before"
   await_workloads

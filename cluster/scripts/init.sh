@@ -6,22 +6,25 @@
 # cluster.
 #
 # Flags: --node, --address, --provider-id, --labels a=b,… and --taints a=b:Effect,….
-# Standard input: the complete kubeadm configuration. The key that encrypts secrets
-# at rest is in /etc/kubernetes/encryption.yaml. This script creates it once, and it
-# exists only on this machine.
+# Standard input, as split_files reads it: kubeadm.yaml, the complete configuration of
+# kubeadm; the API server's files, which its arguments name; and nodes.yaml, an
+# admission policy. The key that encrypts secrets at rest is in
+# /etc/kubernetes/encryption.yaml. This script creates it once, and it exists only on
+# this machine.
 
 set -euo pipefail
 
 readonly CONFIG=/etc/kubernetes/kubeadm.yaml ENCRYPTION=/etc/kubernetes/encryption.yaml
+readonly API_SERVER=/etc/kubernetes/api-server API_SERVER_FILES=(admission.yaml audit.yaml authentication.yaml)
 # The marker of a completed init. It is in a directory that `kubeadm reset` removes, so it cannot outlive the cluster.
 readonly DONE=/etc/kubernetes/pki/.initialized
 
-make_control_plane() { # CONFIG
+make_control_plane() { # DIR
   clean_up_half_done
   # These may be the records of an earlier cluster on this machine.
   rm -rf "$NODES"
   make_encryption_key
-  put "$CONFIG" 0600 <<<"$1"
+  put "$CONFIG" 0600 <"$1/kubeadm.yaml"
   quietly "validating the kubeadm configuration" kubeadm config validate --config "$CONFIG"
   step 'pulling the images of the control plane'
   quietly 'pulling the images of the control plane' timeout 600 kubeadm config images pull --config "$CONFIG"
@@ -66,11 +69,36 @@ made_before() {
     kubectl --namespace=kube-system get deployment/coredns daemonset/kube-proxy >/dev/null 2>&1
 }
 
-await_control_plane() { # CONFIG
+install_api_server_files() { # DIR
+  local file
+  for file in "${API_SERVER_FILES[@]}"; do
+    put "$API_SERVER/$file" 0600 <"$1/$file"
+  done
+}
+
+# changes DIR: prints which files have changed since the control plane was created.
+changes() {
+  local file
+  cmp --silent "$1/kubeadm.yaml" "$CONFIG" || echo "$CONFIG"
+  for file in "${API_SERVER_FILES[@]}"; do
+    cmp --silent "$1/$file" "$API_SERVER/$file" || echo "$API_SERVER/$file"
+  done
+}
+
+await_control_plane() { # DIR
+  local changed
   retry 180 api_ready ||
     die "the control plane on $node was created before, and its API does not answer; see 'crictl ps -a' and 'journalctl -u kubelet' there (only 'kubeadm reset' would create a new, empty cluster)"
-  cmp --silent "$CONFIG" - <<<"$1" ||
-    step "note: the kubeadm configuration has changed since the control plane was created; apply the change by hand, see docs/operations.md"
+  changed=$(changes "$1" | enumerate)
+  [[ -z $changed ]] ||
+    step "note: the configuration has changed since the control plane was created: $changed; apply the change by hand, see docs/operations.md"
+  install_api_server_files "$1"
+  # For the one who applies the change. CONFIG is what the control plane was created with.
+  if [[ $changed == *"$CONFIG"* ]]; then
+    put "$CONFIG.new" 0600 <"$1/kubeadm.yaml"
+  else
+    rm -f "$CONFIG.new"
+  fi
 }
 
 # kubeadm creates a token for manual joins. It is not needed, because join.sh creates its own.
@@ -126,21 +154,26 @@ UNIT
 }
 
 main() {
-  local node address provider_id labels taints config
+  local node address provider_id labels taints files=$SCRATCH/files
   flags node address provider-id labels taints -- "$@"
   acquire_lock init
-  config=$(cat)
-  [[ -n $config ]] || die 'no kubeadm configuration on standard input'
+  split_files "$files"
+  [[ -s $files/kubeadm.yaml ]] || die 'no kubeadm configuration on standard input'
   if made_before; then
     step 'the control plane was created before'
-    await_control_plane "$config"
+    await_control_plane "$files"
   else
-    make_control_plane "$config"
+    install_api_server_files "$files"
+    make_control_plane "$files"
     step 'waiting for the API server'
     retry 180 api_ready || die "the API server on $node does not become ready; see 'crictl ps -a' there"
     drop_initial_token
   fi
   touch "$DONE"
+  # These credentials cannot be revoked. kubeadm needs them only to permit those of admin.conf.
+  rm -f /etc/kubernetes/super-admin.conf
+  step 'protecting the labels of nodes'
+  apply "$files/nodes.yaml"
   record "$node" "$address" "$provider_id" joined
   approve_certificates
   allow_coredns_here

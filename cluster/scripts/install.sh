@@ -12,8 +12,7 @@ set -euo pipefail
 
 main() {
   acquire_lock install
-  mkdir "$SCRATCH/scripts"
-  awk -v dir="$SCRATCH/scripts" '/^=== [a-z]+\.sh ===$/ { file = dir "/" $2; next } { print > file }'
+  split_files "$SCRATCH/scripts"
   # A command that runs at the same time sees either the old or the new file, never half of one.
   mkdir -p "$SCRIPTS"
   mv "$SCRATCH/scripts/lib.sh" "$SCRATCH/lib.sh"

@@ -95,6 +95,13 @@ put() {
   mv "$1.new" "$1"
 }
 
+# split_files DIR: writes the files on standard input, each after a line `=== NAME ===`, to the new directory DIR.
+split_files() {
+  mkdir "$1"
+  awk -v dir="$1" '/^=== [a-z-]+\.(sh|yaml) ===$/ { file = dir "/" $2; next } !file { exit 1 } { print > file }' ||
+    die 'standard input does not begin with a line === NAME ==='
+}
+
 # upstream URL: prints the URL to download from. A mirror serves https://host/path at /host/path.
 upstream() {
   if [[ -n ${files_mirror:-} ]]; then

@@ -53,10 +53,18 @@ br_netfilter
 CONF
   load overlay grep --quiet --word-regexp overlay /proc/filesystems
   load br_netfilter test -e /proc/sys/net/bridge
+  # The second half is what the kubelet requires with protectKernelDefaults.
   put /etc/sysctl.d/99-kubernetes.conf 0644 <<CONF
 net.ipv4.ip_forward = 1
 net.bridge.bridge-nf-call-iptables = 1
 net.bridge.bridge-nf-call-ip6tables = 1
+
+vm.overcommit_memory = 1
+vm.panic_on_oom = 0
+kernel.panic = 10
+kernel.panic_on_oops = 1
+kernel.keys.root_maxkeys = 1000000
+kernel.keys.root_maxbytes = 25000000
 CONF
   sysctl --quiet --load=/etc/sysctl.d/99-kubernetes.conf
   if [[ -n $(swapon --show --noheadings) ]]; then
@@ -207,6 +215,20 @@ YAML
   quietly "waiting for containerd on $node" retry 60 crictl info
 }
 
+# Only root may read how the kubelet is started and configured. kubeadm writes the configuration for everyone at each
+# join and upgrade, before it starts the kubelet.
+restrict_kubelet_files() {
+  local file
+  put /etc/systemd/system/kubelet.service.d/20-eco2.conf 0600 <<UNIT
+[Service]
+ExecStartPre=-/usr/bin/chmod --silent 0600 /var/lib/kubelet/config.yaml
+UNIT
+  for file in {/usr,}/lib/systemd/system/kubelet.service{,.d/10-kubeadm.conf} /var/lib/kubelet/config.yaml; do
+    [[ ! -e $file ]] || chmod 0600 "$file"
+  done
+  systemctl daemon-reload
+}
+
 main() {
   # shellcheck disable=SC2034 # files_mirror: upstream reads it
   local node kubernetes_version containerd_version pause_version files_mirror images_mirror
@@ -217,6 +239,7 @@ main() {
   name_host
   set_up_kernel
   install_packages
+  restrict_kubelet_files
   configure_containerd
   step "$node is prepared"
 }

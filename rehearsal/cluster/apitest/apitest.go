@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -45,22 +46,24 @@ type Server struct {
 	// Kubeconfig is the text of the administrator's kubeconfig.
 	Kubeconfig string
 
-	dir       string
+	// Dir is the server's own directory, which is deleted when it stops.
+	Dir       string
 	processes []*exec.Cmd
 	// missing is why no server runs: a binary is not built, or -short is set. It is nil if the server runs.
 	missing error
 }
 
 // Main starts an API server, runs a package's tests and exits; call it from TestMain. It stores the server in *server,
-// and each test that uses the server calls its Need first. repo is the path of the project's checkout.
-func Main(m *testing.M, repo string, server **Server) {
+// and each test that uses the server calls its Need first. repo is the path of the project's checkout. args are
+// additional arguments of the API server, in which DIR stands for the server's Dir.
+func Main(m *testing.M, repo string, server **Server, args ...string) {
 	flag.Parse()
 	binaries, err := mirror.FindControlPlane(repo)
 	if testing.Short() {
 		*server = &Server{missing: errors.New("an API server takes seconds to start")}
 	} else if err != nil {
 		*server = &Server{missing: err}
-	} else if *server, err = start(binaries); err != nil {
+	} else if *server, err = start(binaries, args); err != nil {
 		fmt.Fprintln(os.Stderr, "starting an API server:", err)
 		os.Exit(1)
 	}
@@ -75,14 +78,14 @@ func (s *Server) Need(t testing.TB) {
 	needs.Built(t, s.missing)
 }
 
-func start(binaries mirror.ControlPlane) (s *Server, err error) {
+func start(binaries mirror.ControlPlane, args []string) (s *Server, err error) {
 	s = &Server{}
 	defer func() {
 		if err != nil {
 			s.stop()
 		}
 	}()
-	if s.dir, err = os.MkdirTemp("", "eco2-apitest-"); err != nil {
+	if s.Dir, err = os.MkdirTemp("", "eco2-apitest-"); err != nil {
 		return nil, err
 	}
 	ports, err := freePorts(3)
@@ -94,27 +97,30 @@ func start(binaries mirror.ControlPlane) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.run(binaries.Etcd, "--data-dir="+filepath.Join(s.dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
+	if _, err := s.run(binaries.Etcd, "--data-dir="+filepath.Join(s.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
 		"--listen-client-urls="+etcd, "--advertise-client-urls="+etcd,
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers,
 	); err != nil {
 		return nil, err
 	}
-	certificates := filepath.Join(s.dir, "certificates")
-	apiServer, err := s.run(binaries.APIServer, "--etcd-servers="+etcd, "--cert-dir="+certificates,
-		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+ports[2], "--endpoint-reconciler-type=none",
-		"--token-auth-file="+tokens, "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16",
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key, "--service-account-signing-key-file="+key,
+	certificates := filepath.Join(s.Dir, "certificates")
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, "DIR", s.Dir)
+	}
+	apiServer, err := s.run(binaries.APIServer, append([]string{"--etcd-servers=" + etcd, "--cert-dir=" + certificates,
+		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + ports[2], "--endpoint-reconciler-type=none",
+		"--token-auth-file=" + tokens, "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16",
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + key, "--service-account-signing-key-file=" + key,
 		// No controller creates the service accounts that this plugin would require for pods.
 		"--disable-admission-plugins=ServiceAccount",
-	)
+	}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.ready(apiServer, "https://127.0.0.1:"+ports[2], filepath.Join(certificates, "apiserver.crt")); err != nil {
 		return nil, err
 	}
-	kubeconfig := filepath.Join(s.dir, "kubeconfig")
+	kubeconfig := filepath.Join(s.Dir, "kubeconfig")
 	if err := os.WriteFile(kubeconfig, []byte(s.Kubeconfig), 0o600); err != nil {
 		return nil, err
 	}
@@ -132,7 +138,7 @@ func (s *Server) credentials() (keyFile, tokenFile string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	keyFile, tokenFile = filepath.Join(s.dir, "key.pem"), filepath.Join(s.dir, "tokens.csv")
+	keyFile, tokenFile = filepath.Join(s.Dir, "key.pem"), filepath.Join(s.Dir, "tokens.csv")
 	return keyFile, tokenFile, errors.Join(
 		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600),
 		os.WriteFile(tokenFile, []byte(Token+`,admin,admin,"system:masters"`+"\n"), 0o600),
@@ -216,7 +222,7 @@ func (s *Server) stop() {
 	for _, cmd := range s.processes {
 		_ = cmd.Process.Kill()
 	}
-	_ = os.RemoveAll(s.dir)
+	_ = os.RemoveAll(s.Dir)
 }
 
 // freePorts returns n TCP ports on which nothing listens at this moment.

@@ -16,6 +16,7 @@ var Durations = map[string]time.Duration{
 	"argocd":     45 * time.Second,
 	"crds":       4 * time.Second,
 	"admission":  2 * time.Second,
+	"accounts":   2 * time.Second,
 	"secret":     2 * time.Second,
 	"leave":      15 * time.Second,
 }

@@ -149,10 +149,19 @@ func (w *world) prepare(host, node string) result {
 	return w.script(host, "prepare", "", "--node", node, "--kubernetes-version", "1.36.4", "--containerd-version", "2.3.4")
 }
 
-const kubeadm = `{"kind": "InitConfiguration", "localAPIEndpoint": {"advertiseAddress": "10.0.0.1"},
+const kubeadm = `=== admission.yaml ===
+{}
+=== audit.yaml ===
+{}
+=== authentication.yaml ===
+{}
+=== kubeadm.yaml ===
+{"kind": "InitConfiguration", "localAPIEndpoint": {"advertiseAddress": "10.0.0.1"},
  "nodeRegistration": {"kubeletExtraArgs": [{"name": "provider-id", "value": "aws:///z-a/i-1"}]}}
 ---
 {"kind": "ClusterConfiguration", "kubernetesVersion": "v1.36.4"}
+=== nodes.yaml ===
+{}
 `
 
 func (w *world) init() result {
@@ -195,7 +204,7 @@ func (w *world) join(change map[string]string) result {
 var sum = strings.Repeat("ab", 32)
 
 func (w *world) calico() result {
-	return w.script(masterIP, "calico", "resources: [calico.yaml]\n", "--manifest-url", "https://example.com/c.yaml", "--manifest-sha256", sum, "--files-mirror", "")
+	return w.script(masterIP, "calico", "=== kustomization.yaml ===\nresources: [calico.yaml]\n=== metadata-service.yaml ===\n{}\n", "--manifest-url", "https://example.com/c.yaml", "--manifest-sha256", sum, "--files-mirror", "")
 }
 
 func (w *world) argocd() result {

@@ -40,6 +40,7 @@ var effects = map[string]func(*shell, context.Context) error{
 	"argocd":     (*shell).argocd,
 	"crds":       (*shell).crds,
 	"admission":  (*shell).admission,
+	"accounts":   (*shell).accounts,
 	"secret":     (*shell).secret,
 	"leave":      (*shell).leave,
 	"sweep":      (*shell).execute,
@@ -77,15 +78,24 @@ func (s *shell) update(to func(*state)) (err error) {
 	return err
 }
 
-func (s *shell) install(context.Context) error {
-	starts := fileLine.FindAllStringSubmatchIndex(s.data, -1)
-	scripts := map[string]string{}
+// splitFiles returns the files on a script's standard input by name, as split_files in lib.sh does.
+func splitFiles(data string) map[string]string {
+	starts := fileLine.FindAllStringSubmatchIndex(data, -1)
+	files := map[string]string{}
 	for i, at := range starts {
-		end := len(s.data)
+		end := len(data)
 		if i+1 < len(starts) {
 			end = starts[i+1][0]
 		}
-		scripts[s.data[at[2]:at[3]]] = s.data[at[1]:end]
+		files[data[at[2]:at[3]]] = data[at[1]:end]
+	}
+	return files
+}
+
+func (s *shell) install(context.Context) error {
+	scripts := map[string]string{}
+	for name, text := range splitFiles(s.data) {
+		scripts[strings.TrimSuffix(name, ".sh")] = text
 	}
 	library, whole := scripts["lib"]
 	if !whole || len(scripts) == 1 {
@@ -149,9 +159,15 @@ func (s *shell) init(context.Context) error {
 	if s.state.Cluster != "" && !s.state.ControlPlane {
 		return die("%s is a worker of another cluster", s.state.Node)
 	}
-	configuration, err := readConfiguration(s.data)
+	files := splitFiles(s.data)
+	configuration, err := readConfiguration(files["kubeadm.yaml"])
 	if err != nil {
 		return err
+	}
+	for _, name := range []string{"admission.yaml", "audit.yaml", "authentication.yaml", "nodes.yaml"} {
+		if files[name] == "" {
+			return die("%s is not on standard input of init.sh", name)
+		}
 	}
 	providerID := configuration.nodeArgument("provider-id")
 	if providerID != s.machine.providerID() {
@@ -411,8 +427,9 @@ func (s *shell) calico(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(s.data, "calico.yaml") {
-		return die("the kustomization on standard input has no resource calico.yaml")
+	files := splitFiles(s.data)
+	if !strings.Contains(files["kustomization.yaml"], "calico.yaml") || files["metadata-service.yaml"] == "" {
+		return die("standard input has no kustomization with the resource calico.yaml, or no policy for the metadata service")
 	}
 	if err := s.checkDownload(s.flags["manifest-url"], s.flags["manifest-sha256"]); err != nil {
 		return err
@@ -602,6 +619,22 @@ func (s *shell) secret(ctx context.Context) error {
 		return die("secret %s does not get version %s of its parameter; the ExternalSecret's conditions and events above say why", name, version)
 	}
 	return s.say("secret %s is up to date", name)
+}
+
+func (s *shell) accounts(ctx context.Context) error {
+	cluster, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	namespaces := list(s.flags["namespaces"])
+	for _, namespace := range namespaces {
+		if _, err := cluster.Get(ctx, provider.Ref{APIVersion: "v1", Kind: "Namespace", Name: namespace}); errors.Is(err, provider.ErrNotFound) {
+			return die(`Error from server (NotFound): namespaces "%s" not found`, namespace)
+		} else if err != nil {
+			return err
+		}
+	}
+	return s.say("%d default service accounts give no token", len(namespaces))
 }
 
 func (s *shell) leave(context.Context) error {

@@ -47,8 +47,8 @@ tolerations: {{- toYaml . | nindent 2 }}
 
 {{- /*
 controller: the Deployment of a stand-in, whose service account has the same name. Arguments: root, name, image, args,
-values (with nodeSelector, tolerations and resources), replicas, the probes' port and their paths live and ready, and
-optionally env.
+values (with nodeSelector, tolerations, resources and the security contexts of pod and container), replicas, the probes'
+port and their paths live and ready, and optionally env.
 */ -}}
 {{- define "controller" -}}
 apiVersion: apps/v1
@@ -70,8 +70,14 @@ spec:
     spec:
       serviceAccountName: {{ .name }}
       {{- include "placement" .values | nindent 6 }}
+      {{- with .values.podSecurityContext }}
+      securityContext: {{- toYaml . | nindent 8 }}
+      {{- end }}
       containers:
         - name: {{ .name }}
+          {{- with .values.securityContext }}
+          securityContext: {{- toYaml . | nindent 12 }}
+          {{- end }}
           image: {{ .image }}
           args: {{- toYaml .args | nindent 12 }}
           {{- with .env }}
@@ -88,6 +94,18 @@ spec:
           {{- with .values.resources }}
           resources: {{- toYaml . | nindent 12 }}
           {{- end }}
+{{- end -}}
+
+{{/*
+restricted: the security context that upstream's charts give their containers by default. Argument: the user's number.
+*/}}
+{{- define "restricted" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+runAsUser: {{ . }}
+seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{/*
