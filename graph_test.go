@@ -109,9 +109,9 @@ func TestInstancesComeFromTheTableAndKeepTheirImage(t *testing.T) {
 		var names []string
 		for _, i := range instances {
 			names = append(names, i.Name)
-			assert.ElementsMatch(t, []string{"ami", "userData", "userDataBase64"}, i.RPC.GetIgnoreChanges(), i.Name)
-			assert.Contains(t, i.RPC.GetAdditionalSecretOutputs(), "userDataBase64", i.Name)
-			assert.True(t, i.Inputs["userDataBase64"].IsSecret(), "%s: it contains the machine's private host key", i.Name)
+			assert.ElementsMatch(t, []string{"ami", "userData", "tags.SSHHostKey"}, i.RPC.GetIgnoreChanges(), i.Name)
+			assert.Contains(t, i.RPC.GetAdditionalSecretOutputs(), "userData", i.Name)
+			assert.True(t, i.Inputs["userData"].IsSecret(), "%s: it contains the machine's private host key", i.Name)
 			assert.True(t, i.RPC.GetDeleteBeforeReplace(), "%s: two nodes of one name cannot be in a cluster", i.Name)
 			assert.Equal(t, "required", i.Inputs["metadataOptions"].ObjectValue()["httpTokens"].StringValue(), i.Name)
 			assert.True(t, i.Inputs["rootBlockDevice"].ObjectValue()["encrypted"].BoolValue(), i.Name)

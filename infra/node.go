@@ -11,6 +11,9 @@ import (
 	"eco2/config"
 )
 
+// hostKeyTag is the tag with the public SSH host key that a machine got at its first boot.
+const hostKeyTag = "SSHHostKey"
+
 // Node is one machine of the cluster: an EC2 instance and, for the control plane, an elastic IP address.
 type Node struct {
 	NodeSpec
@@ -64,6 +67,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		"Role": pulumi.String(role),
 		// Without this tag the EBS CSI driver may not attach volumes to the machine: see ebsPolicy.
 		volumeClusterTag: pulumi.String(args.ClusterName),
+		hostKeyTag:       pulumi.String(args.HostKey.Public),
 	}
 	for key, value := range spec.Tags {
 		tags[key] = pulumi.String(value)
@@ -78,7 +82,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		VpcSecurityGroupIds: pulumi.StringArray{args.SecurityGroup.Group.ID()},
 		IamInstanceProfile:  args.Profile,
 		KeyName:             pulumi.String(args.KeyName),
-		UserDataBase64:      userData(spec.Name, args.HostKey),
+		UserData:            userData(spec.Name, args.HostKey),
 		MetadataOptions: &ec2.InstanceMetadataOptionsArgs{
 			HttpEndpoint: pulumi.String("enabled"),
 			HttpTokens:   pulumi.String("required"),
@@ -96,10 +100,12 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		Tags: tags,
 	}, options(protect,
 		// A newer image or a changed first-boot configuration must never replace a running node: a machine gets a new
-		// image only when somebody replaces it on purpose. Earlier versions of the program set userData.
-		pulumi.IgnoreChanges([]string{"ami", "userData", "userDataBase64"}),
+		// image only when somebody replaces it on purpose. The tag says which host key the machine got at its first boot,
+		// and not which one a machine that is created now would get: the SSH key from which host keys are derived may have
+		// been rotated since, and earlier versions of the program gave none.
+		pulumi.IgnoreChanges([]string{"ami", "userData", "tags." + hostKeyTag}),
 		// It contains the machine's private host key.
-		pulumi.AdditionalSecretOutputs([]string{"userDataBase64"}),
+		pulumi.AdditionalSecretOutputs([]string{"userData"}),
 		// Node names are unique in the cluster, so the old machine must leave before the new one joins.
 		pulumi.DeleteBeforeReplace(true),
 		// The first boot downloads packages, and a machine that shuts down still needs the gateway.
@@ -110,9 +116,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		return nil, fmt.Errorf("creating instance %s: %w", spec.Name, err)
 	}
 	n.PrivateIP, n.PublicIP = n.Instance.PrivateIp, n.Instance.PublicIp
-	// What the machine got at its first boot, and not what a machine that is created now would get: the SSH key from
-	// which host keys are derived may have been rotated since.
-	n.HostKey = pulumi.Unsecret(n.Instance.UserDataBase64.ApplyT(publicHostKey)).(pulumi.StringOutput)
+	n.HostKey = n.Instance.Tags.MapIndex(pulumi.String(hostKeyTag))
 
 	if spec.ControlPlane() {
 		address, err := ec2.NewEip(ctx, name, &ec2.EipArgs{

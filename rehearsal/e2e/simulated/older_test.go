@@ -116,3 +116,57 @@ func withMachineComponents(t *testing.T, state map[string]any) (text string, ste
 		return olderPrefix + "eco2:infra:Node$" + strings.TrimPrefix(urn, olderPrefix)
 	}), steps
 }
+
+// A machine that made its own host key at its first boot keeps working, and its successor has one that is known.
+func TestMachinesWithoutAKnownHostKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "dev", "")
+	w.Must(w.Up())
+	importState(t, w, withoutHostKeys(t, exportState(t, w, "--show-secrets")))
+	assert.Empty(t, w.Steps())
+	w.Must(w.Up("--replace", w.URN("aws:ec2/instance:Instance", "k8s-redis")))
+	assert.Empty(t, w.Steps())
+	for _, resource := range exportState(t, w)["deployment"].(map[string]any)["resources"].([]any) {
+		r := resource.(map[string]any)
+		inputs, _ := r["inputs"].(map[string]any)
+		create, _ := inputs["create"].(string)
+		if !strings.Contains(create, "--host-key ") {
+			continue
+		}
+		known := strings.Contains(create, "--host-key 'ssh-ed25519 ")
+		assert.Equal(t, strings.Contains(create, "--node k8s-redis "), known, create)
+	}
+}
+
+// withoutHostKeys returns a state as it would be if the machines' user data had contained no host key, so that no
+// connection required one.
+func withoutHostKeys(t *testing.T, state map[string]any) string {
+	t.Helper()
+	var change func(value any)
+	change = func(value any) {
+		switch value := value.(type) {
+		case []any:
+			for _, element := range value {
+				change(element)
+			}
+		case map[string]any:
+			delete(value, "SSHHostKey") // the tag
+			for key, element := range value {
+				switch text, ok := element.(string); {
+				case !ok:
+					change(element)
+				case key == "create":
+					value[key] = regexp.MustCompile(`--host-key 'ssh-ed25519 [^']+'`).ReplaceAllString(text, "--host-key ''")
+				case key == "plaintext": // of a connection, which is a secret
+					value[key] = regexp.MustCompile(`"hostKey":"[^"]*",`).ReplaceAllString(text, "")
+				}
+			}
+		}
+	}
+	change(state)
+	data, err := json.Marshal(state)
+	require.NoError(t, err)
+	require.NotContains(t, string(data), "hostKey")
+	require.NotContains(t, string(data), "--host-key 'ssh")
+	return string(data)
+}

@@ -63,9 +63,9 @@ func (s *Hosts) ChangeHostKey(instanceID string) error {
 	return err
 }
 
-// ForgetHost removes a node's host key from those that another machine has stored.
-func (s *Hosts) ForgetHost(instanceID, node string) error {
-	_, err := s.change(instanceID, func(st *state) { delete(st.KnownHosts, node) })
+// RestoreHostKey gives a machine its first host key again.
+func (s *Hosts) RestoreHostKey(instanceID string) error {
+	_, err := s.change(instanceID, func(st *state) { st.OtherHostKey = 0 })
 	return err
 }
 
