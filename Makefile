@@ -49,7 +49,7 @@ LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 FLAGS    := --repo $(CURDIR) --state $(STATE) --plugins $(PLUGINS) $(if $(VERBOSE),--verbose)
 RUN      := $(REHEARSE) $(FLAGS) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
 
-.PHONY: help up preview preview-diff destroy status kubectl ssh conformance bench bench-rehearsal check unit test test-official lint golden mutants clean gotest rehearse
+.PHONY: help up preview preview-diff destroy status kubectl ssh conformance kube-bench bench bench-rehearsal check unit test test-official lint golden mutants clean gotest rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ ssh: rehearse ## Log in to a machine: make ssh NODE=k8s-redis
 conformance: export FOCUS := $(value FOCUS)
 conformance: rehearse ## Run upstream's own tests of a cluster on the one that is up
 	@$(RUN) conformance --suite $(SUITE) --focus "$$FOCUS" $(ARGS)
+
+kube-bench: rehearse ## Check the machines that are up against the CIS Kubernetes Benchmark
+	@$(RUN) kube-bench
 
 bench: rehearse ## Measure the engine's work, the critical paths, and how many faults are survived
 	@$(RUN) bench

@@ -55,6 +55,7 @@ var accounts = []struct {
 	{"make ssh", nil, "of real machines, and replaces its process: TestCluster logs in by the same address and key"},
 	{"make -s ssh", nil, "likewise"},
 	{"make conformance", nil, "needs a stack that is up, for itself, and longer than all other tests"},
+	{"make kube-bench", nil, "needs a stack that is up; TestPlatform runs the same checks on the same machines, without make"},
 	{"make bench", nil, "measures for a quarter of an hour; run it before its figures in docs/benchmarks.md change"},
 	{"make bench-rehearsal", nil, "needs the whole host for itself; run it before its figure in docs/benchmarks.md changes"},
 	{"make check", nil, ".ci/run runs the same tests by `make test`, and lints all of it by `make lint`, GitHub this"},

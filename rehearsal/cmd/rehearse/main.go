@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"eco2/rehearsal/cluster/conformance"
+	"eco2/rehearsal/cluster/kubebench"
 	"eco2/rehearsal/engine/stack"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/hosts/docker"
@@ -102,7 +103,7 @@ func root() *cobra.Command {
 		r.plugins, err = toolchain.ParsePlugins(pluginsName)
 		return err
 	}
-	cmd.AddCommand(r.up(), r.preview(), r.previewDiff(), r.destroy(), r.status(), r.kubectl(), r.ssh(), r.conformance(), r.bench(), r.benchRehearsal(), r.prepare(), r.clean())
+	cmd.AddCommand(r.up(), r.preview(), r.previewDiff(), r.destroy(), r.status(), r.kubectl(), r.ssh(), r.conformance(), r.kubeBench(), r.bench(), r.benchRehearsal(), r.prepare(), r.clean())
 	return cmd
 }
 
@@ -209,9 +210,13 @@ func (r *run) prepare() *cobra.Command {
 			} else {
 				_, err = r.options(ctx)
 			}
-			if err == nil && tests && r.level == setup.Rehearse {
-				_, err = conformance.AddImages(ctx, r.host.Mirror, r.repo, r.progress)
+			if err != nil || !tests || r.level != setup.Rehearse {
+				return err
 			}
+			if _, err := conformance.AddImages(ctx, r.host.Mirror, r.repo, r.progress); err != nil {
+				return err
+			}
+			_, err = kubebench.Build(ctx, r.repo, r.progress)
 			return err
 		},
 	}

@@ -91,6 +91,8 @@ func TestPlatform(t *testing.T) {
 		c.knownImages(t)
 	})
 
+	run("kube-bench's automated checks pass, except for those that fail on purpose", c.passesBenchmark)
+
 	run("some of Kubernetes' own conformance tests pass", c.conforms)
 
 	run("a claim is a volume, and a parameter a Secret", func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -40,7 +39,7 @@ func (c *cluster) on(node, script string) []byte {
 	c.t.Helper()
 	m, ok := c.machines()[node]
 	require.True(c.t, ok, "there is no machine %s", node)
-	cmd := exec.CommandContext(c.t.Context(), "docker", "exec", "--interactive", m.Container, "bash", "-s")
+	cmd := m.Command(c.t.Context(), "bash", "-s")
 	var out, problems bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(script), &out, &problems
 	require.NoError(c.t, cmd.Run(), "on %s: %s", node, problems.String())

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 
@@ -313,6 +314,11 @@ type Machine struct {
 	State string
 	// PublicIP is empty if the instance has none.
 	PrivateIP, PublicIP string
+}
+
+// Command returns a command that runs on the machine as root. It uses neither SSH nor the machine's network.
+func (m Machine) Command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "docker", append([]string{"exec", "--interactive", m.Container}, args...)...)
 }
 
 // List returns the machines of a state directory, sorted by name.

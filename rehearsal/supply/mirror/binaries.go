@@ -65,7 +65,7 @@ var (
 		argoCD, calico, kustomize, externalDNS, prometheusOperator, prometheusServer, nodeExporter, alertmanager, kubeStateMetrics, metricsServer,
 		loadBalancerController,
 	}
-	testProjects = []project{kubernetesE2E}
+	testProjects = []project{kubernetesE2E, kubeBench}
 )
 
 var (
