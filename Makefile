@@ -36,6 +36,8 @@ VERBOSE ?=
 
 STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
+# Records what a rehearsal has changed on this host: RecordFile in rehearsal/hosts/docker/kernel.
+HOST     := /run/eco2/host.json
 # Matches the packages whose tests boot machines.
 MACHINES := /rehearsal/\(hosts/docker\|e2e/machines\)$$
 GOTEST   := $(STATE)/bin/gotest
@@ -146,7 +148,9 @@ $(LINTER):
 $(ACTIONLINT):
 	cd tools/actionlint && go build -o $@ github.com/rhysd/actionlint/cmd/actionlint
 
-clean: ## Remove the rehearsal's machines, models and built tools
+# Without $(STATE) the command is built again if this host has settings to put back.
+clean: ## Remove the rehearsal's machines, models and built tools, and put this host's settings back
+	@if [ ! -x $(REHEARSE) ] && [ -e "$(HOST)" ]; then $(MAKE) --no-print-directory rehearse; fi
 	@if [ -x $(REHEARSE) ]; then $(RUN) clean; fi
 	rm -rf $(STATE)
 

@@ -96,7 +96,7 @@ func TestMakeRunsInOtherPaths(t *testing.T) {
 		assert.Contains(t, output, "make clean", name)
 		state := filepath.Join(dir, ".rehearsal")
 		require.NoError(t, os.Mkdir(state, 0o755))
-		output, err = runMake(t, dir, []string{"HOME=/root"}, "clean")
+		output, err = runMake(t, dir, []string{"HOME=/root"}, "clean", "HOST=")
 		require.NoError(t, err, output)
 		assert.NoDirExists(t, state)
 	}

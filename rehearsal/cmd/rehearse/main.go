@@ -227,16 +227,11 @@ func (r *run) prepare() *cobra.Command {
 func (r *run) clean() *cobra.Command {
 	return &cobra.Command{
 		Use:   "clean",
-		Short: "Remove all machines, regardless of the account and the state",
+		Short: "Remove all machines, regardless of the account and the state, and put this host's kernel settings back",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The machines of `make up`, and those of tests that were killed. A simulation only leaves files.
-			for _, dir := range []string{string(setup.Rehearse), "test"} {
-				if err := docker.Remove(cmd.Context(), filepath.Join(r.state, dir)); err != nil {
-					return err
-				}
-			}
-			return nil
+			return docker.Clean(cmd.Context(), os.Stdout, filepath.Join(r.state, string(setup.Rehearse)), filepath.Join(r.state, "test"))
 		},
 	}
 }

@@ -192,7 +192,9 @@ const asAdministrator = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf "
 // bare makes a cluster as upstream's manual describes, with concurrent joins, and waits until all nodes are Ready, as
 // the program's command `ready` does.
 func (r *rehearsal) bare(ctx context.Context) error {
-	if _, err := r.run(ctx, r.control, "sudo kubeadm init --pod-network-cidr=192.168.0.0/16 --skip-token-print 2>&1", ""); err != nil {
+	// A file and not flags: the machines' kubeadm adds a setting of kube-proxy to it.
+	config := "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nnetworking: {podSubnet: 192.168.0.0/16}\n"
+	if _, err := r.run(ctx, r.control, "sudo kubeadm init --config /dev/stdin --skip-token-print 2>&1", config); err != nil {
 		return err
 	}
 	if _, err := r.run(ctx, r.control, asAdministrator+"apply --server-side -f -", r.manifest); err != nil {

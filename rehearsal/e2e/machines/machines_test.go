@@ -7,6 +7,7 @@ import (
 	"flag"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/internal/listeners"
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply"
@@ -326,6 +328,9 @@ func newCluster(t *testing.T) *cluster {
 	require.NoError(t, docker.Remove(t.Context(), c.Dir))
 	require.NoError(t, os.RemoveAll(c.Dir))
 	require.NoError(t, os.MkdirAll(c.Dir, 0o755))
+	const vpc = "10.76.0.0/16"
+	// It is stopped after everything that the test cleans up.
+	listeners.Watch(t, netip.MustParsePrefix(vpc), netip.MustParsePrefix(setup.OperatorAddress+"/32"))
 	require.NoError(t, docker.SetUpHost(t.Context(), os.Stderr))
 	host, err := supply.Build(t.Context(), c.Options.Repo, c.Dir, os.Stderr)
 	require.NoError(t, err)
@@ -335,7 +340,7 @@ func newCluster(t *testing.T) *cluster {
 	// Addresses that differ from those of a stack that `make up` may have brought up on this host.
 	c.Options.Level, c.Options.Environ = setup.Rehearse, slices.Concat(host.Environ, []string{aws.PublicPoolEnv + "=198.18.1.0/24"})
 	maps.Copy(c.Options.Config, host.Settings())
-	c.Options.Config["vpcCidr"] = "10.76.0.0/16"
+	c.Options.Config["vpcCidr"] = vpc
 	t.Cleanup(func() {
 		// The test's own context is cancelled by now.
 		assert.NoError(t, docker.Remove(context.Background(), c.Dir))

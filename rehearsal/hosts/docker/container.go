@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +22,11 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 	"golang.org/x/sys/unix"
 
+	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cloud/metadata"
 	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply/authority"
+	"eco2/rehearsal/supply/gitserver"
 )
 
 const (
@@ -324,8 +327,9 @@ func (d *Driver) runServices(ctx context.Context, n network, box container.Summa
 	if err != nil {
 		return fmt.Errorf("starting the services of %s: %w", n.ID, err)
 	}
+	config, host := d.servicesRecipe(n, image, binary, mirror, trusted.Dir())
 	sum := sha256.New()
-	_, _ = fmt.Fprintln(sum, image, mirror, trusted.PEM(), len(program)) // writing to a hash never fails
+	_, _ = fmt.Fprintln(sum, image, config.Cmd, host.Binds, trusted.PEM(), len(program)) // writing to a hash never fails
 	_, _ = sum.Write(program)
 	recipeHash := hex.EncodeToString(sum.Sum(nil))
 	if box.ID != "" && box.Labels[recipeLabel] != recipeHash {
@@ -338,9 +342,12 @@ func (d *Driver) runServices(ctx context.Context, n network, box container.Summa
 		return nil
 	}
 	if box.ID == "" {
-		if box.ID, err = d.createServices(ctx, n, image, binary, mirror, trusted.Dir(), recipeHash); err != nil {
+		config.Labels = map[string]string{Label: d.stateDir, idLabel: n.ID, nameLabel: "services", recipeLabel: recipeHash, mirrorLabel: mirror}
+		created, err := d.docker.ContainerCreate(ctx, config, host, endpoint(n, n.resolver().String()), nil, dockerName(n.Name+"-services", n.ID))
+		if err != nil {
 			return fmt.Errorf("creating the services of %s: %w", n.ID, err)
 		}
+		box.ID = created.ID
 	}
 	if err := d.docker.ContainerStart(ctx, box.ID, container.StartOptions{}); err != nil {
 		return fmt.Errorf("starting the services of %s: %w", n.ID, err)
@@ -348,25 +355,28 @@ func (d *Driver) runServices(ctx context.Context, n network, box container.Summa
 	return d.awaitServices(ctx, n, box.ID)
 }
 
-func (d *Driver) createServices(ctx context.Context, n network, image, binary, mirror, authority, recipeHash string) (id string, err error) {
+// servicesRecipe returns what the services container runs, and what it gets of this host. Of the state directory that is
+// what the services use, and not the keys, secrets and kubeconfigs of the stacks: pods send requests to the services.
+func (d *Driver) servicesRecipe(n network, image, binary, mirror, authority string) (*container.Config, *container.HostConfig) {
 	args := []string{"/usr/local/sbin/vpc", "--state", "/state", "--vpc", n.ID, "--authority", "/authority"}
-	// The state directory is writable: it has the account, which pods change through AWS's API, and the machines'
-	// firewalls, which change when a load balancer is created or deleted.
-	binds := []string{binary + ":/usr/local/sbin/vpc:ro", d.stateDir + ":/state", authority + ":/authority:ro"}
+	binds := []string{binary + ":/usr/local/sbin/vpc:ro", authority + ":/authority:ro"}
+	for name, mode := range map[string]string{
+		aws.StateFile:       "rw", // the account, which pods change through AWS's API
+		directory:           "rw", // the machines' firewalls, which change when a load balancer is created or deleted
+		lockFile:            "rw",
+		gitserver.Directory: "ro",
+	} {
+		binds = append(binds, fmt.Sprintf("%s:/state/%s:%s", filepath.Join(d.stateDir, name), name, mode))
+	}
 	if mirror != "" {
 		args = append(args, "--internet", setup.MirrorAddress, "--mirror", "/mirror")
 		binds = append(binds, mirror+":/mirror:ro")
 	}
-	answer, err := d.docker.ContainerCreate(ctx,
-		&container.Config{
-			Image: image, Cmd: args, StopSignal: "SIGTERM",
-			Labels: map[string]string{Label: d.stateDir, idLabel: n.ID, nameLabel: "services", recipeLabel: recipeHash, mirrorLabel: mirror},
-		},
+	slices.Sort(binds)
+	return &container.Config{Image: image, Cmd: args, StopSignal: "SIGTERM"},
 		// It adds the addresses that it serves on to its interface, and sets the hop limit of the metadata service's
 		// answers.
-		&container.HostConfig{CapAdd: []string{"NET_ADMIN"}, Binds: binds},
-		endpoint(n, n.resolver().String()), nil, dockerName(n.Name+"-services", n.ID))
-	return answer.ID, err
+		&container.HostConfig{CapAdd: []string{"NET_ADMIN"}, Binds: binds}
 }
 
 // awaitServices waits until the services accept connections.

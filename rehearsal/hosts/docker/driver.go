@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -44,6 +45,8 @@ const (
 
 	// directory is the subdirectory of the state directory with the machines' own files.
 	directory = "machines"
+	// lockFile is the lock of the state directory's machines.
+	lockFile = directory + ".lock"
 	// parallel bounds how many containers are worked on at once. The Docker engine serialises most of it anyway.
 	parallel = 8
 )
@@ -281,7 +284,10 @@ func Restore(ctx context.Context, stateDir string) error {
 
 // Remove removes everything that the machines of a state directory have on this host: containers with their disks,
 // networks, addresses and NAT rules. It works without an account.
-func Remove(ctx context.Context, stateDir string) error {
+func Remove(ctx context.Context, stateDir string) error { return remove(ctx, io.Discard, stateDir) }
+
+// remove is Remove, and prints to out what there is to remove.
+func remove(ctx context.Context, out io.Writer, stateDir string) error {
 	d, err := New(stateDir)
 	if err != nil {
 		return err
@@ -299,6 +305,14 @@ func Remove(ctx context.Context, stateDir string) error {
 		return err
 	}
 	defer unlock()
+	found, err := d.find(ctx)
+	if err != nil {
+		return err
+	}
+	if len(found.boxes)+len(found.networks) > 0 {
+		say(out, "removing %d containers and %d networks of %s, with their disks, addresses and routes and the nftables table %s",
+			len(found.boxes), len(found.networks), d.stateDir, tableName(d.stateDir))
+	}
 	var errs []error
 	for _, f := range d.converge(ctx, desired{}).failures {
 		errs = append(errs, f.err)
@@ -352,7 +366,7 @@ func List(ctx context.Context, stateDir string) ([]Machine, error) {
 
 // lock keeps other processes from changing the machines of a state directory.
 func lock(ctx context.Context, stateDir string) (unlock func(), err error) {
-	if unlock, err = filelock.LockContext(ctx, filepath.Join(stateDir, directory+".lock"), nil); err != nil {
+	if unlock, err = filelock.LockContext(ctx, filepath.Join(stateDir, lockFile), nil); err != nil {
 		return nil, fmt.Errorf("locking the machines: %w", err)
 	}
 	return unlock, nil

@@ -33,60 +33,62 @@ func connect() (*client.Client, error) {
 	return docker, nil
 }
 
-// startEngine makes sure that a Docker engine answers: where there is none it installs Debian's, and starts it.
-func startEngine(ctx context.Context, out io.Writer) error {
+// startEngine makes sure that a Docker engine answers: where there is none it installs Debian's, and starts it. pid is
+// its process ID if it was started without systemd, otherwise 0.
+func startEngine(ctx context.Context, out io.Writer) (pid int, err error) {
 	docker, err := connect()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = docker.Close() }() // nothing was written
 	if _, err := docker.Ping(ctx); err == nil {
-		return nil
+		return 0, nil
 	} else if !client.IsErrConnectionFailed(err) {
-		return fmt.Errorf("asking Docker whether it runs: %w", err)
+		return 0, fmt.Errorf("asking Docker whether it runs: %w", err)
 	}
 	if _, err := exec.LookPath("dockerd"); err != nil {
 		if err := install(ctx, out, "the Docker engine", "docker.io"); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	if err := launch(ctx, out); err != nil {
-		return err
+	if pid, err = launch(ctx, out); err != nil {
+		return pid, err
 	}
 	for deadline := time.Now().Add(engineStart); ; {
 		_, err := docker.Ping(ctx)
 		switch {
 		case err == nil:
-			return nil
+			return pid, nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return pid, ctx.Err()
 		case time.Now().After(deadline):
-			return fmt.Errorf("starting the Docker engine: it did not answer within %s: %w%s", engineStart, err, lastLines(engineLog))
+			return pid, fmt.Errorf("starting the Docker engine: it did not answer within %s: %w%s", engineStart, err, lastLines(engineLog))
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
 }
 
 // launch starts an installed engine: through systemd where that is the init system, otherwise directly, as a process
-// that outlives this one.
-func launch(ctx context.Context, out io.Writer) error {
+// that outlives this one and whose ID it returns.
+func launch(ctx context.Context, out io.Writer) (pid int, err error) {
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		say(out, "starting the Docker engine")
-		return command(ctx, "systemctl", "start", "docker")
+		return 0, command(ctx, "systemctl", "start", "docker")
 	}
 	say(out, "starting dockerd directly, because this machine does not run systemd; it logs to %s", engineLog)
 	log, err := os.OpenFile(engineLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return fmt.Errorf("opening the log of the Docker engine: %w", err)
+		return 0, fmt.Errorf("opening the log of the Docker engine: %w", err)
 	}
 	defer func() { _ = log.Close() }() // the engine has its own handle
 	engine := exec.Command("dockerd")
 	engine.Stdout, engine.Stderr = log, log
 	engine.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := engine.Start(); err != nil {
-		return fmt.Errorf("starting the Docker engine: %w", err)
+		return 0, fmt.Errorf("starting the Docker engine: %w", err)
 	}
-	return engine.Process.Release()
+	pid = engine.Process.Pid
+	return pid, engine.Process.Release()
 }
 
 // install prints what it is about to install, and installs the Debian packages.

@@ -5,29 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
+	"sync"
+
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+
+	"eco2/rehearsal/hosts/docker/kernel"
 )
 
-// SetUpHost sets this host up to run machines: a Docker engine, kernel settings, the machine image. It prints to out what
-// it installs or changes before it does. Where everything is there already, it is quick and changes nothing.
+// SetUpHost sets this host up to run machines: a Docker engine, kernel settings, the machine image. It prints to out
+// what it installs or changes before it does. Where everything is there already, it is quick and changes nothing. Clean
+// puts the kernel settings back, but not while this process runs.
 func SetUpHost(ctx context.Context, out io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the rehearsal's machines need root: run it as root, or use modelled machines with LEVEL=simulate")
 	}
-	if err := loadModules(ctx); err != nil {
+	if _, err := useHost(); err != nil {
 		return err
 	}
-	if err := setKernel(out); err != nil {
+	if err := setUpSystem(ctx, out); err != nil {
 		return err
-	}
-	if err := startEngine(ctx, out); err != nil {
-		return fmt.Errorf("preparing Docker: %w", err)
 	}
 	noTests := func(string) bool { return false } // they may be running: see ReserveForTests
 	if err := removeAbandoned(ctx, out, noTests); err != nil {
@@ -39,79 +39,95 @@ func SetUpHost(ctx context.Context, out io.Writer) error {
 	return buildImage(ctx, out)
 }
 
-// modules are the kernel modules that machines need. A machine shares the host's kernel and cannot load its own.
-var modules = []string{"overlay", "br_netfilter", "nf_conntrack", "nf_tables", "vxlan", "ip_set", "xt_set"}
+// useHost marks the host as in use until this process exits. The variable keeps what releases the mark.
+var useHost = sync.OnceValues(func() (release func(), err error) { return kernel.New(io.Discard).Use() })
 
-// loadModules loads the modules that are not built into the kernel. Where this host has no modules at all, or no
-// modprobe, it does nothing: a missing feature then fails where it is used, with its own message.
-func loadModules(ctx context.Context) error {
-	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+// setUpSystem starts a Docker engine and changes the kernel's settings.
+func setUpSystem(ctx context.Context, out io.Writer) error {
+	host := kernel.New(out)
+	unlock, err := host.Lock(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the kernel's version: %w", err)
+		return err
 	}
-	// Without this directory the kernel has no modules: everything it supports is built in.
-	if _, err := os.Stat(filepath.Join("/lib/modules", strings.TrimSpace(string(release)))); err != nil {
-		return nil //nolint:nilerr // see above
+	defer unlock()
+	if err := host.Begin(); err != nil {
+		return err
 	}
-	if _, err := exec.LookPath("modprobe"); err != nil {
-		return nil //nolint:nilerr // likewise
+	if err := host.LoadModules(ctx); err != nil {
+		return err
 	}
-	return command(ctx, "modprobe", append([]string{"--all"}, modules...)...)
+	// Before the settings, so that Docker turns forwarding on itself, and restricts it.
+	pid, err := startEngine(ctx, out)
+	if pid != 0 {
+		err = errors.Join(err, host.EngineStarted(pid))
+	}
+	if err != nil {
+		return fmt.Errorf("preparing Docker: %w", err)
+	}
+	engine, err := describeEngine(ctx)
+	if err != nil {
+		return err
+	}
+	return host.Set(ctx, engine)
 }
 
-// setting is a sysctl value that machines share with the host.
-type setting struct {
-	key   string
-	value int
-	// atLeast permits a greater value.
-	atLeast bool
-	// optional permits that the kernel does not have this setting.
-	optional bool
-	// why is printed when the setting is changed.
-	why string
+func describeEngine(ctx context.Context) (e kernel.Engine, err error) {
+	docker, err := connect()
+	if err != nil {
+		return e, err
+	}
+	defer func() { _ = docker.Close() }() // nothing was written
+	info, err := docker.Info(ctx)
+	if err != nil {
+		return e, fmt.Errorf("asking Docker for its firewall: %w", err)
+	}
+	// Versions before 28.2 do not report it and only have iptables. With firewalld it is "nftables+firewalld".
+	e.Nftables = info.FirewallBackend != nil && strings.HasPrefix(info.FirewallBackend.Driver, "nftables")
+	images, err := docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", machineImage))})
+	if err != nil {
+		return e, fmt.Errorf("listing machine images: %w", err)
+	}
+	e.Rehearsed = len(images) > 0
+	return e, nil
 }
 
-func settings() []setting {
-	const kubelet = "kubelet sets this on every machine, and all machines share one kernel"
-	return []setting{
-		{"fs.inotify.max_user_instances", 8192, true, false, "each kubelet and containerd needs dozens"},
-		{"fs.inotify.max_user_watches", 1 << 20, true, false, "each kubelet and containerd needs many"},
-		{"net.ipv4.ip_forward", 1, false, false, "public addresses are translated on this host"},
-		// kube-proxy computes this from its defaults: conntrack.maxPerCore 32768 for each core, at least conntrack.min
-		// 131072. A container cannot set it, but kube-proxy leaves a value alone that is exactly what it computed.
-		{"net.netfilter.nf_conntrack_max", max(32768*runtime.NumCPU(), 131072), false, false, "kube-proxy requires exactly this and cannot set it from within a machine"},
-		// The values that kubelet's container manager sets, in setupKernelTunables.
-		{"vm.overcommit_memory", 1, false, false, kubelet},
-		{"vm.panic_on_oom", 0, false, false, kubelet},
-		{"kernel.panic", 10, false, false, kubelet},
-		{"kernel.panic_on_oops", 1, false, false, kubelet},
-		{"kernel.keys.root_maxkeys", 1_000_000, false, true, kubelet},
-		{"kernel.keys.root_maxbytes", 25_000_000, false, true, kubelet},
+// Clean removes the machines of state directories and puts this host's kernel settings back as they were before
+// SetUpHost, unless another rehearsal uses them. It prints to out what it does.
+func Clean(ctx context.Context, out io.Writer, stateDirs ...string) error {
+	for _, dir := range stateDirs {
+		if err := remove(ctx, out, dir); err != nil {
+			return err
+		}
 	}
+	host := kernel.New(out)
+	if changed, err := host.Changed(); err != nil || !changed {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		say(out, "leaving this host's kernel settings as they are: putting them back needs root")
+		return nil
+	}
+	others, err := rehearsalsOnHost(ctx)
+	if err != nil {
+		return err
+	}
+	if len(others) > 0 {
+		say(out, "leaving this host's kernel settings as they are: there are machines of %s; the last `make clean` on this host puts the settings back", strings.Join(others, ", "))
+		return nil
+	}
+	return host.PutBack(ctx)
 }
 
-// setKernel changes the host's kernel settings where they differ. The change lasts until the host's next boot.
-func setKernel(out io.Writer) error {
-	for _, s := range settings() {
-		path := "/proc/sys/" + strings.ReplaceAll(s.key, ".", "/")
-		data, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) && s.optional {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("reading the kernel setting %s: %w", s.key, err)
-		}
-		have, err := strconv.Atoi(strings.TrimSpace(string(data)))
-		if err != nil {
-			return fmt.Errorf("reading the kernel setting %s: %w", s.key, err)
-		}
-		if have == s.value || s.atLeast && have > s.value {
-			continue
-		}
-		say(out, "setting %s = %d (was %d): %s", s.key, s.value, have, s.why)
-		if err := os.WriteFile(path, []byte(strconv.Itoa(s.value)), 0o644); err != nil {
-			return fmt.Errorf("setting the kernel's %s: %w", s.key, err)
-		}
+// rehearsalsOnHost returns the state directories of all rehearsals that have machines. Without a Docker engine there
+// are none.
+func rehearsalsOnHost(ctx context.Context) ([]string, error) {
+	docker, err := connect()
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	defer func() { _ = docker.Close() }() // nothing was written
+	if _, err := docker.Ping(ctx); client.IsErrConnectionFailed(err) {
+		return nil, nil
+	}
+	return stateDirs(ctx, docker)
 }

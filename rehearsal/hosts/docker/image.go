@@ -55,6 +55,9 @@ func baseTag() string {
 	return "eco2-debian:" + hex.EncodeToString(sum[:])[:12]
 }
 
+// machineImage is the name of the machine image, without its tag.
+const machineImage = "eco2-machine"
+
 // imageTag returns the tag of the machine image, which contains a hash of the build context.
 func imageTag() (string, error) {
 	context, err := buildContext()
@@ -62,7 +65,7 @@ func imageTag() (string, error) {
 		return "", err
 	}
 	sum := sha256.Sum256(context)
-	return "eco2-machine:" + hex.EncodeToString(sum[:])[:12], nil
+	return machineImage + ":" + hex.EncodeToString(sum[:])[:12], nil
 }
 
 // buildImage builds the machine image, unless Docker has one from the same recipe.
@@ -109,8 +112,7 @@ func buildOnBase(ctx context.Context, out io.Writer, docker *client.Client, tag 
 
 // removeOldImages removes machine images of other recipes, unless a machine still uses them.
 func removeOldImages(ctx context.Context, docker *client.Client, tag string) error {
-	name, _, _ := strings.Cut(tag, ":")
-	images, err := docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", name))})
+	images, err := docker.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", machineImage))})
 	if err != nil {
 		return fmt.Errorf("listing machine images: %w", err)
 	}

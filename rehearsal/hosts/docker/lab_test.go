@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
+	"eco2/rehearsal/internal/listeners"
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/internal/setup"
 )
@@ -47,6 +49,7 @@ func newLab(t *testing.T) *lab {
 	t.Helper()
 	needs.Machines(t)
 	t.Setenv(aws.PublicPoolEnv, publicPool)
+	listeners.Watch(t, netip.MustParsePrefix(cidr))
 	require.NoError(t, SetUpHost(t.Context(), os.Stderr))
 	require.NoError(t, ReserveForTests(t.Context(), os.Stderr))
 	l := &lab{T: t}

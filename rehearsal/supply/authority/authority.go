@@ -3,7 +3,6 @@
 package authority
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -33,8 +32,10 @@ const (
 	clockSkew = time.Hour
 )
 
+// The two are in files of their own, because people hand the certificate to browsers and to curl.
 const (
-	file            = "authority.pem"
+	certificateFile = "authority.pem"
+	keyFile         = "authority.key"
 	certificateType = "CERTIFICATE"
 	keyType         = "PRIVATE KEY"
 )
@@ -67,6 +68,9 @@ func Open() (*Authority, error) {
 		return nil, fmt.Errorf("locking the authority in %s: %w", dir, err)
 	}
 	defer unlock()
+	if err := separateKey(dir); err != nil {
+		return nil, err
+	}
 	a, err := Load(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -78,22 +82,38 @@ func Open() (*Authority, error) {
 	return create(dir, authorityLife)
 }
 
-// Load reads the authority in a directory, which may be read-only.
-func Load(dir string) (*Authority, error) {
-	data, err := os.ReadFile(filepath.Join(dir, file))
-	if err != nil {
-		return nil, fmt.Errorf("reading the authority: %w", err)
+// separateKey moves the key out of the certificate's file, where earlier versions stored it too.
+func separateKey(dir string) error {
+	data, err := os.ReadFile(filepath.Join(dir, certificateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	a := &Authority{dir: dir}
+	if err != nil {
+		return fmt.Errorf("reading the authority: %w", err)
+	}
 	certificate, rest := pem.Decode(data)
 	key, _ := pem.Decode(rest)
 	if certificate == nil || key == nil {
-		return nil, fmt.Errorf("reading the authority: %s is not a certificate and a key; remove it to get a new one", filepath.Join(dir, file))
+		return nil
 	}
-	if a.certificate, err = x509.ParseCertificate(certificate.Bytes); err != nil {
+	return store(dir, certificate, key)
+}
+
+// Load reads the authority in a directory, which may be read-only.
+func Load(dir string) (*Authority, error) {
+	certificate, err := load(dir, certificateFile, certificateType)
+	if err != nil {
+		return nil, err
+	}
+	key, err := load(dir, keyFile, keyType)
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{dir: dir}
+	if a.certificate, err = x509.ParseCertificate(certificate); err != nil {
 		return nil, fmt.Errorf("reading the authority's certificate in %s: %w", dir, err)
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(key.Bytes)
+	parsed, err := x509.ParsePKCS8PrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("reading the authority's key in %s: %w", dir, err)
 	}
@@ -103,6 +123,20 @@ func Load(dir string) (*Authority, error) {
 	}
 	a.key = signer
 	return a, nil
+}
+
+// load returns the content of a PEM file.
+func load(dir, name, typ string) ([]byte, error) {
+	path := filepath.Join(dir, name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the authority: %w", err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != typ {
+		return nil, fmt.Errorf("reading the authority: %s has no %s; remove it to get a new authority", path, typ)
+	}
+	return block.Bytes, nil
 }
 
 // Dir returns the directory in which the authority is stored.
@@ -145,20 +179,32 @@ func create(dir string, life time.Duration) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating an authority: %w", err)
 	}
-	var data bytes.Buffer
-	for _, block := range []*pem.Block{{Type: certificateType, Bytes: certificate}, {Type: keyType, Bytes: encoded}} {
-		if err := pem.Encode(&data, block); err != nil {
-			return nil, fmt.Errorf("creating an authority: %w", err)
-		}
+	// After a kill there is never a new key beside an old certificate: without a certificate, Open creates both again.
+	if err := os.Remove(filepath.Join(dir, certificateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing the expiring authority: %w", err)
 	}
-	path := filepath.Join(dir, file)
-	if err := os.WriteFile(path+".new", data.Bytes(), 0o600); err != nil {
-		return nil, fmt.Errorf("storing the authority: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return nil, fmt.Errorf("storing the authority: %w", err)
+	err = store(dir, &pem.Block{Type: certificateType, Bytes: certificate}, &pem.Block{Type: keyType, Bytes: encoded})
+	if err != nil {
+		return nil, err
 	}
 	return Load(dir)
+}
+
+// store writes the key before the certificate, whose file may still have the only copy of the key: see separateKey.
+func store(dir string, certificate, key *pem.Block) error {
+	for _, file := range []struct {
+		name  string
+		block *pem.Block
+	}{{keyFile, key}, {certificateFile, certificate}} {
+		path := filepath.Join(dir, file.name)
+		if err := os.WriteFile(path+".new", pem.EncodeToMemory(file.block), 0o600); err != nil {
+			return fmt.Errorf("storing the authority: %w", err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			return fmt.Errorf("storing the authority: %w", err)
+		}
+	}
+	return nil
 }
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }

@@ -61,9 +61,12 @@ func TestConcurrentOpensGetOneAuthority(t *testing.T) {
 	}
 	a, err := Open()
 	require.NoError(t, err)
-	info, err := os.Stat(filepath.Join(a.Dir(), file))
+	info, err := os.Stat(filepath.Join(a.Dir(), keyFile))
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode())
+	certificate, err := os.ReadFile(filepath.Join(a.Dir(), certificateFile))
+	require.NoError(t, err)
+	assert.Equal(t, a.PEM(), string(certificate), "the file that people hand to curl has the certificate alone")
 	loaded, err := Load(a.Dir())
 	require.NoError(t, err)
 	assert.Equal(t, texts[0], loaded.PEM())
@@ -82,7 +85,38 @@ func TestExpiringAuthorityIsReplaced(t *testing.T) {
 	assert.NotEqual(t, a.PEM(), renewed.PEM())
 	assert.True(t, renewed.certificate.NotAfter.After(time.Now().Add(4*365*24*time.Hour)))
 
-	require.NoError(t, os.WriteFile(filepath.Join(a.Dir(), file), []byte("x"), 0o600))
-	_, err = Open()
-	assert.ErrorContains(t, err, "remove it to get a new one")
+	for _, name := range []string{certificateFile, keyFile} {
+		path := filepath.Join(a.Dir(), name)
+		require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+		_, err = Open()
+		assert.ErrorContains(t, err, "remove it to get a new authority")
+		require.NoError(t, os.Remove(path))
+		_, err = Open()
+		require.NoError(t, err)
+	}
+}
+
+// Earlier versions stored the key after the certificate in one file. The authority stays the same.
+func TestKeyIsMovedOutOfTheCertificatesFile(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	a, err := Open()
+	require.NoError(t, err)
+	both, key := filepath.Join(a.Dir(), certificateFile), filepath.Join(a.Dir(), keyFile)
+	certificate, err := os.ReadFile(both)
+	require.NoError(t, err)
+	private, err := os.ReadFile(key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(both, append(certificate, private...), 0o600))
+	require.NoError(t, os.Remove(key))
+
+	opened, err := Open()
+	require.NoError(t, err)
+	assert.Equal(t, a.PEM(), opened.PEM())
+	_, err = opened.Issue("git.eco2.example")
+	require.NoError(t, err)
+	for path, want := range map[string][]byte{both: certificate, key: private} {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, string(want), string(data))
+	}
 }
