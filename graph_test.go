@@ -366,11 +366,11 @@ func TestCertificateAndRecordDeletionOrder(t *testing.T) {
 // volumes, which the driver tags.
 func TestEBSDriverTagsMatch(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
-		attachment := g.named(t, "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "node-volumes")
+		attachment := g.named(t, "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "control-plane-volumes")
 		assert.Equal(t, "arn:aws:iam::aws:policy/AmazonEBSCSIDriverEKSClusterScopedPolicy", attachment.Inputs["policyArn"].StringValue())
 		cluster := "eco2-" + g.stack
 		tag := func(r *declared, key string) any { return r.Inputs["tags"].ObjectValue()[resource.PropertyKey(key)].V }
-		assert.Equal(t, cluster, tag(g.named(t, "aws:iam/role:Role", "node"), "eks-cluster-name"))
+		assert.Equal(t, cluster, tag(g.named(t, "aws:iam/role:Role", "control-plane"), "eks-cluster-name"))
 		machines := g.ofType(instanceType)
 		require.Len(t, machines, 14)
 		for _, machine := range machines {
@@ -378,6 +378,49 @@ func TestEBSDriverTagsMatch(t *testing.T) {
 		}
 		driver := plainOf(g.named(t, releaseType, "aws-ebs-csi-driver").Inputs["values"]).(map[string]any)
 		assert.Equal(t, cluster, driver["controller"].(map[string]any)["k8sTagClusterId"])
+	})
+}
+
+// Whoever reaches a machine's metadata service has the machine's role. On a worker, only the host's network reaches it,
+// and the role permits Session Manager only. So all pods that call AWS must run on the control plane.
+func TestOnlyTheControlPlaneMayCallAWS(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		machines := g.ofType(instanceType)
+		require.Len(t, machines, 14)
+		for _, machine := range machines {
+			profile, hops := "eco2-"+g.stack+"-worker", 1.0
+			if machine.Name == "k8s-master" {
+				profile, hops = "eco2-"+g.stack+"-node", 2
+			}
+			assert.Equal(t, profile, machine.Inputs["iamInstanceProfile"].StringValue(), machine.Name)
+			options := plainOf(machine.Inputs["metadataOptions"]).(map[string]any)
+			assert.Equal(t, map[string]any{"httpEndpoint": "enabled", "httpTokens": "required", "httpPutResponseHopLimit": hops},
+				options, machine.Name)
+		}
+		granted := map[string][]string{}
+		for _, typ := range []string{"aws:iam/rolePolicy:RolePolicy", "aws:iam/rolePolicyAttachment:RolePolicyAttachment"} {
+			for _, policy := range g.every(t, typ) {
+				role := policy.Inputs["role"].StringValue()
+				granted[role] = append(granted[role], policy.Name)
+			}
+		}
+		assert.Equal(t, []string{"worker-session-manager"}, granted["eco2-"+g.stack+"-worker"])
+		assert.Len(t, granted["eco2-"+g.stack+"-node"], 5)
+
+		controlPlane := map[string]any{"node-role.kubernetes.io/control-plane": ""}
+		values := func(release string) map[string]any {
+			return plainOf(g.named(t, releaseType, release).Inputs["values"]).(map[string]any)
+		}
+		driver := values("aws-ebs-csi-driver")
+		for name, pods := range map[string]any{
+			"aws-load-balancer-controller": values("aws-load-balancer-controller"),
+			"aws-ebs-csi-driver":           driver["controller"],
+			"external-secrets":             values("external-secrets")["global"],
+			"external-dns":                 values("external-dns"),
+		} {
+			assert.Equal(t, controlPlane, pods.(map[string]any)["nodeSelector"], name)
+		}
+		assert.Equal(t, true, driver["node"].(map[string]any)["hostNetwork"], "its pods on workers read the metadata service")
 	})
 }
 

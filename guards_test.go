@@ -47,7 +47,7 @@ func TestObjectsDependOnWhatServesThem(t *testing.T) {
 		after(root, g.named(t, projectType, "project-root"))
 		after(root, g.named(t, projectType, "project-"+g.stack))
 		policies := append(g.ofType("aws:iam/rolePolicy:RolePolicy"), g.ofType("aws:iam/rolePolicyAttachment:RolePolicyAttachment")...)
-		assert.Len(t, policies, 5)
+		assert.Len(t, policies, 6)
 		for _, r := range g.ofType(releaseType) {
 			after(root, r)
 			for _, policy := range policies {

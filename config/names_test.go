@@ -21,5 +21,5 @@ func TestNames(t *testing.T) {
 		assert.Len(t, nameProblems(name, "dev"), 1, name)
 	}
 	// The longest valid names must fit into AWS's shortest limit: a role's name has at most 64 characters.
-	assert.LessOrEqual(t, len(strings.Repeat("a", 32)+"-"+strings.Repeat("a", 16)+"-node"), 64)
+	assert.LessOrEqual(t, len(strings.Repeat("a", 32)+"-"+strings.Repeat("a", 16)+"-worker"), 64)
 }

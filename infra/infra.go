@@ -85,9 +85,14 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err != nil {
 		return nil, err
 	}
-	role, err := newNodeRole(ctx, "node", &nodeRoleArgs{
-		ClusterName: c.Name, Region: c.Region, ParameterPrefix: c.ParameterPrefix, HostedZoneID: c.HostedZoneID,
+	controlPlaneRole, err := newControlPlaneRole(ctx, "control-plane", &controlPlaneRoleArgs{
+		ClusterName: c.Name, Region: c.Region, ParameterPrefix: c.ParameterPrefix,
+		Domain: c.Domain, HostedZoneID: c.HostedZoneID,
 	}, child)
+	if err != nil {
+		return nil, err
+	}
+	workerRole, err := newWorkerRole(ctx, "worker", c.Name, child)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +113,10 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	i.VPC, i.SubnetIDs, i.SecurityGroup = network.VPC, network.SubnetIDs(), group
 	for _, spec := range nodeSpecs(c.Nodes) {
 		zone := spec.zone(c.Zones, c.Previous.Zones[spec.Name])
+		role := workerRole
+		if spec.ControlPlane() {
+			role = controlPlaneRole
+		}
 		hostKey, err := c.SSH.HostKey(c.Name, spec.Name)
 		if err != nil {
 			return nil, err

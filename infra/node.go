@@ -58,9 +58,12 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 	opts = append(opts, pulumi.Aliases([]pulumi.Alias{{ParentURN: formerParent}}))
 	options := func(more ...pulumi.ResourceOption) []pulumi.ResourceOption { return slices.Concat(opts, more) }
 
-	role := "worker"
+	// The hop limit is how far the metadata service's tokens reach. A pod is one routed hop away from its machine, so on
+	// a worker only processes and pods on the host's network get one. On the control plane pods get one as well, because
+	// the controllers need its IAM role.
+	role, hopLimit := "worker", 1
 	if spec.ControlPlane() {
-		role = "control-plane"
+		role, hopLimit = "control-plane", 2
 	}
 	tags := pulumi.StringMap{
 		"Name": pulumi.String(args.ClusterName + "-" + spec.Name),
@@ -84,11 +87,9 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		KeyName:             pulumi.String(args.KeyName),
 		UserData:            userData(spec.Name, args.HostKey),
 		MetadataOptions: &ec2.InstanceMetadataOptionsArgs{
-			HttpEndpoint: pulumi.String("enabled"),
-			HttpTokens:   pulumi.String("required"),
-			// Two, because a pod is one routed hop away from its machine, and controllers need the node role. Network
-			// policies restrict which pods reach the metadata service.
-			HttpPutResponseHopLimit: pulumi.Int(2),
+			HttpEndpoint:            pulumi.String("enabled"),
+			HttpTokens:              pulumi.String("required"),
+			HttpPutResponseHopLimit: pulumi.Int(hopLimit),
 		},
 		RootBlockDevice: &ec2.InstanceRootBlockDeviceArgs{
 			VolumeType:          pulumi.String("gp3"),

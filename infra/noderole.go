@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
@@ -25,11 +26,11 @@ const (
 	volumeClusterTag = "ebs.csi.aws.com/cluster-name"
 )
 
-// nodeRole is the IAM role of the machines and of the controllers that run on them.
+// nodeRole is an IAM role of machines, with its instance profile.
 //
-// There is one role because the machines share one instance profile. Any pod could assume it through the metadata
-// service, so network policies allow only the controllers that need it to reach that service. AWS's managed policy for
-// Session Manager is not used, because it permits reading every SSM parameter of the account.
+// Whoever can reach a machine's metadata service has the machine's role. So the control plane, where the controllers
+// run that call AWS, has a role of its own, and the workers have one that permits Session Manager only. AWS's managed
+// policy for Session Manager is not used, because it permits reading every SSM parameter of the account.
 type nodeRole struct {
 	pulumi.ResourceState
 	component.Children
@@ -38,17 +39,77 @@ type nodeRole struct {
 	ProfileName pulumi.StringOutput
 }
 
-// nodeRoleArgs holds the role's inputs.
+// nodeRoleArgs holds a role's inputs.
 type nodeRoleArgs struct {
+	// RoleName is the name of the role and of its instance profile in AWS.
+	RoleName    string
+	Description string
+	Tags        pulumi.StringMap
+	// Grants are the inline policies.
+	Grants []grant
+	// ManagedPolicies maps names of attachments to the ARNs of AWS managed policies.
+	ManagedPolicies map[string]string
+}
+
+// grant is an inline policy of a role, whose statements may contain the number of the AWS account.
+type grant struct {
+	name       string
+	statements func(account string) []statement
+}
+
+// controlPlaneRoleArgs holds the inputs of the control plane's role.
+type controlPlaneRoleArgs struct {
 	ClusterName string
 	Region      string
 	// ParameterPrefix is the path below which workloads may read SSM parameters.
 	ParameterPrefix string
-	// HostedZoneID is the Route 53 zone in which external-dns may change records. It is empty without a domain.
+	// Domain and HostedZoneID are the domain whose records external-dns may change, and its Route 53 zone. They are empty
+	// without a domain.
+	Domain       string
 	HostedZoneID string
 }
 
-// newNodeRole declares the role, its policies and the instance profile.
+// newControlPlaneRole declares the role of the control plane's machine and of the controllers on it.
+func newControlPlaneRole(ctx *pulumi.Context, name string, args *controlPlaneRoleArgs, opts ...pulumi.ResourceOption) (*nodeRole, error) {
+	grants := []grant{
+		sessionManager,
+		{"parameters", func(account string) []statement {
+			return parameters(args.Region, account, args.ParameterPrefix)
+		}},
+		{"load-balancers", func(account string) []statement {
+			return loadBalancers(args.Region, account, args.ClusterName)
+		}},
+	}
+	if args.HostedZoneID != "" {
+		grants = append(grants, grant{"dns", func(string) []statement { return dns(args.HostedZoneID, args.Domain) }})
+	}
+	return newNodeRole(ctx, name, &nodeRoleArgs{
+		// Earlier versions of the program gave this role to all machines, hence its name. Another name would be another
+		// role. In an update the controllers would lose their permissions with it, because AWS's SDKs keep a role's
+		// credentials until they expire, which is up to six hours later.
+		RoleName:        args.ClusterName + "-node",
+		Description:     "The control plane of the cluster and the controllers on it",
+		Tags:            pulumi.StringMap{roleClusterTag: pulumi.String(args.ClusterName)},
+		Grants:          grants,
+		ManagedPolicies: map[string]string{"volumes": ebsPolicy},
+	}, append(opts, pulumi.Aliases([]pulumi.Alias{
+		// Its component was called "node" when there was one role for all machines. In even older programs it had no
+		// parent either.
+		{Name: pulumi.String("node")},
+		{Name: pulumi.String("node"), NoParent: pulumi.Bool(true)},
+	}))...)
+}
+
+// newWorkerRole declares the role of all machines but the control plane's.
+func newWorkerRole(ctx *pulumi.Context, name, clusterName string, opts ...pulumi.ResourceOption) (*nodeRole, error) {
+	return newNodeRole(ctx, name, &nodeRoleArgs{
+		RoleName:    clusterName + "-worker",
+		Description: "The workers of the cluster",
+		Grants:      []grant{sessionManager},
+	}, opts...)
+}
+
+// newNodeRole declares a role, its policies and the instance profile.
 func newNodeRole(ctx *pulumi.Context, name string, args *nodeRoleArgs, opts ...pulumi.ResourceOption) (*nodeRole, error) {
 	r := &nodeRole{}
 	if err := component.Register(ctx, "eco2:infra:NodeRole", name, r, opts...); err != nil {
@@ -63,35 +124,16 @@ func newNodeRole(ctx *pulumi.Context, name string, args *nodeRoleArgs, opts ...p
 		return nil, err
 	}
 	role, err := iam.NewRole(ctx, name, &iam.RoleArgs{
-		Name:             pulumi.String(args.ClusterName + "-node"),
-		Description:      pulumi.String("The nodes of the cluster and the controllers on them"),
+		Name:             pulumi.String(args.RoleName),
+		Description:      pulumi.String(args.Description),
 		AssumeRolePolicy: pulumi.String(trust),
-		Tags:             pulumi.StringMap{roleClusterTag: pulumi.String(args.ClusterName)},
+		Tags:             args.Tags,
 	}, parent)
 	if err != nil {
-		return nil, fmt.Errorf("creating role %s: %w", name, err)
+		return nil, fmt.Errorf("creating role %s: %w", args.RoleName, err)
 	}
 	account := role.Arn.ApplyT(accountOf).(pulumi.StringOutput)
-
-	grants := []struct {
-		name       string
-		statements func(account string) []statement
-	}{
-		{"session-manager", func(string) []statement { return sessionManager() }},
-		{"parameters", func(account string) []statement {
-			return parameters(args.Region, account, args.ParameterPrefix)
-		}},
-		{"load-balancers", func(account string) []statement {
-			return loadBalancers(args.Region, account, args.ClusterName)
-		}},
-	}
-	if args.HostedZoneID != "" {
-		grants = append(grants, struct {
-			name       string
-			statements func(account string) []statement
-		}{"dns", func(string) []statement { return dns(args.HostedZoneID) }})
-	}
-	for _, grant := range grants {
+	for _, grant := range args.Grants {
 		document := account.ApplyT(func(account string) (string, error) {
 			return policy(grant.statements(account)...)
 		}).(pulumi.StringOutput)
@@ -101,23 +143,26 @@ func newNodeRole(ctx *pulumi.Context, name string, args *nodeRoleArgs, opts ...p
 			Policy: document,
 		}, parent)
 		if err != nil {
-			return nil, fmt.Errorf("creating policy %s of the node role: %w", grant.name, err)
+			return nil, fmt.Errorf("creating policy %s of role %s: %w", grant.name, args.RoleName, err)
 		}
 	}
-	_, err = iam.NewRolePolicyAttachment(ctx, name+"-volumes", &iam.RolePolicyAttachmentArgs{
-		Role:      role.Name,
-		PolicyArn: pulumi.String(ebsPolicy),
-	}, parent)
-	if err != nil {
-		return nil, fmt.Errorf("attaching policy %s to the node role: %w", ebsPolicy, err)
+	for _, attachment := range slices.Sorted(maps.Keys(args.ManagedPolicies)) {
+		arn := args.ManagedPolicies[attachment]
+		_, err := iam.NewRolePolicyAttachment(ctx, name+"-"+attachment, &iam.RolePolicyAttachmentArgs{
+			Role:      role.Name,
+			PolicyArn: pulumi.String(arn),
+		}, parent)
+		if err != nil {
+			return nil, fmt.Errorf("attaching policy %s to role %s: %w", arn, args.RoleName, err)
+		}
 	}
 
 	profile, err := iam.NewInstanceProfile(ctx, name, &iam.InstanceProfileArgs{
-		Name: pulumi.String(args.ClusterName + "-node"),
+		Name: pulumi.String(args.RoleName),
 		Role: role.Name,
 	}, parent)
 	if err != nil {
-		return nil, fmt.Errorf("creating instance profile %s: %w", name, err)
+		return nil, fmt.Errorf("creating instance profile %s: %w", args.RoleName, err)
 	}
 	r.ProfileName = profile.Name
 
@@ -138,8 +183,9 @@ type statement struct {
 	Effect    string
 	Principal map[string]string `json:",omitempty"`
 	Action    []string
-	Resource  []string                     `json:",omitempty"`
-	Condition map[string]map[string]string `json:",omitempty"`
+	Resource  []string `json:",omitempty"`
+	// Condition maps operators to condition keys to the values that a key may have.
+	Condition map[string]map[string][]string `json:",omitempty"`
 }
 
 func policy(statements ...statement) (string, error) {
@@ -154,12 +200,14 @@ func allow(resources []string, actions ...string) statement {
 	return statement{Effect: "Allow", Action: actions, Resource: resources}
 }
 
-// when returns a copy of the statement that also requires the condition key to have this value.
-func (s statement) when(key, value string) statement {
-	const operator = "StringEquals"
-	pairs := map[string]string{key: value}
-	maps.Copy(pairs, s.Condition[operator])
-	s.Condition = map[string]map[string]string{operator: pairs}
+// when returns a copy of the statement that also requires a condition key to match one of these values.
+func (s statement) when(operator, key string, values ...string) statement {
+	keys := map[string][]string{key: values}
+	maps.Copy(keys, s.Condition[operator])
+	conditions := map[string]map[string][]string{}
+	maps.Copy(conditions, s.Condition)
+	conditions[operator] = keys
+	s.Condition = conditions
 	return s
 }
 
@@ -167,12 +215,12 @@ func (s statement) when(key, value string) statement {
 var all = []string{"*"}
 
 // sessionManager permits the agent's channels of Session Manager, a shell that needs no open port, and nothing else.
-func sessionManager() []statement {
+var sessionManager = grant{"session-manager", func(string) []statement {
 	return []statement{allow(all,
 		"ssm:UpdateInstanceInformation",
 		"ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel",
 		"ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel")}
-}
+}}
 
 // parameters permits External Secrets to read this stack's parameters.
 func parameters(region, account, prefix string) []statement {
@@ -180,18 +228,23 @@ func parameters(region, account, prefix string) []statement {
 		"ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath")}
 }
 
-// dns permits external-dns to change the records of one zone.
-func dns(zone string) []statement {
+// dns permits external-dns to change the records of the domain, its subdomains and their ownership records, which
+// begin with a label of external-dns. The rest of the zone may belong to other stacks.
+func dns(zone, domain string) []statement {
+	const change = "route53:ChangeResourceRecordSets"
+	zones := []string{"arn:aws:route53:::hostedzone/" + zone}
 	return []statement{
-		allow([]string{"arn:aws:route53:::hostedzone/" + zone},
-			"route53:ChangeResourceRecordSets", "route53:ListResourceRecordSets", "route53:ListTagsForResources"),
+		allow(zones, change).
+			when("ForAllValues:StringLike", change+"NormalizedRecordNames", domain, "*."+domain).
+			when("ForAllValues:StringEquals", change+"RecordTypes", "A", "AAAA", "CNAME", "TXT"),
+		allow(zones, "route53:ListResourceRecordSets", "route53:ListTagsForResources"),
 		allow(all, "route53:ListHostedZones"),
 	}
 }
 
 // loadBalancers permits what the load balancer controller does when every Ingress names the security group to use. It
-// may not create a group or a rule, so an Ingress without that annotation fails visibly. It may change only load
-// balancers and target groups that have the cluster's tag.
+// may not create a group or a rule of one, so an Ingress without that annotation fails visibly. The controller tags all
+// that it creates with the cluster's name, and may change only what has that tag.
 func loadBalancers(region, account, cluster string) []statement {
 	const tag = "elbv2.k8s.aws/cluster"
 	arn := func(kind string) string {
@@ -199,14 +252,17 @@ func loadBalancers(region, account, cluster string) []statement {
 	}
 	groups, balancers := arn("targetgroup/*/*"), arn("loadbalancer/app/*/*")
 	listeners, rules := arn("listener/app/*/*/*"), arn("listener-rule/app/*/*/*/*")
-	requested := func(s statement) statement { return s.when("aws:RequestTag/"+tag, cluster) }
-	during := func(s statement, action string) statement {
-		return s.when("elasticloadbalancing:CreateAction", action)
+	requested := func(s statement) statement { return s.when("StringEquals", "aws:RequestTag/"+tag, cluster) }
+	owned := func(s statement) statement { return s.when("StringEquals", "aws:ResourceTag/"+tag, cluster) }
+	// Tags may be set on creation, and afterwards only on resources that already have the cluster's tag. Otherwise the
+	// role could set that tag on another cluster's resources and then control them.
+	tagged := func(resource, action string) statement {
+		return requested(allow([]string{resource}, "elasticloadbalancing:AddTags")).
+			when("StringEquals", "elasticloadbalancing:CreateAction", action)
 	}
-	owned := func(s statement) statement { return s.when("aws:ResourceTag/"+tag, cluster) }
 	return []statement{
 		allow([]string{fmt.Sprintf("arn:aws:iam::%s:role/aws-service-role/elasticloadbalancing.amazonaws.com/*", account)},
-			"iam:CreateServiceLinkedRole").when("iam:AWSServiceName", "elasticloadbalancing.amazonaws.com"),
+			"iam:CreateServiceLinkedRole").when("StringEquals", "iam:AWSServiceName", "elasticloadbalancing.amazonaws.com"),
 		allow(all,
 			"ec2:DescribeAccountAttributes", "ec2:DescribeAddresses", "ec2:DescribeAvailabilityZones",
 			"ec2:DescribeInstances", "ec2:DescribeInternetGateways", "ec2:DescribeNetworkInterfaces",
@@ -221,24 +277,25 @@ func loadBalancers(region, account, cluster string) []statement {
 			"acm:ListCertificates", "acm:DescribeCertificate"),
 		requested(allow([]string{balancers, groups},
 			"elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:CreateTargetGroup")),
-		// Tags may be set on creation, and afterwards only on resources that already have the cluster's tag. Otherwise the
-		// role could set that tag on another cluster's resources and then control them.
-		during(requested(allow([]string{balancers}, "elasticloadbalancing:AddTags")), "CreateLoadBalancer"),
-		during(requested(allow([]string{groups}, "elasticloadbalancing:AddTags")), "CreateTargetGroup"),
-		owned(allow([]string{balancers, groups},
-			"elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags")),
-		allow([]string{listeners, rules}, "elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"),
-		owned(allow([]string{balancers, groups},
-			"elasticloadbalancing:DeleteLoadBalancer", "elasticloadbalancing:DeleteTargetGroup",
-			"elasticloadbalancing:ModifyLoadBalancerAttributes", "elasticloadbalancing:ModifyTargetGroup",
-			"elasticloadbalancing:ModifyTargetGroupAttributes", "elasticloadbalancing:SetIpAddressType",
-			"elasticloadbalancing:SetSecurityGroups", "elasticloadbalancing:SetSubnets")),
-		allow([]string{groups}, "elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"),
-		allow([]string{balancers, listeners, rules},
-			"elasticloadbalancing:AddListenerCertificates", "elasticloadbalancing:CreateListener",
-			"elasticloadbalancing:CreateRule", "elasticloadbalancing:DeleteListener", "elasticloadbalancing:DeleteRule",
-			"elasticloadbalancing:ModifyListener", "elasticloadbalancing:ModifyListenerAttributes",
-			"elasticloadbalancing:ModifyRule", "elasticloadbalancing:RemoveListenerCertificates",
-			"elasticloadbalancing:SetRulePriorities"),
+		// A listener is created in a load balancer and a rule in a listener, which must be the cluster's too.
+		requested(owned(allow([]string{balancers, listeners},
+			"elasticloadbalancing:CreateListener", "elasticloadbalancing:CreateRule"))),
+		tagged(balancers, "CreateLoadBalancer"),
+		tagged(groups, "CreateTargetGroup"),
+		tagged(listeners, "CreateListener"),
+		tagged(rules, "CreateRule"),
+		owned(allow([]string{balancers, groups, listeners, rules},
+			"elasticloadbalancing:AddListenerCertificates", "elasticloadbalancing:AddTags",
+			"elasticloadbalancing:DeleteListener", "elasticloadbalancing:DeleteLoadBalancer",
+			"elasticloadbalancing:DeleteRule", "elasticloadbalancing:DeleteTargetGroup",
+			"elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:ModifyListener",
+			"elasticloadbalancing:ModifyListenerAttributes", "elasticloadbalancing:ModifyLoadBalancerAttributes",
+			"elasticloadbalancing:ModifyRule", "elasticloadbalancing:ModifyTargetGroup",
+			"elasticloadbalancing:ModifyTargetGroupAttributes", "elasticloadbalancing:RegisterTargets",
+			"elasticloadbalancing:RemoveListenerCertificates", "elasticloadbalancing:RemoveTags",
+			"elasticloadbalancing:SetIpAddressType", "elasticloadbalancing:SetSecurityGroups",
+			"elasticloadbalancing:SetSubnets")),
+		// AWS has no condition key for this action, so it cannot be restricted to the cluster's rules.
+		allow([]string{rules}, "elasticloadbalancing:SetRulePriorities"),
 	}
 }

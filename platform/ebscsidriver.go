@@ -66,6 +66,9 @@ func newEBSCSIDriver(ctx *pulumi.Context, name string, args *ebsCSIDriverArgs, o
 			"node": values{
 				"tolerateAllTaints": true,
 				"enableWindows":     false,
+				// The plugin does not start without the metadata service, which on a worker only the host's network reaches.
+				// Its other source would be node labels that AWS's cloud controller sets, which the cluster does not have.
+				"hostNetwork": true,
 			},
 			// The program declares the class itself, with other parameters. The chart's Helm test is not used.
 			"defaultStorageClass": values{"enabled": false},

@@ -50,8 +50,8 @@ func newExternalDNS(ctx *pulumi.Context, name string, args *externalDNSArgs, opt
 			"resources":    resources("20m", "64Mi", "128Mi"),
 
 			"domainFilters": []string{args.config.Domain},
-			// Use only the zone that the node role may change. That zone may belong to a parent domain, which the domain
-			// filter alone would not match, and a second zone that does match would fail every synchronisation with
+			// Use only the zone that the control plane's role may change. That zone may belong to a parent domain, which the
+			// domain filter alone would not match, and a second zone that does match would fail every synchronisation with
 			// AccessDenied.
 			"extraArgs": []string{"--aws-zone-type=public", "--aws-zone-match-parent", "--zone-id-filter=" + args.config.HostedZoneID},
 		},

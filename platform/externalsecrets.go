@@ -45,8 +45,8 @@ func newExternalSecrets(ctx *pulumi.Context, name string, args *externalSecretsA
 			// These apply to all three Deployments of the chart.
 			"global":    values{"nodeSelector": controlPlaneSelector, "tolerations": controlPlaneTolerations},
 			"resources": resources("50m", "128Mi", "256Mi"),
-			// The secret store uses the credentials of the node role, so External Secrets does not need this permission.
-			// With it, it could act as any service account.
+			// The secret store uses the credentials of the control plane's role, so External Secrets does not need this
+			// permission. With it, it could act as any service account.
 			"rbac": values{"serviceAccountTokenCreate": false},
 		},
 	}, e, args.Namespaces)
@@ -54,8 +54,8 @@ func newExternalSecrets(ctx *pulumi.Context, name string, args *externalSecretsA
 		return nil, err
 	}
 
-	// The store uses the node role, so it holds no key. It serves Grafana's and the workloads' namespaces; External
-	// Secrets rejects an ExternalSecret in any other.
+	// The store uses the control plane's role, so it holds no key. It serves Grafana's and the workloads' namespaces;
+	// External Secrets rejects an ExternalSecret in any other.
 	spec := values{
 		"provider":   values{"aws": values{"service": "ParameterStore", "region": args.config.Region}},
 		"conditions": []values{{"namespaces": append([]string{monitoring}, workloadNamespaces()...)}},

@@ -21,8 +21,8 @@ import (
 const (
 	region  = awsapitest.Region
 	cluster = awsapitest.Cluster
-	zone    = "example.com"
-	domain  = "dev." + zone
+	domain  = awsapitest.Domain
+	zone    = "growbin.app" // of which domain is a part
 )
 
 type props = map[string]any

@@ -96,8 +96,12 @@ func (c *call) setRulePriorities(in *elasticloadbalancingv2.SetRulePrioritiesInp
 	var b aws.LoadBalancer
 	var l *aws.Listener
 	for i, pair := range in.RulePriorities {
-		of, on, r, err := c.authorizedRule(pair.RuleArn, "SetRulePriorities")
+		of, on, r, err := c.rule(pair.RuleArn)
 		if err != nil {
+			return nil, err
+		}
+		// AWS has no condition keys for this action, not even for the rule's tags.
+		if err := c.authorize(elbService+":SetRulePriorities", r.ARN, nil); err != nil {
 			return nil, err
 		}
 		if i == 0 {

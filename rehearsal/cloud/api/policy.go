@@ -121,6 +121,9 @@ func (s policyStatement) applies(r request) (bool, error) {
 	}
 	for operator, keys := range s.Condition {
 		for key, wanted := range keys {
+			if !conditionKey.MatchString(key) {
+				return false, fmt.Errorf("the condition key %s", key)
+			}
 			holds, err := condition(operator, substitutePrincipalTags(wanted, r.context), r.context[key])
 			if err != nil || !holds {
 				return false, err
@@ -129,6 +132,12 @@ func (s policyStatement) applies(r request) (bool, error) {
 	}
 	return true, nil
 }
+
+// conditionKey matches the condition keys for which the API has values. A condition with another key is not evaluated:
+// without values, the operators Null and ForAllValues would hold although AWS has values for that key.
+var conditionKey = regexp.MustCompile(`^(aws:(Request|Resource|Principal)Tag/.+` +
+	`|ec2:(ResourceTag/.+|CreateAction)|elasticloadbalancing:CreateAction|iam:AWSServiceName` +
+	`|route53:ChangeResourceRecordSets(Actions|NormalizedRecordNames|RecordTypes))$`)
 
 // principalTag matches a policy variable for a tag of the caller.
 var principalTag = regexp.MustCompile(`^\$\{(aws:PrincipalTag/[^}]+)\}$`)

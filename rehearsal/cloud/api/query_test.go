@@ -109,12 +109,12 @@ func TestLoadBalancers(t *testing.T) {
 
 	listener, err := b.CreateListener(ctx, &elb.CreateListenerInput{
 		LoadBalancerArn: balancer.LoadBalancerArn, Port: sdk.Int32(443), Protocol: types.ProtocolEnumHttps,
-		Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.RespondNotFound(), Tags: elbTags("a", "b"),
+		Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.RespondNotFound(), Tags: elbTags("elbv2.k8s.aws/cluster", cluster, "a", "b"),
 	})
 	require.NoError(t, err)
 	on := listener.Listeners[0].ListenerArn
 	rule := func(priority int32, path string) (*elb.CreateRuleOutput, error) {
-		return b.CreateRule(ctx, &elb.CreateRuleInput{ListenerArn: on, Priority: &priority, Actions: aws.ForwardTo(*target), Tags: elbTags("c", "d"),
+		return b.CreateRule(ctx, &elb.CreateRuleInput{ListenerArn: on, Priority: &priority, Actions: aws.ForwardTo(*target), Tags: elbTags("elbv2.k8s.aws/cluster", cluster, "c", "d"),
 			Conditions: []types.RuleCondition{aws.HostCondition("argocd." + domain), aws.PathCondition(path)}})
 	}
 	second, err := rule(2, "/*")
@@ -152,7 +152,8 @@ func TestLoadBalancers(t *testing.T) {
 			keys = append(keys, *tag.Key)
 		}
 	}
-	assert.Equal(t, []string{"elbv2.k8s.aws/cluster", "elbv2.k8s.aws/cluster", "a", "c"}, keys)
+	const ofCluster = "elbv2.k8s.aws/cluster"
+	assert.Equal(t, []string{ofCluster, ofCluster, "a", ofCluster, "c", ofCluster}, keys)
 
 	inventory, err := b.Account.Inventory()
 	require.NoError(t, err)
@@ -214,6 +215,7 @@ func TestInvalidLoadBalancersAreRejected(t *testing.T) {
 		change func(*elb.CreateListenerInput)
 		code   string
 	}{
+		"of no cluster":                          {func(in *elb.CreateListenerInput) { in.Tags = nil }, "AccessDenied"},
 		"without a certificate":                  {func(in *elb.CreateListenerInput) { in.Certificates = nil }, "ValidationError"},
 		"with a certificate that does not exist": {func(in *elb.CreateListenerInput) { in.Certificates[0].CertificateArn = sdk.String("arn:x") }, "CertificateNotFound"},
 		"with a pending certificate":             {func(in *elb.CreateListenerInput) { in.Certificates[0].CertificateArn = &pending }, "UnsupportedCertificate"},
@@ -228,6 +230,7 @@ func TestInvalidLoadBalancersAreRejected(t *testing.T) {
 			in := &elb.CreateListenerInput{
 				LoadBalancerArn: made.LoadBalancers[0].LoadBalancerArn, Port: sdk.Int32(443), Protocol: types.ProtocolEnumHttps,
 				Certificates: []types.Certificate{{CertificateArn: &b.certificate}}, DefaultActions: aws.RespondNotFound(),
+				Tags: elbTags("elbv2.k8s.aws/cluster", cluster),
 			}
 			test.change(in)
 			_, err := b.CreateListener(t.Context(), in)
@@ -256,24 +259,6 @@ func TestInvalidLoadBalancersAreRejected(t *testing.T) {
 	assert.Equal(t, "ValidationError", refused(t, err))
 	_, err = b.DescribeTrustStores(t.Context(), &elb.DescribeTrustStoresInput{})
 	assert.Equal(t, "InvalidAction", refused(t, err))
-}
-
-// A role may change only load balancers that have its cluster's tag, and it may not add that tag to others.
-func TestLoadBalancerOfAnotherCluster(t *testing.T) {
-	b := newBalancing(t)
-	others := aws.LoadBalancer{ARN: "arn:aws:elasticloadbalancing:" + region + ":" + aws.AccountID + ":loadbalancer/app/others/0a", Name: "others", VPCID: b.VPC,
-		SubnetIDs: b.Subnets[:2], SecurityGroupIDs: []string{b.Group}, Tags: map[string]string{"elbv2.k8s.aws/cluster": "eco2-prod"}}
-	require.NoError(t, b.Account.PutLoadBalancer(others))
-	_, err := b.DeleteLoadBalancer(t.Context(), &elb.DeleteLoadBalancerInput{LoadBalancerArn: &others.ARN})
-	assert.Equal(t, "AccessDenied", refused(t, err))
-	_, err = b.SetSubnets(t.Context(), &elb.SetSubnetsInput{LoadBalancerArn: &others.ARN, Subnets: b.Subnets[1:]})
-	assert.Equal(t, "AccessDenied", refused(t, err))
-	_, err = b.AddTags(t.Context(), &elb.AddTagsInput{ResourceArns: []string{others.ARN}, Tags: elbTags("elbv2.k8s.aws/cluster", cluster)})
-	assert.Equal(t, "AccessDenied", refused(t, err), "the role could change the load balancer if it could add the tag")
-	is, err := b.Account.LoadBalancers()
-	require.NoError(t, err)
-	assert.Equal(t, []aws.LoadBalancer{others}, is)
-	assert.Len(t, b.API.Denied(), 3)
 }
 
 // AWS's SDK reads the network from EC2.

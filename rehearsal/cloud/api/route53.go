@@ -191,6 +191,20 @@ func plain(name string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.ReplaceAll(name, `\052`, "*"), "."))
 }
 
+// normalized converts a record's name to the form in which policies have it: in lower case, without the last dot, and
+// with other characters than letters, digits, "-", "_" and "." as octal codes.
+func normalized(name string) string {
+	var b strings.Builder
+	for _, c := range []byte(plain(name)) {
+		if strings.IndexByte("abcdefghijklmnopqrstuvwxyz0123456789-_.", c) < 0 {
+			fmt.Fprintf(&b, `\%03o`, c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
 func listed(r aws.Record) recordSet {
 	set := recordSet{Name: escaped(r.Name), Type: r.Type, ResourceRecords: values(r.Records...)}
 	if len(r.Aliases) == 0 {
@@ -211,7 +225,7 @@ func (c *call) changeRecords(id string, body []byte) (any, error) {
 	context := map[string][]string{}
 	const key = "route53:ChangeResourceRecordSets"
 	for _, change := range in.Changes {
-		context[key+"NormalizedRecordNames"] = append(context[key+"NormalizedRecordNames"], plain(change.RecordSet.Name))
+		context[key+"NormalizedRecordNames"] = append(context[key+"NormalizedRecordNames"], normalized(change.RecordSet.Name))
 		context[key+"RecordTypes"] = append(context[key+"RecordTypes"], change.RecordSet.Type)
 		context[key+"Actions"] = append(context[key+"Actions"], change.Action)
 	}

@@ -127,9 +127,7 @@ func TestPlatform(t *testing.T) {
 
 	run("an Argo CD server with TLS redirects forever; each change of its parameters restarts it once", func(t *testing.T) {
 		before := c.argoCDPods()
-		c.Tools.Program = c.ProgramWith(kustomizationFile, func(text string) string {
-			return strings.Replace(text, `server.insecure: "true"`, `server.insecure: "false"`, 1)
-		})
+		c.Tools.Program = c.ProgramWith(kustomizationFile, c.Replace(`server.insecure: "true"`, `server.insecure: "false"`))
 		c.Must(c.Up())
 		require.EventuallyWithT(t, func(t *assert.CollectT) {
 			response, err := c.outside(t).Get("https://argocd.eco2.example/")

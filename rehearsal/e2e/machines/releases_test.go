@@ -2,7 +2,6 @@ package machines
 
 import (
 	"encoding/base64"
-	"strings"
 	"testing"
 	"time"
 
@@ -50,9 +49,8 @@ func (c *cluster) releases() map[string]revision {
 func (c *cluster) upgrades(t *testing.T) {
 	t.Helper()
 	before := c.releases()
-	c.Tools.Program = c.ProgramWith("platform/externaldns.go", func(text string) string {
-		return strings.Replace(text, `resources("20m", "64Mi", "128Mi")`, `resources("20m", "64Mi", "160Mi")`, 1)
-	})
+	c.Tools.Program = c.ProgramWith("platform/externaldns.go", c.Replace(
+		`resources("20m", "64Mi", "128Mi")`, `resources("20m", "64Mi", "160Mi")`))
 	c.Must(c.Up())
 	assert.Equal(t, []string{"Update " + releaseType + " external-dns"}, c.Changes())
 	assert.Equal(t, "160Mi", c.kubectl("--namespace=platform-system", "get", "deployment", "external-dns",
@@ -60,18 +58,7 @@ func (c *cluster) upgrades(t *testing.T) {
 	after := c.releases()
 	assert.Equal(t, revision{before["external-dns"].number + 1, "deployed"}, after["external-dns"])
 
-	// The selector of a node that does not exist, with a timeout of half a minute, for this release only.
-	c.Tools.Program = c.ProgramWith("platform/release.go", func(text string) string {
-		return strings.NewReplacer(
-			`"values":    chart.Values,`, `"values": func() pulumi.Map {
-				if chart.Release == "redis-operator" {
-					chart.Values["nodeSelector"] = pulumi.StringMap{"nowhere": pulumi.String("")}
-				}
-				return chart.Values
-			}(),`,
-			`pulumi.Int(releaseTimeout)`, `pulumi.Int(map[bool]int{true: 30, false: releaseTimeout}[chart.Release == "redis-operator"])`,
-		).Replace(text)
-	})
+	c.Tools.Program = c.ProgramWithPendingRedisOperator()
 	operator := func() []object { return get[object](c, "pods", "--namespace=data-system") }
 	pods := operator()
 	printed, err := c.Up()

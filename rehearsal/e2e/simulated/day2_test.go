@@ -215,9 +215,8 @@ func TestDayTwo(t *testing.T) {
 
 	run("a label of the table is set without a new join", func(t *testing.T) {
 		before := members(t, w)["k8s-monitoring"]
-		w.Tools.Program = w.ProgramWith("infra/table.go", func(text string) string {
-			return strings.Replace(text, `"infra-type": "monitoring",`, `"infra-type": "monitoring", "rack": "b",`, 1)
-		})
+		w.Tools.Program = w.ProgramWith("infra/table.go", w.Replace(
+			`"infra-type": "monitoring",`, `"infra-type": "monitoring", "rack": "b",`))
 		previews(t, []string{"update " + remote + " member-k8s-monitoring"})
 		w.Changes()
 		assert.Contains(t, w.Must(w.Up()), "k8s-monitoring is in the cluster already; reconciled its labels and taints")
@@ -301,9 +300,7 @@ func TestPreviewsAreAsDocumented(t *testing.T) {
 	}
 	program := func(t *testing.T, path string, want ...string) {
 		t.Helper()
-		w.Tools.Program = w.ProgramWith(path, func(text string) string {
-			return strings.Replace(text, "\nset -euo", "\n# Another comment.\nset -euo", 1)
-		})
+		w.Tools.Program = w.ProgramWith(path, w.Replace("\nset -euo", "\n# Another comment.\nset -euo"))
 		assert.ElementsMatch(t, each("update "+remote, want...), w.Steps())
 		w.Tools.Program = tools.Program
 	}

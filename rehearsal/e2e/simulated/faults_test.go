@@ -26,9 +26,9 @@ import (
 // devInventory counts the AWS resources of a stack with dev's settings that is up. It does not depend on how many
 // updates failed before.
 var devInventory = map[string]int{
-	"certificate": 1, "certificateValidation": 1, "eip": 1, "eipAssociation": 1, "instance": 14, "instanceProfile": 1,
+	"certificate": 1, "certificateValidation": 1, "eip": 1, "eipAssociation": 1, "instance": 14, "instanceProfile": 2,
 	"internetGateway": 1, "keyPair": 1, "loadbalancer": 1, "networkInterface": 14 + 3, "parameter": 10, "record": 1 + 4,
-	"role": 1, "rolePolicy": 4, "rolePolicyAttachment": 1, "route": 1, "routeTable": 1, "routeTableAssociation": 3, "securityGroup": 1,
+	"role": 2, "rolePolicy": 5, "rolePolicyAttachment": 1, "route": 1, "routeTable": 1, "routeTableAssociation": 3, "securityGroup": 1,
 	"securityGroupEgressRule": 1, "securityGroupIngressRule": 6, "subnet": 3, "targetGroup": 1, "volume": 14, "vpc": 1,
 }
 

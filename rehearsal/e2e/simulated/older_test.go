@@ -43,6 +43,37 @@ func TestAStateOfAnOlderProgram(t *testing.T) {
 	}
 }
 
+// A stack whose machines all have the control plane's role gets the one of the workers in place. No machine is replaced,
+// and nothing of the role that the controllers use changes.
+func TestWorkersGetARoleOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "dev", "")
+	current := w.Tools.Program
+	w.Tools.Program = w.ProgramWith("infra/infra.go", w.Replace(
+		`newControlPlaneRole(ctx, "control-plane",`, `newControlPlaneRole(ctx, "node",`,
+		`newWorkerRole(ctx, "worker", c.Name, child)`, `controlPlaneRole, error(nil)`))
+	w.Must(w.Up())
+	before := members(t, w)
+	w.Tools.Program = current
+	w.Changes()
+	w.Must(w.Up())
+
+	want := []string{
+		"Create aws:iam/instanceProfile:InstanceProfile worker", "Create aws:iam/role:Role worker",
+		"Create aws:iam/rolePolicy:RolePolicy worker-session-manager",
+	}
+	for name := range before {
+		if name != "k8s-master" {
+			want = append(want, "Update aws:ec2/instance:Instance "+name)
+		}
+	}
+	assert.ElementsMatch(t, want, w.Changes())
+	assert.Equal(t, before, members(t, w))
+	assert.Empty(t, w.Steps())
+	w.Must(w.Destroy())
+	assert.Empty(t, w.Inventory())
+}
+
 const olderPrefix = "urn:pulumi:dev::eco2::"
 
 // withoutLayers removes the components that contain all other resources.
@@ -72,7 +103,8 @@ func withoutLayers(t *testing.T, state map[string]any) (text string, steps []str
 	deployment["resources"] = kept
 	data, err := json.Marshal(state)
 	require.NoError(t, err)
-	return regexp.MustCompile(`eco2:(infra:Infra|cluster:Cluster|platform:\w+)\$`).ReplaceAllString(string(data), ""), steps
+	text = regexp.MustCompile(`eco2:(infra:Infra|cluster:Cluster|platform:\w+)\$`).ReplaceAllString(string(data), "")
+	return strings.ReplaceAll(text, "::control-plane", "::node"), steps // the name when there was one role
 }
 
 // withMachineComponents returns a state that is older still.

@@ -58,7 +58,7 @@ func TestTheDomainIsTakenAway(t *testing.T) {
 	printed = w.Must(w.Up())
 	assert.Contains(t, printed, "external-dns has deleted its records")
 	w.InOrder(w.Changes(), "Delete command:remote:Command dns-records", "Delete kubernetes:helm.sh/v3:Release external-dns",
-		"Delete aws:iam/rolePolicy:RolePolicy node-dns")
+		"Delete aws:iam/rolePolicy:RolePolicy control-plane-dns")
 	assert.Empty(t, w.Steps())
 	counts := w.Inventory().Counts()
 	for _, gone := range []string{"loadbalancer", "targetGroup", "record", "certificate", "certificateValidation"} {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -238,31 +237,4 @@ func (w *World) PrivateKey() string {
 	values, err := readThrowAway(w.Dir)
 	require.NoError(w.t, err)
 	return values.PrivateKey
-}
-
-// ProgramWith builds the program with a change in one of its files, and returns its path. The checkout is not changed.
-func (w *World) ProgramWith(path string, change func(text string) string) string {
-	w.t.Helper()
-	original := filepath.Join(w.Options.Repo, filepath.FromSlash(path))
-	text, err := os.ReadFile(original)
-	require.NoError(w.t, err)
-	changed := change(string(text))
-	require.NotEqual(w.t, string(text), changed, "the change does not change %s", path)
-	dir := w.t.TempDir()
-	replacement, overlay := filepath.Join(dir, filepath.Base(path)), filepath.Join(dir, "overlay.json")
-	require.NoError(w.t, os.WriteFile(replacement, []byte(changed), 0o600))
-	require.NoError(w.t, os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, original, replacement), 0o600))
-	program := filepath.Join(dir, "eco2")
-	build := exec.CommandContext(w.t.Context(), "go", "build", "-overlay", overlay, "-o", program, ".")
-	build.Dir = w.Options.Repo
-	out, err := build.CombinedOutput()
-	require.NoError(w.t, err, string(out))
-	return program
-}
-
-// ProgramWithAnotherComment builds the program with another line in the library that all scripts share, so that every
-// command runs again.
-func (w *World) ProgramWithAnotherComment() string {
-	w.t.Helper()
-	return w.ProgramWith("cluster/scripts/lib.sh", func(text string) string { return text + "\n# Another comment.\n" })
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/workqueue"
@@ -55,17 +56,26 @@ func newController(ctx context.Context, api kubernetes.Interface, p provisioner)
 	)
 }
 
-// Node runs the stand-in for ebs-csi-node, which creates and removes the directories of one node's volumes.
+// nodeProbes is the address for the kubelet's probes of ebs-csi-node, with upstream's port, which has to be free on the
+// machine because the pod is on the host's network.
+const nodeProbes = ":9808"
+
+// Node runs the stand-in for ebs-csi-node, which creates and removes the directories of one node's volumes. Like
+// upstream's in a cluster without AWS's cloud controller, it needs the metadata service.
 func Node(ctx context.Context) error {
 	node := os.Getenv("NODE_NAME")
 	if node == "" {
 		return fmt.Errorf("NODE_NAME is empty: set it to the name of the pod's node")
 	}
+	if _, err := imds.New(imds.Options{}).GetRegion(ctx, nil); err != nil {
+		return fmt.Errorf("reading the metadata of node %s: %w", node, err)
+	}
 	scheme, err := standin.NewScheme(corev1.AddToScheme)
 	if err != nil {
 		return err
 	}
-	return standin.Run(ctx, manager.Options{Scheme: scheme}, func(m manager.Manager) error {
+	options := manager.Options{Scheme: scheme, HealthProbeBindAddress: nodeProbes}
+	return standin.Run(ctx, options, func(m manager.Manager) error {
 		found := &corev1.Node{}
 		if err := m.GetAPIReader().Get(ctx, client.ObjectKey{Name: node}, found); err != nil {
 			return fmt.Errorf("looking for this node: %w", err)

@@ -3,6 +3,8 @@ package volumes
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path"
 	"path/filepath"
@@ -295,6 +297,15 @@ func TestMachine(t *testing.T) {
 	assert.Equal(t, []string{"ap-northeast-2b", "i-0123"}, []string{zone, instance})
 	_, _, err = machine(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "kind"}, Spec: corev1.NodeSpec{ProviderID: "kind://docker/kind"}})
 	assert.ErrorContains(t, err, "kind://docker/kind")
+}
+
+// The pod of a node fails if it does not reach the metadata service, as upstream's does.
+func TestNodeNeedsMetadata(t *testing.T) {
+	none := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(none.Close)
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", none.URL)
+	t.Setenv("NODE_NAME", "k8s-redis")
+	assert.ErrorContains(t, Node(t.Context()), "reading the metadata of node k8s-redis: ")
 }
 
 // A node creates and removes the directories of its own volumes only.

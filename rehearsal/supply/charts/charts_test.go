@@ -79,7 +79,7 @@ func eachRelease(t *testing.T, check func(t *testing.T, c *chart.Chart, r releas
 type source struct {
 	// placement and resources are paths of values, with dots; "" means all values.
 	placement, resources string
-	// everywhere says that the workload runs on every node, whatever its taints.
+	// everywhere says that the workload runs on every node, whatever its taints, and on the host's network.
 	everywhere bool
 	// bare says that the workload has no resources.
 	bare bool
@@ -116,6 +116,7 @@ var workloads = map[string]map[string]source{
 
 // placement holds where a workload may run, and its resources.
 type placement struct {
+	HostNetwork  bool                        `json:"hostNetwork"`
 	NodeSelector map[string]string           `json:"nodeSelector"`
 	Tolerations  []corev1.Toleration         `json:"tolerations"`
 	Resources    corev1.ResourceRequirements `json:"resources"`
@@ -139,7 +140,7 @@ func (o object) placement() (p placement, ok bool) {
 	case o.Kind == "Prometheus" || o.Kind == "Alertmanager":
 		return o.Spec.placement, true
 	case len(pod.Containers) > 0:
-		return placement{pod.NodeSelector, pod.Tolerations, pod.Containers[0].Resources}, true
+		return placement{pod.HostNetwork, pod.NodeSelector, pod.Tolerations, pod.Containers[0].Resources}, true
 	default:
 		return placement{}, false
 	}
@@ -170,6 +171,7 @@ func TestReleases(t *testing.T) {
 				require.Len(t, got.Tolerations, 1, name)
 				assert.True(t, got.Tolerations[0].Operator == corev1.TolerationOpExists && got.Tolerations[0].Key == "", name)
 				want.Tolerations = got.Tolerations
+				want.HostNetwork = true
 			} else {
 				valueAt(t, r.Values, by.placement, &want)
 				require.NotEmpty(t, want.NodeSelector)

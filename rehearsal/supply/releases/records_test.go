@@ -67,7 +67,7 @@ func TestRecords(t *testing.T) {
 
 func records(t *testing.T, stack, domain string) {
 	api.Need(t)
-	w := awsapitest.New(t, repo)
+	w := awsapitest.NewStack(t, repo, stack)
 	w.Certificate(domain)
 	balancer := aws.LoadBalancer{ARN: "arn:x", Name: "k8s-eco2dev-0123456789", DNSName: "k8s-eco2dev-0123456789.ap-northeast-2.elb.amazonaws.com"}
 	require.NoError(t, w.Account.PutLoadBalancer(balancer))
