@@ -184,7 +184,7 @@ func TestWorkflowPermissionsAreMinimal(t *testing.T) {
 			}
 		}
 	}
-	assert.Equal(t, map[string]int{"with permissions": 1, "of pull requests": 3}, checked, "the number of jobs that this test checks")
+	assert.Equal(t, map[string]int{"with permissions": 1, "of pull requests": 4}, checked, "the number of jobs that this test checks")
 }
 
 // assertPullRequestJob checks that a job that runs a pull request's code has no secrets and no permission to write,
