@@ -21,8 +21,8 @@ type Mirror struct {
 	// for example with other images. The key is the component or, for custom resource definitions, the release;
 	// mirrorable lists all keys.
 	SHA256 map[string]string `json:"sha256"`
-	// Keys maps package repositories, "kubernetes" and "docker", to the fingerprint of the key that signs what Files serves
-	// of them. Those that are not set have upstream's signature.
+	// Keys maps package repositories, "kubernetes" and "docker", to the fingerprint of the key that signs what Files
+	// serves of them. Those that are not set have upstream's signature.
 	Keys map[string]string `json:"keys"`
 }
 

@@ -79,8 +79,8 @@ var argoCD = map[string]Manifest{
 	},
 }
 
-// signingKeys maps the package repositories to the OpenPGP fingerprints of the keys that sign them. It has no checksums of
-// the files with these keys: upstream renews a key before it expires, which changes the file and not the fingerprint.
+// signingKeys maps the package repositories to the OpenPGP fingerprints of the keys that sign them. It has no checksums
+// of the files with these keys: upstream renews a key before it expires, which changes the file and not the fingerprint.
 var signingKeys = map[string]string{
 	"kubernetes": "DE15B14486CD377B9E876E1A234654DA9A296436",
 	"docker":     "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
@@ -118,8 +118,8 @@ func (c Config) pinned(component string, m Manifest) Manifest {
 	return m
 }
 
-// SigningKey returns the fingerprint of the key that signs a package repository, "kubernetes" or "docker": the configured
-// one if the mirror signs it, otherwise the pinned one.
+// SigningKey returns the fingerprint of the key that signs a package repository, "kubernetes" or "docker": the
+// configured one if the mirror signs it, otherwise the pinned one.
 func (c Config) SigningKey(repository string) string {
 	return cmp.Or(c.Mirror.Keys[repository], signingKeys[repository])
 }

@@ -19,8 +19,8 @@ import (
 	"eco2/rehearsal/supply/mirror/server"
 )
 
-// internet is everything outside the VPC, over HTTPS at one address: the mirror under the address itself, AWS's API and a
-// git server under their names.
+// internet is everything outside the VPC, over HTTPS at one address: the mirror under the address itself, AWS's API and
+// a git server under their names.
 type internet struct {
 	// address is the IP address, mirror and repositories are the directories of the mirror and of the git server.
 	address, mirror, repositories string

@@ -140,7 +140,8 @@ func appendIndex(index io.Writer, p debPackage, name, file string) error {
 }
 
 // publish writes the index and signs it with a new key, whose private part is not kept. A repository that is made again
-// has another key; clients always fetch the key together with the repository, and a stack's settings have its fingerprint.
+// has another key; clients always fetch the key together with the repository, and a stack's settings have its
+// fingerprint.
 func (r repository) publish(dir, index string) error {
 	lists, packages := "", "Packages"
 	if r.suite != "" {
