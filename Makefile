@@ -45,13 +45,14 @@ TOOLS    := $(CACHE)/eco2
 # The file names contain the versions in tools/*/go.mod, so that another version is another file.
 LINTER     := $(TOOLS)/golangci-lint-v2.12.2
 ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
+VULNCHECK  := $(TOOLS)/govulncheck-v1.9.0
 # The linter caches findings with the path of their checkout. If that file no longer exists, the linter does not see its
 # //nolint comments. So each checkout has its own cache.
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 FLAGS    := --repo $(CURDIR) --state $(STATE) --plugins $(PLUGINS) $(if $(VERBOSE),--verbose)
 RUN      := $(REHEARSE) $(FLAGS) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
 
-.PHONY: help up preview preview-diff destroy status kubectl ssh conformance kube-bench bench bench-rehearsal check unit test test-official lint golden mutants clean gotest rehearse
+.PHONY: help up preview preview-diff destroy status kubectl ssh conformance kube-bench bench bench-rehearsal check unit test test-official lint vulncheck golden mutants clean gotest rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -137,9 +138,16 @@ lint: $(LINTER) $(ACTIONLINT) ## Check the style of Go, of shell scripts and of 
 	$(LINT) ./...
 	cd rehearsal && go vet ./... && $(LINT) --config ../.golangci.yml ./...
 	@command -v shellcheck >/dev/null || { echo "installing shellcheck"; apt-get update -qq && apt-get install -qq --yes shellcheck; }
-	shellcheck cluster/scripts/*.sh rehearsal/hosts/docker/image/boot rehearsal/hosts/docker/image/first-boot rehearsal/hosts/docker/image/kubeadm
+	shellcheck cluster/scripts/*.sh rehearsal/hosts/docker/image/boot rehearsal/hosts/docker/image/first-boot rehearsal/hosts/docker/image/kubeadm tools/govulncheck/check.sh
 	@# It checks the workflows' scripts with shellcheck, and skips that without a message if shellcheck is not installed.
 	$(ACTIONLINT) .github/workflows/*.yml
+
+# It scans the built programs and not the sources, because it then reports only functions that were linked, and need not
+# load the sources of all dependencies, such as pulumi-aws, into memory.
+vulncheck: $(VULNCHECK) ## Look for known vulnerabilities in the programs of both modules; asks vuln.go.dev
+	go build -o $(STATE)/vulncheck/ .
+	cd rehearsal && go build -o $(STATE)/vulncheck/ ./cmd/...
+	bash tools/govulncheck/check.sh $(VULNCHECK) tools/govulncheck/accepted.txt $(STATE)/vulncheck/*
 
 $(LINTER):
 	@echo "building golangci-lint; with empty caches about 3 minutes, once"
@@ -147,6 +155,9 @@ $(LINTER):
 
 $(ACTIONLINT):
 	cd tools/actionlint && go build -o $@ github.com/rhysd/actionlint/cmd/actionlint
+
+$(VULNCHECK):
+	cd tools/govulncheck && go build -o $@ golang.org/x/vuln/cmd/govulncheck
 
 # Without $(STATE) the command is built again if this host has settings to put back.
 clean: ## Remove the rehearsal's machines, models and built tools, and put this host's settings back

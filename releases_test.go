@@ -22,7 +22,7 @@ func TestGoldenReleases(t *testing.T) {
 			if name == "nodomain" {
 				values["eco2:domain"], values["eco2:hostedZoneId"] = "", ""
 			}
-			values["eco2:mirror"] = map[string]any{"files": "http://mirror.example/files"}
+			values["eco2:mirror"] = map[string]any{"files": "https://mirror.example/files"}
 			g, err := run(stack, values)
 			require.NoError(t, err)
 			releases := map[string]any{}

@@ -109,7 +109,7 @@ func TestMirrorChecksumReplacesThePinnedOne(t *testing.T) {
 		checked++
 		t.Run(name, func(t *testing.T) {
 			values := settings(t, "dev")
-			values["eco2:mirror"] = map[string]any{"files": "http://mirror.example", "sha256": map[string]any{name: sum}}
+			values["eco2:mirror"] = map[string]any{"files": "https://mirror.example", "sha256": map[string]any{name: sum}}
 			g, err := run("dev", values)
 			require.NoError(t, err)
 			for _, r := range g.ofType(commandType) {

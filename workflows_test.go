@@ -1,9 +1,13 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,12 +23,14 @@ type workflow struct {
 }
 
 type job struct {
-	If          string
-	Permissions map[string]string
-	Steps       []struct {
-		Uses, Run string
-		With      map[string]string
-	}
+	If, Environment string
+	Permissions     map[string]string
+	Steps           []jobStep
+}
+
+type jobStep struct {
+	Name, Uses, Run string
+	With            map[string]string
 }
 
 // readWorkflows returns the workflows by file name, parsed and as text.
@@ -178,7 +184,7 @@ func TestWorkflowPermissionsAreMinimal(t *testing.T) {
 			}
 		}
 	}
-	assert.Equal(t, map[string]int{"with permissions": 1, "of pull requests": 3}, checked, "the number of jobs that this test checks")
+	assert.Equal(t, map[string]int{"with permissions": 1, "of pull requests": 4}, checked, "the number of jobs that this test checks")
 }
 
 // assertPullRequestJob checks that a job that runs a pull request's code has no secrets and no permission to write,
@@ -195,6 +201,118 @@ func assertPullRequestJob(t *testing.T, name string, j job, text string) {
 	if !own {
 		assert.NotContains(t, text, "secrets.", name)
 	}
+}
+
+// A job with credentials must run in an environment of its stack alone: that has the stack's role and passphrase, and
+// decides which branches get them and who must approve it. The trust policies in the documents must permit these
+// environments and nothing else: the subject of a pull request's token is the same whatever the pull request changes.
+func TestCredentialsAreInTheStacksEnvironment(t *testing.T) {
+	workflows, _ := readWorkflows(t)
+	stackOf := regexp.MustCompile(`(?m)^ *STACK: (.+)$`)
+	environments := map[string]bool{}
+	for name, w := range workflows {
+		for id, node := range w.Jobs {
+			var j job
+			require.NoError(t, node.Decode(&j), "%s: %s", name, id)
+			text := textOf(t, node)
+			if j.Permissions["id-token"] != "write" && !strings.Contains(text, "secrets.") {
+				continue
+			}
+			of := stackOf.FindStringSubmatch(text)
+			require.NotNil(t, of, "%s: %s: no STACK says whose credentials these are", name, id)
+			require.True(t, strings.HasSuffix("-"+j.Environment, "-"+of[1]),
+				"%s: %s: its environment is %q, and its stack %s", name, id, j.Environment, of[1])
+			environments["environment:"+strings.TrimSuffix(j.Environment, of[1])+"dev"] = true
+		}
+	}
+	assert.Equal(t, map[string]bool{"environment:dev": true, "environment:preview-dev": true, "environment:drift-dev": true}, environments)
+
+	subjects := map[string]bool{} // of dev, which the documents show
+	subject := regexp.MustCompile(`"repo:ORG/REPO:([^"]*)"`)
+	for _, document := range documents(t) {
+		text, err := os.ReadFile(document)
+		require.NoError(t, err)
+		assert.NotContains(t, string(text), ":pull_request", document)
+		for _, match := range subject.FindAllStringSubmatch(string(text), -1) {
+			subjects[match[1]] = true
+		}
+	}
+	assert.Equal(t, environments, subjects, "what the trust policies permit")
+}
+
+// documents returns the paths of all documents.
+func documents(t *testing.T) (paths []string) {
+	t.Helper()
+	for _, pattern := range []string{"*.md", "docs/*.md", "rehearsal/*.md"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		paths = append(paths, found...)
+	}
+	require.Greater(t, len(paths), 8)
+	return paths
+}
+
+// A pull request's code writes the preview's comment. The workflow that posts it must say so in the first line, and
+// must leave no mention, link, image, tag or reference in it, also inside of code, whose end the text could fake.
+func TestCommentsAreMarkedAndDefused(t *testing.T) {
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Skip("needs jq, which GitHub's runners have")
+	}
+	workflows, _ := readWorkflows(t)
+	node := workflows["preview-comment.yml"].Jobs["comment"]
+	var j job
+	require.NoError(t, node.Decode(&j))
+	i := slices.IndexFunc(j.Steps, func(s jobStep) bool { return s.Name == "Read the comment" })
+	require.GreaterOrEqual(t, i, 0)
+	const marker = "<!-- eco2-preview -->\n"
+	post := func(artifact string) (body string, err error) {
+		dir := t.TempDir()
+		for name, text := range map[string]string{
+			"comment.md": artifact,
+			"bin/gh":     "#!/bin/sh\necho '{\"artifacts\": [{\"id\": 7, \"created_at\": \"2026-11-29\", \"size_in_bytes\": 900}]}'\n",
+			"bin/unzip":  "#!/bin/sh\ncat comment.md\n",
+		} {
+			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+		}
+		cmd := exec.CommandContext(t.Context(), "bash", "-e", "-o", "pipefail", "-c", j.Steps[i].Run)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"),
+			"REPO=eco/eco2", "RUN=1", "HEAD_REPO=fork/eco2", "SHA=0123abc", "GITHUB_OUTPUT="+filepath.Join(dir, "output"))
+		output, err := cmd.CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("%w: %s", err, output)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "body.json"))
+		require.NoError(t, err)
+		var posted struct{ Body string }
+		require.NoError(t, json.Unmarshal(data, &posted))
+		return posted.Body, nil
+	}
+	const first = "> **The code of this pull request wrote what follows**, `fork/eco2` at `0123abc`, and nobody has checked it. " +
+		"Mentions, links and images are disabled.\n\n"
+
+	body, err := post(marker + "### Preview\n\n| dev | **7.00** |\n<details><summary>The diff</summary>\n\n```\n+ a\n```\n\n</details>\n<sub>An estimate</sub>\n")
+	require.NoError(t, err)
+	assert.Equal(t, marker+first+"### Preview\n\n| dev | **7.00** |\n<details><summary>The diff</summary>\n\n```\n+ a\n```\n\n</details>\n<sub>An estimate</sub>\n", body)
+
+	for _, text := range []string{
+		"@eco/owners", "&commat;eco", "![x](//host/x.png)", "[text](/login)", "[text]\n\n[text]: //host", "https://host/x", "HTTP://host",
+		"www.host.example", `<img src="x">`, "<a href=x>", "<IMG src=x>", "<!-- hidden", "eco/other#17", "me@example.com", "<details open>",
+	} {
+		body, err := post(marker + text + "\n")
+		require.NoError(t, err)
+		assert.True(t, strings.HasPrefix(body, marker+first), body)
+		rest := strings.TrimPrefix(body, marker+first)
+		assert.Equal(t, text+"\n", strings.ReplaceAll(rest, "\u200b", ""), "the text stays readable")
+		assert.NotRegexp(t, `@\w|&\w|\]\(|\]:|://|www\.|<[\w!/]|#\d`, rest, text)
+	}
+
+	body, err = post(marker + strings.Repeat("@", 100_000))
+	require.NoError(t, err)
+	assert.Len(t, []rune(body), 65536, "GitHub refuses more")
+	_, err = post("no marker\n")
+	require.ErrorContains(t, err, "the artifact is not a comment of this workflow")
 }
 
 // Every step that uses the state must load the project's settings: if one writes the state compressed and another

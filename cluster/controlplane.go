@@ -61,7 +61,7 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 	if err := host.install(ctx, parent, deletedWithMachine); err != nil {
 		return nil, err
 	}
-	prepared, err := host.prepare(ctx, node, c.Versions, parent)
+	prepared, err := host.prepare(ctx, node, c, parent)
 	if err != nil {
 		return nil, err
 	}

@@ -76,12 +76,14 @@ func (h *host) install(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error
 }
 
 // prepare declares the command that installs on a node what kubeadm requires.
-func (h *host) prepare(ctx *pulumi.Context, node *infra.Node, v config.Versions, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+func (h *host) prepare(ctx *pulumi.Context, node *infra.Node, c config.Config, opts ...pulumi.ResourceOption) (*remote.Command, error) {
 	args := &CommandArgs{Create: Script{Name: "prepare", Args: Arguments{}.
 		Flag("node", pulumi.String(node.Name)).
-		Flag("kubernetes-version", pulumi.String(v.Kubernetes)).
-		Flag("containerd-version", pulumi.String(v.Containerd)).
-		Flag("pause-version", pulumi.String(v.Pause())).
+		Flag("kubernetes-version", pulumi.String(c.Versions.Kubernetes)).
+		Flag("containerd-version", pulumi.String(c.Versions.Containerd)).
+		Flag("pause-version", pulumi.String(c.Versions.Pause())).
+		Flag("kubernetes-key", pulumi.String(c.SigningKey("kubernetes"))).
+		Flag("docker-key", pulumi.String(c.SigningKey("docker"))).
 		Flag("files-mirror", pulumi.String(h.mirror.Files)).
 		Flag("images-mirror", pulumi.String(h.mirror.Images)),
 	}, Minutes: 20}

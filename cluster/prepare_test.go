@@ -40,12 +40,20 @@ done
 
 func TestPackages(t *testing.T) {
 	const (
-		locked  = "E: Could not get lock /var/cache/apt/archives/lock. It is held by process 7 (apt-get)"
-		update  = "apt-get update --error-on=any\n"
-		half    = "dpkg --force-confold --configure -a\n"
-		hold    = "apt-mark hold containerd.io kubelet kubeadm kubectl cri-tools\n"
-		install = "apt-get install --no-install-recommends --allow-change-held-packages --allow-downgrades "
-		all     = "containerd.io=2.3.4-*~debian.12~bookworm kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* cri-tools=1.36.*\n"
+		locked   = "E: Could not get lock /var/cache/apt/archives/lock. It is held by process 7 (apt-get)"
+		update   = "apt-get update --error-on=any\n"
+		half     = "dpkg --force-confold --configure -a\n"
+		hold     = "apt-mark hold containerd.io kubelet kubeadm kubectl cri-tools\n"
+		install  = "apt-get install --no-install-recommends --allow-change-held-packages --allow-downgrades "
+		otherKey = "W: GPG error: https://pkgs.k8s.io/core:/stable:/v1.36/deb  InRelease: The following signatures couldn't be " +
+			"verified because the public key is not available: GOODSIG 05A93FF6C3BC420B"
+		replacedKey = "W: An error occurred during the signature verification. The repository is not updated and the previous " +
+			"index files will be used. GPG error: https://mirror.example/files/download.docker.com/linux/debian bookworm " +
+			"InRelease: The following signatures were invalid: EXPKEYSIG 05A93FF6C3BC420B"
+		refused = "The pinned keys are FINGERPRINT-K for pkgs.k8s.io and FINGERPRINT-D for download.docker.com. If your mirror " +
+			"signs it with a key of its own, set eco2:mirror.keys; if upstream has announced a new key, pin that in " +
+			"config/versions.go\n"
+		all = "containerd.io=2.3.4-*~debian.12~bookworm kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* cri-tools=1.36.*\n"
 	)
 	there := func(change map[string]string) map[string]string {
 		packages := map[string]string{
@@ -74,6 +82,10 @@ func TestPackages(t *testing.T) {
 		"two locks, one after the other":                      {failures: "apt-get_update " + locked + "\napt-get_install " + locked, calls: half + update + half + update + install + all + half + update + install + all + hold},
 		"there is no such version":                            {failures: "apt-get_install E: Version '1.36.4-*' for 'kubelet' was not found", calls: half + update + install + all, prints: "E: Version '1.36.4-*' for 'kubelet' was not found\nerror: installing packages on node failed", fails: true},
 		"there is no such package":                            {failures: "apt-get_install E: Unable to locate package cri-tools", calls: half + update + install + all, prints: "E: Unable to locate package cri-tools\nerror:", fails: true},
+		"another key signed a repository": {failures: "apt-get_update " + otherKey, calls: half + update, prints: otherKey + "\n" +
+			"error: apt on node does not accept the signature of a package repository; the lines above name the repository and " +
+			"the key that signed it. " + refused, fails: true},
+		"another key signed a known repository": {failures: "apt-get_update " + replacedKey, calls: half + update, prints: refused, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testHost{t, t.TempDir()}
@@ -93,7 +105,8 @@ func TestPackages(t *testing.T) {
 			require.NoError(t, err)
 			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/apt/", c.dir+"/apt/", "/etc/os-release", c.dir+"/os-release",
 				"apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold", "apt-get",
-				`main "$@"; exit`, "node=node kubernetes_version=1.36.4 containerd_version=2.3.4 files_mirror=''\ninstall_packages; exit").Replace(text)
+				`main "$@"; exit`, "node=node kubernetes_version=1.36.4 containerd_version=2.3.4 files_mirror=''\n"+
+					"kubernetes_key=FINGERPRINT-K docker_key=FINGERPRINT-D\ninstall_packages; exit").Replace(text)
 			cmd := exec.CommandContext(t.Context(), "bash", "-s")
 			cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
 			cmd.Stdin = strings.NewReader(text)
@@ -103,7 +116,11 @@ func TestPackages(t *testing.T) {
 			assert.Contains(t, string(printed), test.prints)
 			if strings.Contains(test.calls, install) {
 				assert.Equal(t, "key\n", c.read("apt/keyrings/kubernetes.asc"), "the key is downloaded again")
-				assert.Contains(t, c.read("apt/sources.list.d/kubernetes.list"), fmt.Sprintf("signed-by=%s/apt/keyrings/kubernetes.asc", c.dir))
+				// apt selects the key by its fingerprint from all keys in the file.
+				assert.Equal(t, fmt.Sprintf("deb [signed-by=%s/apt/keyrings/kubernetes.asc,FINGERPRINT-K] "+
+					"https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /\n", c.dir), c.read("apt/sources.list.d/kubernetes.list"))
+				assert.Equal(t, fmt.Sprintf("deb [signed-by=%s/apt/keyrings/docker.asc,FINGERPRINT-D] "+
+					"https://download.docker.com/linux/debian bookworm stable\n", c.dir), c.read("apt/sources.list.d/docker.list"))
 			}
 		})
 	}

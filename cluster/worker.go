@@ -36,7 +36,7 @@ func newWorker(ctx *pulumi.Context, name string, args *workerArgs, opts ...pulum
 	}
 	parent := pulumi.Parent(w)
 
-	prepared, err := host.prepare(ctx, node, c.Versions, parent)
+	prepared, err := host.prepare(ctx, node, c, parent)
 	if err != nil {
 		return nil, err
 	}

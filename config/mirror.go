@@ -21,6 +21,9 @@ type Mirror struct {
 	// for example with other images. The key is the component or, for custom resource definitions, the release;
 	// mirrorable lists all keys.
 	SHA256 map[string]string `json:"sha256"`
+	// Keys maps package repositories, "kubernetes" and "docker", to the fingerprint of the key that signs what Files
+	// serves of them. Those that are not set have upstream's signature.
+	Keys map[string]string `json:"keys"`
 }
 
 // mirrorable lists the manifests whose checksum mirror.sha256 may override. Releases whose custom resource definitions
@@ -29,7 +32,10 @@ var mirrorable = []string{
 	"argocd", "aws-load-balancer-controller", "calico", "external-secrets", "rabbitmq-cluster-operator", "redis-operator",
 }
 
-var sha256Sum = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var (
+	sha256Sum   = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	fingerprint = regexp.MustCompile(`^[0-9A-F]{40}$`)
+)
 
 // Checksum returns the checksum to expect of a manifest: the configured one if the mirror serves other content,
 // otherwise the pinned one.
@@ -40,15 +46,23 @@ func (m Mirror) Checksum(name, pinned string) string {
 	return pinned
 }
 
-// checkMirror reports malformed URLs, and checksums that would have no effect.
-func (r *report) checkMirror(m Mirror) {
+// checkMirror reports malformed URLs, and checksums and fingerprints that would have no effect. It reports URLs without
+// encryption in prod, and elsewhere warns about them: images and charts are not verified when they arrive.
+func (r *report) checkMirror(m Mirror, environment Environment) {
 	for _, field := range []struct{ key, value string }{{"mirror.files", m.Files}, {"mirror.images", m.Images}} {
 		if field.value == "" {
 			continue
 		}
 		u, err := url.Parse(field.value)
-		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.HasSuffix(field.value, "/") {
-			r.problem(field.key, "%q must be an http or https URL without a trailing slash", field.value)
+		switch {
+		case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.HasSuffix(field.value, "/"):
+			r.problem(field.key, "%q must be an https URL without a trailing slash", field.value)
+		case u.Scheme == "http" && environment == Prod:
+			r.problem(field.key, "%q is not encrypted, so anybody on the way can replace what the cluster runs, which is "+
+				"not allowed in prod; use https", field.value)
+		case u.Scheme == "http":
+			r.warning(field.key, "%q is not encrypted, so anybody on the way can replace what the cluster runs; use https",
+				field.value)
 		}
 	}
 	for _, component := range slices.Sorted(maps.Keys(m.SHA256)) {
@@ -60,6 +74,20 @@ func (r *report) checkMirror(m Mirror) {
 			r.problem(key, "%q is not a SHA-256 in hexadecimal, as sha256sum prints it", sum)
 		case m.Files == "":
 			r.problem(key, "is for a manifest that a mirror serves, and none is set; set %s too", r.key("mirror.files"))
+		}
+	}
+	for _, repository := range slices.Sorted(maps.Keys(m.Keys)) {
+		key, value := "mirror.keys."+repository, m.Keys[repository]
+		_, known := signingKeys[repository]
+		switch {
+		case !known:
+			r.problem(key, "is not a package repository; those are %s",
+				strings.Join(slices.Sorted(maps.Keys(signingKeys)), ", "))
+		case !fingerprint.MatchString(value):
+			r.problem(key, "%q is not the fingerprint of an OpenPGP key; set its 40 hexadecimal digits as "+
+				"`gpg --show-keys` prints them", value)
+		case m.Files == "":
+			r.problem(key, "is for a repository that a mirror serves, and none is set; set %s too", r.key("mirror.files"))
 		}
 	}
 }

@@ -41,7 +41,7 @@ func (r *reader) read() Config {
 		Nodes:           decode[map[string]NodeOverride](r, "nodes", "a map from node name to {instanceType, diskGb, count}"),
 		Versions:        decode[Versions](r, "versions", "{kubernetes, containerd, calico, argocd, untested}"),
 		GitOps:          decode[GitOps](r, "gitops", "{repository, revision, path}"),
-		Mirror:          decode[Mirror](r, "mirror", "{files, images, sha256}"),
+		Mirror:          decode[Mirror](r, "mirror", "{files, images, sha256, keys}"),
 		Passwords: Passwords{
 			Postgres: r.password("postgresPassword"),
 			Redis:    r.password("redisPassword"),

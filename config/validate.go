@@ -30,5 +30,5 @@ func (r *report) validate(c Config, nodes []NodeEntry) {
 	r.checkNodes(c.Nodes, nodes)
 	r.checkVersions(c.Versions)
 	r.checkGitOps(c.GitOps)
-	r.checkMirror(c.Mirror)
+	r.checkMirror(c.Mirror, c.Environment)
 }

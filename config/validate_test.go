@@ -16,7 +16,10 @@ func TestWrongSettings(t *testing.T) {
 		return values{"gitops": values{"repository": repository, "revision": "main", "path": path}}
 	}
 	mirror := func(manifest, sum string) values {
-		return values{"mirror": values{"files": "http://mirror.example", "sha256": values{manifest: sum}}}
+		return values{"mirror": values{"files": "https://mirror.example", "sha256": values{manifest: sum}}}
+	}
+	keys := func(repository, fingerprint string) values {
+		return values{"mirror": values{"files": "https://mirror.example", "keys": values{repository: fingerprint}}}
 	}
 	zones := func(letters string) (list []string) {
 		for _, letter := range letters {
@@ -213,8 +216,22 @@ func TestWrongSettings(t *testing.T) {
 			`eco2:gitops.repository: "/srv/git/w.git" is not the address of a Git repository; ` +
 				"write it as https://github.com/example/workloads.git, " +
 				"git@github.com:example/workloads.git or ssh://git@github.com/example/workloads.git"},
-		{"a mirror's trailing slash", values{"mirror": values{"files": "http://mirror.example/"}},
-			`eco2:mirror.files: "http://mirror.example/" must be an http or https URL without a trailing slash`},
+		{"a mirror's trailing slash", values{"mirror": values{"files": "https://mirror.example/"}},
+			`eco2:mirror.files: "https://mirror.example/" must be an https URL without a trailing slash`},
+		{"mirrors without encryption in prod", values{
+			"environment": "prod", "mirror": values{"files": "http://mirror.example/files", "images": "http://mirror.example"},
+		},
+			`eco2:mirror.files: "http://mirror.example/files" is not encrypted, so anybody on the way can replace what the ` +
+				"cluster runs, which is not allowed in prod; use https\n" +
+				`eco2:mirror.images: "http://mirror.example" is not encrypted, so anybody on the way can replace what the ` +
+				"cluster runs, which is not allowed in prod; use https"},
+		{"the key of an unknown repository", keys("ubuntu", strings.Repeat("0", 40)),
+			"eco2:mirror.keys.ubuntu: is not a package repository; those are docker, kubernetes"},
+		{"a key's short id", keys("docker", "8D81803C0EBFCD88"),
+			`eco2:mirror.keys.docker: "8D81803C0EBFCD88" is not the fingerprint of an OpenPGP key; set its 40 hexadecimal ` +
+				"digits as `gpg --show-keys` prints them"},
+		{"a key without a mirror", values{"mirror": values{"keys": values{"docker": strings.Repeat("0", 40)}}},
+			"eco2:mirror.keys.docker: is for a repository that a mirror serves, and none is set; set eco2:mirror.files too"},
 		{"a checksum of an unknown manifest", mirror("coredns", strings.Repeat("0", 64)),
 			"eco2:mirror.sha256.coredns: is not a manifest whose checksum can be set; those are argocd, " +
 				"aws-load-balancer-controller, calico, external-secrets, rabbitmq-cluster-operator, redis-operator"},
@@ -226,7 +243,7 @@ func TestWrongSettings(t *testing.T) {
 		{"a checksum without a mirror", values{"mirror": values{"sha256": values{"calico": strings.Repeat("0", 64)}}},
 			"eco2:mirror.sha256.calico: is for a manifest that a mirror serves, and none is set; set eco2:mirror.files too"},
 		{"a mirror of another protocol", values{"mirror": values{"images": "ftp://mirror.example"}},
-			`eco2:mirror.images: "ftp://mirror.example" must be an http or https URL without a trailing slash`},
+			`eco2:mirror.images: "ftp://mirror.example" must be an https URL without a trailing slash`},
 		{"no password", values{"redisPassword": ""},
 			"eco2:redisPassword: is missing; set it with: pulumi config set --secret eco2:redisPassword"},
 		{"a password that does not fit", values{"redisPassword": strings.Repeat("x", 5000)},
@@ -313,4 +330,14 @@ func TestSettingsAtTheirBounds(t *testing.T) {
 			assert.Empty(t, s.warnings)
 		})
 	}
+}
+
+// Outside of prod a mirror without encryption is allowed, with a warning for each.
+func TestAMirrorWithoutEncryptionIsWarnedAbout(t *testing.T) {
+	s := newStack(t, values{"mirror": values{"files": "http://mirror.example/files", "images": "https://mirror.example"}})
+	s.mustLoad(t)
+	assert.Equal(t, []string{
+		`eco2:mirror.files: "http://mirror.example/files" is not encrypted, so anybody on the way can replace what the ` +
+			"cluster runs; use https",
+	}, s.warnings)
 }

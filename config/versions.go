@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -78,6 +79,13 @@ var argoCD = map[string]Manifest{
 	},
 }
 
+// signingKeys maps the package repositories to the OpenPGP fingerprints of the keys that sign them. It has no checksums
+// of the files with these keys: upstream renews a key before it expires, which changes the file and not the fingerprint.
+var signingKeys = map[string]string{
+	"kubernetes": "DE15B14486CD377B9E876E1A234654DA9A296436",
+	"docker":     "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
+}
+
 // kubernetesMinor holds the versions that belong to a minor version of Kubernetes.
 type kubernetesMinor struct {
 	// Pause is the tag of the sandbox image that kubeadm of this version expects.
@@ -108,6 +116,12 @@ func (c Config) ArgoCDManifest() Manifest { return c.pinned("argocd", argoCD[c.V
 func (c Config) pinned(component string, m Manifest) Manifest {
 	m.SHA256 = c.Mirror.Checksum(component, m.SHA256)
 	return m
+}
+
+// SigningKey returns the fingerprint of the key that signs a package repository, "kubernetes" or "docker": the
+// configured one if the mirror signs it, otherwise the pinned one.
+func (c Config) SigningKey(repository string) string {
+	return cmp.Or(c.Mirror.Keys[repository], signingKeys[repository])
 }
 
 var semver = regexp.MustCompile(`^\d+\.\d+\.\d+$`)

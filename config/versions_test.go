@@ -28,8 +28,20 @@ func TestPauseBelongsToTheKubernetesVersion(t *testing.T) {
 // A mirror's checksum replaces the pinned one of its own manifest only.
 func TestManifestsHaveTheMirrorsChecksum(t *testing.T) {
 	sum := strings.Repeat("0123456789abcdef", 4)
-	mirror := values{"files": "http://mirror.example", "sha256": values{"calico": sum}}
+	mirror := values{"files": "https://mirror.example", "sha256": values{"calico": sum}}
 	c := newStack(t, values{"mirror": mirror}).mustLoad(t)
 	assert.Equal(t, sum, c.CalicoManifest().SHA256)
 	assert.Equal(t, argoCD[DefaultVersions.ArgoCD].SHA256, c.ArgoCDManifest().SHA256)
+}
+
+// A mirror's key replaces the pinned one of its own repository only.
+func TestRepositoriesHaveTheMirrorsKey(t *testing.T) {
+	key := strings.Repeat("0123456789ABCDEF0123", 2)
+	mirror := values{"files": "https://mirror.example", "keys": values{"docker": key}}
+	c := newStack(t, values{"mirror": mirror}).mustLoad(t)
+	assert.Equal(t, key, c.SigningKey("docker"))
+	assert.Equal(t, signingKeys["kubernetes"], c.SigningKey("kubernetes"))
+	for repository, pinned := range signingKeys {
+		assert.Regexp(t, fingerprint, pinned, repository)
+	}
 }

@@ -13,7 +13,7 @@ import (
 func TestChartSource(t *testing.T) {
 	repository := chart{Name: "external-dns", Version: "1.21.1", Repository: "https://kubernetes-sigs.github.io/external-dns/"}
 	oci := chart{Name: "operator", Version: "0.6.5", Repository: "oci://registry.example/charts/operator"}
-	mirror := config.Mirror{Files: "http://mirror.example:8080/files"}
+	mirror := config.Mirror{Files: "https://mirror.example:8080/files"}
 	for _, test := range []struct {
 		chart  chart
 		mirror config.Mirror
@@ -21,8 +21,8 @@ func TestChartSource(t *testing.T) {
 	}{
 		{repository, config.Mirror{}, chartSource{"external-dns", "https://kubernetes-sigs.github.io/external-dns/"}},
 		{oci, config.Mirror{}, chartSource{"oci://registry.example/charts/operator", ""}},
-		{repository, mirror, chartSource{"external-dns", "http://mirror.example:8080/files/kubernetes-sigs.github.io/external-dns"}},
-		{oci, mirror, chartSource{"http://mirror.example:8080/files/registry.example/charts/operator-0.6.5.tgz", ""}},
+		{repository, mirror, chartSource{"external-dns", "https://mirror.example:8080/files/kubernetes-sigs.github.io/external-dns"}},
+		{oci, mirror, chartSource{"https://mirror.example:8080/files/registry.example/charts/operator-0.6.5.tgz", ""}},
 	} {
 		source, err := test.chart.source(test.mirror)
 		require.NoError(t, err)

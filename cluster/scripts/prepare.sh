@@ -4,8 +4,10 @@
 # and exact versions of kubelet, kubeadm and kubectl. It is the same for all nodes. On
 # a machine that is already prepared it changes nothing.
 #
-# Flags: --node, --kubernetes-version, --containerd-version and --pause-version, and
-# --files-mirror and --images-mirror, both empty if the internet is reachable.
+# Flags: --node, --kubernetes-version, --containerd-version and --pause-version,
+# --kubernetes-key and --docker-key, the fingerprints of the keys that sign the package
+# repositories, and --files-mirror and --images-mirror, both empty if the internet is
+# reachable.
 # Machine-specific settings belong in /etc/default/kubelet and /etc/containerd/conf.d,
 # which this script does not change.
 
@@ -15,6 +17,7 @@ readonly APT=(apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Op
 
 # Errors of apt for which a retry is useless.
 readonly NO_SUCH_PACKAGE="^E: (Version '.*' for '.*' was not found|Unable to locate package)"
+readonly BAD_SIGNATURE='(GPG error|OpenPGP signature verification failed): .*/(pkgs\.k8s\.io|download\.docker\.com)/'
 
 await_cloud_init() {
   command -v cloud-init >/dev/null || return 0
@@ -118,8 +121,9 @@ patiently() {
   local what=$1 deadline=$((SECONDS + 600)) reason said=''
   shift
   until "$@" </dev/null >"$SCRATCH/output" 2>&1; do
-    if ((SECONDS >= deadline)) || grep --quiet --extended-regexp "$NO_SUCH_PACKAGE" "$SCRATCH/output"; then
+    if ((SECONDS >= deadline)) || grep --quiet --extended-regexp "$NO_SUCH_PACKAGE|$BAD_SIGNATURE" "$SCRATCH/output"; then
       tail -n 40 "$SCRATCH/output" >&2
+      ! grep --quiet --extended-regexp "$BAD_SIGNATURE" "$SCRATCH/output" || refuse_signature
       die "$what failed; the lines above say why"
     fi
     reason=$(grep --extended-regexp --max-count=1 '^(E:|dpkg: error)' "$SCRATCH/output") || reason='no reason given'
@@ -127,6 +131,10 @@ patiently() {
     said=$reason
     sleep 3
   done
+}
+
+refuse_signature() {
+  die "apt on $node does not accept the signature of a package repository; the lines above name the repository and the key that signed it. The pinned keys are $kubernetes_key for pkgs.k8s.io and $docker_key for download.docker.com. If your mirror signs it with a key of its own, set eco2:mirror.keys; if upstream has announced a new key, pin that in config/versions.go"
 }
 
 install_packages() {
@@ -154,16 +162,18 @@ add_repositories() { # MINOR
   local kubernetes docker
   kubernetes=https://pkgs.k8s.io/core:/stable:/v$1/deb
   docker=https://download.docker.com/linux/$ID
-  add_repository kubernetes "$kubernetes/Release.key" "$kubernetes/" /
-  add_repository docker "$docker/gpg" "$docker" "$VERSION_CODENAME stable"
+  add_repository kubernetes "$kubernetes_key" "$kubernetes/Release.key" "$kubernetes/" /
+  add_repository docker "$docker_key" "$docker/gpg" "$docker" "$VERSION_CODENAME stable"
 }
 
-# The key is downloaded each time, because upstream's keys expire and are renewed.
-add_repository() { # NAME KEY-URL URL SUITE
+# add_repository NAME FINGERPRINT KEY-URL URL SUITE: adds a package repository. The key is downloaded each time, because
+# upstream's keys expire and are renewed. apt accepts signatures of the key with the fingerprint only, whatever else is
+# in the downloaded file.
+add_repository() {
   local keyring=/etc/apt/keyrings/$1.asc
-  fetch "$2" "$SCRATCH/$1.asc"
+  fetch "$3" "$SCRATCH/$1.asc"
   put "$keyring" 0644 <"$SCRATCH/$1.asc"
-  put "/etc/apt/sources.list.d/$1.list" 0644 <<<"deb [signed-by=$keyring] $(upstream "$3") $4"
+  put "/etc/apt/sources.list.d/$1.list" 0644 <<<"deb [signed-by=$keyring,$2] $(upstream "$4") $5"
 }
 
 # is_older UNIT FILE: whether the unit was started before the file was written. It compares times, because an earlier
@@ -231,8 +241,8 @@ UNIT
 
 main() {
   # shellcheck disable=SC2034 # files_mirror: upstream reads it
-  local node kubernetes_version containerd_version pause_version files_mirror images_mirror
-  flags node kubernetes-version containerd-version pause-version files-mirror images-mirror -- "$@"
+  local node kubernetes_version containerd_version pause_version kubernetes_key docker_key files_mirror images_mirror
+  flags node kubernetes-version containerd-version pause-version kubernetes-key docker-key files-mirror images-mirror -- "$@"
   acquire_lock prepare
   await_cloud_init
   refuse_upgrade

@@ -34,17 +34,13 @@ var standIns = map[string]string{
 }
 
 // addPlatform adds to the mirror what runs on a Ready cluster: Argo CD, CustomResourceDefinitions, charts, and their
-// images. bin is the directory with the programs that were built from this module. It returns the checksums that the
-// program's mirror.sha256 must have.
-func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.Writer) (checksums map[string]string, err error) {
-	trusted, err := authority.Open()
-	if err != nil {
+// images. bin is the directory with the programs that were built from this module, trusted the authority's certificate.
+// It returns the checksums that the program's mirror.sha256 must have.
+func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin, trusted string, out io.Writer) (checksums map[string]string, err error) {
+	if err := argocd.Add(ctx, m, repo, trusted, out); err != nil {
 		return nil, err
 	}
-	if err := argocd.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
-		return nil, err
-	}
-	if err := releases.Add(ctx, m, repo, trusted.PEM(), out); err != nil {
+	if err := releases.Add(ctx, m, repo, trusted, out); err != nil {
 		return nil, err
 	}
 	if err := prometheus.Add(ctx, m, repo, out); err != nil {
@@ -53,7 +49,7 @@ func addPlatform(ctx context.Context, m mirror.Mirror, repo, bin string, out io.
 	for name, user := range standIns {
 		image := mirror.Image{
 			Name: name, Files: map[string]string{standInPath: filepath.Join(bin, path.Base(standInPath))},
-			Texts:      map[string]string{authority.TrustFile: trusted.PEM()},
+			Texts:      map[string]string{authority.TrustFile: trusted},
 			Entrypoint: []string{standInPath}, User: user,
 		}
 		if err := m.AddImage(ctx, image, out); err != nil {

@@ -11,6 +11,7 @@ import (
 	"eco2/config"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/internal/setup"
+	"eco2/rehearsal/supply/authority"
 	"eco2/rehearsal/supply/calico"
 	"eco2/rehearsal/supply/mirror"
 	"eco2/rehearsal/supply/prometheus"
@@ -27,7 +28,7 @@ var probes = []mirror.Image{
 
 // Supplies describes what was built.
 type Supplies struct {
-	// Environ has the environment variables with which the engine's plugins find the mirror.
+	// Environ has the environment variables with which the engine's plugins find the mirror and trust its certificate.
 	Environ []string
 	// Kubectl is the path of a kubectl of the cluster's version.
 	Kubectl string
@@ -66,12 +67,18 @@ func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Supplies,
 	if err != nil {
 		return Supplies{}, err
 	}
-	checksums, err := addPlatform(ctx, m, repo, bin, out)
+	trusted, err := authority.Open()
+	if err != nil {
+		return Supplies{}, err
+	}
+	checksums, err := addPlatform(ctx, m, repo, bin, trusted.PEM(), out)
 	if err != nil {
 		return Supplies{}, err
 	}
 	return Supplies{
-		Environ: []string{setup.MirrorEnv + "=" + m.Dir}, Kubectl: m.Kubectl(), Mirror: m, Network: string(network), checksums: checksums,
+		// Go's programs trust the certificates in this directory in addition to those of the host.
+		Environ: []string{setup.MirrorEnv + "=" + m.Dir, "SSL_CERT_DIR=" + trusted.Dir()},
+		Kubectl: m.Kubectl(), Mirror: m, Network: string(network), checksums: checksums,
 	}, nil
 }
 
@@ -79,9 +86,10 @@ func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Supplies,
 func (s Supplies) Settings() map[string]any {
 	return map[string]any{
 		"mirror": map[string]any{
-			"files":  fmt.Sprintf("http://%s/files", setup.MirrorAddress),
-			"images": fmt.Sprintf("http://%s", setup.MirrorAddress),
+			"files":  fmt.Sprintf("https://%s/files", setup.MirrorAddress),
+			"images": fmt.Sprintf("https://%s", setup.MirrorAddress),
 			"sha256": s.checksums,
+			"keys":   s.Mirror.Keys,
 		},
 	}
 }

@@ -58,6 +58,7 @@ var accounts = []struct {
 	{"make kube-bench", nil, "needs a stack that is up; TestPlatform runs the same checks on the same machines, without make"},
 	{"make bench", nil, "measures for a quarter of an hour; run it before its figures in docs/benchmarks.md change"},
 	{"make bench-rehearsal", nil, "needs the whole host for itself; run it before its figure in docs/benchmarks.md changes"},
+	{"make vulncheck", nil, "asks vuln.go.dev; TestNewVulnerabilitiesFail runs its script with a stand-in for the scanner"},
 	{"make check", nil, ".ci/run runs the same tests by `make test`, and lints all of it by `make lint`, GitHub this"},
 	{"make unit", nil, ".ci/run runs the same tests by `make test`, GitHub by `make check`"},
 	{"make test", nil, ".ci/run runs it"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 	"eco2/rehearsal/supply/mirror/server"
 )
 
-// internet is everything outside the VPC, at one address: the mirror over HTTP, and over HTTPS AWS's API and a git
-// server, each under its own names.
+// internet is everything outside the VPC, over HTTPS at one address: the mirror under the address itself, AWS's API and
+// a git server under their names.
 type internet struct {
 	// address is the IP address, mirror and repositories are the directories of the mirror and of the git server.
 	address, mirror, repositories string
@@ -37,37 +38,37 @@ func (i internet) serve(ctx context.Context, group *errgroup.Group, account *aws
 	if err != nil {
 		return err
 	}
-	for port, handler := range map[string]http.Handler{"80": server.Handler(i.mirror), "443": byName(git, api.New(account, vpc))} {
-		listener, err := net.Listen("tcp4", net.JoinHostPort(i.address, port))
-		if err != nil {
-			return fmt.Errorf("listening for the internet: %w", err)
-		}
-		if port == "443" {
-			listener = tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: issued(i.authority)})
-		}
-		group.Go(func() error { return serveHTTP(ctx, listener, handler) })
+	listener, err := tls.Listen("tcp4", net.JoinHostPort(i.address, "443"), &tls.Config{
+		MinVersion: tls.VersionTLS12, GetCertificate: i.certificate,
+	})
+	if err != nil {
+		return fmt.Errorf("listening for the internet: %w", err)
 	}
+	handler := i.byName(server.Handler(i.mirror), git, api.New(account, vpc))
+	group.Go(func() error { return serveHTTP(ctx, listener, handler) })
 	return nil
 }
 
-// issued returns a function that issues a certificate for the server name that a client requests.
-func issued(by *authority.Authority) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if !served(hello.ServerName) {
-			return nil, fmt.Errorf("nothing is served as %q", hello.ServerName)
-		}
-		certificate, err := by.Issue(hello.ServerName)
-		return &certificate, err
+// certificate issues a certificate for the server name that a client requests. A client that connects to an address
+// requests none.
+func (i internet) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	host := cmp.Or(hello.ServerName, i.address)
+	if host != i.address && !served(host) {
+		return nil, fmt.Errorf("nothing is served as %q", host)
 	}
+	certificate, err := i.authority.Issue(host)
+	return &certificate, err
 }
 
-func byName(git, api http.Handler) http.Handler {
+func (i internet) byName(mirror, git, api http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
 		switch {
+		case host == i.address:
+			mirror.ServeHTTP(w, r)
 		case host == gitserver.Host:
 			git.ServeHTTP(w, r)
 		case amazon.MatchString(host):

@@ -95,8 +95,12 @@ const controlPlaneShares = 8 * 1024
 // create creates the container of a machine without starting it.
 func (d *Driver) create(ctx context.Context, m machine) (id string, err error) {
 	files := d.files(m.ID)
+	trusted, err := authority.Open()
+	if err != nil {
+		return "", err
+	}
 	err = errors.Join(
-		files.write("hostname", m.hostname), files.write("login", m.login), files.write("authorized_keys", m.authorizedKey),
+		files.write("authority.pem", trusted.PEM()), files.write("hostname", m.hostname), files.write("login", m.login), files.write("authorized_keys", m.authorizedKey),
 		files.write("resolver", m.network.resolver().String()), files.write("services", metadata.Address+" "+setup.MirrorAddress),
 	)
 	if m.hostKey != "" {

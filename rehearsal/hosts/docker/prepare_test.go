@@ -39,8 +39,9 @@ func newPreparation(t *testing.T) *preparation {
 	t.Setenv(setup.MirrorEnv, m.Dir)
 	l := newLab(t)
 	p := &preparation{lab: l, machine: l.machine("node"), args: fmt.Sprintf(
-		"--node node --kubernetes-version %s --containerd-version %s --pause-version 3.10 --files-mirror http://%s/files --images-mirror http://%s",
-		versions.Kubernetes, versions.Containerd, setup.MirrorAddress, setup.MirrorAddress)}
+		"--node node --kubernetes-version %s --containerd-version %s --pause-version 3.10 --kubernetes-key %s --docker-key %s "+
+			"--files-mirror https://%s/files --images-mirror https://%s",
+		versions.Kubernetes, versions.Containerd, m.Keys["kubernetes"], m.Keys["docker"], setup.MirrorAddress, setup.MirrorAddress)}
 	var script strings.Builder
 	for _, name := range []string{"lib", "prepare"} {
 		text, err := os.ReadFile("../../../cluster/scripts/" + name + ".sh")
@@ -167,6 +168,21 @@ func TestAptWaitsForItsLocks(t *testing.T) {
 		})
 		assert.Regexp(t, `E: Version '1\..*' for 'containerd.io' was not found`, p.log(unit))
 		assert.NotContains(t, p.log(unit), "has to wait")
+	})
+	run("a repository that another key signed fails at once", func(t *testing.T) {
+		p.says(p.machine, "dpkg --purge --force-hold kubectl")
+		args := p.args
+		p.args = regexp.MustCompile(`--kubernetes-key \w+`).ReplaceAllString(args, "--kubernetes-key "+strings.Repeat("0", 40))
+		require.NotEqual(t, args, p.args)
+		unit := p.start()
+		p.args = args
+		p.await("it fails", func() bool {
+			return p.says(p.machine, "systemctl show --property=SubState --value %s", unit) == "failed"
+		})
+		assert.Regexp(t, `GPG error: \S+/pkgs\.k8s\.io/.*GOODSIG`, p.log(unit))
+		assert.Contains(t, p.log(unit), "error: apt on node does not accept the signature of a package repository")
+		assert.NotContains(t, p.log(unit), "has to wait")
+		p.awaitSuccess(p.start())
 	})
 	run("containerd is restarted only if it is older than its configuration", func(t *testing.T) {
 		process := func() string { return p.says(p.machine, "systemctl show --property=MainPID --value containerd") }

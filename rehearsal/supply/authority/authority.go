@@ -1,5 +1,5 @@
-// Package authority is the certificate authority that the rehearsal's pods trust instead of the public ones. It is
-// stored in the user's cache directory, and no host has it in its own trust store, so it is not trusted anywhere else.
+// Package authority is the certificate authority that the rehearsal's machines and pods trust. It is stored in the user's
+// cache directory, and this host does not have it in its own trust store, so it is not trusted anywhere else.
 package authority
 
 import (
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -147,17 +148,27 @@ func (a *Authority) PEM() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: certificateType, Bytes: a.certificate.Raw}))
 }
 
-// Issue issues a server certificate for names, with a new key. A name may begin with "*.".
-func (a *Authority) Issue(names ...string) (tls.Certificate, error) {
+// Issue issues a server certificate for names and IP addresses, with a new key. A name may begin with "*.".
+func (a *Authority) Issue(hosts ...string) (tls.Certificate, error) {
 	key, err := newKey()
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issuing a certificate for %v: %w", names, err)
+		return tls.Certificate{}, fmt.Errorf("issuing a certificate for %v: %w", hosts, err)
+	}
+	var names []string
+	var addresses []net.IP
+	for _, host := range hosts {
+		if address := net.ParseIP(host); address != nil {
+			addresses = append(addresses, address)
+		} else {
+			names = append(names, host)
+		}
 	}
 	der, err := sign(&x509.Certificate{
-		DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: names, IPAddresses: addresses,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, certificateLife, a.certificate, key.Public(), a.key)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issuing a certificate for %v: %w", names, err)
+		return tls.Certificate{}, fmt.Errorf("issuing a certificate for %v: %w", hosts, err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der, a.certificate.Raw}, PrivateKey: key}, nil
 }

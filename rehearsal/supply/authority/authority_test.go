@@ -20,7 +20,7 @@ func TestServersAreTrusted(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	a, err := Open()
 	require.NoError(t, err)
-	certificate, err := a.Issue("git.eco2.example", "*.amazonaws.com")
+	certificate, err := a.Issue("git.eco2.example", "*.amazonaws.com", "100.64.0.1")
 	require.NoError(t, err)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
@@ -39,6 +39,8 @@ func TestServersAreTrusted(t *testing.T) {
 	}
 	assert.NoError(t, get("git.eco2.example", pool))
 	assert.NoError(t, get("route53.amazonaws.com", pool))
+	assert.NoError(t, get("100.64.0.1", pool))
+	assert.ErrorContains(t, get("100.64.0.2", pool), "not 100.64.0.2")
 	assert.ErrorContains(t, get("example.com", pool), "not example.com")
 	assert.ErrorContains(t, get("git.eco2.example", x509.NewCertPool()), "unknown authority")
 }

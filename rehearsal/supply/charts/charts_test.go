@@ -43,7 +43,7 @@ func serve(t *testing.T) (locate func(release) *chart.Chart) {
 	t.Chdir(t.TempDir()) // Helm prefers a folder with the chart's name in the current directory
 	settings := cli.New()
 	settings.RepositoryCache, settings.RepositoryConfig = t.TempDir(), t.TempDir()+"/repositories.yaml"
-	here := func(url string) string { return strings.Replace(url, "http://mirror.example", web.URL, 1) }
+	here := func(url string) string { return strings.Replace(url, "https://mirror.example", web.URL, 1) }
 	return func(r release) *chart.Chart {
 		install := action.NewInstall(&action.Configuration{})
 		install.RepoURL, install.Version = here(r.RepositoryOpts.Repo), r.Version
@@ -246,7 +246,7 @@ func TestArchivesAreReproducible(t *testing.T) {
 func TestRepositories(t *testing.T) {
 	for _, stack := range []string{"dev", "prod"} {
 		for name, r := range releases(t, stack) {
-			source := strings.TrimPrefix(r.RepositoryOpts.Repo+r.Chart, "http://mirror.example/files/")
+			source := strings.TrimPrefix(r.RepositoryOpts.Repo+r.Chart, "https://mirror.example/files/")
 			_, host, _ := strings.Cut(repositories[name], "://")
 			assert.True(t, host != "" && strings.HasPrefix(source, host), "the program downloads chart %s from %s", name, source)
 		}

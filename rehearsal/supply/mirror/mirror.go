@@ -24,7 +24,10 @@ const recipe = 2
 
 // Mirror is a directory in the format that package server serves.
 type Mirror struct {
-	Dir     string
+	Dir string
+	// Keys holds the fingerprints of the keys of the package repositories, as the program's mirror.keys. It is empty if
+	// the Mirror was not returned by Create, and so is Kubectl.
+	Keys    map[string]string
 	kubectl string
 }
 
@@ -62,7 +65,7 @@ func Create(ctx context.Context, repo string, v config.Versions, out io.Writer) 
 		kubectl: projects["kubernetes"].Binary("kubectl"),
 	}
 	s := sources{built: projects, debian: debian{dir: filepath.Join(cache, "debian-"+suite), out: out}, rehearsal: filepath.Join(repo, "rehearsal"), cache: cache, out: out}
-	if err := m.addRepositories(ctx, s); err != nil {
+	if m.Keys, err = m.addRepositories(ctx, s); err != nil {
 		return Mirror{}, err
 	}
 	return m, m.addClusterImages(ctx, s)

@@ -33,23 +33,50 @@ type repository struct {
 	pool string
 }
 
-// addRepositories makes the repositories that prepare.sh uses, unless the mirror has them already.
-func (m Mirror) addRepositories(ctx context.Context, s sources) error {
+// addRepositories makes the repositories that prepare.sh uses, unless the mirror has them already. It returns the
+// fingerprints of their keys, by the name of the repository in the program's mirror.keys.
+func (m Mirror) addRepositories(ctx context.Context, s sources) (keys map[string]string, err error) {
 	minor := s.version("kubernetes")
 	minor = minor[:strings.LastIndexByte(minor, '.')]
-	err := m.addRepository(ctx, s, repository{
+	kubernetesRepository := repository{
 		root: "pkgs.k8s.io/core:/stable:/v" + minor + "/deb", key: "Release.key", pool: runtime.GOARCH,
-	}, func(string) ([]debPackage, error) { return kubernetesPackages(s), nil })
-	if err != nil {
-		return err
 	}
-	return m.addRepository(ctx, s, repository{
+	dockerRepository := repository{
 		root: "download.docker.com/linux/debian", key: "gpg", suite: suite, component: "stable",
 		pool: "dists/" + suite + "/pool/stable/" + runtime.GOARCH,
-	}, func(dir string) ([]debPackage, error) {
+	}
+	err = m.addRepository(ctx, s, kubernetesRepository, func(string) ([]debPackage, error) { return kubernetesPackages(s), nil })
+	if err != nil {
+		return nil, err
+	}
+	err = m.addRepository(ctx, s, dockerRepository, func(dir string) ([]debPackage, error) {
 		runc, err := s.debian.runc(ctx, dir)
 		return []debPackage{containerdPackage(s, runc)}, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	keys = map[string]string{}
+	for name, r := range map[string]repository{"kubernetes": kubernetesRepository, "docker": dockerRepository} {
+		if keys[name], err = m.fingerprint(r.root + "/" + r.key); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// fingerprint returns the fingerprint of the public key that the mirror serves as https://HOST/PATH.
+func (m Mirror) fingerprint(url string) (string, error) {
+	file, err := os.Open(m.layout().File(url))
+	if err != nil {
+		return "", fmt.Errorf("reading a repository's key: %w", err)
+	}
+	defer func() { _ = file.Close() }() // it was read
+	keys, err := openpgp.ReadArmoredKeyRing(file)
+	if err != nil {
+		return "", fmt.Errorf("reading the repository's key %s: %w", file.Name(), err)
+	}
+	return fmt.Sprintf("%X", keys[0].PrimaryKey.Fingerprint), nil
 }
 
 // addRepository makes a repository of the packages. The function packages gets a scratch directory for files that they
@@ -113,7 +140,8 @@ func appendIndex(index io.Writer, p debPackage, name, file string) error {
 }
 
 // publish writes the index and signs it with a new key, whose private part is not kept. A repository that is made again
-// has another key; clients always fetch the key together with the repository.
+// has another key; clients always fetch the key together with the repository, and a stack's settings have its
+// fingerprint.
 func (r repository) publish(dir, index string) error {
 	lists, packages := "", "Packages"
 	if r.suite != "" {

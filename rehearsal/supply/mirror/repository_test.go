@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -114,13 +116,51 @@ func TestAptReadsTheRepositories(t *testing.T) {
 		})
 		require.NoError(t, err)
 		key := m.layout().File(r.root + "/" + r.key)
-		apt := newApt(t, fmt.Sprintf("deb [signed-by=%s.asc] %s/files/%s %s\n", key, s.URL, r.root, suite))
+		pinned, err := m.fingerprint(r.root + "/" + r.key)
+		require.NoError(t, err)
+		apt := newApt(t, fmt.Sprintf("deb [signed-by=%s.asc,%s] %s/files/%s %s\n", key, pinned, s.URL, r.root, suite))
 		require.NoError(t, os.Link(key, key+".asc")) // apt recognizes an armored key by this name, which prepare.sh uses too
 
 		apt.run(t, "update")
 		apt.run(t, "download", "agent=1.2.3-1.1")
 		assert.FileExists(t, filepath.Join(string(apt), "agent_1.2.3-1.1_"+runtime.GOARCH+".deb"))
 	}
+}
+
+// A file of keys may have others than the pinned one, such as one that somebody in between has added. prepare.sh has apt
+// accept signatures of the pinned key only.
+func TestAptAcceptsThePinnedKeyOnly(t *testing.T) {
+	needs(t, "apt-get", "dpkg-deb", "gpgv")
+	m := Mirror{Dir: t.TempDir()}
+	s := httptest.NewServer(server.Handler(m.Dir))
+	t.Cleanup(s.Close)
+	publish := func() (key *openpgp.Entity, fingerprint string) {
+		require.NoError(t, os.RemoveAll(m.layout().File(flat.root)))
+		require.NoError(t, m.addRepository(t.Context(), sources{out: io.Discard}, flat, func(string) ([]debPackage, error) {
+			return []debPackage{agent(t)}, nil
+		}))
+		file, err := os.Open(m.layout().File(flat.root + "/" + flat.key))
+		require.NoError(t, err)
+		keys, err := openpgp.ReadArmoredKeyRing(file)
+		require.NoError(t, errors.Join(err, file.Close()))
+		fingerprint, err = m.fingerprint(flat.root + "/" + flat.key)
+		require.NoError(t, err)
+		return keys[0], fingerprint
+	}
+	pinnedKey, pinned := publish()
+	otherKey, _ := publish()
+	var text bytes.Buffer
+	w, err := armor.Encode(&text, openpgp.PublicKeyType, nil)
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(pinnedKey.Serialize(w), otherKey.Serialize(w), w.Close()))
+	both := filepath.Join(t.TempDir(), "both.asc")
+	require.NoError(t, os.WriteFile(both, text.Bytes(), 0o600))
+
+	source := fmt.Sprintf("deb [signed-by=%s%%s] %s/files/%s /\n", both, s.URL, flat.root)
+	newApt(t, fmt.Sprintf(source, "")).run(t, "update")
+	output, err := newApt(t, fmt.Sprintf(source, ","+pinned)).try(t, "update")
+	require.Error(t, err, "a signature of a key that is not pinned")
+	assert.Regexp(t, `GPG error: \S+/pkgs.example/core:/stable:/v1/deb .*GOODSIG [0-9A-F]{16}`, output, "prepare.sh looks for this line")
 }
 
 // These are prepare.sh's patterns: they match any revision, apt takes the newest, and containerd's must be for the
@@ -172,6 +212,11 @@ func newApt(t *testing.T, source string) apt {
 }
 
 func (a apt) run(t *testing.T, args ...string) {
+	output, err := a.try(t, args...)
+	require.NoError(t, err, output)
+}
+
+func (a apt) try(t *testing.T, args ...string) (output string, err error) {
 	dir := string(a)
 	cmd := exec.CommandContext(t.Context(), "apt-get", append([]string{
 		"-o", "Dir::Etc::sourcelist=" + dir + "/sources.list", "-o", "Dir::Etc::sourceparts=-",
@@ -180,8 +225,8 @@ func (a apt) run(t *testing.T, args ...string) {
 		"-o", "APT::Update::Error-Mode=any",
 	}, args...)...)
 	cmd.Dir = dir
-	output, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(output))
+	printed, err := cmd.CombinedOutput()
+	return string(printed), err
 }
 
 // The remains of a killed run are not taken for a repository.

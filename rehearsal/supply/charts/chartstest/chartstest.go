@@ -23,7 +23,7 @@ type Release struct {
 	Values                          map[string]any
 }
 
-// Releases returns, by name, the releases of a stack that uses a mirror at http://mirror.example/files. repo is the
+// Releases returns, by name, the releases of a stack that uses a mirror at https://mirror.example/files. repo is the
 // path of the project's checkout.
 func Releases(t *testing.T, repo, stack string) map[string]Release {
 	t.Helper()
