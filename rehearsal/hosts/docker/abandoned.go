@@ -76,23 +76,24 @@ func stateDirs(ctx context.Context, docker *client.Client) ([]string, error) {
 func ReserveForTests(ctx context.Context, log io.Writer) error {
 	reservation.Lock()
 	defer reservation.Unlock()
-	if reserved {
+	if reserved != nil {
 		return nil
 	}
-	// Nothing releases the lock before the process ends.
-	_, err := filelock.LockContext(ctx, filepath.Join(os.TempDir(), "eco2-machine-tests.lock"), func() {
+	unlock, err := filelock.LockContext(ctx, filepath.Join(os.TempDir(), "eco2-machine-tests.lock"), func() {
 		_, _ = fmt.Fprintln(log, "waiting for the tests of another process, which use this host's machines") // progress only
 	})
 	if err != nil {
 		return fmt.Errorf("reserving this host for tests: %w", err)
 	}
-	reserved = true
+	reserved = unlock
 	return removeAbandoned(ctx, log, ofTests)
 }
 
 var (
 	reservation sync.Mutex
-	reserved    bool
+	// reserved is not nil if this process has the reservation. Nobody calls it; without it, the garbage collector would
+	// release the lock.
+	reserved func()
 )
 
 // ofTests reports whether a state directory is one that only tests use.

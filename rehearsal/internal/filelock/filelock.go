@@ -1,5 +1,8 @@
 // Package filelock locks a file between processes and between goroutines of one process. The kernel releases the lock
 // when the process exits, so a killed run leaves no lock behind.
+//
+// Keep the function that releases a lock for as long as you need the lock: once it is unreachable, the garbage collector
+// closes the file, which releases the lock.
 package filelock
 
 import (
@@ -17,19 +20,7 @@ const pollEvery = 50 * time.Millisecond
 // Lock locks the file at path. It creates the file and its directory if they do not exist. It waits without limit while
 // another process or goroutine holds the lock.
 func Lock(path string) (unlock func(), err error) {
-	file, err := open(path)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
-		if err == nil {
-			return func() { _ = file.Close() }, nil // nothing was written
-		}
-		if !errors.Is(err, syscall.EINTR) {
-			return nil, errors.Join(err, file.Close())
-		}
-	}
+	return lock(path, syscall.LOCK_EX)
 }
 
 // LockContext is Lock, but waits until ctx is done at most. If it has to wait, it first calls waiting, unless that is
@@ -55,6 +46,37 @@ func LockContext(ctx context.Context, path string, waiting func()) (unlock func(
 		case <-ctx.Done():
 			return nil, errors.Join(context.Cause(ctx), file.Close())
 		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// Share locks the file together with all others that share the lock. It waits while somebody holds the lock alone, which
+// Lock, LockContext and Try do.
+func Share(path string) (unlock func(), err error) {
+	return lock(path, syscall.LOCK_SH)
+}
+
+// Try is Lock, but does not wait: free is false if another process or goroutine holds or shares the lock.
+func Try(path string) (unlock func(), free bool, err error) {
+	unlock, err = lock(path, syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, false, nil
+	}
+	return unlock, err == nil, err
+}
+
+func lock(path string, how int) (unlock func(), err error) {
+	file, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(file.Fd()), how)
+		if err == nil {
+			return func() { _ = file.Close() }, nil // nothing was written
+		}
+		if !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(err, file.Close())
 		}
 	}
 }

@@ -27,3 +27,23 @@ func TestLockContextWaitsAndIsInterrupted(t *testing.T) {
 	require.NoError(t, err)
 	unlock()
 }
+
+func TestSharedLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	first, err := Share(path)
+	require.NoError(t, err)
+	second, err := Share(path)
+	require.NoError(t, err)
+	first()
+	_, free, err := Try(path)
+	require.NoError(t, err)
+	assert.False(t, free, "one of the two still shares it")
+	second()
+	unlock, free, err := Try(path)
+	require.NoError(t, err)
+	assert.True(t, free)
+	_, free, err = Try(path)
+	require.NoError(t, err)
+	assert.False(t, free)
+	unlock()
+}
