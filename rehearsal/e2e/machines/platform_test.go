@@ -139,7 +139,7 @@ func TestPlatform(t *testing.T) {
 		changed := c.argoCDPods()
 		c.restarted(t, before, changed)
 
-		c.Tools.Program = c.ProgramWith("cluster/scripts/argocd.sh", func(text string) string { return text + "\n# Another comment.\n" })
+		c.Tools.Program = c.ProgramWithAnotherComment("argocd.sh")
 		c.Must(c.Up())
 		c.awaitAnswers(t)
 		back := c.argoCDPods()

@@ -298,9 +298,9 @@ func TestPreviewsAreAsDocumented(t *testing.T) {
 		assert.ElementsMatch(t, each("update "+remote, want...), w.Steps())
 		delete(w.Options.Config, name)
 	}
-	program := func(t *testing.T, path string, want ...string) {
+	program := func(t *testing.T, script string, want ...string) {
 		t.Helper()
-		w.Tools.Program = w.ProgramWith(path, w.Replace("\nset -euo", "\n# Another comment.\nset -euo"))
+		w.Tools.Program = w.ProgramWithAnotherComment(script)
 		assert.ElementsMatch(t, each("update "+remote, want...), w.Steps())
 		w.Tools.Program = tools.Program
 	}
@@ -324,10 +324,10 @@ func TestPreviewsAreAsDocumented(t *testing.T) {
 		delete(w.Options.Config, "zones")
 	})
 	t.Run("another script of the control plane", func(t *testing.T) {
-		program(t, "cluster/scripts/leave.sh", append(memberships, "scripts")...)
+		program(t, "leave.sh", append(memberships, "scripts")...)
 	})
 	t.Run("another script of all machines", func(t *testing.T) {
-		program(t, "cluster/scripts/prepare.sh", append(prepares, "scripts")...)
+		program(t, "prepare.sh", append(prepares, "scripts")...)
 	})
 }
 

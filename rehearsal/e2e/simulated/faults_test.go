@@ -218,7 +218,7 @@ func TestFaults(t *testing.T) {
 		w := begin(t)
 		w.Must(w.Up())
 		require.NoError(t, w.Hosts().ChangeHostKey(machine(t, w, "k8s-redis").ID))
-		w.Tools.Program = w.ProgramWithAnotherComment() // every script runs again
+		w.Tools.Program = w.ProgramWithAnotherComment("lib.sh") // every script runs again
 		printed, err := w.Up()
 		require.Error(t, err)
 		assert.Contains(t, printed, "cannot log in to k8s-redis as ubuntu over SSH at")

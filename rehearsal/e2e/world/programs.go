@@ -43,11 +43,11 @@ func (w *World) Replace(pairs ...string) func(text string) string {
 	}
 }
 
-// ProgramWithAnotherComment builds the program with another line in the library that all scripts share, so that every
-// command runs again.
-func (w *World) ProgramWithAnotherComment() string {
+// ProgramWithAnotherComment builds the program with another comment in a script, so that the script's commands run
+// again.
+func (w *World) ProgramWithAnotherComment(script string) string {
 	w.t.Helper()
-	return w.ProgramWith("cluster/scripts/lib.sh", func(text string) string { return text + "\n# Another comment.\n" })
+	return w.ProgramWith("cluster/scripts/"+script, w.Replace("\nset -euo", "\n# Another comment.\nset -euo"))
 }
 
 // ProgramWithPendingRedisOperator builds the program with a release that never becomes ready, which it says after half a
