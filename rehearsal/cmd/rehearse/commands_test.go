@@ -384,7 +384,7 @@ func TestMakeTargets(t *testing.T) {
 	}{
 		{[]string{"help"}, "make preview-diff"},
 		{[]string{"up"}, created + `(?s:.*)\nThe critical path of (?s:.*)\nStack local is up after `},
-		{[]string{"status"}, `k8s-redis (?s:.*)\nargocdUrl +https://argocd\.`},
+		{[]string{"status"}, `k8s-redis (?s:.*)\nargocdUrl +https://argocd\..*:8443`},
 		{[]string{"up"}, unchanged},
 		{[]string{"preview"}, unchanged},
 		{[]string{"kubectl", "ARGS=get ingresses -A"}, "argocd"},

@@ -160,6 +160,7 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 		"update kubernetes:helm.sh/v3:Release external-dns",                 // another domain
 		"update kubernetes:helm.sh/v3:Release kube-prometheus-stack",        // volumes, retention
 		"update kubernetes:networking.k8s.io/v1:Ingress argocd",
+		"update kubernetes:networking.k8s.io/v1:Ingress web",
 	}, w.Steps())
 }
 
