@@ -113,6 +113,10 @@ func TestPlatform(t *testing.T) {
 		c.volumeAndSecret(t)
 	})
 
+	run("a parameter of another namespace is refused", func(t *testing.T) {
+		c.foreignParameter(t)
+	})
+
 	run("Applications that no project permits are refused, and Argo CD reports why", func(t *testing.T) {
 		c.refuses(t)
 	})
