@@ -99,6 +99,10 @@ func TestPlatform(t *testing.T) {
 		c.listed(t)
 	})
 
+	run("Argo CD's administrator gets a new password", func(t *testing.T) {
+		c.newArgoCDPassword(t)
+	})
+
 	run("an Ingress is a load balancer in the one security group, with records", func(t *testing.T) {
 		c.oneBalancer(t)
 	})
