@@ -287,9 +287,10 @@ func TestTheEarlySweepComesBeforeThePlatform(t *testing.T) {
 // what both need. A stack without a domain has nothing that creates records.
 func TestDomainIsRemovedInOrder(t *testing.T) {
 	forEachStack(t, func(t *testing.T, g *graph) {
-		ingress, records := g.named(t, "kubernetes:networking.k8s.io/v1:Ingress", "argocd"), g.named(t, commandType, "dns-records")
-		dns := g.named(t, releaseType, "external-dns")
-		assert.True(t, g.dependsOn(ingress, records))
+		records, dns := g.named(t, commandType, "dns-records"), g.named(t, releaseType, "external-dns")
+		for _, ingress := range g.every(t, "kubernetes:networking.k8s.io/v1:Ingress") {
+			assert.True(t, g.dependsOn(ingress, records), ingress.Name)
+		}
 		assert.True(t, g.dependsOn(records, dns))
 		assert.True(t, g.dependsOn(records, g.named(t, "aws:acm/certificateValidation:CertificateValidation", "domain")))
 		for _, policy := range g.ofType("aws:iam/rolePolicy:RolePolicy") {
@@ -532,8 +533,40 @@ func TestOnlyWebPortsAreOpenToTheInternet(t *testing.T) {
 	g, err := run("dev", values)
 	require.NoError(t, err)
 	for _, r := range g.every(t, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
-		assert.NotContains(t, r.Name, "http", "without a domain nothing serves the web")
+		assert.NotRegexp(t, "^(http|argocd)", r.Name, "without a domain nothing serves the web")
 	}
 	assert.Empty(t, g.ofType("kubernetes:networking.k8s.io/v1:Ingress"))
 	assert.Empty(t, g.ofType("aws:acm/certificate:Certificate"))
+}
+
+// Argo CD may do anything in the cluster, so only the listener that administrators reach serves it. Without a setting
+// nobody reaches its NodePort, which is not encrypted.
+func TestArgoCDIsForAdministratorsOnly(t *testing.T) {
+	const port = 8443
+	forEachStack(t, func(t *testing.T, g *graph) {
+		admins := settings(t, g.stack)["eco2:adminCidrs"]
+		var open []string
+		for _, r := range g.ofType("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule") {
+			if !r.Inputs.HasValue("cidrIpv4") {
+				continue // from the group itself
+			}
+			from, to := r.Inputs["fromPort"].NumberValue(), r.Inputs["toPort"].NumberValue()
+			if from <= port && port <= to {
+				open = append(open, r.Inputs["cidrIpv4"].StringValue())
+			}
+			assert.False(t, from <= 30080 && 30080 <= to, "%s opens the NodePort", r.Name)
+		}
+		assert.ElementsMatch(t, admins, open)
+
+		serving := map[string]string{}
+		for _, r := range g.every(t, "kubernetes:networking.k8s.io/v1:Ingress") {
+			ingress := r.Inputs.MapRepl(nil, plainMap)
+			annotations := ingress["metadata"].(map[string]any)["annotations"].(map[string]any)
+			rule := ingress["spec"].(map[string]any)["rules"].([]any)[0].(map[string]any)
+			path := rule["http"].(map[string]any)["paths"].([]any)[0].(map[string]any)
+			backend := path["backend"].(map[string]any)["service"].(map[string]any)
+			serving[backend["name"].(string)] = annotations["alb.ingress.kubernetes.io/listen-ports"].(string)
+		}
+		assert.Equal(t, map[string]string{"argocd-server": `[{"HTTPS":8443}]`, "to-argocd": `[{"HTTP":80},{"HTTPS":443}]`}, serving)
+	})
 }

@@ -30,6 +30,7 @@ func TestObjectsDependOnWhatServesThem(t *testing.T) {
 			assert.True(t, g.dependsOn(later, earlier), "%s must come after %s", later.Name, earlier.Name)
 		}
 		release := func(name string) *declared { return g.named(t, releaseType, name) }
+		root := g.named(t, application, "root")
 		after(g.named(t, store, "aws-ssm"), release("external-secrets"))
 		after(g.named(t, secret, "grafana-admin"), g.named(t, store, "aws-ssm"))
 		synced := g.named(t, commandType, "grafana-admin-synced")
@@ -41,9 +42,12 @@ func TestObjectsDependOnWhatServesThem(t *testing.T) {
 			release("aws-load-balancer-controller"), release("external-dns"), g.named(t, commandType, "argocd"),
 		} {
 			after(g.named(t, ingress, "argocd"), earlier)
+			after(g.named(t, ingress, "web"), earlier)
+		}
+		for _, object := range []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
+			after(root, g.named(t, "kubernetes:admissionregistration.k8s.io/v1:"+object, "parameter-access"))
 		}
 
-		root := g.named(t, application, "root")
 		after(root, g.named(t, projectType, "project-root"))
 		after(root, g.named(t, projectType, "project-"+g.stack))
 		policies := append(g.ofType("aws:iam/rolePolicy:RolePolicy"), g.ofType("aws:iam/rolePolicyAttachment:RolePolicyAttachment")...)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -41,4 +42,25 @@ func TestGoldenReleases(t *testing.T) {
 			assert.JSONEq(t, string(want), string(got), "the releases of %s changed; if that is intended: make golden (and read the diff)", name)
 		})
 	}
+}
+
+// TestGoldenAdmission compares the admission policy of dev with the golden file in testdata, which a test of the
+// rehearsal gives to a real API server.
+func TestGoldenAdmission(t *testing.T) {
+	const path = "testdata/dev.admission.json"
+	var objects []any
+	for _, r := range mustRun(t, "dev").resources {
+		if strings.HasPrefix(r.Type, "kubernetes:admissionregistration.k8s.io/") {
+			objects = append(objects, r.Inputs.Mappable())
+		}
+	}
+	got, err := json.MarshalIndent(objects, "", "  ")
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile(path, append(got, '\n'), 0o644))
+		return
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.JSONEq(t, string(want), string(got), "the admission policy changed; if that is intended: make golden (and read the diff)")
 }

@@ -145,12 +145,13 @@ func TestMachinesStayInTheirZone(t *testing.T) {
 }
 
 // A controller that discovers subnets by their tags would also use one that is about to be deleted.
-func TestTheIngressNamesTheSubnets(t *testing.T) {
+func TestIngressesNameTheSubnets(t *testing.T) {
 	values := settings(t, "dev")
 	values["eco2:zones"] = []string{"ap-northeast-2a", "ap-northeast-2d"}
 	g, err := run("dev", values)
 	require.NoError(t, err)
-	ingress := g.named(t, "kubernetes:networking.k8s.io/v1:Ingress", "argocd")
-	annotations := ingress.Inputs["metadata"].ObjectValue()["annotations"].ObjectValue()
-	assert.Equal(t, "ap-northeast-2a-id,ap-northeast-2d-id", annotations["alb.ingress.kubernetes.io/subnets"].StringValue())
+	for _, ingress := range g.every(t, "kubernetes:networking.k8s.io/v1:Ingress") {
+		annotations := ingress.Inputs["metadata"].ObjectValue()["annotations"].ObjectValue()
+		assert.Equal(t, "ap-northeast-2a-id,ap-northeast-2d-id", annotations["alb.ingress.kubernetes.io/subnets"].StringValue(), ingress.Name)
+	}
 }

@@ -157,7 +157,7 @@ func ArgoCDURL(c config.Config) string {
 	if c.Domain == "" {
 		return "http://localhost:8080"
 	}
-	return "https://argocd." + c.Domain
+	return fmt.Sprintf("https://argocd.%s:%d", c.Domain, config.ArgoCDPort)
 }
 
 // Sweep declares the resource that is created last and therefore deleted first. Its delete removes the load balancers

@@ -12,9 +12,7 @@ var everywhere = netip.MustParsePrefix("0.0.0.0/0")
 // internet or more.
 func (r *report) checkAccess(c Config) {
 	r.checkExposure(c.Environment, "adminCidrs", c.AdminCidrs, "SSH and the Kubernetes API")
-	if c.nodePortsSet {
-		r.checkExposure(c.Environment, "nodePortCidrs", c.NodePortCidrs, "the NodePorts")
-	}
+	r.checkExposure(c.Environment, "nodePortCidrs", c.NodePortCidrs, "the NodePorts")
 }
 
 // checkExposure checks the networks that may reach certain ports; ports describes these in messages.

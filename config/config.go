@@ -40,18 +40,16 @@ type Config struct {
 	PodCidr netip.Prefix
 	// ServiceCidr is the network of the Services, from /12 to /24. It defaults to 10.96.0.0/12 and cannot change later.
 	ServiceCidr netip.Prefix
-	// AdminCidrs lists the networks that may reach SSH (22) and the Kubernetes API (6443), sorted. It has no default.
-	// In prod they must cover less than half of all addresses. With NodePortCidrs and Domain they must fit into one
-	// security group: see InboundRules.
+	// AdminCidrs lists the networks that may reach SSH (22), the Kubernetes API (6443) and, with a domain, Argo CD
+	// (ArgoCDPort), sorted. It has no default. In prod they must cover less than half of all addresses. With
+	// NodePortCidrs and Domain they must fit into one security group: see InboundRules.
 	AdminCidrs []netip.Prefix
-	// NodePortCidrs lists the networks that may reach the NodePorts (30000 to 32767), sorted, with the same limits. It
-	// defaults to AdminCidrs.
+	// NodePortCidrs lists the networks that may reach the NodePorts (30000 to 32767), sorted, with the same limits. By
+	// default there are none: the load balancer needs no such network, and NodePorts carry unencrypted HTTP.
 	NodePortCidrs []netip.Prefix
-	// nodePortsSet tells whether NodePortCidrs is the user's own list, whose problems are reported under its key.
-	nodePortsSet bool
 
 	// Domain is the domain to serve, of at most 64 characters. It is empty by default; then there is no certificate and
-	// no Ingress, and ports 80 and 443 stay closed.
+	// no Ingress, and the load balancer's ports stay closed.
 	Domain string
 	// HostedZoneID is the id of the Route 53 zone that contains Domain. It is set if and only if Domain is.
 	HostedZoneID string

@@ -149,7 +149,7 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, "/eco2/dev", c.ParameterPrefix)
 	sorted := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.7/32")}
 	assert.Equal(t, sorted, c.AdminCidrs)
-	assert.Equal(t, sorted, c.NodePortCidrs)
+	assert.Empty(t, c.NodePortCidrs)
 	versions := DefaultVersions
 	versions.Containerd = "2.2.1"
 	assert.Equal(t, versions, c.Versions)
@@ -159,7 +159,7 @@ func TestDefaults(t *testing.T) {
 		delete(s.settings, key)
 	}
 	c = s.mustLoad(t)
-	assert.Equal(t, sorted, c.NodePortCidrs)
+	assert.Empty(t, c.NodePortCidrs)
 	assert.Equal(t, DefaultVersions, c.Versions)
 	assert.Empty(t, c.Nodes)
 	assert.Empty(t, c.GitOps)

@@ -16,7 +16,7 @@ func previousOutput(change values) values {
 	output := values{
 		"name": "eco2-dev", "region": "ap-northeast-2", "vpcCidr": "10.0.0.0/16", "podCidr": "192.168.0.0/16",
 		"serviceCidr": "10.96.0.0/12", "zones": values{}, "adminCidrs": []any{"198.51.100.7/32"},
-		"nodePortCidrs": []any{"198.51.100.7/32"}, "domain": "dev.growbin.app", "platform": true,
+		"nodePortCidrs": []any{}, "domain": "dev.growbin.app", "platform": true,
 	}
 	maps.Copy(output, change)
 	return output

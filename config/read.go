@@ -50,10 +50,6 @@ func (r *reader) read() Config {
 		},
 	}
 
-	c.nodePortsSet = len(c.NodePortCidrs) > 0
-	if !c.nodePortsSet {
-		c.NodePortCidrs = c.AdminCidrs
-	}
 	c.Versions.Kubernetes = cmp.Or(c.Versions.Kubernetes, DefaultVersions.Kubernetes)
 	c.Versions.Containerd = cmp.Or(c.Versions.Containerd, DefaultVersions.Containerd)
 	c.Versions.Calico = cmp.Or(c.Versions.Calico, DefaultVersions.Calico)

@@ -8,6 +8,13 @@ import (
 // security group" in the VPC user guide).
 const maxInboundRules = 60
 
+// ArgoCDPort is the port of the load balancer at which it serves Argo CD. The security group opens it to administrators
+// only.
+//
+// The alternative, a condition on the source address in a rule of the HTTPS listener, would allow three networks: AWS
+// allows five condition values in a rule, and the host and the path are two of them.
+const ArgoCDPort = 8443
+
 // InboundRule allows a network to connect to a range of TCP ports.
 type InboundRule struct {
 	// Service is the first part of the rule's name, such as ssh.
@@ -38,6 +45,9 @@ func inboundRules(admins, nodePorts []string, domain string) []InboundRule {
 	}
 	if domain != "" {
 		// These are for the load balancer; on a node nothing listens on these ports.
+		for _, cidr := range admins {
+			rules = append(rules, InboundRule{"argocd", ArgoCDPort, ArgoCDPort, cidr, "Argo CD from an administrator"})
+		}
 		rules = append(rules,
 			InboundRule{"http", 80, 80, everywhere.String(), "HTTP to the load balancer, which redirects to HTTPS"},
 			InboundRule{"https", 443, 443, everywhere.String(), "HTTPS to the load balancer"})
@@ -51,9 +61,9 @@ func (r *report) checkInboundRules(c Config) {
 	const self = 1 // the rule that allows traffic from the group itself
 	current := c.InboundRules()
 	if count := len(current) + self; count > maxInboundRules {
-		r.problem("adminCidrs", "needs %d inbound rules together with %s, and AWS allows %d in a security group: "+
-			"each network of adminCidrs needs two, each of nodePortCidrs one, a domain two, the group itself one; "+
-			"merge adjacent networks into larger ones", count, r.key("nodePortCidrs"), maxInboundRules)
+		r.problem("adminCidrs", "needs %d inbound rules together with %s, and AWS allows %d in a security group: each "+
+			"network of adminCidrs needs two, or three with a domain, each of nodePortCidrs one, a domain two, the group "+
+			"itself one; merge adjacent networks into larger ones", count, r.key("nodePortCidrs"), maxInboundRules)
 		return
 	}
 	was := c.Previous
@@ -62,8 +72,8 @@ func (r *report) checkInboundRules(c Config) {
 		during[rule.Name()] = true
 	}
 	if count := len(during) + self; count > maxInboundRules {
-		r.problem("adminCidrs", "has new networks, whose rules are created before the old ones are deleted: "+
+		r.problem("adminCidrs", "needs new rules, which are created before the old ones are deleted: "+
 			"with those of %s that would be %d inbound rules at once, and AWS allows %d in a security group; "+
-			"remove the old networks and run pulumi up, then add the new ones", r.key("nodePortCidrs"), count, maxInboundRules)
+			"remove some networks and run pulumi up, then add the others", r.key("nodePortCidrs"), count, maxInboundRules)
 	}
 }

@@ -131,12 +131,12 @@ func TestWrongSettings(t *testing.T) {
 				"allowed in prod; set your own addresses"},
 		{"too many administrators", values{"adminCidrs": addresses(20)},
 			"eco2:adminCidrs: needs 63 inbound rules together with eco2:nodePortCidrs, and AWS allows 60 in a security group: " +
-				"each network of adminCidrs needs two, each of nodePortCidrs one, a domain two, the group itself one; " +
-				"merge adjacent networks into larger ones"},
-		{"one NodePort network too many", values{"adminCidrs": addresses(1), "nodePortCidrs": addresses(56)},
+				"each network of adminCidrs needs two, or three with a domain, each of nodePortCidrs one, a domain two, the " +
+				"group itself one; merge adjacent networks into larger ones"},
+		{"one NodePort network too many", values{"adminCidrs": addresses(1), "nodePortCidrs": addresses(55)},
 			"eco2:adminCidrs: needs 61 inbound rules together with eco2:nodePortCidrs, and AWS allows 60 in a security group: " +
-				"each network of adminCidrs needs two, each of nodePortCidrs one, a domain two, the group itself one; " +
-				"merge adjacent networks into larger ones"},
+				"each network of adminCidrs needs two, or three with a domain, each of nodePortCidrs one, a domain two, the " +
+				"group itself one; merge adjacent networks into larger ones"},
 		{"no key", values{"sshPrivateKey": ""},
 			"eco2:sshPrivateKey: is missing; create a key with `ssh-keygen -t ed25519 -N '' -f eco2.key` and set it with: " +
 				"pulumi config set --secret eco2:sshPrivateKey < eco2.key"},

@@ -52,6 +52,7 @@ func TestTheGroupHasTheRulesOfTheSettings(t *testing.T) {
 		c := config.Config{AdminCidrs: []netip.Prefix{admin}, NodePortCidrs: []netip.Prefix{nodePorts}, Domain: domain}
 		if domain != "" {
 			want["http-0.0.0.0-0"], want["https-0.0.0.0-0"] = "80-80 from 0.0.0.0/0", "443-443 from 0.0.0.0/0"
+			want["argocd-203.0.113.7-32"] = "8443-8443 from 203.0.113.7/32"
 		}
 		declared := &inboundRules{ports: map[string]string{}}
 		require.NoError(t, pulumi.RunErr(func(ctx *pulumi.Context) error {

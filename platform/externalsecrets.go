@@ -54,6 +54,11 @@ func newExternalSecrets(ctx *pulumi.Context, name string, args *externalSecretsA
 		return nil, err
 	}
 
+	access, err := newParameterAccess(ctx, args.shared, e)
+	if err != nil {
+		return nil, err
+	}
+
 	// The store uses the control plane's role, so it holds no key. It serves Grafana's and the workloads' namespaces;
 	// External Secrets rejects an ExternalSecret in any other.
 	spec := values{
@@ -72,7 +77,7 @@ func newExternalSecrets(ctx *pulumi.Context, name string, args *externalSecretsA
 		Kind:        pulumi.String(secretStoreKind),
 		Metadata:    metav1.ObjectMetaArgs{Name: pulumi.String(secretStoreName)},
 		OtherFields: kubernetes.UntypedArgs{"spec": spec.input()},
-	}, args.object(e, webhook)); err != nil {
+	}, args.object(e, webhook, access)); err != nil {
 		return nil, fmt.Errorf("creating secret store %s: %w", secretStoreName, err)
 	}
 	return e, ctx.RegisterResourceOutputs(e, pulumi.Map{})

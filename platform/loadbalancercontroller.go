@@ -67,7 +67,7 @@ func newLoadBalancerController(ctx *pulumi.Context, name string, args *loadBalan
 		"metadata": values{"name": ingressName, "namespace": argoCD},
 		"spec": values{
 			"ingressClassName": ingressClass,
-			"defaultBackend":   values{"service": values{"name": argoCDServer, "port": values{"number": argoCDPort}}},
+			"defaultBackend":   values{"service": values{"name": argoCDServer, "port": values{"number": argoCDServicePort}}},
 		},
 	}, l); err != nil {
 		return nil, err

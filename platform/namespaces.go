@@ -30,8 +30,9 @@ var dataNamespaces = []string{"postgres", "redis", "rabbitmq"}
 // table, and those of the data services.
 func workloadNamespaces() []string { return append(infra.Domains(), dataNamespaces...) }
 
-// namespaces are those of the platform and of the workloads, and the network policy of each. What runs in one of them
-// depends on this component, so that the policies are in force before the first pod starts.
+// namespaces are those of the platform and of the workloads, and the network policies of each. What runs in one of them
+// depends on this component, so that the policies are in force before the first pod starts. Only what runs in kube-system
+// starts before.
 type namespaces struct {
 	pulumi.ResourceState
 	component.Children
@@ -49,18 +50,18 @@ func newNamespaces(ctx *pulumi.Context, name string, args *namespacesArgs, opts 
 		return nil, err
 	}
 	created := []pulumi.Resource{args.earlySweep}
-	for _, policy := range policies(args.config) {
+	for _, closed := range closedNamespaces(args.config) {
 		var after []pulumi.Resource
-		if policy.namespace != argoCD { // the one that Argo CD's installation creates
-			namespace, err := corev1.NewNamespace(ctx, policy.namespace, &corev1.NamespaceArgs{
-				Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(policy.namespace), Labels: namespaceLabels(policy.namespace)},
+		if closed.name != kubeSystem && closed.name != argoCD { // these exist
+			namespace, err := corev1.NewNamespace(ctx, closed.name, &corev1.NamespaceArgs{
+				Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(closed.name), Labels: namespaceLabels(closed.name)},
 			}, args.object(n))
 			if err != nil {
-				return nil, fmt.Errorf("creating namespace %s: %w", policy.namespace, err)
+				return nil, fmt.Errorf("creating namespace %s: %w", closed.name, err)
 			}
 			after, created = append(after, namespace), append(created, namespace)
 		}
-		if err := policy.declare(ctx, args.object(n, after...)); err != nil {
+		if err := closed.declarePolicies(ctx, args.shared, n, after...); err != nil {
 			return nil, err
 		}
 	}

@@ -99,6 +99,9 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		if err != nil {
 			return nil, err
 		}
+		if err := p.webIngress(ctx, balancers, records); err != nil {
+			return nil, err
+		}
 		if err := p.argoCDIngress(ctx, balancers, records); err != nil {
 			return nil, err
 		}

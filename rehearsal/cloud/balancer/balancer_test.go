@@ -401,6 +401,34 @@ func TestSecurityGroupsApplyToClientsAndTargets(t *testing.T) {
 	require.Error(t, err)
 }
 
+// A listener that the security group opens to an administrator only, beside one that is open to everybody and redirects
+// to it.
+func TestAListenerForAdministratorsIsClosedToOthers(t *testing.T) {
+	w := newWorld(t)
+	for i := range w.instances {
+		w.serve(i, tell)
+	}
+	validation := w.request()
+	w.balancer.Listeners = append(w.balancer.Listeners, aws.Listener{
+		ARN: "arn:web", Port: 9443, Protocol: "HTTPS", Default: aws.RespondNotFound(), CertificateARNs: w.balancer.Listeners[1].CertificateARNs,
+		Rules: []aws.ListenerRule{{Priority: 1, Conditions: []types.RuleCondition{aws.HostCondition(host)}, Actions: aws.RedirectTo(8443)}},
+	})
+	w.create("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", props{
+		"securityGroupId": w.securityGroup, "ipProtocol": "tcp", "fromPort": 9443, "toPort": 9443, "cidrIpv4": "0.0.0.0/0"})
+	w.validate(validation)
+	w.put()
+
+	const open = "https://" + host + ":9443/healthz"
+	assert.Equal(t, http.StatusOK, w.status(open))
+	stranger := w.client("127.0.0.8")
+	_, _, err := w.ask(stranger, open)
+	require.ErrorContains(t, err, web, "the redirect leads to a closed port")
+	stranger.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	status, _, err := w.ask(stranger, open)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusMovedPermanently, status)
+}
+
 func TestLoadBalancerFollowsTheAccount(t *testing.T) {
 	w := newWorld(t)
 	w.serve(0, tell)

@@ -89,7 +89,9 @@ func (s *snapshot) applyStack(group string, wanted describe.Stack) (is aws.LoadB
 func resolveARNs(listeners []aws.Listener, arns map[string]string) {
 	for _, l := range listeners {
 		for i := range l.Rules {
-			l.Rules[i].Actions = aws.ForwardTo(arns[*l.Rules[i].Actions[0].TargetGroupArn])
+			if group := l.Rules[i].Actions[0].TargetGroupArn; group != nil {
+				l.Rules[i].Actions = aws.ForwardTo(arns[*group])
+			}
 		}
 	}
 }
@@ -216,7 +218,11 @@ func fingerprint(l aws.Listener) string {
 				words = append(words, c.PathPatternConfig.Values...)
 			}
 		}
-		words = append(words, *r.Actions[0].TargetGroupArn)
+		if action := r.Actions[0]; action.RedirectConfig != nil {
+			words = append(words, *action.RedirectConfig.Port, string(action.RedirectConfig.StatusCode))
+		} else {
+			words = append(words, *action.TargetGroupArn)
+		}
 	}
 	return strings.Join(words, " ")
 }

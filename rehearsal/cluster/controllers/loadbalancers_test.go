@@ -47,8 +47,14 @@ func (w *world) apply(m provider.Manifest) {
 	require.NoError(w, w.Settle())
 }
 
-// ingress applies an Ingress with the program's annotations and changes to them; an empty value removes one.
+// ingress applies an Ingress of Argo CD with annotations and changes to them; an empty value removes one.
 func (w *world) ingress(change map[string]string) provider.Ref {
+	w.Helper()
+	return w.ingressTo("argocd", map[string]any{"name": "argocd-server", "port": map[string]any{"number": 80}}, change)
+}
+
+// ingressTo applies such an Ingress of a backend.
+func (w *world) ingressTo(name string, backend map[string]any, change map[string]string) provider.Ref {
 	w.Helper()
 	annotations := map[string]any{}
 	for key, value := range map[string]string{
@@ -64,10 +70,9 @@ func (w *world) ingress(change map[string]string) provider.Ref {
 		}
 	}
 	m := provider.Manifest{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
-		"metadata": map[string]any{"namespace": "default", "name": "argocd", "annotations": annotations},
+		"metadata": map[string]any{"namespace": "default", "name": name, "annotations": annotations},
 		"spec": map[string]any{"ingressClassName": "alb", "rules": []any{map[string]any{"host": "argocd.example.com", "http": map[string]any{
-			"paths": []any{map[string]any{"path": "/", "pathType": "Prefix", "backend": map[string]any{"service": map[string]any{
-				"name": "argocd-server", "port": map[string]any{"number": 80}}}}}}}}}}
+			"paths": []any{map[string]any{"path": "/", "pathType": "Prefix", "backend": map[string]any{"service": backend}}}}}}}}
 	w.apply(m)
 	return m.Ref()
 }
@@ -120,12 +125,34 @@ func TestModelCreatesLoadBalancers(t *testing.T) {
 	assert.Empty(t, groups)
 }
 
+// The program's two Ingresses: one with a listener of its own, and one that redirects to it.
+func TestModelCreatesRedirects(t *testing.T) {
+	w := newWorld(t)
+	action := map[string]any{"name": "to-argocd", "port": map[string]any{"name": "use-annotation"}}
+	w.ingress(map[string]string{"listen-ports": `[{"HTTPS":8443}]`, "ssl-redirect": ""})
+	w.ingressTo("web", action, map[string]string{"actions.to-argocd": `{"type":"redirect","redirectConfig":{"port":"8443","statusCode":"HTTP_302"}}`})
+	listeners := w.balancers()[0].Listeners
+	require.Len(t, listeners, 3)
+	rules := map[int][]aws.ListenerRule{}
+	for _, l := range listeners {
+		rules[l.Port] = l.Rules
+	}
+	assert.Empty(t, rules[80], "HTTP is redirected as a whole")
+	require.Len(t, rules[443], 1)
+	assert.Equal(t, "8443", *rules[443][0].Actions[0].RedirectConfig.Port)
+	require.Len(t, rules[8443], 1)
+	assert.Equal(t, types.ActionTypeEnumForward, rules[8443][0].Actions[0].Type)
+	require.NoError(t, w.Settle())
+	assert.Equal(t, listeners, w.balancers()[0].Listeners, "nothing is created again")
+}
+
 func TestModelRejectsWhatTheControllerRejects(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  map[string]string
 		revoke  bool
 		message string
 	}{
+		"an unsupported action":             {map[string]string{"actions.a": `{"type":"fixed-response"}`}, false, "the model of the controller supports only actions that redirect to a port"},
 		"an unsupported annotation":         {map[string]string{"wafv2-acl-arn": "arn:x"}, false, "alb.ingress.kubernetes.io/wafv2-acl-arn: the model of the controller does not support it"},
 		"a subnet by its name":              {map[string]string{"subnets": "public-a"}, false, `"public-a" is not the ID of a subnet`},
 		"one subnet":                        {map[string]string{"subnets": "subnet-0"}, false, "SubnetNotFound"},

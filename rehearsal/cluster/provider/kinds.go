@@ -74,6 +74,9 @@ var builtin = map[string]map[string]kindInfo{
 	"admissionregistration.k8s.io/v1": {
 		"ValidatingWebhookConfiguration": clusterWide("webhooks"),
 		"MutatingWebhookConfiguration":   clusterWide("webhooks"),
+
+		"ValidatingAdmissionPolicy":        clusterWide("spec"),
+		"ValidatingAdmissionPolicyBinding": clusterWide("spec"),
 	},
 }
 

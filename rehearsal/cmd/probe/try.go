@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -52,10 +54,21 @@ func reach(ctx context.Context, target string) error {
 		}
 		return conn.Close()
 	case "dns": // over UDP; any answer counts
-		client := dns.Client{Timeout: tryTimeout}
-		_, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion("kubernetes.default.svc.cluster.local.", dns.TypeA), address)
+		_, err := query(ctx, address, "kubernetes.default.svc.cluster.local.")
+		return err
+	case "outside": // a name that no server in the cluster knows; any answer of the server behind it counts
+		answer, err := query(ctx, address, rand.Text()+".example.") // another name each time, because answers are cached
+		if err == nil && answer.Rcode == dns.RcodeServerFailure {
+			return fmt.Errorf("asking the next server: %w", os.ErrDeadlineExceeded)
+		}
 		return err
 	default:
-		return fmt.Errorf("%q is neither tcp:HOST:PORT nor dns:HOST:PORT", target)
+		return fmt.Errorf("%q is none of tcp:HOST:PORT, dns:HOST:PORT and outside:HOST:PORT", target)
 	}
+}
+
+func query(ctx context.Context, server, name string) (*dns.Msg, error) {
+	client := dns.Client{Timeout: tryTimeout}
+	answer, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion(name, dns.TypeA), server)
+	return answer, err
 }

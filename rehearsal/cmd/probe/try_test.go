@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -16,18 +17,29 @@ func TestTryReportsOpenAndRefusedTargets(t *testing.T) {
 	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	started := make(chan struct{})
+	var outside atomic.Int32
+	outside.Store(dns.RcodeRefused)
 	server := &dns.Server{
 		PacketConn: packets, NotifyStartedFunc: func() { close(started) },
-		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) { _ = w.WriteMsg(new(dns.Msg).SetReply(m)) }),
+		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) {
+			reply := new(dns.Msg).SetReply(m)
+			if dns.IsSubDomain("example.", m.Question[0].Name) {
+				reply.Rcode = int(outside.Load())
+			}
+			_ = w.WriteMsg(reply)
+		}),
 	}
 	go func() { _ = server.ActivateAndServe() }()
 	<-started
 	open, name := "tcp:"+listener.Addr().String(), "dns:"+packets.LocalAddr().String()
 
-	assert.Equal(t, open+" open\n"+name+" open\n", tried(t, open, name))
+	next := "outside:" + packets.LocalAddr().String()
+	assert.Equal(t, open+" open\n"+name+" open\n"+next+" open\n", tried(t, open, name, next))
+	outside.Store(dns.RcodeServerFailure)
+	assert.Equal(t, name+" open\n"+next+" filtered\n", tried(t, name, next))
 	require.NoError(t, listener.Close())
 	require.NoError(t, server.Shutdown())
-	assert.Equal(t, open+" refused\n"+name+" refused\nudp:there error: \"udp:there\" is neither tcp:HOST:PORT nor dns:HOST:PORT\n",
+	assert.Equal(t, open+" refused\n"+name+" refused\nudp:there error: \"udp:there\" is none of tcp:HOST:PORT, dns:HOST:PORT and outside:HOST:PORT\n",
 		tried(t, open, name, "udp:there"))
 }
 

@@ -65,14 +65,30 @@ func TestPlatform(t *testing.T) {
 		c.awaitAnswers(t)
 		for _, node := range []string{"k8s-master", "k8s-worker-ai"} {
 			for _, path := range []string{"/healthz", "/"} {
-				status, _ := read(t, unredirected, "http://"+c.machines()[node].PublicIP+":30080"+path)
-				assert.Equal(t, http.StatusOK, status, "%s %s", node, path)
+				url := "http://" + c.machines()[node].PrivateIP + ":30080" + path
+				out, err := exec.CommandContext(t.Context(), "docker", "exec", c.machines()["k8s-redis"].Container,
+					"curl", "--silent", "--fail", "--max-time", "5", url).CombinedOutput()
+				assert.NoError(t, err, "%s: %s", url, out)
 			}
+			_, err := unredirected.Get("http://" + c.machines()[node].PublicIP + ":30080/healthz")
+			assert.Error(t, err, "the NodePorts of %s are open to an administrator, who has not asked for that", node)
 		}
 		response, err := c.outside(t).Get("http://argocd.eco2.example/")
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
-		assert.Equal(t, "https", response.Request.URL.Scheme)
+		assert.Equal(t, argoCDURL+"/", response.Request.URL.String())
+	})
+
+	run("Argo CD is there for administrators only", func(t *testing.T) {
+		client := c.clientAt(t, netip.Addr{}) // any address of this host but the operator's
+		client.CheckRedirect = unredirected.CheckRedirect
+		response, err := client.Get("https://argocd.eco2.example/")
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, http.StatusFound, response.StatusCode)
+		assert.Equal(t, argoCDURL+"/", response.Header.Get("Location"))
+		_, err = client.Get(argoCDURL + "/healthz")
+		assert.Error(t, err)
 	})
 
 	run("the workloads come from Git, one wave after the other", func(t *testing.T) {
@@ -81,6 +97,10 @@ func TestPlatform(t *testing.T) {
 
 	run("Argo CD's own command lists them as healthy", func(t *testing.T) {
 		c.listed(t)
+	})
+
+	run("Argo CD's administrator gets a new password", func(t *testing.T) {
+		c.newArgoCDPassword(t)
 	})
 
 	run("an Ingress is a load balancer in the one security group, with records", func(t *testing.T) {
@@ -97,6 +117,10 @@ func TestPlatform(t *testing.T) {
 
 	run("a claim is a volume, and a parameter a Secret", func(t *testing.T) {
 		c.volumeAndSecret(t)
+	})
+
+	run("a parameter of another namespace is refused", func(t *testing.T) {
+		c.foreignParameter(t)
 	})
 
 	run("Applications that no project permits are refused, and Argo CD reports why", func(t *testing.T) {
@@ -130,7 +154,7 @@ func TestPlatform(t *testing.T) {
 		c.Tools.Program = c.ProgramWith(kustomizationFile, c.Replace(`server.insecure: "true"`, `server.insecure: "false"`))
 		c.Must(c.Up())
 		require.EventuallyWithT(t, func(t *assert.CollectT) {
-			response, err := c.outside(t).Get("https://argocd.eco2.example/")
+			response, err := c.outside(t).Get(argoCDURL + "/")
 			if err == nil {
 				_ = response.Body.Close() // no response is expected
 			}
@@ -302,12 +326,20 @@ var unredirected = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// outside returns a client like a browser outside the VPC, which resolves the account's DNS records and trusts the
-// rehearsal's certificate authority.
+// argoCDURL is the output argocdUrl.
+const argoCDURL = "https://argocd.eco2.example:8443"
+
+// outside returns a client like an administrator's browser outside the VPC, which resolves the account's DNS records and
+// trusts the rehearsal's certificate authority.
 func (c *cluster) outside(t require.TestingT) *http.Client {
+	return c.clientAt(t, netip.MustParseAddr(setup.OperatorAddress))
+}
+
+// clientAt returns such a client at another address.
+func (c *cluster) clientAt(t require.TestingT, from netip.Addr) *http.Client {
 	issuer, err := authority.Open()
 	require.NoError(t, err)
-	client, err := balancer.Client(aws.Open(c.Dir), issuer.PEM(), netip.MustParseAddr(setup.OperatorAddress))
+	client, err := balancer.Client(aws.Open(c.Dir), issuer.PEM(), from)
 	require.NoError(t, err)
 	client.Timeout = 10 * time.Second
 	return client
@@ -320,7 +352,7 @@ func (c *cluster) awaitAnswers(t *testing.T) {
 	client.CheckRedirect = unredirected.CheckRedirect
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
 		for path, words := range map[string]string{"/healthz": "ok", "/api/version": argocd.Version, "/": ""} {
-			status, body := read(t, client, "https://argocd.eco2.example"+path)
+			status, body := read(t, client, argoCDURL+path)
 			assert.Equal(t, http.StatusOK, status, path)
 			assert.Contains(t, body, words, path)
 		}

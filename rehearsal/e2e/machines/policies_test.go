@@ -23,53 +23,77 @@ import (
 // connection is an attempt to connect: from a pod, as namespace/name, to a target in cmd/probe's format.
 type connection struct{ from, target string }
 
-// connections are the ones that a namespace's policy must allow, and some that it must deny.
+// connections are the ones that a policy must allow, and some that it must deny.
 type connections struct{ allowed, denied []connection }
 
-// baseline is the policy's name in every namespace.
+// workloadPolicy and databasePolicy are those that are tested of the workloads' namespaces; the other APIs and databases
+// have the same.
+const (
+	workloadNamespace = "auth"
+	workloadPolicy    = workloadNamespace + "/" + baseline
+	databaseNamespace = "postgres"
+	databasePolicy    = databaseNamespace + "/" + baseline
+)
+
+// baseline is the name of the policy of every pod in a namespace.
 const baseline = "baseline"
 
-// workloadNamespace is the one namespace of workloads that is tested; the others have the same policy.
-const workloadNamespace = "auth"
+// dnsPolicy is the policy of CoreDNS.
+const dnsPolicy = "kube-system/coredns"
 
 // policies checks the platform's NetworkPolicies: that they allow what they should, that each of their rules is
 // necessary for that, and that they deny all else. It restores the policies that it changes.
 func (c *cluster) policies(t *testing.T) {
-	found := c.baselines(t)
 	pods := c.policyProbes(t)
 	tested := c.expectedConnections(pods)
-	for _, namespace := range slices.Sorted(maps.Keys(found)) {
-		if _, ok := tested[namespace]; !ok {
-			assert.Equal(t, found[workloadNamespace].Spec, found[namespace].Spec, "%s must have the same policy as %s", namespace, workloadNamespace)
+	found := c.platformPolicies(t)
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		if _, ok := tested[key]; ok {
+			continue
 		}
+		same := workloadPolicy
+		if key == "redis/baseline" || key == "rabbitmq/baseline" {
+			same = databasePolicy
+		}
+		assert.Equal(t, found[same].Spec, found[key].Spec, "%s must be the same policy as %s", key, same)
 	}
 
 	t.Run("without a policy everything is allowed", func(t *testing.T) {
 		var all []connection
-		for _, namespace := range tested {
-			for _, w := range namespace.denied {
-				if policed := strings.HasPrefix(w.target, "tcp:192.168.") && !strings.Contains(w.target, pods["default/own"]); !policed {
+		for _, policy := range tested {
+			for _, w := range policy.denied {
+				policed := strings.HasPrefix(w.target, "tcp:192.168.") && !strings.Contains(w.target, pods["default/own"])
+				if w.from != "default/own" && !policed {
 					all = append(all, connection{"default/own", w.target})
 				}
 			}
 		}
 		c.expect(t, connections{allowed: all})
 	})
-	// Prometheus connects to every namespace, so no other policy is tested while its own one is changed.
-	t.Run(monitoringNamespace, func(t *testing.T) { c.checkRules(t, found[monitoringNamespace], tested[monitoringNamespace]) })
+	// Prometheus connects to every namespace, and everything may connect to kube-system, so no other policy is tested
+	// while one of theirs is changed.
+	var rest []string
+	for _, key := range slices.Sorted(maps.Keys(tested)) {
+		switch namespace, _, _ := strings.Cut(key, "/"); {
+		case key == dnsPolicy: // without one of its rules the whole cluster would resolve no names
+			t.Run(key, func(t *testing.T) { c.expect(t, tested[key]) })
+		case namespace == monitoringNamespace || namespace == "kube-system":
+			t.Run(key, func(t *testing.T) { c.checkRules(t, found[key], tested[key]) })
+		default:
+			rest = append(rest, key)
+		}
+	}
 	t.Run("side by side", func(t *testing.T) {
-		for namespace, w := range tested {
-			if namespace != monitoringNamespace {
-				t.Run(namespace, func(t *testing.T) {
-					t.Parallel()
-					c.checkRules(t, found[namespace], w)
-				})
-			}
+		for _, key := range rest {
+			t.Run(key, func(t *testing.T) {
+				t.Parallel()
+				c.checkRules(t, found[key], tested[key])
+			})
 		}
 	})
-	t.Run("a policy applies to a pod's first packets", func(t *testing.T) { c.firstPackets(t, tested[workloadNamespace].denied) })
-	t.Run("without the exception the rule for the internet would allow the metadata service", func(t *testing.T) {
-		policy := found[workloadNamespace]
+	t.Run("a policy applies to a pod's first packets", func(t *testing.T) { c.firstPackets(t, tested[workloadPolicy].denied) })
+	t.Run("without the exceptions the rule for the internet would allow the metadata service, machines and pods", func(t *testing.T) {
+		policy := found[workloadPolicy]
 		wide := policy.changed(func(*networkingv1.NetworkPolicySpec) {})
 		for _, rule := range wide.Spec.Egress {
 			for i := range rule.To {
@@ -78,17 +102,23 @@ func (c *cluster) policies(t *testing.T) {
 				}
 			}
 		}
-		metadata := connection{workloadNamespace + "/own", "tcp:169.254.169.254:443"}
-		c.expect(t, connections{denied: []connection{metadata}})
+		var inside []connection
+		for _, w := range tested[workloadPolicy].denied {
+			if w.from == workloadNamespace+"/own" && strings.HasSuffix(w.target, ":443") {
+				inside = append(inside, w)
+			}
+		}
+		require.Len(t, inside, 3)
+		c.expect(t, connections{denied: inside})
 		c.apply(t, wide)
-		c.expect(t, connections{allowed: []connection{metadata}})
+		c.expect(t, connections{allowed: inside})
 		c.apply(t, policy)
-		c.expect(t, connections{denied: []connection{metadata}})
+		c.expect(t, connections{denied: inside})
 	})
 
-	for namespace, after := range c.baselines(t) {
-		assert.Equal(t, found[namespace].Spec, after.Spec, namespace)
-		assert.Equal(t, found[namespace].owners(), after.owners(), "%s: the owners of the fields", namespace)
+	for key, after := range c.platformPolicies(t) {
+		assert.Equal(t, found[key].Spec, after.Spec, key)
+		assert.Equal(t, found[key].owners(), after.owners(), "%s: the owners of the fields", key)
 	}
 }
 
@@ -126,73 +156,130 @@ func (c *cluster) firstPackets(t *testing.T, denied []connection) {
 
 const monitoringNamespace = "monitoring"
 
-// expectedConnections returns the connections that the platform's policies must allow and deny, by namespace. Nothing
-// has to listen on the machines' ports among them: a refused connection has passed the policy too.
+// expectedConnections returns the connections that the platform's policies must allow and deny, by namespace and name.
+// Nothing has to listen on the machines' ports among them: a refused connection has passed the policy too.
 func (c *cluster) expectedConnections(pods map[string]string) map[string]connections {
 	api, apiService := "tcp:"+c.machines()["k8s-master"].PrivateIP+":6443", "tcp:10.96.0.1:443"
 	nodes := "tcp:" + c.machines()["k8s-master"].PrivateIP + ":"
 	internet, metadata := "tcp:"+setup.MirrorAddress+":", "tcp:169.254.169.254:"
 	dns := []string{"dns:10.96.0.10:53", "tcp:10.96.0.10:53"}
 	pod := func(name, port string) string { return "tcp:" + pods[name] + ":" + port }
-	stranger := "default/own"
+	stranger, prometheus := "default/own", monitoringNamespace+"/prometheus"
 
-	// list adds connections from the namespace's own pod to targets to the given connections into the namespace.
-	list := func(namespace string, allowedTargets, deniedTargets []string, allowedIn, deniedIn []connection) connections {
+	// list adds connections from a pod to targets to the given connections to that pod.
+	list := func(from string, allowedTargets, deniedTargets []string, allowedIn, deniedIn []connection) connections {
 		w := connections{allowed: allowedIn, denied: deniedIn}
 		for _, target := range allowedTargets {
-			w.allowed = append(w.allowed, connection{namespace + "/own", target})
+			w.allowed = append(w.allowed, connection{from, target})
 		}
 		for _, target := range deniedTargets {
-			w.denied = append(w.denied, connection{namespace + "/own", target})
+			w.denied = append(w.denied, connection{from, target})
 		}
 		return w
 	}
-	// From a pod of the same namespace, from Prometheus, and from a pod of another namespace.
+	// all returns the connections of the policy of every pod in a namespace.
+	all := func(namespace string, allowedTargets, deniedTargets []string, allowedIn, deniedIn []connection) connections {
+		return list(namespace+"/own", allowedTargets, deniedTargets, allowedIn, deniedIn)
+	}
+	// From a pod of the same namespace, from Prometheus, from another pod of its namespace, and from a pod of a namespace
+	// without a policy.
 	inside := func(namespace string) connection {
 		return connection{namespace + "/peer", pod(namespace+"/own", "9999")}
 	}
-	scrape := func(namespace string) connection {
+	scrape := func(namespace string) connection { return connection{prometheus, pod(namespace+"/own", "9999")} }
+	neighbour := func(namespace string) connection {
 		return connection{monitoringNamespace + "/own", pod(namespace+"/own", "9999")}
 	}
-	fromStranger := func(namespace, port string) connection { return connection{stranger, pod(namespace+"/own", port)} }
+	fromStranger := func(to, port string) connection { return connection{stranger, pod(to, port)} }
 
 	return map[string]connections{
-		"platform-system": list("platform-system",
+		"kube-system/baseline": all("kube-system",
+			append(dns, api, apiService),
+			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "10250"},
+			[]connection{scrape("kube-system")},
+			[]connection{inside("kube-system"), neighbour("kube-system"), fromStranger("kube-system/own", "9443"), fromStranger("kube-system/own", "10250")}),
+		dnsPolicy: {allowed: []connection{
+			{stranger, "dns:10.96.0.10:53"}, {stranger, "tcp:10.96.0.10:53"}, {stranger, "outside:10.96.0.10:53"}, {prometheus, "tcp:10.96.0.10:9153"},
+		}, denied: []connection{{stranger, "tcp:10.96.0.10:9153"}}},
+		"kube-system/aws-load-balancer-controller": list("kube-system/aws-load-balancer-controller",
+			[]string{internet + "443", metadata + "80"},
+			[]string{internet + "80", metadata + "443", pod(stranger, "9999"), nodes + "10250"},
+			[]connection{fromStranger("kube-system/aws-load-balancer-controller", "9443")},
+			[]connection{fromStranger("kube-system/aws-load-balancer-controller", "9999")}),
+		"kube-system/aws-ebs-csi-driver": list("kube-system/aws-ebs-csi-driver",
+			[]string{internet + "443", metadata + "80"},
+			[]string{internet + "80", metadata + "443", pod(stranger, "9999"), nodes + "10250"},
+			nil,
+			[]connection{fromStranger("kube-system/aws-ebs-csi-driver", "9443")}),
+		"kube-system/metrics-server": list("kube-system/metrics-server",
+			[]string{nodes + "10250"},
+			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "9100"},
+			[]connection{fromStranger("kube-system/metrics-server", "10250")},
+			[]connection{fromStranger("kube-system/metrics-server", "9999")}),
+		"platform-system/baseline": all("platform-system",
 			append(dns, api, apiService, pod("platform-system/peer", "9999"), internet+"443", metadata+"80"),
 			[]string{internet + "80", metadata + "443", pod(stranger, "9999"), nodes + "10250"},
-			[]connection{inside("platform-system"), scrape("platform-system"), fromStranger("platform-system", "10250")},
-			[]connection{fromStranger("platform-system", "9999")}),
-		"data-system": list("data-system",
+			[]connection{inside("platform-system"), scrape("platform-system"), fromStranger("platform-system/own", "10250")},
+			[]connection{fromStranger("platform-system/own", "9999"), neighbour("platform-system")}),
+		"data-system/baseline": all("data-system",
 			append(dns, api, apiService, pod(stranger, "6379"), pod(stranger, "26379")),
 			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "10250"},
 			[]connection{scrape("data-system")},
-			[]connection{inside("data-system"), fromStranger("data-system", "6379")}),
-		"messaging-system": list("messaging-system",
+			[]connection{inside("data-system"), fromStranger("data-system/own", "6379"), neighbour("data-system")}),
+		"messaging-system/baseline": all("messaging-system",
 			append(dns, api, apiService, pod(stranger, "15672"), pod(stranger, "15692")),
 			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "10250"},
 			[]connection{scrape("messaging-system")},
-			[]connection{inside("messaging-system"), fromStranger("messaging-system", "15672")}),
-		monitoringNamespace: list(monitoringNamespace,
-			append(dns, api, apiService, pod(stranger, "9999"), internet+"443", nodes+"9100", nodes+"10250"),
-			[]string{internet + "80", metadata + "80", metadata + "443", nodes + "22"},
-			[]connection{inside(monitoringNamespace), fromStranger(monitoringNamespace, "10250")},
-			[]connection{fromStranger(monitoringNamespace, "9999")}),
-		"argocd": list("argocd",
+			[]connection{inside("messaging-system"), fromStranger("messaging-system/own", "15672"), neighbour("messaging-system")}),
+		"monitoring/baseline": all(monitoringNamespace,
+			append(dns, api, apiService, pod("monitoring/peer", "9999")),
+			[]string{internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "9100", nodes + "10250"},
+			[]connection{inside(monitoringNamespace)},
+			[]connection{fromStranger("monitoring/own", "9999"), fromStranger("monitoring/own", "10250")}),
+		"monitoring/prometheus": list(prometheus,
+			[]string{pod(stranger, "9999"), nodes + "9100", nodes + "10250"},
+			[]string{internet + "443", metadata + "80", nodes + "22"},
+			nil,
+			[]connection{fromStranger(prometheus, "9999")}),
+		"monitoring/grafana": list("monitoring/grafana",
+			[]string{internet + "443"},
+			[]string{internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999"), nodes + "443"},
+			nil,
+			[]connection{fromStranger("monitoring/grafana", "9999")}),
+		"monitoring/alertmanager": list("monitoring/alertmanager",
+			[]string{internet + "443"},
+			[]string{internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999"), nodes + "443"},
+			nil,
+			[]connection{fromStranger("monitoring/alertmanager", "9999")}),
+		"monitoring/operator": list("monitoring/operator",
+			nil,
+			[]string{internet + "443", pod(stranger, "9999")},
+			[]connection{fromStranger("monitoring/operator", "10250")},
+			[]connection{fromStranger("monitoring/operator", "9999")}),
+		"argocd/baseline": all("argocd",
 			append(dns, api, apiService, pod("argocd/peer", "9999"), internet+"443", internet+"22"),
-			[]string{internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999")},
-			[]connection{inside("argocd"), scrape("argocd"), fromStranger("argocd", "8080")},
-			[]connection{fromStranger("argocd", "9999")}),
-		workloadNamespace: list(workloadNamespace,
+			[]string{internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999"), pod(stranger, "443"), nodes + "22"},
+			[]connection{inside("argocd"), scrape("argocd"), fromStranger("argocd/own", "8080")},
+			[]connection{fromStranger("argocd/own", "9999"), neighbour("argocd")}),
+		workloadPolicy: all(workloadNamespace,
 			append(dns, pod(workloadNamespace+"/peer", "9999"), internet+"443"),
-			[]string{api, internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999"), pod("data-system/own", "9999")},
+			[]string{
+				api, internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999"), pod("data-system/own", "9999"),
+				pod(stranger, "443"), nodes + "443",
+			},
 			[]connection{inside(workloadNamespace), scrape(workloadNamespace)},
-			[]connection{fromStranger(workloadNamespace, "9999")}),
+			[]connection{fromStranger(workloadNamespace+"/own", "9999"), neighbour(workloadNamespace)}),
+		databasePolicy: all(databaseNamespace,
+			append(dns, pod(databaseNamespace+"/peer", "9999")),
+			[]string{api, internet + "443", metadata + "80", pod(stranger, "9999"), nodes + "10250"},
+			[]connection{inside(databaseNamespace), scrape(databaseNamespace)},
+			[]connection{fromStranger(databaseNamespace+"/own", "9999"), neighbour(databaseNamespace)}),
 	}
 }
 
 // checkRules checks a policy, and then removes each of its rules in turn, which must make the policy deny something.
 // The result must be the same twice, because nodes apply a change at different times, and a packet may be delayed.
-func (c *cluster) checkRules(t *testing.T, policy baselinePolicy, w connections) {
+func (c *cluster) checkRules(t *testing.T, policy platformPolicy, w connections) {
 	c.expect(t, w)
 	unexplained := slices.Clone(w.allowed)
 	for _, rule := range policy.rules() {
@@ -264,20 +351,42 @@ func (c *cluster) reached(all []connection) (map[connection]bool, error) {
 // probePrefix is the beginning of the probes' names, which tells them from the platform's pods.
 const probePrefix = "policy-probe-"
 
-// policyProbes runs two pods in each tested namespace, and returns their addresses.
+// labelledProbes are the probes to which policies of single pods apply, with the label that the policy selects. None has
+// all the labels that a Service or a controller selects.
+var labelledProbes = map[string]string{
+	"kube-system/aws-load-balancer-controller": "app.kubernetes.io/name: aws-load-balancer-controller",
+	"kube-system/aws-ebs-csi-driver":           "app.kubernetes.io/name: aws-ebs-csi-driver",
+	"kube-system/metrics-server":               "app.kubernetes.io/name: metrics-server",
+	"monitoring/prometheus":                    "app.kubernetes.io/name: prometheus",
+	"monitoring/grafana":                       "app.kubernetes.io/name: grafana",
+	"monitoring/alertmanager":                  "app.kubernetes.io/name: alertmanager",
+	"monitoring/operator":                      "app: kube-prometheus-stack-operator",
+}
+
+// policyProbes runs the labelled pods and two others in each tested namespace, and returns their addresses. Those of the
+// namespaces whose pods need the role's credentials run on the control plane, like these pods.
 func (c *cluster) policyProbes(t *testing.T) map[string]string {
 	t.Helper()
 	template := readFile(t, "testdata/policyprobe.yaml")
+	probes := maps.Clone(labelledProbes)
+	for _, namespace := range []string{
+		"default", "kube-system", "platform-system", "data-system", "messaging-system", monitoringNamespace, "argocd", workloadNamespace, databaseNamespace,
+	} {
+		probes[namespace+"/own"], probes[namespace+"/peer"] = "", ""
+	}
 	addresses := map[string]string{}
-	for _, namespace := range []string{"default", "platform-system", "data-system", "messaging-system", monitoringNamespace, "argocd", workloadNamespace} {
-		for _, name := range []string{"own", "peer"} {
-			text := os.Expand(template, func(key string) string {
-				return map[string]string{"NAMESPACE": namespace, "NAME": probePrefix + name}[key]
-			})
-			_, err := c.try(text, "apply", "--filename=-")
-			require.NoError(t, err)
-			addresses[namespace+"/"+name] = ""
+	for pod, label := range probes {
+		namespace, name, _ := strings.Cut(pod, "/")
+		selector := ""
+		if namespace == "kube-system" || namespace == "platform-system" {
+			selector = `node-role.kubernetes.io/control-plane: ""`
 		}
+		text := os.Expand(template, func(key string) string {
+			return map[string]string{"NAMESPACE": namespace, "NAME": probePrefix + name, "LABEL": label, "NODE": selector}[key]
+		})
+		_, err := c.try(text, "apply", "--filename=-")
+		require.NoError(t, err)
+		addresses[pod] = ""
 	}
 	t.Cleanup(func() {
 		for namespace := range addresses {
@@ -297,8 +406,8 @@ func (c *cluster) policyProbes(t *testing.T) map[string]string {
 	return addresses
 }
 
-// baselinePolicy is a NetworkPolicy with the fields that its owner sets.
-type baselinePolicy struct {
+// platformPolicy is a NetworkPolicy with the fields that its owner sets.
+type platformPolicy struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	Metadata   struct {
@@ -311,23 +420,26 @@ type baselinePolicy struct {
 	Spec networkingv1.NetworkPolicySpec `json:"spec"`
 }
 
-// baselines returns the platform's policies by namespace.
-func (c *cluster) baselines(t *testing.T) map[string]baselinePolicy {
+// platformPolicies returns the platform's policies by namespace and name. Other policies are those of Argo CD's manifest
+// and of workloads.
+func (c *cluster) platformPolicies(t *testing.T) map[string]platformPolicy {
 	t.Helper()
-	out, err := c.try("", "get", "networkpolicies", "--all-namespaces", "--field-selector=metadata.name="+baseline,
-		"--show-managed-fields", "--output=json")
+	out, err := c.try("", "get", "networkpolicies", "--all-namespaces", "--show-managed-fields", "--output=json")
 	require.NoError(t, err)
-	var list struct{ Items []baselinePolicy }
+	var list struct{ Items []platformPolicy }
 	require.NoError(t, json.Unmarshal([]byte(out), &list))
-	found := map[string]baselinePolicy{}
+	found := map[string]platformPolicy{}
 	for _, p := range list.Items {
-		found[p.Metadata.Namespace] = p
+		namespace, name := p.Metadata.Namespace, p.Metadata.Name
+		if name == baseline || namespace == "kube-system" || namespace == monitoringNamespace {
+			found[namespace+"/"+name] = p
+		}
 	}
 	return found
 }
 
 // owners returns the managers of the policy's fields, with the fields that each one owns.
-func (p baselinePolicy) owners() map[string]string {
+func (p platformPolicy) owners() map[string]string {
 	owners := map[string]string{}
 	for _, entry := range p.Metadata.ManagedFields {
 		owners[fmt.Sprintf("%s %s", entry.Manager, entry.Operation)] = entry.FieldsV1.GetRawString()
@@ -336,7 +448,7 @@ func (p baselinePolicy) owners() map[string]string {
 }
 
 // apply applies the policy's specification as its owner's field manager, which therefore remains the only owner.
-func (c *cluster) apply(t *testing.T, p baselinePolicy) {
+func (c *cluster) apply(t *testing.T, p platformPolicy) {
 	t.Helper()
 	owner := slices.IndexFunc(p.Metadata.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Operation == metav1.ManagedFieldsOperationApply
@@ -357,7 +469,7 @@ type rule struct {
 	remove func(*networkingv1.NetworkPolicySpec)
 }
 
-func (p baselinePolicy) rules() (rules []rule) {
+func (p platformPolicy) rules() (rules []rule) {
 	for i, r := range p.Spec.Egress {
 		rules = append(rules, rule{"egress " + described(r.To, r.Ports), func(s *networkingv1.NetworkPolicySpec) {
 			s.Egress = slices.Delete(s.Egress, i, i+1)
@@ -372,7 +484,7 @@ func (p baselinePolicy) rules() (rules []rule) {
 }
 
 // changed returns a copy of the policy with a change of its specification.
-func (p baselinePolicy) changed(change func(*networkingv1.NetworkPolicySpec)) baselinePolicy {
+func (p platformPolicy) changed(change func(*networkingv1.NetworkPolicySpec)) platformPolicy {
 	p.Spec = *p.Spec.DeepCopy()
 	change(&p.Spec)
 	return p

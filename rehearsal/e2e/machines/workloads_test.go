@@ -1,9 +1,11 @@
 package machines
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,6 +126,62 @@ func (c *cluster) volumeAndSecret(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, parameters[at].Value == string(value), "Secret %s does not have the value of %s", secret[0], name)
 	}
+}
+
+// newArgoCDPassword lets Argo CD generate another password, as docs/operations.md describes, and logs in with it. Argo CD
+// needs no Secret with it.
+func (c *cluster) newArgoCDPassword(t *testing.T) {
+	t.Helper()
+	password := func() string {
+		encoded := c.kubectl("--namespace=argocd", "get", "secret", "argocd-initial-admin-secret", "--ignore-not-found", "--output=jsonpath={.data.password}")
+		decoded, err := base64.StdEncoding.DecodeString(encoded)
+		require.NoError(t, err)
+		return string(decoded)
+	}
+	login := func(password string) int {
+		body, err := json.Marshal(map[string]string{"username": "admin", "password": password})
+		require.NoError(t, err)
+		response, err := c.outside(t).Post(argoCDURL+"/api/v1/session", "application/json", bytes.NewReader(body))
+		if err != nil {
+			return 0 // its server restarts
+		}
+		require.NoError(t, response.Body.Close())
+		return response.StatusCode
+	}
+	old := password()
+	require.Equal(t, http.StatusOK, login(old))
+	c.kubectl("--namespace=argocd", "delete", "secret", "argocd-initial-admin-secret")
+	require.Equal(t, http.StatusOK, login(old), "deleting the Secret does not change the password")
+
+	c.kubectl("--namespace=argocd", "patch", "secret", "argocd-secret", "--type=json",
+		`--patch=[{"op": "remove", "path": "/data/admin.password"}, {"op": "remove", "path": "/data/admin.passwordMtime"}]`)
+	c.kubectl("--namespace=argocd", "rollout", "restart", "deployment/argocd-server")
+	c.kubectl("--namespace=argocd", "rollout", "status", "deployment/argocd-server", "--timeout=2m")
+	require.Eventually(t, func() bool { now := password(); return now != "" && login(now) == http.StatusOK }, 2*time.Minute, time.Second)
+	assert.NotEqual(t, old, password())
+	assert.Equal(t, http.StatusUnauthorized, login(old))
+}
+
+// foreignParameter checks that the API server refuses an ExternalSecret for another namespace's parameter, and what
+// would lead to it in another way.
+func (c *cluster) foreignParameter(t *testing.T) {
+	t.Helper()
+	external := func(spec string) string {
+		return "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: foreign, namespace: redis}\n" +
+			"spec: {secretStoreRef: {kind: ClusterSecretStore, name: aws-ssm}, " + spec + "}"
+	}
+	for text, message := range map[string]string{
+		external("data: [{secretKey: key, remoteRef: {key: /eco2/local/data/postgres-password}}]"): "namespace redis may not read parameter /eco2/local/data/postgres-password",
+		external("dataFrom: [{extract: {key: /eco2/local/platform/grafana-admin-password}}]"):      "namespace redis may not read parameter /eco2/local/platform/",
+		external(`dataFrom: [{find: {path: /eco2/local, name: {regexp: ".*"}}}]`):                  "find and sourceRef are not allowed",
+		"apiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: own, namespace: redis}\n" +
+			"spec: {provider: {aws: {service: ParameterStore, region: ap-northeast-2}}}": "only ExternalSecrets may be created",
+	} {
+		_, err := c.try(text, "apply", "--filename=-")
+		assert.ErrorContains(t, err, message)
+	}
+	_, err := c.try(external("data: [{secretKey: key, remoteRef: {key: /eco2/local/data/redis-password}}]"), "apply", "--dry-run=server", "--filename=-")
+	assert.NoError(t, err)
 }
 
 // healAndPrune deletes a Deployment that Argo CD manages, which it must create again, and then removes an Application

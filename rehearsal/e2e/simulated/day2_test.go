@@ -57,14 +57,14 @@ func TestDayTwo(t *testing.T) {
 	}
 
 	run("access for another administrator adds one rule for each port", func(t *testing.T) {
-		rules := []string{"ssh-198.51.100.4-32", "api-198.51.100.4-32", "nodeports-198.51.100.4-32"}
+		rules := []string{"ssh-198.51.100.4-32", "api-198.51.100.4-32", "argocd-198.51.100.4-32"}
 		w.Options.Config["adminCidrs"] = []any{setup.OperatorAddress + "/32", "198.51.100.4/32"}
 		previews(t, each("create "+rule, rules...))
 		changes(t, each("Create "+rule, rules...))
 	})
 
 	run("removing an administrator's access deletes these rules", func(t *testing.T) {
-		rules := []string{"ssh-198.51.100.4-32", "api-198.51.100.4-32", "nodeports-198.51.100.4-32"}
+		rules := []string{"ssh-198.51.100.4-32", "api-198.51.100.4-32", "argocd-198.51.100.4-32"}
 		delete(w.Options.Config, "adminCidrs")
 		previews(t, each("delete "+rule, rules...))
 		changes(t, each("Delete "+rule, rules...))
@@ -320,6 +320,7 @@ func TestPreviewsAreAsDocumented(t *testing.T) {
 		assert.ElementsMatch(t, []string{
 			"create aws:ec2/subnet:Subnet ap-northeast-2d", "create aws:ec2/routeTableAssociation:RouteTableAssociation ap-northeast-2d",
 			"update aws:ssm/parameter:Parameter network-public-subnets", "update kubernetes:networking.k8s.io/v1:Ingress argocd",
+			"update kubernetes:networking.k8s.io/v1:Ingress web",
 		}, w.Steps())
 		delete(w.Options.Config, "zones")
 	})

@@ -241,8 +241,10 @@ func TestDestroyWithADeadController(t *testing.T) {
 				require.NoError(t, account.DeleteLoadBalancer(balancer.ARN, time.Now()))
 			}
 			deleteTargetGroups(t, account)
-			ref := provider.Ref{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: "argocd", Name: "argocd"}
-			require.NoError(t, w.Cluster().RemoveFinalizer(ref, "group.ingress.k8s.aws/eco2-dev"))
+			for _, name := range []string{"argocd", "web"} {
+				ref := provider.Ref{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: "argocd", Name: name}
+				require.NoError(t, w.Cluster().RemoveFinalizer(ref, "group.ingress.k8s.aws/eco2-dev"))
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -254,7 +256,7 @@ func TestDestroyWithADeadController(t *testing.T) {
 			w.Changes()
 			printed, err := w.Destroy()
 			require.Error(t, err)
-			assert.Contains(t, printed, "error: after 60s this is still there: ingress argocd/argocd; see docs/operations.md, 'Destroy is blocked'")
+			assert.Contains(t, printed, "error: after 60s this is still there: ingress argocd/argocd, ingress argocd/web; see docs/operations.md, 'Destroy is blocked'")
 			assert.Equal(t, []string{"Delete command:remote:Command sweep"}, w.Changes())
 			assert.Equal(t, before, w.Inventory().Counts())
 

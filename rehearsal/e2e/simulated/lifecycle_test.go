@@ -47,7 +47,7 @@ func TestDev(t *testing.T) {
 
 	t.Run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, w.Steps())
-		assert.Contains(t, w.Must(w.Up()), "178 unchanged")
+		assert.Contains(t, w.Must(w.Up()), "186 unchanged")
 		assert.Empty(t, w.Changes())
 	})
 
@@ -160,6 +160,7 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 		"update kubernetes:helm.sh/v3:Release external-dns",                 // another domain
 		"update kubernetes:helm.sh/v3:Release kube-prometheus-stack",        // volumes, retention
 		"update kubernetes:networking.k8s.io/v1:Ingress argocd",
+		"update kubernetes:networking.k8s.io/v1:Ingress web",
 	}, w.Steps())
 }
 

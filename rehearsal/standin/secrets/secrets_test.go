@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -118,7 +119,13 @@ func grant(t *testing.T, c client.Client) {
 
 var defined atomic.Bool
 
-// define installs upstream's definitions of both kinds, once for all tests.
+// definitions lists the kinds that the stand-in supports, and those that tests of refusals try to create.
+var definitions = []string{
+	"clustersecretstores.external-secrets.io", "externalsecrets.external-secrets.io",
+	"secretstores.external-secrets.io", "webhooks.generators.external-secrets.io",
+}
+
+// define installs upstream's definitions, once for all tests.
 func define(t *testing.T, scheme *runtime.Scheme) {
 	t.Helper()
 	if defined.Swap(true) {
@@ -134,7 +141,7 @@ func define(t *testing.T, scheme *runtime.Scheme) {
 		definition := &unstructured.Unstructured{}
 		require.NoError(t, yaml.Unmarshal([]byte(text), &definition.Object))
 		name := definition.GetName()
-		if name != "clustersecretstores.external-secrets.io" && name != "externalsecrets.external-secrets.io" {
+		if !slices.Contains(definitions, name) {
 			continue
 		}
 		require.NoError(t, c.Create(t.Context(), definition))

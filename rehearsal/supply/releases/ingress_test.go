@@ -183,6 +183,52 @@ func TestIngresses(t *testing.T) {
 	t.Logf("actions that the program allows the controller and that it did not use:\n%s", strings.Join(unused, "\n"))
 }
 
+// The program's two Ingresses and one of a workload: Argo CD has a listener of its own, and the listeners of the web
+// redirect to it.
+func TestArgoCDHasItsOwnListener(t *testing.T) {
+	w := newWorld(t)
+	certificate := w.Certificate("argocd.example.com")
+	w.Certificate("api.example.com")
+	w.populate()
+	web := w.ingressTo(networkingv1.IngressServiceBackend{Name: "to-argocd", Port: networkingv1.ServiceBackendPort{Name: "use-annotation"}},
+		"web", "argocd", "/", w.settings(certificate, "actions.to-argocd", `{"type":"redirect","redirectConfig":{"port":"8443","statusCode":"HTTP_302"}}`))
+	argocd := w.ingress("argocd", "/", "argocd", w.settings(certificate, "listen-ports", `[{"HTTPS":8443}]`, "ssl-redirect", ""))
+	// The workload knows neither the certificate nor the security group.
+	api := w.ingress("api", "/", "api", w.settings("", "security-groups", ""))
+	for _, ingress := range []*networkingv1.Ingress{web, argocd, api} {
+		w.waitForAddress(ingress)
+	}
+	made := w.waitForBalancer(func(b aws.LoadBalancer) bool { return len(b.Listeners) == 3 && len(listener(t, b, 443).Rules) == 2 }, "three listeners")
+	assert.Empty(t, listener(t, made, 80).Rules)
+	assert.Equal(t, "443", *listener(t, made, 80).Default[0].RedirectConfig.Port)
+	assert.ElementsMatch(t, []string{"argocd.example.com /* -> port 8443", "api.example.com /* -> api"}, w.routes(listener(t, made, 443)))
+	assert.Equal(t, []string{"argocd.example.com /* -> argocd"}, w.routes(listener(t, made, 8443)))
+	assert.Equal(t, elb.RedirectActionStatusCodeEnumHttp302, redirectOf(t, listener(t, made, 443)).StatusCode)
+	assert.Equal(t, []string{policy, policy}, []string{listener(t, made, 443).SSLPolicy, listener(t, made, 8443).SSLPolicy})
+	assert.Equal(t, []string{certificate}, listener(t, made, 8443).CertificateARNs)
+	assert.Contains(t, listener(t, made, 443).CertificateARNs, certificate)
+
+	// Without any workload the listeners stay.
+	w.deleteAndWait(api)
+	assert.Len(t, w.balancers()[0].Listeners, 3)
+	w.deleteAndWait(argocd)
+	w.deleteAndWait(web)
+	assert.Empty(t, w.balancers())
+	w.nothingDenied()
+}
+
+// redirectOf returns the redirect of a listener's only rule that has one.
+func redirectOf(t *testing.T, l aws.Listener) *elb.RedirectActionConfig {
+	t.Helper()
+	for _, r := range l.Rules {
+		if r.Actions[0].RedirectConfig != nil {
+			return r.Actions[0].RedirectConfig
+		}
+	}
+	require.Fail(t, "no rule redirects")
+	return nil
+}
+
 // The controller reports invalid Ingresses in an event.
 func TestInvalidIngresses(t *testing.T) {
 	w := newWorld(t)

@@ -213,8 +213,7 @@ func (w *world) service(name string, kind corev1.ServiceType, nodePort int32) {
 	}})
 }
 
-// settings returns the annotations that the program sets on Argo CD's Ingress, with changes; an empty value removes
-// one.
+// settings returns the annotations of an Ingress that serves the web, with changes; an empty value removes one.
 func (w *world) settings(certificate string, change ...string) map[string]string {
 	all := map[string]string{
 		"scheme": "internet-facing", "target-type": "instance", "group.name": "eco2-dev",
@@ -230,15 +229,19 @@ func (w *world) settings(certificate string, change ...string) map[string]string
 
 func (w *world) ingress(name, path, service string, annotations map[string]string) *networkingv1.Ingress {
 	w.Helper()
+	return w.ingressTo(networkingv1.IngressServiceBackend{Name: service, Port: networkingv1.ServiceBackendPort{Number: 80}}, name, name, path, annotations)
+}
+
+// ingressTo creates an Ingress of a backend for a path of a host in example.com.
+func (w *world) ingressTo(backend networkingv1.IngressServiceBackend, name, host, path string, annotations map[string]string) *networkingv1.Ingress {
+	w.Helper()
 	class, prefix := "alb", networkingv1.PathTypePrefix
 	ingress := &networkingv1.Ingress{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Annotations: map[string]string{}},
 		Spec: networkingv1.IngressSpec{IngressClassName: &class, Rules: []networkingv1.IngressRule{{
-			Host: name + ".example.com",
+			Host: host + ".example.com",
 			IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
-				Path: path, PathType: &prefix, Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{
-					Name: service, Port: networkingv1.ServiceBackendPort{Number: 80},
-				}},
+				Path: path, PathType: &prefix, Backend: networkingv1.IngressBackend{Service: &backend},
 			}}}},
 		}}},
 	}
@@ -344,7 +347,7 @@ func listener(t *testing.T, b aws.LoadBalancer, port int) aws.Listener {
 	return b.Listeners[at]
 }
 
-// routes describes a listener's rules in their order: "HOSTS PATHS -> TARGET GROUP".
+// routes describes a listener's rules in their order: "HOSTS PATHS -> TARGET GROUP", or "-> port PORT" for a redirect.
 func (w *world) routes(l aws.Listener) (routes []string) {
 	w.Helper()
 	names := map[string]string{}
@@ -362,8 +365,13 @@ func (w *world) routes(l aws.Listener) (routes []string) {
 				paths = c.PathPatternConfig.Values
 			}
 		}
-		require.Equal(w, types.ActionTypeEnumForward, r.Actions[0].Type)
-		name, _, _ := strings.Cut(strings.TrimPrefix(names[*r.Actions[0].TargetGroupArn], "k8s-default-"), "-")
+		var name string
+		if redirect := r.Actions[0].RedirectConfig; redirect != nil {
+			name = "port " + *redirect.Port
+		} else {
+			require.Equal(w, types.ActionTypeEnumForward, r.Actions[0].Type)
+			name, _, _ = strings.Cut(strings.TrimPrefix(names[*r.Actions[0].TargetGroupArn], "k8s-default-"), "-")
+		}
 		routes = append(routes, fmt.Sprintf("%s %s -> %s", strings.Join(hosts, ","), strings.Join(paths, ","), name))
 	}
 	return routes

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"eco2/rehearsal/cloud/aws"
@@ -30,12 +31,14 @@ type settings struct {
 	redirect int
 	// target holds the settings of all target groups of the Ingress.
 	target aws.TargetGroup
+	// actions holds the actions to which paths may refer instead of a Service, by name.
+	actions map[string]types.Action
 }
 
 // parseAnnotations parses the annotations of an Ingress. It rejects annotations that it does not support, as ignoring
 // them could be wrong.
 func parseAnnotations(ingress *networkingv1.Ingress) (settings, error) {
-	w := settings{target: aws.TargetGroup{Protocol: "HTTP", HealthCheck: aws.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/", Codes: "200"}}}
+	w := settings{actions: map[string]types.Action{}, target: aws.TargetGroup{Protocol: "HTTP", HealthCheck: aws.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/", Codes: "200"}}}
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(ingress.Annotations)) {
 		name, found := strings.CutPrefix(key, Annotation)
@@ -71,7 +74,12 @@ func parseAnnotations(ingress *networkingv1.Ingress) (settings, error) {
 		case "success-codes":
 			w.target.HealthCheck.Codes = value
 		default:
-			err = errors.New("the model of the controller does not support it")
+			action, found := strings.CutPrefix(name, "actions.")
+			if !found {
+				err = errors.New("the model of the controller does not support it")
+				break
+			}
+			w.actions[action], err = redirect(value)
 		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("annotation %s: %w", key, err))
@@ -115,6 +123,19 @@ func list(value string) (parts []string) {
 		}
 	}
 	return parts
+}
+
+// redirect parses an action that redirects, for example {"type":"redirect","redirectConfig":{"port":"8443"}}.
+func redirect(value string) (action types.Action, err error) {
+	decoder := json.NewDecoder(strings.NewReader(value))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&action); err != nil {
+		return action, err
+	}
+	if action.Type != types.ActionTypeEnumRedirect || action.RedirectConfig == nil || action.RedirectConfig.Port == nil {
+		return action, errors.New("the model of the controller supports only actions that redirect to a port")
+	}
+	return action, nil
 }
 
 // listeners parses, for example, [{"HTTP": 80}, {"HTTPS": 443}].

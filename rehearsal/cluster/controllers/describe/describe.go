@@ -89,7 +89,7 @@ func (c Cluster) LoadBalancer(group string, members []*networkingv1.Ingress) (St
 		}
 		certificates = append(certificates, w.certificates...)
 
-		rules, groups, err := c.rules(group, ingress, w.target)
+		rules, groups, err := c.rules(group, ingress, w)
 		if err != nil {
 			return b, fmt.Errorf("ingress %s/%s: %w", ingress.Namespace, ingress.Name, err)
 		}
@@ -193,8 +193,11 @@ func applyTLS(listeners []aws.Listener, certificates []string, redirect int) err
 	return nil
 }
 
+// useAnnotation is the name of a backend's port that says that the backend is an action in an annotation.
+const useAnnotation = "use-annotation"
+
 // rules returns the rules of an Ingress, and the target groups that they forward to.
-func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like aws.TargetGroup) (rules []aws.ListenerRule, groups []aws.TargetGroup, err error) {
+func (c Cluster) rules(group string, ingress *networkingv1.Ingress, w settings) (rules []aws.ListenerRule, groups []aws.TargetGroup, err error) {
 	if ingress.Spec.DefaultBackend != nil {
 		return nil, nil, errors.New("the model of the controller does not support a default backend")
 	}
@@ -211,17 +214,20 @@ func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like aws.Tar
 			if backend == nil {
 				return nil, nil, fmt.Errorf("path %q has no Service as its backend", path.Path)
 			}
-			port := intstr.FromInt32(backend.Port.Number)
-			if backend.Port.Name != "" {
-				port = intstr.FromString(backend.Port.Name)
+			wanted := aws.ListenerRule{Conditions: []types.RuleCondition{aws.PathCondition(patterns(path)...)}}
+			if backend.Port.Name == useAnnotation {
+				action, found := w.actions[backend.Name]
+				if !found {
+					return nil, nil, fmt.Errorf("missing actions.%s configuration", backend.Name)
+				}
+				wanted.Actions = []types.Action{action}
+			} else {
+				target, err := c.targetGroup(group, ingress.Namespace, *backend, w.target)
+				if err != nil {
+					return nil, nil, err
+				}
+				groups, wanted.Actions = append(groups, target), aws.ForwardTo(target.Name)
 			}
-			target := like
-			if target.Port, err = c.NodePort(apitypes.NamespacedName{Namespace: ingress.Namespace, Name: backend.Name}, port); err != nil {
-				return nil, nil, err
-			}
-			target.Name = groupName(c.Name, group, ingress.Namespace, backend.Name, port.String())
-			groups = append(groups, target)
-			wanted := aws.ListenerRule{Conditions: []types.RuleCondition{aws.PathCondition(patterns(path)...)}, Actions: aws.ForwardTo(target.Name)}
 			if rule.Host != "" {
 				wanted.Conditions = append(wanted.Conditions, aws.HostCondition(rule.Host))
 			}
@@ -229,6 +235,19 @@ func (c Cluster) rules(group string, ingress *networkingv1.Ingress, like aws.Tar
 		}
 	}
 	return rules, groups, nil
+}
+
+// targetGroup returns the target group of a Service, with the other settings of like.
+func (c Cluster) targetGroup(group, namespace string, backend networkingv1.IngressServiceBackend, like aws.TargetGroup) (aws.TargetGroup, error) {
+	port := intstr.FromInt32(backend.Port.Number)
+	if backend.Port.Name != "" {
+		port = intstr.FromString(backend.Port.Name)
+	}
+	target := like
+	var err error
+	target.Port, err = c.NodePort(apitypes.NamespacedName{Namespace: namespace, Name: backend.Name}, port)
+	target.Name = groupName(c.Name, group, namespace, backend.Name, port.String())
+	return target, err
 }
 
 func rank(path networkingv1.HTTPIngressPath) int {

@@ -1,6 +1,9 @@
-{{- /* selector: the labels of a component's pods. Arguments: root, name. */ -}}
+{{- /*
+selector: the labels of a component's pods. Arguments: root, name, and optionally app, the program's name, which the
+network policies refer to.
+*/ -}}
 {{- define "selector" -}}
-app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/name: {{ .app | default .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .name }}
 {{- end -}}
