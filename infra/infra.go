@@ -92,7 +92,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err != nil {
 		return nil, err
 	}
-	workerRole, err := newWorkerRole(ctx, "worker", c.Name, child)
+	workerRole, err := newWorkerRole(ctx, "worker", &workerRoleArgs{ClusterName: c.Name}, child)
 	if err != nil {
 		return nil, err
 	}

@@ -100,10 +100,15 @@ func newControlPlaneRole(ctx *pulumi.Context, name string, args *controlPlaneRol
 	}))...)
 }
 
+// workerRoleArgs holds the inputs of the workers' role.
+type workerRoleArgs struct {
+	ClusterName string
+}
+
 // newWorkerRole declares the role of all machines but the control plane's.
-func newWorkerRole(ctx *pulumi.Context, name, clusterName string, opts ...pulumi.ResourceOption) (*nodeRole, error) {
+func newWorkerRole(ctx *pulumi.Context, name string, args *workerRoleArgs, opts ...pulumi.ResourceOption) (*nodeRole, error) {
 	return newNodeRole(ctx, name, &nodeRoleArgs{
-		RoleName:    clusterName + "-worker",
+		RoleName:    args.ClusterName + "-worker",
 		Description: "The workers of the cluster",
 		Grants:      []grant{sessionManager},
 	}, opts...)
@@ -222,10 +227,11 @@ var sessionManager = grant{"session-manager", func(string) []statement {
 		"ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel")}
 }}
 
-// parameters permits External Secrets to read this stack's parameters.
+// parameters permits External Secrets to read this stack's parameters by name. Searches need more; the platform refuses
+// them.
 func parameters(region, account, prefix string) []statement {
 	return []statement{allow([]string{fmt.Sprintf("arn:aws:ssm:%s:%s:parameter%s/*", region, account, prefix)},
-		"ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath")}
+		"ssm:GetParameter")}
 }
 
 // dns permits external-dns to change the records of the domain, its subdomains and their ownership records, which

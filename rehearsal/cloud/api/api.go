@@ -192,8 +192,7 @@ type operation struct {
 }
 
 var operations = map[string]operation{
-	"AmazonSSM.GetParameter":        {ssmService, jsonOperation((*call).getParameter)},
-	"AmazonSSM.GetParametersByPath": {ssmService, jsonOperation((*call).getParametersByPath)},
+	"AmazonSSM.GetParameter": {ssmService, jsonOperation((*call).getParameter)},
 
 	"CertificateManager.DescribeCertificate": {acmService, jsonOperation((*call).describeCertificate)},
 	"CertificateManager.ListCertificates":    {acmService, jsonOperation((*call).listCertificates)},

@@ -111,19 +111,6 @@ func TestParameters(t *testing.T) {
 	_, err = get("/eco2/prod/cluster/region", true)
 	assert.Equal(t, "AccessDeniedException", code(t, err))
 	assert.ErrorContains(t, err, "parameter/eco2/prod/cluster/region because no identity-based policy allows the ssm:GetParameter action")
-
-	list := func(path string, recursive bool) (names []string) {
-		var out struct{ Parameters []parameter }
-		require.NoError(t, w.call("ssm", "AmazonSSM.GetParametersByPath", props{"Path": path, "Recursive": recursive, "WithDecryption": true}, &out))
-		for _, p := range out.Parameters {
-			names = append(names, p.Name)
-		}
-		return names
-	}
-	assert.Equal(t, []string{"/eco2/dev/cluster/region", "/eco2/dev/data/postgres-password"}, list("/eco2/dev", true))
-	assert.Empty(t, list("/eco2/dev", false))
-	assert.Equal(t, []string{"/eco2/dev/cluster/region"}, list("/eco2/dev/cluster/", false))
-	assert.Equal(t, "AccessDeniedException", code(t, w.call("ssm", "AmazonSSM.GetParametersByPath", props{"Path": "/", "Recursive": true}, nil)))
 }
 
 func TestVolumes(t *testing.T) {

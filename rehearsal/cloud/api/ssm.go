@@ -46,27 +46,6 @@ func (c *call) getParameter(in struct {
 	return out, refuse("ParameterNotFound", "Parameter %s not found.", in.Name)
 }
 
-func (c *call) getParametersByPath(in struct {
-	Path                      string
-	Recursive, WithDecryption bool
-	MaxResults                int // ignored: there is only one page
-},
-) (out struct{ Parameters []parameter }, err error) {
-	path := strings.TrimSuffix(in.Path, "/") + "/"
-	if err := c.authorize("ssm:GetParametersByPath", c.parameterARN(path), nil); err != nil {
-		return out, err
-	}
-	list, err := c.account.ParametersIn(c.region)
-	out.Parameters = []parameter{}
-	for _, p := range list {
-		below, ok := strings.CutPrefix(p.Name, path)
-		if ok && (in.Recursive || !strings.Contains(below, "/")) {
-			out.Parameters = append(out.Parameters, c.parameter(p, in.WithDecryption))
-		}
-	}
-	return out, err
-}
-
 func (c *call) parameterARN(name string) string {
 	return c.arn("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
 }

@@ -231,7 +231,7 @@ func TestFaults(t *testing.T) {
 		w := begin(t)
 		w.Must(w.Up())
 		require.NoError(t, w.Hosts().ChangeHostKey(machine(t, w, "k8s-master").ID))
-		w.Tools.Program = w.ProgramWithAnotherComment()
+		w.Tools.Program = w.ProgramWithAnotherComment("lib.sh")
 		printed, err := w.Up()
 		require.Error(t, err)
 		assert.Contains(t, printed, "ssh: handshake failed: ssh: host key mismatch")
