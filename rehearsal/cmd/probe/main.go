@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	default:
 		return errors.New("usage: probe serve [PORT…], which answers on 8080 and these ports with the value of the variable NODE; " +
-			"probe ask HOST…; probe burn, which uses CPU time; or probe try TARGET…, where a TARGET is tcp:HOST:PORT, dns:HOST:PORT or outside:HOST:PORT")
+			"probe ask HOST…; probe burn, which uses CPU time; or probe try TARGET…, where a TARGET is tcp:HOST:PORT, dns:HOST:PORT, outside:HOST:PORT or token:HOST:PORT")
 	}
 }
 

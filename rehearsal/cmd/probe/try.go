@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -21,7 +22,7 @@ const tryTimeout = 3 * time.Second
 
 // try prints a line for each target, in the given order:
 //
-//	open      a connection was established, or a name server answered
+//	open      a connection was established, or a server answered
 //	refused   the target's host answered that nothing listens there, so packets pass
 //	filtered  there was no answer
 //	error: …  anything else
@@ -62,8 +63,19 @@ func reach(ctx context.Context, target string) error {
 			return fmt.Errorf("asking the next server: %w", os.ErrDeadlineExceeded)
 		}
 		return err
+	case "token": // of the instance metadata service, whose hop limit applies to this answer; any answer counts
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+address+"/latest/api/token", nil)
+		if err != nil {
+			return err
+		}
+		request.Header.Set("X-aws-ec2-metadata-token-ttl-seconds", "60")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		return response.Body.Close()
 	default:
-		return fmt.Errorf("%q is none of tcp:HOST:PORT, dns:HOST:PORT and outside:HOST:PORT", target)
+		return fmt.Errorf("%q is none of tcp:HOST:PORT, dns:HOST:PORT, outside:HOST:PORT and token:HOST:PORT", target)
 	}
 }
 

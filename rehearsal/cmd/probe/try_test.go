@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 
@@ -39,8 +41,24 @@ func TestTryReportsOpenAndRefusedTargets(t *testing.T) {
 	assert.Equal(t, name+" open\n"+next+" filtered\n", tried(t, name, next))
 	require.NoError(t, listener.Close())
 	require.NoError(t, server.Shutdown())
-	assert.Equal(t, open+" refused\n"+name+" refused\nudp:there error: \"udp:there\" is none of tcp:HOST:PORT, dns:HOST:PORT and outside:HOST:PORT\n",
+	assert.Equal(t, open+" refused\n"+name+" refused\nudp:there error: \"udp:there\" is none of tcp:HOST:PORT, dns:HOST:PORT, outside:HOST:PORT and token:HOST:PORT\n",
 		tried(t, open, name, "udp:there"))
+}
+
+func TestTryReportsWhetherTheMetadataServiceAnswers(t *testing.T) {
+	answers := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "PUT /latest/api/token 60", r.Method+" "+r.URL.Path+" "+r.Header.Get("X-aws-ec2-metadata-token-ttl-seconds"))
+		select {
+		case <-answers:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(server.Close)
+	target := "token:" + server.Listener.Addr().String()
+	assert.Equal(t, target+" filtered\n", tried(t, target), "connected, but not answered")
+	close(answers)
+	assert.Equal(t, target+" open\n", tried(t, target))
 }
 
 func tried(t *testing.T, targets ...string) string {

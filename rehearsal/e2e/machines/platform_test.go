@@ -111,6 +111,8 @@ func TestPlatform(t *testing.T) {
 		c.knownImages(t)
 	})
 
+	run("neither a pod nor a worker's machine becomes more than it is", c.resistsTakeovers)
+
 	run("kube-bench's automated checks pass, except for those that fail on purpose", c.passesBenchmark)
 
 	run("some of Kubernetes' own conformance tests pass", c.conforms)

@@ -63,7 +63,8 @@ func (c *cluster) policies(t *testing.T) {
 		for _, policy := range tested {
 			for _, w := range policy.denied {
 				policed := strings.HasPrefix(w.target, "tcp:192.168.") && !strings.Contains(w.target, pods["default/own"])
-				if w.from != "default/own" && !policed {
+				denied := strings.HasPrefix(w.target, metadataService) // by Calico's policy, see deniesMetadata
+				if w.from != "default/own" && !policed && !denied {
 					all = append(all, connection{"default/own", w.target})
 				}
 			}
@@ -92,7 +93,8 @@ func (c *cluster) policies(t *testing.T) {
 		}
 	})
 	t.Run("a policy applies to a pod's first packets", func(t *testing.T) { c.firstPackets(t, tested[workloadPolicy].denied) })
-	t.Run("without the exceptions the rule for the internet would allow the metadata service, machines and pods", func(t *testing.T) {
+	t.Run("the metadata service is denied to every pod but its callers, by Calico's policy and by the hop limit", c.deniesMetadata)
+	t.Run("without the exceptions the rule for the internet would allow machines and pods", func(t *testing.T) {
 		policy := found[workloadPolicy]
 		wide := policy.changed(func(*networkingv1.NetworkPolicySpec) {})
 		for _, rule := range wide.Spec.Egress {
@@ -102,16 +104,21 @@ func (c *cluster) policies(t *testing.T) {
 				}
 			}
 		}
-		var inside []connection
+		var inside, metadata []connection
 		for _, w := range tested[workloadPolicy].denied {
-			if w.from == workloadNamespace+"/own" && strings.HasSuffix(w.target, ":443") {
+			switch {
+			case w.from != workloadNamespace+"/own" || !strings.HasSuffix(w.target, ":443"):
+			case strings.HasPrefix(w.target, metadataService):
+				metadata = append(metadata, w)
+			default:
 				inside = append(inside, w)
 			}
 		}
-		require.Len(t, inside, 3)
+		require.Len(t, inside, 2)
+		require.Len(t, metadata, 1)
 		c.expect(t, connections{denied: inside})
 		c.apply(t, wide)
-		c.expect(t, connections{allowed: inside})
+		c.expect(t, connections{allowed: inside, denied: metadata})
 		c.apply(t, policy)
 		c.expect(t, connections{denied: inside})
 	})
@@ -154,6 +161,31 @@ func (c *cluster) firstPackets(t *testing.T, denied []connection) {
 	}
 }
 
+// deniesMetadata checks that a pod which is none of the controllers that call AWS does not reach the metadata service,
+// also where no NetworkPolicy denies it: in an undeclared namespace, and in platform-system, whose NetworkPolicy allows
+// it. Without Calico's policy, a pod on the control plane does, and a pod on a worker still gets no token.
+func (c *cluster) deniesMetadata(t *testing.T) {
+	token := strings.Replace(metadataService, "tcp:", "token:", 1) + "80"
+	undeclared, worker, platform := connection{"default/own", token}, connection{"default/peer", token}, connection{"platform-system/own", token}
+	policy := func(action string) {
+		_, err := c.try("", "patch", "globalnetworkpolicies.crd.projectcalico.org", "eco2.metadata-service", "--type=json",
+			fmt.Sprintf(`--patch=[{"op": "replace", "path": "/spec/egress/0/action", "value": %q}]`, action))
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() { policy("Deny") })
+	c.expect(t, connections{denied: []connection{undeclared, worker, platform}})
+	policy("Pass")
+	c.expect(t, connections{allowed: []connection{undeclared, platform}, denied: []connection{worker}})
+	policy("Deny")
+	c.expect(t, connections{
+		allowed: []connection{{"platform-system/external-dns", token}, {"kube-system/aws-load-balancer-controller", token}},
+		denied:  []connection{undeclared, worker, platform},
+	})
+}
+
+// metadataService is the beginning of a target at the metadata service: its port follows.
+const metadataService = "tcp:169.254.169.254:"
+
 const monitoringNamespace = "monitoring"
 
 // expectedConnections returns the connections that the platform's policies must allow and deny, by namespace and name.
@@ -161,7 +193,7 @@ const monitoringNamespace = "monitoring"
 func (c *cluster) expectedConnections(pods map[string]string) map[string]connections {
 	api, apiService := "tcp:"+c.machines()["k8s-master"].PrivateIP+":6443", "tcp:10.96.0.1:443"
 	nodes := "tcp:" + c.machines()["k8s-master"].PrivateIP + ":"
-	internet, metadata := "tcp:"+setup.MirrorAddress+":", "tcp:169.254.169.254:"
+	internet, metadata := "tcp:"+setup.MirrorAddress+":", metadataService
 	dns := []string{"dns:10.96.0.10:53", "tcp:10.96.0.10:53"}
 	pod := func(name, port string) string { return "tcp:" + pods[name] + ":" + port }
 	stranger, prometheus := "default/own", monitoringNamespace+"/prometheus"
@@ -217,9 +249,12 @@ func (c *cluster) expectedConnections(pods map[string]string) map[string]connect
 			[]connection{fromStranger("kube-system/metrics-server", "10250")},
 			[]connection{fromStranger("kube-system/metrics-server", "9999")}),
 		"platform-system/baseline": all("platform-system",
-			append(dns, api, apiService, pod("platform-system/peer", "9999"), internet+"443", metadata+"80"),
-			[]string{internet + "80", metadata + "443", pod(stranger, "9999"), nodes + "10250"},
-			[]connection{inside("platform-system"), scrape("platform-system"), fromStranger("platform-system/own", "10250")},
+			append(dns, api, apiService, pod("platform-system/peer", "9999"), internet+"443"),
+			[]string{internet + "80", metadata + "80", metadata + "443", pod(stranger, "9999"), nodes + "10250"},
+			[]connection{
+				inside("platform-system"), scrape("platform-system"), fromStranger("platform-system/own", "10250"),
+				{"platform-system/external-dns", metadata + "80"},
+			},
 			[]connection{fromStranger("platform-system/own", "9999"), neighbour("platform-system")}),
 		"data-system/baseline": all("data-system",
 			append(dns, api, apiService, pod(stranger, "6379"), pod(stranger, "26379")),
@@ -357,6 +392,7 @@ var labelledProbes = map[string]string{
 	"kube-system/aws-load-balancer-controller": "app.kubernetes.io/name: aws-load-balancer-controller",
 	"kube-system/aws-ebs-csi-driver":           "app.kubernetes.io/name: aws-ebs-csi-driver",
 	"kube-system/metrics-server":               "app.kubernetes.io/name: metrics-server",
+	"platform-system/external-dns":             "app.kubernetes.io/name: external-dns",
 	"monitoring/prometheus":                    "app.kubernetes.io/name: prometheus",
 	"monitoring/grafana":                       "app.kubernetes.io/name: grafana",
 	"monitoring/alertmanager":                  "app.kubernetes.io/name: alertmanager",
@@ -364,7 +400,8 @@ var labelledProbes = map[string]string{
 }
 
 // policyProbes runs the labelled pods and two others in each tested namespace, and returns their addresses. Those of the
-// namespaces whose pods need the role's credentials run on the control plane, like these pods.
+// namespaces whose pods need the role's credentials run on the control plane, like these pods; so does one of the
+// namespace without policies, and the other on a worker.
 func (c *cluster) policyProbes(t *testing.T) map[string]string {
 	t.Helper()
 	template := readFile(t, "testdata/policyprobe.yaml")
@@ -378,8 +415,11 @@ func (c *cluster) policyProbes(t *testing.T) map[string]string {
 	for pod, label := range probes {
 		namespace, name, _ := strings.Cut(pod, "/")
 		selector := ""
-		if namespace == "kube-system" || namespace == "platform-system" {
+		switch {
+		case namespace == "kube-system" || namespace == "platform-system" || pod == "default/own":
 			selector = `node-role.kubernetes.io/control-plane: ""`
+		case pod == "default/peer":
+			selector = "kubernetes.io/hostname: k8s-redis"
 		}
 		text := os.Expand(template, func(key string) string {
 			return map[string]string{"NAMESPACE": namespace, "NAME": probePrefix + name, "LABEL": label, "NODE": selector}[key]

@@ -56,13 +56,11 @@ func (c *cluster) secrets() *world.Secrets {
 		return string(found[1])
 	}
 	secrets.Add("the key of etcd's secrets", find("key", "/etc/kubernetes/encryption.yaml", `(?m)^ +secret: (\S+)$`))
-	for name, file := range map[string]string{"the administrator's key": "admin.conf", "the super-administrator's key": "super-admin.conf"} {
-		encoded := find("key", "/etc/kubernetes/"+file, `(?m)^ +client-key-data: (\S+)$`)
-		secrets.Add(name+", as the file has it", private(encoded))
-		text, err := base64.StdEncoding.DecodeString(encoded)
-		require.NoError(c.t, err)
-		secrets.Add(name, private(string(text)))
-	}
+	encoded := find("key", "/etc/kubernetes/admin.conf", `(?m)^ +client-key-data: (\S+)$`)
+	secrets.Add("the administrator's key, as the file has it", private(encoded))
+	text, err := base64.StdEncoding.DecodeString(encoded)
+	require.NoError(c.t, err)
+	secrets.Add("the administrator's key", private(string(text)))
 	for name, file := range map[string]string{"the authority's key": "ca.key", "the service accounts' key": "sa.key", "etcd's authority's key": "etcd/ca.key"} {
 		secrets.Add(name, private(string(c.on("k8s-master", "cat /etc/kubernetes/pki/"+file))))
 	}
@@ -83,6 +81,7 @@ func (c *cluster) noSecretShows(t *testing.T, printed, events string, processes 
 		require.NotEmpty(t, text, what)
 		assert.Empty(t, secrets.In(text), what)
 		assert.Empty(t, joinToken.FindString(text), what)
+		assert.NotContains(t, text, "PRIVATE KEY", what)
 	}
 	// Except for the programs, and the administrator's kubeconfig, which connect wrote.
 	assert.Empty(t, c.SecretsInFiles(secrets, "bin", "kubeconfig"))
@@ -124,12 +123,12 @@ func (c *cluster) noSecretShows(t *testing.T, printed, events string, processes 
 }
 
 // modes checks that only root can read the credentials on a machine, and that its user data, which every process on it
-// can read, has no secret.
+// can read, has no other secret than its own SSH host key.
 func (c *cluster) modes(t *testing.T, node string) {
 	t.Helper()
-	names := "/etc/kubernetes/kubelet.conf /var/lib/kubelet/pki/kubelet-client-current.pem"
+	names := "/etc/kubernetes/kubelet.conf /var/lib/kubelet/pki/kubelet-client-current.pem /etc/ssh/ssh_host_ed25519_key"
 	if node == "k8s-master" {
-		names += " /etc/kubernetes/{admin,super-admin,controller-manager,scheduler}.conf /etc/kubernetes/{encryption,kubeadm}.yaml" +
+		names += " /etc/kubernetes/{admin,controller-manager,scheduler}.conf /etc/kubernetes/{encryption,kubeadm}.yaml" +
 			" /etc/kubernetes/pki/*.key /etc/kubernetes/pki/etcd/*.key /root/.ssh /root/.ssh/eco2_known_hosts"
 	}
 	for line := range strings.Lines(string(c.on(node, "stat --dereference --format='%U %A %n' "+names))) {
@@ -138,7 +137,13 @@ func (c *cluster) modes(t *testing.T, node string) {
 	data := string(c.on(node, `
 token=$(curl -sf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
 curl -sf -H "X-aws-ec2-metadata-token: $token" http://169.254.169.254/latest/user-data`))
-	assert.Equal(t, fmt.Sprintf("#cloud-config\nhostname: %s\nmanage_etc_hosts: true\nssh_pwauth: false", node), strings.TrimSpace(data))
+	public, _, _ := strings.Cut(string(c.on(node, "cat /etc/ssh/ssh_host_*_key.pub")), " root@")
+	assert.Regexp(t, "^"+regexp.QuoteMeta(fmt.Sprintf("#cloud-config\nhostname: %s\nmanage_etc_hosts: true\nssh_pwauth: false\n"+
+		"ssh_keys:\n  ed25519_public: %s\n  ed25519_private: |\n", node, strings.TrimSpace(public)))+
+		`    -----BEGIN OPENSSH PRIVATE KEY-----\n(    [A-Za-z0-9+/=]+\n)+    -----END OPENSSH PRIVATE KEY-----$`, strings.TrimSpace(data))
+	if node == "k8s-master" {
+		c.on(node, "! test -e /etc/kubernetes/super-admin.conf")
+	}
 }
 
 // etcdIsEncrypted checks that a Secret's value cannot be found in etcd's files, while a ConfigMap's can.
