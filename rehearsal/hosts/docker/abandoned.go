@@ -79,7 +79,7 @@ func ReserveForTests(ctx context.Context, log io.Writer) error {
 	if reserved != nil {
 		return nil
 	}
-	unlock, err := filelock.LockContext(ctx, filepath.Join(os.TempDir(), "eco2-machine-tests.lock"), func() {
+	unlock, err := filelock.LockContext(ctx, reservationFile(), func() {
 		_, _ = fmt.Fprintln(log, "waiting for the tests of another process, which use this host's machines") // progress only
 	})
 	if err != nil {
@@ -95,6 +95,9 @@ var (
 	// release the lock.
 	reserved func()
 )
+
+// reservationFile is locked by the process that tests with machines.
+func reservationFile() string { return filepath.Join(os.TempDir(), "eco2-machine-tests.lock") }
 
 // ofTests reports whether a state directory is one that only tests use.
 func ofTests(stateDir string) bool {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	dockernet "github.com/docker/docker/api/types/network"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"eco2/rehearsal/internal/filelock"
 )
 
 // What a killed test or a deleted checkout left is removed, what another rehearsal uses stays.
@@ -46,4 +49,14 @@ func TestStateDirectoriesOfTests(t *testing.T) {
 	assert.True(t, ofTests(t.TempDir()))
 	assert.False(t, ofTests("/home/someone/eco2/.rehearsal/local"))
 	assert.False(t, ofTests(os.TempDir()+"/eco2/.rehearsal/local"))
+}
+
+func TestTheReservationOutlivesGarbageCollection(t *testing.T) {
+	newLab(t) // reserves this host
+	for range 3 {
+		runtime.GC()
+	}
+	_, free, err := filelock.Try(reservationFile())
+	require.NoError(t, err)
+	assert.False(t, free)
 }
