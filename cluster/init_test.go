@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -58,6 +59,12 @@ echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 				return
 			}
 			require.NoError(t, err, printed)
+			if test.calls != "" {
+				mode, err := os.Stat(filepath.Join(c.dir, "var/lib/etcd"))
+				require.NoError(t, err)
+				assert.Equal(t, fs.ModeDir|0o700, mode.Mode(), "others could read what is in etcd")
+				assert.NoFileExists(t, filepath.Join(c.dir, "var/lib/etcd/member/wal"))
+			}
 			assert.NoFileExists(t, filepath.Join(c.dir, "etc/cni/net.d/old"), "the next pod network would read it")
 			assert.FileExists(t, filepath.Join(c.dir, "etc/kubernetes/pki/.initialized"))
 			assert.NoFileExists(t, filepath.Join(c.dir, "etc/kubernetes/super-admin.conf"), "it cannot be revoked")

@@ -21,6 +21,8 @@ readonly DONE=/etc/kubernetes/pki/.initialized
 
 make_control_plane() { # DIR
   clean_up_half_done
+  # kubeadm gives it this mode only if it creates the directory itself, which may be the mount point of a disk.
+  install --directory --mode=0700 /var/lib/etcd
   # These may be the records of an earlier cluster on this machine.
   rm -rf "$NODES"
   make_encryption_key
@@ -39,7 +41,7 @@ clean_up_half_done() {
     [[ -e $leftover ]] || continue
     step 'cleaning up after an init that did not finish'
     quietly 'kubeadm reset' timeout 300 kubeadm reset --force
-    rm -rf /etc/cni/net.d/* /var/lib/etcd
+    rm -rf /etc/cni/net.d/* /var/lib/etcd/*
     return
   done
 }
