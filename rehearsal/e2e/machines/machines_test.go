@@ -40,8 +40,8 @@ const commandType = "command:remote:Command"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// The policies of this many namespaces are tested in parallel: most of that time is waiting for dropped packets.
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	// This many policies are tested in parallel: most of that time is waiting for dropped packets.
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
