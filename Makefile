@@ -120,7 +120,7 @@ test: rehearse gotest ## Run all tests
 	@# The engine runs the built program, whose changes do not invalidate cached test results.
 	cd rehearsal && "$(GOTEST)" -count=1 -p 2 -timeout 60m $$(go list ./... | grep --invert-match '$(MACHINES)')
 	@# Tests with machines must not run at the same time as others.
-	cd rehearsal && "$(GOTEST)" -count=1 -p 1 -timeout 60m $$(go list ./... | grep '$(MACHINES)')
+	cd rehearsal && "$(GOTEST)" -count=1 -p 1 -timeout 80m $$(go list ./... | grep '$(MACHINES)')
 
 # It fails at once if a plugin is missing.
 test-official: rehearse gotest ## Run the whole program on machines with Pulumi's official plugins, which must be installed
