@@ -109,4 +109,6 @@ func TestInitConfiguration(t *testing.T) {
 	server := cluster["apiServer"].(map[string]any)
 	assert.Contains(t, server["certSANs"], "203.0.113.1", "clients outside the VPC reach the API at this address")
 	assert.Contains(t, server["extraArgs"], map[string]any{"name": "encryption-provider-config", "value": "/etc/kubernetes/encryption.yaml"})
+	assert.Contains(t, server["extraArgs"], map[string]any{"name": "service-account-extend-token-expiration", "value": "false"},
+		"check 1.2.30 of the CIS benchmark, which kube-bench's edition does not have")
 }
