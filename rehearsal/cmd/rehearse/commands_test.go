@@ -130,6 +130,7 @@ var accounts = []struct {
 	{"kubectl drain", nil, "the script that drains is run, by TestCluster"},
 	{"kubectl uncordon", nil, "undoes a drain by hand"},
 	{"kubectl delete node", []string{"TestFaults"}, ""},
+	{"kubectl label --dry-run=server", nil, "only shows; TestPodsDoNotTakeOverTheirNodes has pods refused"},
 	{"helm -n monitoring list", []string{"TestPlatform"}, ""},
 	{"helm -n monitoring rollback", []string{"TestPlatform"}, ""},
 
@@ -137,6 +138,7 @@ var accounts = []struct {
 	{"on ", nil, "a shell on a machine: what it runs is the node's own tool, as upstream documents it"},
 	{"repository ", nil, "a function of the page, of such commands"},
 	{"ssh -i eco2.key", nil, "what `on` is"},
+	{"ssh -o UserKnownHostsFile=known_hosts", nil, "OpenSSH's own; TestCluster's connections require the same keys"},
 
 	// In AWS, and elsewhere.
 	{"aws", nil, "needs AWS"},
