@@ -41,6 +41,8 @@ func run(ctx context.Context, args []string) error {
 		return serve(ctx, os.Getenv("NODE"), append([]string{port}, args[1:]...))
 	case len(args) > 1 && args[0] == "ask":
 		return ask(ctx, os.Stdout, args[1:])
+	case len(args) == 1 && args[0] == "try":
+		return tryLines(ctx, os.Stdin, os.Stdout)
 	case len(args) > 1 && args[0] == "try":
 		return try(ctx, os.Stdout, args[1:])
 	case len(args) == 1 && args[0] == "burn":
@@ -49,7 +51,8 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	default:
 		return errors.New("usage: probe serve [PORT…], which answers on 8080 and these ports with the value of the variable NODE; " +
-			"probe ask HOST…; probe burn, which uses CPU time; or probe try TARGET…, where a TARGET is tcp:HOST:PORT, dns:HOST:PORT, outside:HOST:PORT or token:HOST:PORT")
+			"probe ask HOST…; probe burn, which uses CPU time; or probe try TARGET…, where a TARGET is tcp:HOST:PORT, dns:HOST:PORT, outside:HOST:PORT or token:HOST:PORT; " +
+			"without a TARGET it reads lines with an ID and targets from standard input")
 	}
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,10 +12,12 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
 )
 
 // tryTimeout bounds how long try waits for a target, which is likely to be filtered. It is longer than the second after
@@ -43,6 +47,32 @@ func try(ctx context.Context, out io.Writer, targets []string) error {
 			return "error: " + err.Error()
 		}
 	})
+}
+
+// tryLines reads lines from in, each with an id and targets. For each target it prints the id before the line that try
+// prints, and when all targets of a line were tried the id alone. It tries the targets of several lines concurrently.
+func tryLines(ctx context.Context, in io.Reader, out io.Writer) error {
+	var group errgroup.Group
+	var mu sync.Mutex
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		id, targets, _ := strings.Cut(lines.Text(), " ")
+		group.Go(func() error {
+			var answers, numbered bytes.Buffer
+			if err := try(ctx, &answers, strings.Fields(targets)); err != nil {
+				return err
+			}
+			for line := range strings.Lines(answers.String()) {
+				numbered.WriteString(id + " " + line)
+			}
+			numbered.WriteString(id + "\n")
+			mu.Lock()
+			defer mu.Unlock()
+			_, err := numbered.WriteTo(out)
+			return err
+		})
+	}
+	return errors.Join(group.Wait(), lines.Err())
 }
 
 func reach(ctx context.Context, target string) error {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -59,6 +60,20 @@ func TestTryReportsWhetherTheMetadataServiceAnswers(t *testing.T) {
 	assert.Equal(t, target+" filtered\n", tried(t, target), "connected, but not answered")
 	close(answers)
 	assert.Equal(t, target+" open\n", tried(t, target))
+}
+
+func TestTryReadsLines(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	open := "tcp:" + listener.Addr().String()
+	var out bytes.Buffer
+	require.NoError(t, tryLines(t.Context(), strings.NewReader("1 "+open+" udp:there\n2\n"), &out))
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	assert.Contains(t, lines, "1 "+open+" open")
+	assert.Contains(t, out.String(), "1 udp:there error: ")
+	assert.Subset(t, lines, []string{"1", "2"})
+	assert.Len(t, lines, 4)
 }
 
 func tried(t *testing.T, targets ...string) string {

@@ -24,6 +24,8 @@ type cluster struct {
 	// binary is kubectl, and config its kubeconfig.
 	binary, config string
 	mirror         mirror.Mirror
+	// probers are the probes of network policies, in pods of this cluster.
+	probers probers
 }
 
 // node holds the fields of a Node that the tests use.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -356,30 +357,25 @@ func (c *cluster) reached(all []connection) (map[connection]bool, error) {
 	}
 	through := map[connection]bool{}
 	var mu sync.Mutex
-	var failed error
-	var group sync.WaitGroup
+	var group errgroup.Group
 	for from, targets := range targets {
-		group.Go(func() {
-			namespace, name, _ := strings.Cut(from, "/")
-			out, err := c.try("", append([]string{"exec", "--namespace=" + namespace, probePrefix + name, "--", "/probe", "try"}, targets...)...)
+		group.Go(func() error {
+			answers, err := c.probers.ask(c, from, targets)
+			if err != nil {
+				return err
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			for line := range strings.Lines(out) {
-				target, answer, _ := strings.Cut(strings.TrimSpace(line), " ")
-				switch {
-				case strings.HasPrefix(answer, "error: "):
-					err = fmt.Errorf("%s to %s: %s", from, target, answer)
-				default:
-					through[connection{from, target}] = answer != "filtered"
+			for target, answer := range answers {
+				if strings.HasPrefix(answer, "error: ") {
+					return fmt.Errorf("%s to %s: %s", from, target, answer)
 				}
+				through[connection{from, target}] = answer != "filtered"
 			}
-			if err != nil {
-				failed = err
-			}
+			return nil
 		})
 	}
-	group.Wait()
-	return through, failed
+	return through, group.Wait()
 }
 
 // probePrefix is the beginning of the probes' names, which tells them from the platform's pods.
@@ -428,6 +424,7 @@ func (c *cluster) policyProbes(t *testing.T) map[string]string {
 		addresses[pod] = ""
 	}
 	t.Cleanup(func() {
+		c.probers.stop()
 		for namespace := range addresses {
 			namespace, name, _ := strings.Cut(namespace, "/")
 			_, err := c.try("", "delete", "pod", "--namespace="+namespace, probePrefix+name, "--wait=false")
