@@ -47,7 +47,7 @@ func TestDev(t *testing.T) {
 
 	t.Run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, w.Steps())
-		assert.Contains(t, w.Must(w.Up()), "190 unchanged")
+		assert.Contains(t, w.Must(w.Up()), "191 unchanged")
 		assert.Empty(t, w.Changes())
 	})
 
@@ -153,6 +153,7 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 		"replace aws:acm/certificate:Certificate domain", // another domain
 		"replace aws:acm/certificateValidation:CertificateValidation domain",
 		"replace aws:route53/record:Record domain",
+		"update aws:iam/rolePolicy:RolePolicy control-plane-dns", // another domain
 		"update aws:ssm/parameter:Parameter ingress-acm-certificate-arn",
 		"update command:remote:Command argocd",                              // its URL
 		"update command:remote:Command dns-records",                         // another domain

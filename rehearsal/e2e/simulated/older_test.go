@@ -51,7 +51,7 @@ func TestWorkersGetARoleOfTheirOwn(t *testing.T) {
 	current := w.Tools.Program
 	w.Tools.Program = w.ProgramWith("infra/infra.go", w.Replace(
 		`newControlPlaneRole(ctx, "control-plane",`, `newControlPlaneRole(ctx, "node",`,
-		`newWorkerRole(ctx, "worker", c.Name, child)`, `controlPlaneRole, error(nil)`))
+		`newWorkerRole(ctx, "worker", &workerRoleArgs{ClusterName: c.Name}, child)`, `controlPlaneRole, error(nil)`))
 	w.Must(w.Up())
 	before := members(t, w)
 	w.Tools.Program = current
