@@ -382,7 +382,7 @@ func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
 // trusts reports whether the worker has the right host key: the one that the script was given or, without one, that of
 // earlier runs. In that case a machine that was not reached before is accepted, and its key stored.
 func (s *shell) trusts(node string, worker Machine) (bool, error) {
-	actual, err := s.Hosts.hostKey(worker)
+	actual, err := s.hostKey(worker)
 	if err != nil {
 		return false, err
 	}
