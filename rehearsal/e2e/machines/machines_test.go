@@ -41,7 +41,7 @@ const commandType = "command:remote:Command"
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// This many policies are tested in parallel: most of that time is waiting for dropped packets.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
