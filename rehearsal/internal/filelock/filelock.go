@@ -26,17 +26,10 @@ func Lock(path string) (unlock func(), err error) {
 // LockContext is Lock, but waits until ctx is done at most. If it has to wait, it first calls waiting, unless that is
 // nil.
 func LockContext(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
-	file, err := open(path)
-	if err != nil {
-		return nil, err
-	}
 	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil // nothing was written
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			return nil, errors.Join(err, file.Close())
+		unlock, free, err := Try(path)
+		if err != nil || free {
+			return unlock, err
 		}
 		if waiting != nil {
 			waiting()
@@ -44,7 +37,7 @@ func LockContext(ctx context.Context, path string, waiting func()) (unlock func(
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), file.Close())
+			return nil, context.Cause(ctx)
 		case <-time.After(pollEvery):
 		}
 	}
