@@ -43,13 +43,7 @@ func LockContext(ctx context.Context, path string, waiting func()) (unlock func(
 	}
 }
 
-// Share locks the file together with all others that share the lock. It waits while somebody holds the lock alone, which
-// Lock, LockContext and Try do.
-func Share(path string) (unlock func(), err error) {
-	return lock(path, syscall.LOCK_SH)
-}
-
-// Try is Lock, but does not wait: free is false if another process or goroutine holds or shares the lock.
+// Try is Lock, but does not wait: free is false if another process or goroutine holds the lock.
 func Try(path string) (unlock func(), free bool, err error) {
 	unlock, err = lock(path, syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
