@@ -1,6 +1,6 @@
 // Command gotest runs `go test`, and reports durations and skipped tests. It prints a line for each package and each
 // failure as they happen, and at the end a table of the packages, the slowest tests, each skipped test with its reason,
-// and the counts. It fails if a test is skipped without an expected reason.
+// each failure again, and the counts. It fails if a test is skipped without an expected reason.
 package main
 
 import (
@@ -93,10 +93,11 @@ func report(stdout, stderr io.Reader, out io.Writer, expected []string) (unexpec
 	if err != nil {
 		return nil, err
 	}
-	testjson.PrintSummary(out, tests, testjson.SummarizeAll)
 	if err := table(out, tests); err != nil {
 		return nil, err
 	}
+	testjson.PrintSummary(out, tests, testjson.SummarizeAll)
+	failures(out, tests)
 	passed := 0
 	for _, name := range tests.Packages() {
 		p := tests.Package(name)
@@ -151,6 +152,34 @@ func table(out io.Writer, tests *testjson.Execution) error {
 	}
 	_, _ = fmt.Fprintln(w)
 	return w.Flush()
+}
+
+// failures lists the failed tests once more, each with the beginning of its error, as the last thing in the log: of a
+// long log, some CI systems keep only the end. A test with a failed subtest is left out.
+func failures(out io.Writer, tests *testjson.Execution) {
+	failed := tests.Failed()
+	for _, test := range failed {
+		if slices.ContainsFunc(failed, func(other testjson.TestCase) bool {
+			return other.Package == test.Package && strings.HasPrefix(other.Test.Name(), test.Test.Name()+"/")
+		}) {
+			continue
+		}
+		_, _ = fmt.Fprintf(out, "\nfailed: %s %s\n%s\n", test.Package, test.Test, excerpt(tests.OutputLines(test)))
+	}
+}
+
+// excerptLength is how many bytes of a failed test's output are repeated: a few of them fit in the last 2 KB of a log.
+const excerptLength = 600
+
+// excerpt returns the part of a failed test's output that most likely says why: what follows testify's last "Error:",
+// or else the end of the output.
+func excerpt(output []string) string {
+	text := strings.TrimSpace(strings.Join(output, ""))
+	if i := strings.LastIndex(text, "Error:"); i >= 0 {
+		text = text[i:]
+		return strings.ToValidUTF8(text[:min(excerptLength, len(text))], "")
+	}
+	return strings.ToValidUTF8(text[max(0, len(text)-excerptLength):], "")
 }
 
 // reasonOf returns the argument of a test's t.Skip: the last line of its output that begins with a file and a line

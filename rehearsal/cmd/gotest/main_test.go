@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -54,6 +55,31 @@ func TestReport(t *testing.T) {
 			assert.NotRegexp(t, `m/p TestOther +`, out.String(), "its subtest is listed instead")
 		})
 	}
+}
+
+// The end of a log says which tests failed and why, even if little of it is kept.
+func TestFailuresAreLast(t *testing.T) {
+	const output = `{"Action":"run","Package":"m/p","Test":"TestParent"}
+{"Action":"run","Package":"m/p","Test":"TestParent/child"}
+{"Action":"output","Package":"m/p","Test":"TestParent/child","Output":"    p_test.go:9: a log line\n"}
+{"Action":"output","Package":"m/p","Test":"TestParent/child","Output":"        \tError:      \tNot equal\n"}
+{"Action":"output","Package":"m/p","Test":"TestParent/child","Output":"        \tMessages:   \ttwo is not three\n"}
+{"Action":"output","Package":"m/p","Test":"TestParent/child","Output":"        \t` + "%s" + `\n"}
+{"Action":"fail","Package":"m/p","Test":"TestParent/child","Elapsed":0.02}
+{"Action":"fail","Package":"m/p","Test":"TestParent","Elapsed":0.02}
+{"Action":"run","Package":"m/p","Test":"TestPlain"}
+{"Action":"output","Package":"m/p","Test":"TestPlain","Output":"    p_test.go:20: no luck\n"}
+{"Action":"fail","Package":"m/p","Test":"TestPlain","Elapsed":0.02}
+{"Action":"fail","Package":"m/p","Elapsed":1.5}
+`
+	var out strings.Builder
+	_, err := report(strings.NewReader(fmt.Sprintf(output, strings.Repeat("long ", 1000))), strings.NewReader(""), &out, nil)
+	require.NoError(t, err)
+	end := out.String()[len(out.String())-1000:]
+	assert.Contains(t, end, "\nfailed: m/p TestParent/child\nError:      \tNot equal\n")
+	assert.Contains(t, end, "two is not three")
+	assert.Contains(t, end, "\nfailed: m/p TestPlain\np_test.go:20: no luck\n")
+	assert.NotContains(t, end, "failed: m/p TestParent\n", "its subtest is listed instead")
 }
 
 func TestExpectedSkips(t *testing.T) {
