@@ -41,8 +41,6 @@ func run(ctx context.Context, args []string) error {
 		return serve(ctx, os.Getenv("NODE"), append([]string{port}, args[1:]...))
 	case len(args) > 1 && args[0] == "ask":
 		return ask(ctx, os.Stdout, args[1:])
-	case len(args) == 1 && args[0] == "try":
-		return tryLines(ctx, os.Stdin, os.Stdout)
 	case len(args) > 1 && args[0] == "try":
 		return try(ctx, os.Stdout, args[1:])
 	case len(args) == 1 && args[0] == "burn":
@@ -50,19 +48,18 @@ func run(ctx context.Context, args []string) error {
 		}
 		return nil
 	default:
-		return errors.New("usage: probe serve [PORT…], which answers on 8080 and these ports with the value of the variable NODE; " +
-			"probe ask HOST…; probe burn, which uses CPU time; or probe try TARGET…, where a TARGET is tcp:HOST:PORT, dns:HOST:PORT, outside:HOST:PORT or token:HOST:PORT; " +
-			"without a TARGET it reads lines with an ID and targets from standard input")
+		return errors.New("usage: probe serve [PORT…], which answers on 8080 and these ports with the value of the variable NODE, " +
+			"and requests for /try?target=TARGET&… with what probe try prints; " +
+			"probe ask HOST…; probe burn, which uses CPU time; or probe try TARGET…, where a TARGET is tcp:HOST:PORT, dns:HOST:PORT, outside:HOST:PORT or token:HOST:PORT")
 	}
 }
 
-// serve answers with the node's name on all ports. It returns an error if it cannot listen on one of them.
+// serve answers on all ports. It returns an error if it cannot listen on one of them.
 func serve(ctx context.Context, node string, ports []string) error {
 	group, ctx := errgroup.WithContext(ctx)
+	handler := answers(node)
 	for _, port := range ports {
-		server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: answerTimeout, Handler: http.HandlerFunc(
-			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, node) }, // an error means that the client is gone
-		)}
+		server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: answerTimeout, Handler: handler}
 		context.AfterFunc(ctx, func() { _ = server.Close() })
 		group.Go(func() error {
 			if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
@@ -72,6 +69,15 @@ func serve(ctx context.Context, node string, ports []string) error {
 		})
 	}
 	return group.Wait()
+}
+
+// answers returns the handler of requests: for /try it tries the targets of the query, for all else it answers with the
+// node's name. An error of a write means that the client is gone.
+func answers(node string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, node) })
+	mux.HandleFunc("/try", func(w http.ResponseWriter, r *http.Request) { _ = try(r.Context(), w, r.URL.Query()["target"]) })
+	return mux
 }
 
 // ask prints a line for each host, in the given order: the host, and the node that answered or the error.

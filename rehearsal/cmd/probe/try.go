@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,12 +10,10 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sync/errgroup"
 )
 
 // tryTimeout bounds how long try waits for a target, which is likely to be filtered. It is longer than the second after
@@ -49,32 +45,6 @@ func try(ctx context.Context, out io.Writer, targets []string) error {
 	})
 }
 
-// tryLines reads lines from in, each with an id and targets. For each target it prints the id before the line that try
-// prints, and when all targets of a line were tried the id alone. It tries the targets of several lines concurrently.
-func tryLines(ctx context.Context, in io.Reader, out io.Writer) error {
-	var group errgroup.Group
-	var mu sync.Mutex
-	lines := bufio.NewScanner(in)
-	for lines.Scan() {
-		id, targets, _ := strings.Cut(lines.Text(), " ")
-		group.Go(func() error {
-			var answers, numbered bytes.Buffer
-			if err := try(ctx, &answers, strings.Fields(targets)); err != nil {
-				return err
-			}
-			for line := range strings.Lines(answers.String()) {
-				numbered.WriteString(id + " " + line)
-			}
-			numbered.WriteString(id + "\n")
-			mu.Lock()
-			defer mu.Unlock()
-			_, err := numbered.WriteTo(out)
-			return err
-		})
-	}
-	return errors.Join(group.Wait(), lines.Err())
-}
-
 func reach(ctx context.Context, target string) error {
 	protocol, address, _ := strings.Cut(target, ":")
 	switch protocol {
@@ -98,6 +68,7 @@ func reach(ctx context.Context, target string) error {
 		if err != nil {
 			return err
 		}
+		request.Close = true // a policy does not apply to the packets of a connection that exists already
 		request.Header.Set("X-aws-ec2-metadata-token-ttl-seconds", "60")
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {

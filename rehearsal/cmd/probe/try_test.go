@@ -2,10 +2,11 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -62,18 +63,20 @@ func TestTryReportsWhetherTheMetadataServiceAnswers(t *testing.T) {
 	assert.Equal(t, target+" open\n", tried(t, target))
 }
 
-func TestTryReadsLines(t *testing.T) {
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = listener.Close() })
-	open := "tcp:" + listener.Addr().String()
-	var out bytes.Buffer
-	require.NoError(t, tryLines(t.Context(), strings.NewReader("1 "+open+" udp:there\n2\n"), &out))
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	assert.Contains(t, lines, "1 "+open+" open")
-	assert.Contains(t, out.String(), "1 udp:there error: ")
-	assert.Subset(t, lines, []string{"1", "2"})
-	assert.Len(t, lines, 4)
+func TestServedProbesTryTargets(t *testing.T) {
+	server := httptest.NewServer(answers("a-node"))
+	t.Cleanup(server.Close)
+	open := "tcp:" + server.Listener.Addr().String()
+	for path, want := range map[string]string{
+		"/": "a-node",
+		"/try?target=" + open + "&target=tcp:nothing": open + " open\ntcp:nothing error: dial tcp: address nothing: missing port in address\n",
+	} {
+		response, err := http.Get(server.URL + path)
+		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, errors.Join(err, response.Body.Close()))
+		assert.Equal(t, want, string(body))
+	}
 }
 
 func tried(t *testing.T, targets ...string) string {

@@ -24,8 +24,8 @@ type cluster struct {
 	// binary is kubectl, and config its kubeconfig.
 	binary, config string
 	mirror         mirror.Mirror
-	// probers are the probes of network policies, in pods of this cluster.
-	probers probers
+	// probers are the probes of network policies, by the namespaces and names of their pods.
+	probers map[string]prober
 }
 
 // node holds the fields of a Node that the tests use.

@@ -47,12 +47,30 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// clusterNodes is how many nodes TestCluster has: all but otherNodes, which TestPlatform has too. Each machine costs time
+// in most of the steps, and a step needs no more of them than a control plane and a few workers.
+const clusterNodes = 6
+
+var otherNodes = []string{
+	"k8s-api-my", "k8s-api-scan", "k8s-api-character", "k8s-api-location", "k8s-api-info", "k8s-api-chat", "k8s-worker-ai", "k8s-monitoring",
+}
+
+// without returns a configuration of the nodes in which the named ones do not exist.
+func without(nodes ...string) map[string]any {
+	config := map[string]any{}
+	for _, node := range nodes {
+		config[node] = map[string]any{"count": 0}
+	}
+	return config
+}
+
 // The life of a cluster on real machines, in the usual order.
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
 	c.OwnHome()
 	// The platform is the subject of TestPlatform. Machines and nodes behave the same without it, and are quicker.
 	c.Options.Config["platform"] = false
+	c.Options.Config["nodes"] = without(otherNodes...)
 	// After a failure the following steps would fail too, and slowly.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {
@@ -77,19 +95,19 @@ func TestCluster(t *testing.T) {
 		}
 		exited := make(chan error, 1)
 		go func() { exited <- up.Wait() }()
-		for deadline := time.After(15 * time.Minute); joined() < 3; {
+		for deadline := time.After(15 * time.Minute); joined() < 2; {
 			select {
 			case err := <-exited:
-				require.FailNow(t, "the update exited before three joins", "%v\n%s", err, readFile(t, log.Name()))
+				require.FailNow(t, "the update exited before two joins", "%v\n%s", err, readFile(t, log.Name()))
 			case <-deadline:
-				require.FailNow(t, "fewer than three joins in 15 minutes", readFile(t, log.Name()))
-			case <-time.After(500 * time.Millisecond):
+				require.FailNow(t, "fewer than two joins in 15 minutes", readFile(t, log.Name()))
+			case <-time.After(100 * time.Millisecond):
 			}
 		}
 		require.NoError(t, up.Process.Kill())
 		<-exited
 		n := joined()
-		require.Less(t, n, 13, "the joins were complete before the engine was killed")
+		require.Less(t, n, clusterNodes-1, "the joins were complete before the engine was killed")
 		events = c.events()
 		printed = c.Must(c.Up("--diff", "--event-log", events))
 		c.connect()
@@ -100,46 +118,13 @@ func TestCluster(t *testing.T) {
 		processes.Stop()
 	})
 
-	run("fourteen nodes are what the table says", func(t *testing.T) {
-		nodes := c.awaitReady(14, time.Minute)
-		resources, err := c.Open().Resources(t.Context())
-		require.NoError(t, err)
-		checked := 0
-		for _, r := range resources {
-			name, isMember := strings.CutPrefix(r.URN.Name(), "member-")
-			if initName, isInit := strings.CutPrefix(r.URN.Name(), "init-"); isInit {
-				name = initName
-			} else if !isMember {
-				continue
-			}
-			checked++
-			command, _ := r.Inputs["create"].(string)
-			node := nodes[name]
-			for _, label := range strings.Split(flagOf(command, "labels"), ",") {
-				key, value, _ := strings.Cut(label, "=")
-				assert.Equal(t, value, node.Metadata.Labels[key], "%s %s", name, key)
-			}
-			var want []string
-			if taints := flagOf(command, "taints"); taints != "" {
-				want = strings.Split(taints, ",")
-			}
-			if isMember {
-				assert.Equal(t, flagOf(command, "provider-id"), node.Spec.ProviderID, name)
-			} else {
-				want = append(want, "node-role.kubernetes.io/control-plane=:NoSchedule")
-				assert.Regexp(t, `^aws:///ap-northeast-2a/i-[0-9a-f]{17}$`, node.Spec.ProviderID)
-			}
-			assert.ElementsMatch(t, want, node.taints(), name)
-			assert.Equal(t, "v1.36.4", node.Status.NodeInfo.KubeletVersion, name)
-		}
-		assert.Equal(t, 14, checked)
-	})
+	run("the nodes are what the table says", c.asTheTable)
 
 	run("every node's pod reaches every other's, and a service by its name", func(t *testing.T) {
 		c.installProbes()
 		pairs, asked := c.unreachable()
 		assert.Empty(t, pairs)
-		assert.Equal(t, 14*13, asked)
+		assert.Equal(t, clusterNodes*(clusterNodes-1), asked)
 	})
 
 	run("Calico runs as the program configures it", c.network)
@@ -152,7 +137,7 @@ func TestCluster(t *testing.T) {
 	})
 
 	run("a changed comment in the scripts runs the commands again, and does not change the cluster", func(t *testing.T) {
-		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
+		nodes, probes := c.awaitReady(clusterNodes, time.Minute), c.probes()
 		c.Tools.Program = c.ProgramWithAnotherComment("lib.sh") // every script runs again
 		c.Must(c.Up())
 		ran := c.Changes()
@@ -164,21 +149,21 @@ func TestCluster(t *testing.T) {
 	})
 
 	run("one worker is removed: drained, deleted, terminated; nothing else is touched", func(t *testing.T) {
-		nodes, probes := c.awaitReady(14, time.Minute), c.probes()
-		c.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"count": 0}}
+		nodes, probes := c.awaitReady(clusterNodes, time.Minute), c.probes()
+		c.Options.Config["nodes"] = without(append(otherNodes, "k8s-redis")...)
 		c.Must(c.Up())
 		c.InOrder(c.Changes(), "Delete "+commandType+" member-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis")
-		assert.NotContains(t, c.awaitReady(13, time.Minute), "k8s-redis")
-		assert.Len(t, c.machines(), 13)
+		assert.NotContains(t, c.awaitReady(clusterNodes-1, time.Minute), "k8s-redis")
+		assert.Len(t, c.machines(), clusterNodes-1)
 		delete(nodes, "k8s-redis")
 		delete(probes, "k8s-redis")
 		c.same(t, nodes, probes)
 	})
 
 	run("the removed worker is added again", func(t *testing.T) {
-		delete(c.Options.Config, "nodes")
+		c.Options.Config["nodes"] = without(otherNodes...)
 		c.Must(c.Up())
-		c.awaitReady(14, time.Minute)
+		c.awaitReady(clusterNodes, time.Minute)
 		c.awaitProbes()
 		pairs, _ := c.unreachable()
 		assert.Empty(t, pairs)
@@ -186,26 +171,26 @@ func TestCluster(t *testing.T) {
 	})
 
 	run("one worker's machine is replaced: its Node comes back with the new provider ID", func(t *testing.T) {
-		before := c.awaitReady(14, time.Minute)["k8s-redis"]
+		before := c.awaitReady(clusterNodes, time.Minute)["k8s-redis"]
 		c.Must(c.Up("--replace", "**Instance::k8s-redis"))
-		after := c.awaitReady(14, time.Minute)["k8s-redis"]
+		after := c.awaitReady(clusterNodes, time.Minute)["k8s-redis"]
 		assert.NotEqual(t, before.Spec.ProviderID, after.Spec.ProviderID)
 		assert.NotEqual(t, before.Metadata.UID, after.Metadata.UID)
 		assert.Empty(t, c.Steps())
 	})
 
 	run("AWS terminates one worker's machine: its replacement joins, and stays", func(t *testing.T) {
-		before := c.awaitReady(14, time.Minute)["k8s-redis"]
+		before := c.awaitReady(clusterNodes, time.Minute)["k8s-redis"]
 		c.terminate("k8s-redis")
 		c.Must(c.Up("--refresh"))
-		after := c.awaitReady(14, time.Minute)["k8s-redis"]
+		after := c.awaitReady(clusterNodes, time.Minute)["k8s-redis"]
 		assert.NotEqual(t, before.Spec.ProviderID, after.Spec.ProviderID)
 		assert.Contains(t, after.Spec.ProviderID, c.machines()["k8s-redis"].InstanceID)
 		assert.Empty(t, c.Steps())
 		c.Changes()
 		c.Must(c.Up())
 		assert.Empty(t, c.Changes())
-		c.awaitReady(14, time.Minute)
+		c.awaitReady(clusterNodes, time.Minute)
 	})
 
 	run("each kubelet has a certificate of the cluster, for its own name and address only", c.kubeletsCertificates)
@@ -224,11 +209,11 @@ func TestCluster(t *testing.T) {
 		}
 		master := c.probes()["k8s-master"].Metadata.Name
 		answers := c.kubectl(append([]string{"exec", master, "--", "/probe", "ask"}, addresses...)...)
-		assert.Equal(t, 13, strings.Count(answers, "error: "), answers)
+		assert.Equal(t, clusterNodes-1, strings.Count(answers, "error: "), answers)
 
 		c.Must(c.Pulumi("refresh", "--yes", "--skip-preview"))
 		c.Must(c.Up())
-		c.awaitReady(14, 3*time.Minute)
+		c.awaitReady(clusterNodes, 3*time.Minute)
 		c.awaitReachable(3 * time.Minute)
 		assert.Empty(t, c.Steps())
 	})
@@ -247,7 +232,7 @@ func TestCluster(t *testing.T) {
 	})
 
 	run("a rebooted machine becomes Ready again", func(t *testing.T) {
-		before := c.awaitReady(14, time.Minute)["k8s-postgresql"]
+		before := c.awaitReady(clusterNodes, time.Minute)["k8s-postgresql"]
 		c.docker("restart", "k8s-postgresql")
 		require.Eventually(t, func() bool {
 			nodes, err := c.nodes()
@@ -263,7 +248,7 @@ func TestCluster(t *testing.T) {
 		_, err := c.nodes()
 		require.Error(t, err, "the API answered without its machine")
 		c.docker("start", "k8s-master")
-		c.awaitReady(14, 5*time.Minute)
+		c.awaitReady(clusterNodes, 5*time.Minute)
 		c.awaitProbes()
 		c.awaitReachable(3 * time.Minute)
 		assert.Empty(t, c.Steps())
@@ -277,6 +262,42 @@ func TestCluster(t *testing.T) {
 		assert.Empty(t, c.Inventory())
 		c.nothingIsLeft()
 	})
+}
+
+// asTheTable checks that the labels, taints, provider IDs and versions of all nodes are those that the program asks for.
+func (c *cluster) asTheTable(t *testing.T) {
+	nodes := c.awaitReady(len(c.machines()), time.Minute)
+	resources, err := c.Open().Resources(t.Context())
+	require.NoError(t, err)
+	checked := 0
+	for _, r := range resources {
+		name, isMember := strings.CutPrefix(r.URN.Name(), "member-")
+		if initName, isInit := strings.CutPrefix(r.URN.Name(), "init-"); isInit {
+			name = initName
+		} else if !isMember {
+			continue
+		}
+		checked++
+		command, _ := r.Inputs["create"].(string)
+		node := nodes[name]
+		for _, label := range strings.Split(flagOf(command, "labels"), ",") {
+			key, value, _ := strings.Cut(label, "=")
+			assert.Equal(t, value, node.Metadata.Labels[key], "%s %s", name, key)
+		}
+		var want []string
+		if taints := flagOf(command, "taints"); taints != "" {
+			want = strings.Split(taints, ",")
+		}
+		if isMember {
+			assert.Equal(t, flagOf(command, "provider-id"), node.Spec.ProviderID, name)
+		} else {
+			want = append(want, "node-role.kubernetes.io/control-plane=:NoSchedule")
+			assert.Regexp(t, `^aws:///ap-northeast-2a/i-[0-9a-f]{17}$`, node.Spec.ProviderID)
+		}
+		assert.ElementsMatch(t, want, node.taints(), name)
+		assert.Equal(t, "v1.36.4", node.Status.NodeInfo.KubeletVersion, name)
+	}
+	assert.Equal(t, len(nodes), checked)
 }
 
 // same checks that nodes and their probes are unchanged: not registered again, not restarted.

@@ -5,15 +5,11 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
-	"runtime"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/vishvananda/netns"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
@@ -91,11 +87,7 @@ func parsePacket(data []byte) (p packet, ok bool) {
 // capture returns the IPv4 packets that a node's machine received from its network while meanwhile ran.
 func (c *cluster) capture(t *testing.T, node string, meanwhile func()) []packet {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "docker", "inspect", "--format={{.State.Pid}}", c.machines()[node].Container).Output()
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
-	require.NoError(t, err)
-	socket := openCapture(t, pid)
+	socket := openCapture(t, c.pid(t, node))
 	meanwhile()
 	var packets []packet
 	buffer := make([]byte, 1<<16)
@@ -114,41 +106,23 @@ func (c *cluster) capture(t *testing.T, node string, meanwhile func()) []packet 
 // openCapture opens a socket that receives every IPv4 packet of eth0 in the network namespace of a process.
 func openCapture(t *testing.T, pid int) int {
 	t.Helper()
-	type result struct {
-		socket int
-		err    error
-	}
-	opened := make(chan result)
-	go func() {
-		runtime.LockOSThread() // without an unlock: the thread exits with the goroutine, so no other one gets its namespace
-		socket, err := func() (int, error) {
-			space, err := netns.GetFromPid(pid)
-			if err != nil {
-				return 0, err
-			}
-			defer func() { _ = space.Close() }() // the thread is in it
-			if err := netns.Set(space); err != nil {
-				return 0, err
-			}
-			device, err := net.InterfaceByName("eth0")
-			if err != nil {
-				return 0, err
-			}
-			const network = unix.ETH_P_IP<<8&0xff00 | unix.ETH_P_IP>>8 // in network byte order
-			socket, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, network)
-			if err != nil {
-				return 0, err
-			}
-			patience := unix.NsecToTimeval((500 * time.Millisecond).Nanoseconds())
-			if err := unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
-				return 0, err
-			}
-			return socket, unix.Bind(socket, &unix.SockaddrLinklayer{Protocol: network, Ifindex: device.Index})
-		}()
-		opened <- result{socket, err}
-	}()
-	r := <-opened
-	require.NoError(t, r.err)
-	t.Cleanup(func() { assert.NoError(t, unix.Close(r.socket)) })
-	return r.socket
+	socket, err := inNetworkOf(pid, func() (int, error) {
+		device, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return 0, err
+		}
+		const network = unix.ETH_P_IP<<8&0xff00 | unix.ETH_P_IP>>8 // in network byte order
+		socket, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, network)
+		if err != nil {
+			return 0, err
+		}
+		patience := unix.NsecToTimeval((500 * time.Millisecond).Nanoseconds())
+		if err := unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
+			return 0, err
+		}
+		return socket, unix.Bind(socket, &unix.SockaddrLinklayer{Protocol: network, Ifindex: device.Index})
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, unix.Close(socket)) })
+	return socket
 }

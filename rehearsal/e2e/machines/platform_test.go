@@ -49,6 +49,7 @@ func TestPlatform(t *testing.T) {
 		t.Logf("up took %.0f s", time.Since(started).Seconds())
 		c.connect()
 		c.awaitReady(14, time.Minute)
+		c.asTheTable(t)
 		c.InOrder(c.Changes(), "Create command:remote:Command argocd", "Create "+releaseType+" external-secrets",
 			"Create "+releaseType+" kube-prometheus-stack", "Create kubernetes:argoproj.io/v1alpha1:Application root",
 			"Create command:remote:Command sweep")

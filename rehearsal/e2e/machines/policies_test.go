@@ -151,12 +151,12 @@ func (c *cluster) firstPackets(t *testing.T, denied []connection) {
 		_, err := c.try("", "delete", "job", "--namespace="+workloadNamespace, "first-packets", "--wait=false")
 		assert.NoError(t, err)
 	})
-	_, err = c.try("", "wait", "--for=condition=Complete", "--timeout=120s", "--namespace="+workloadNamespace, "job/first-packets")
+	_, err = c.try("", "wait", "--for=condition=Complete", "--timeout=300s", "--namespace="+workloadNamespace, "job/first-packets")
 	require.NoError(t, err)
-	out, err := c.try("", "logs", "--namespace="+workloadNamespace, "--selector=job-name=first-packets", "--tail=-1", "--max-log-requests=20")
+	out, err := c.try("", "logs", "--namespace="+workloadNamespace, "--selector=job-name=first-packets", "--tail=-1", "--max-log-requests=10")
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	assert.Len(t, lines, 20*(len(args)-1))
+	assert.Len(t, lines, 10*(len(args)-1))
 	for _, line := range lines {
 		assert.True(t, strings.HasSuffix(line, " filtered"), line)
 	}
@@ -360,9 +360,9 @@ func (c *cluster) reached(all []connection) (map[connection]bool, error) {
 	var group errgroup.Group
 	for from, targets := range targets {
 		group.Go(func() error {
-			answers, err := c.probers.ask(c, from, targets)
+			answers, err := c.probers[from].try(c.t.Context(), targets)
 			if err != nil {
-				return err
+				return fmt.Errorf("asking the probe in %s: %w", from, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -407,6 +407,7 @@ func (c *cluster) policyProbes(t *testing.T) map[string]string {
 		probes[namespace+"/own"], probes[namespace+"/peer"] = "", ""
 	}
 	addresses := map[string]string{}
+	c.probers = map[string]prober{}
 	for pod, label := range probes {
 		namespace, name, _ := strings.Cut(pod, "/")
 		selector := ""
@@ -424,7 +425,6 @@ func (c *cluster) policyProbes(t *testing.T) map[string]string {
 		addresses[pod] = ""
 	}
 	t.Cleanup(func() {
-		c.probers.stop()
 		for namespace := range addresses {
 			namespace, name, _ := strings.Cut(namespace, "/")
 			_, err := c.try("", "delete", "pod", "--namespace="+namespace, probePrefix+name, "--wait=false")
@@ -433,11 +433,12 @@ func (c *cluster) policyProbes(t *testing.T) map[string]string {
 	})
 	for pod := range addresses {
 		namespace, name, _ := strings.Cut(pod, "/")
-		_, err := c.try("", "wait", "--for=condition=Ready", "--timeout=120s", "--namespace="+namespace, "pod/"+probePrefix+name)
+		_, err := c.try("", "wait", "--for=condition=Ready", "--timeout=300s", "--namespace="+namespace, "pod/"+probePrefix+name)
 		require.NoError(t, err)
-		address, err := c.try("", "get", "pod", "--namespace="+namespace, probePrefix+name, "--output=jsonpath={.status.podIP}")
+		out, err := c.try("", "get", "pod", "--namespace="+namespace, probePrefix+name, "--output=jsonpath={.status.podIP} {.spec.nodeName}")
 		require.NoError(t, err)
-		addresses[pod] = address
+		address, node, _ := strings.Cut(out, " ")
+		addresses[pod], c.probers[pod] = address, c.newProber(t, node, address)
 	}
 	return addresses
 }

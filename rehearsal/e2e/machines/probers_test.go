@@ -2,132 +2,97 @@ package machines
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
-	"io"
-	"os"
+	"net"
+	"net/http"
+	"net/url"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
-	"sync"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netns"
 )
 
-// probers are processes of `probe try` in pods, by the pods' namespaces and names. Each is started when it is first
-// asked, and tries whatever targets it is asked for: a new process for each question would be most of the test's work.
-type probers struct {
-	mu      sync.Mutex
-	running map[string]*prober
-}
-
-// prober is one process. Several goroutines may ask it at once.
+// prober asks the probe in a pod what it reaches, by HTTP from the network of the pod's own node: no NetworkPolicy applies
+// to that, as the kubelet's probes come from there. `kubectl exec` would use a process in the pod for each question, and
+// most of the test's CPU time.
 type prober struct {
-	stdin io.WriteCloser
-	// ended is closed when the process has ended.
-	ended chan struct{}
-
-	mu sync.Mutex
-	// asked counts the questions; the number of a question is its id.
-	asked int
-	// open are the answers so far to each question that is not answered completely, by target; complete receives when
-	// there is no more to come.
-	open map[string]*question
+	client  *http.Client
+	address string
 }
 
-type question struct {
-	answers  map[string]string
-	complete chan struct{}
+// newProber returns the prober of a pod on a machine.
+func (c *cluster) newProber(t *testing.T, node, podAddress string) prober {
+	t.Helper()
+	pid := c.pid(t, node)
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		return inNetworkOf(pid, func() (net.Conn, error) {
+			return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, address)
+		})
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return prober{&http.Client{Transport: transport, Timeout: time.Minute}, podAddress}
 }
 
-// ask has a pod try the targets, and returns what it printed for each.
-func (p *probers) ask(c *cluster, pod string, targets []string) (map[string]string, error) {
-	prober, err := p.prober(c, pod)
+// try has the probe try targets, in cmd/probe's format, and returns its answer for each.
+func (p prober) try(ctx context.Context, targets []string) (map[string]string, error) {
+	query := url.Values{"target": targets}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(p.address, "8080")+"/try?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
-	return prober.ask(pod, targets)
-}
-
-// prober returns the running process in a pod. It starts one if there is none, or if it has ended.
-func (p *probers) prober(c *cluster, pod string) (*prober, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if running := p.running[pod]; running != nil {
-		select {
-		case <-running.ended:
-		default:
-			return running, nil
+	response, err := p.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	answers := map[string]string{}
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		target, answer, _ := strings.Cut(lines.Text(), " ")
+		answers[target] = answer
+	}
+	if err := errors.Join(lines.Err(), response.Body.Close()); err != nil {
+		return nil, err
+	}
+	for _, target := range targets {
+		if answers[target] == "" {
+			return nil, fmt.Errorf("no answer for %s", target)
 		}
 	}
-	namespace, name, _ := strings.Cut(pod, "/")
-	cmd := exec.CommandContext(c.t.Context(), c.binary, "exec", "--stdin", "--namespace="+namespace, probePrefix+name, "--", "/probe", "try")
-	cmd.Env, cmd.Stderr = append(os.Environ(), "KUBECONFIG="+c.config), os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting a probe in %s: %w", pod, err)
-	}
-	started := &prober{stdin: stdin, ended: make(chan struct{}), open: map[string]*question{}}
+	return answers, nil
+}
+
+// pid returns the ID of the first process of a node's machine.
+func (c *cluster) pid(t *testing.T, node string) int {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "docker", "inspect", "--format={{.State.Pid}}", c.machines()[node].Container).Output()
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	require.NoError(t, err)
+	return pid
+}
+
+// inNetworkOf calls a function in the network namespace of a process. What it opens stays there.
+func inNetworkOf[T any](pid int, do func() (T, error)) (result T, err error) {
+	done := make(chan struct{})
 	go func() {
-		defer close(started.ended)
-		started.read(stdout)
-		_ = cmd.Wait() // whoever asks is told that it has ended; kubectl has printed why
-	}()
-	if p.running == nil {
-		p.running = map[string]*prober{}
-	}
-	p.running[pod] = started
-	return started, nil
-}
-
-// stop ends all processes.
-func (p *probers) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, prober := range p.running {
-		_ = prober.stdin.Close() // the process may have ended already
-		<-prober.ended
-	}
-}
-
-func (p *prober) ask(pod string, targets []string) (map[string]string, error) {
-	q := &question{map[string]string{}, make(chan struct{})}
-	p.mu.Lock()
-	p.asked++
-	id := fmt.Sprint(p.asked)
-	p.open[id] = q
-	_, err := fmt.Fprintln(p.stdin, id, strings.Join(targets, " "))
-	p.mu.Unlock()
-	if err != nil {
-		return nil, fmt.Errorf("asking the probe in %s: %w", pod, err)
-	}
-	select {
-	case <-q.complete:
-		return q.answers, nil
-	case <-p.ended:
-		return nil, fmt.Errorf("the probe in %s has ended", pod)
-	case <-time.After(time.Minute):
-		return nil, fmt.Errorf("the probe in %s has not answered within a minute", pod)
-	}
-}
-
-// read sorts the lines that the process prints by question, until it ends.
-func (p *prober) read(stdout io.Reader) {
-	for lines := bufio.NewScanner(stdout); lines.Scan(); {
-		id, rest, more := strings.Cut(lines.Text(), " ")
-		p.mu.Lock()
-		if q := p.open[id]; q != nil {
-			if target, answer, _ := strings.Cut(rest, " "); more {
-				q.answers[target] = answer
-			} else {
-				close(q.complete)
-				delete(p.open, id)
-			}
+		defer close(done)
+		runtime.LockOSThread() // without an unlock: the thread exits with the goroutine, so no other one gets its namespace
+		var space netns.NsHandle
+		if space, err = netns.GetFromPid(pid); err != nil {
+			return
 		}
-		p.mu.Unlock()
-	}
+		defer func() { _ = space.Close() }() // the thread is in it
+		if err = netns.Set(space); err == nil {
+			result, err = do()
+		}
+	}()
+	<-done
+	return result, err
 }
