@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 const clusterNodes = 6
 
 var otherNodes = []string{
-	"k8s-api-my", "k8s-api-scan", "k8s-api-character", "k8s-api-location", "k8s-api-info", "k8s-api-chat", "k8s-worker-ai", "k8s-monitoring",
+	"k8s-api-my", "k8s-api-scan", "k8s-api-character", "k8s-api-location", "k8s-api-info", "k8s-api-chat", "k8s-worker-storage", "k8s-worker-ai",
 }
 
 // without returns a configuration of the nodes in which the named ones do not exist.
