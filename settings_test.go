@@ -144,6 +144,37 @@ func TestMachinesStayInTheirZone(t *testing.T) {
 	assert.Equal(t, "ap-northeast-2d-id", subnetOf(fresh, "k8s-redis-3"), "its preferred zone is two after that of the first")
 }
 
+// Workers and etcd know the control plane by its address. No other machine of the subnet may get it, not even one that
+// starts at the same time.
+func TestTheControlPlanesAddressIsReserved(t *testing.T) {
+	for name, test := range map[string]struct {
+		previous map[string]any
+		want     string
+	}{
+		"a new stack":                {nil, "10.0.0.10"},
+		"a stack with another one":   {map[string]any{"controlPlane": "10.0.3.77"}, "10.0.3.77"},
+		"a stack in another network": {map[string]any{"controlPlane": "172.31.0.9"}, "10.0.0.10"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := runAs(program, "dev", settings(t, "dev"), test.previous)
+			require.NoError(t, err)
+			reservation := g.named(t, "aws:ec2/subnetCidrReservation:SubnetCidrReservation", "control-plane")
+			assert.Equal(t, test.want+"/32", reservation.Inputs["cidrBlock"].StringValue())
+			for _, machine := range g.ofType(instanceType) {
+				inSubnet := machine.Inputs["subnetId"].StringValue() == reservation.Inputs["subnetId"].StringValue()
+				assert.Equal(t, inSubnet, g.dependsOn(machine, reservation), machine.Name)
+				address := machine.Inputs["privateIp"]
+				if machine.Name == "k8s-master" {
+					assert.True(t, inSubnet)
+					assert.Equal(t, test.want, address.StringValue())
+				} else {
+					assert.True(t, address.IsNull(), machine.Name)
+				}
+			}
+		})
+	}
+}
+
 // A controller that discovers subnets by their tags would also use one that is about to be deleted.
 func TestIngressesNameTheSubnets(t *testing.T) {
 	values := settings(t, "dev")

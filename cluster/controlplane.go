@@ -55,13 +55,23 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 		return nil, err
 	}
 	parent := pulumi.Parent(p)
-	// The control plane's whole state is on its machine. A new machine starts from the beginning.
+	// What these commands do is done on the machine, and is done again on a new one.
 	deletedWithMachine := pulumi.DeletedWith(node.Instance)
 
 	if err := host.install(ctx, parent, deletedWithMachine); err != nil {
 		return nil, err
 	}
 	prepared, err := host.prepare(ctx, node, c, parent)
+	if err != nil {
+		return nil, err
+	}
+
+	state, err := host.newCommand(ctx, "state-"+name, &CommandArgs{
+		Create: Script{Name: "state", Args: Arguments{}.
+			Flag("cluster", pulumi.String(c.Name)).
+			Flag("volume", node.StateVolume.VolumeId)},
+		Minutes: 20,
+	}, parent, deletedWithMachine, component.DependsOn(prepared, node.StateVolume))
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +90,7 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 			Flag("provider-id", node.ProviderID()).
 			labelsAndTaints(node)},
 		Stdin: configuration, Minutes: 30,
-	}, parent, deletedWithMachine, component.DependsOn(prepared))
+	}, parent, deletedWithMachine, component.DependsOn(state))
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,9 @@
 package cluster
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,18 +16,22 @@ func TestControlPlaneIsCreatedOnce(t *testing.T) {
 	const (
 		created = "config validate\nconfig images pull\ninit --skip-phases=show-join-command --skip-token-print\n"
 		refused = "the control plane on k8s-master was created before, and its API does not answer"
+		running = "etc/kubernetes/manifests/kube-apiserver.yaml"
 	)
 	for name, test := range map[string]struct {
 		exists []string
+		madeOn string // the machine that began to create what is on the volume
 		calls  string // of kubeadm, without --config
 		fails  string
 	}{
 		"a new machine": {calls: created},
 		"an init that ended during the first steps":    {exists: []string{"etc/kubernetes/admin.conf", "etc/cni/net.d/old"}, calls: "reset --force\n" + created},
-		"an init that ended while etcd started":        {exists: []string{"var/lib/etcd/member/wal", "etc/cni/net.d/old"}, calls: "reset --force\n" + created},
-		"a control plane that was completed":           {exists: []string{"etc/kubernetes/pki/.initialized", "etc/kubernetes/admin.conf"}},
-		"a control plane that somebody made by hand":   {exists: []string{"addons", "etc/kubernetes/pki/ca.crt"}},
-		"a completed control plane that is down":       {exists: []string{"etc/kubernetes/pki/.initialized", "down"}, fails: refused},
+		"an init that ended while etcd started":        {exists: []string{"var/lib/etcd/member/wal", "etc/cni/net.d/old"}, madeOn: "aws:///a/i-0", calls: "reset --force\n" + created},
+		"one that another machine did not finish":      {exists: []string{"var/lib/etcd/member/wal"}, madeOn: "aws:///a/i-9", fails: "the volume has half a control plane, whose creation the machine aws:///a/i-9 began and did not finish; nothing on it was changed"},
+		"the keys of one that nobody finished":         {exists: []string{"etc/kubernetes/pki/ca.key"}, fails: "whose creation the machine unknown began"},
+		"a control plane that was completed":           {exists: []string{"etc/kubernetes/pki/.initialized", running}},
+		"a control plane that somebody made by hand":   {exists: []string{"addons", "etc/kubernetes/pki/ca.crt", running}},
+		"a completed control plane that is down":       {exists: []string{"etc/kubernetes/pki/.initialized", running, "down"}, fails: refused},
 		"an API server that does not become ready":     {exists: []string{"down"}, calls: created, fails: "the API server on k8s-master does not become ready"},
 		"a control plane of an older kubeadm, half up": {exists: []string{"etc/kubernetes/manifests/etcd.yaml"}, calls: "reset --force\n" + created},
 	} {
@@ -48,6 +52,10 @@ echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 			for _, file := range test.exists {
 				c.write(file, "")
 			}
+			c.write("var/lib/eco2/cluster", "eco2-dev")
+			if test.madeOn != "" {
+				c.write("var/lib/eco2/made-on", test.madeOn)
+			}
 			files, err := controlPlaneFiles("the configuration\n")
 			require.NoError(t, err)
 			printed, err := c.try("init", files, "--node", "k8s-master", "--address", "10.0.0.4",
@@ -60,9 +68,9 @@ echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 			}
 			require.NoError(t, err, printed)
 			if test.calls != "" {
-				mode, err := os.Stat(filepath.Join(c.dir, "var/lib/etcd"))
-				require.NoError(t, err)
-				assert.Equal(t, fs.ModeDir|0o700, mode.Mode(), "others could read what is in etcd")
+				assert.Equal(t, "aws:///a/i-0\n", c.read("var/lib/eco2/made-on"))
+				assert.Equal(t, c.read("var/lib/eco2/encryption.yaml"), c.read("etc/kubernetes/encryption.yaml"))
+				assert.Contains(t, c.read("var/lib/eco2/encryption.yaml"), "secretbox")
 				assert.NoFileExists(t, filepath.Join(c.dir, "var/lib/etcd/member/wal"))
 			}
 			assert.NoFileExists(t, filepath.Join(c.dir, "etc/cni/net.d/old"), "the next pod network would read it")
@@ -76,12 +84,69 @@ echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 	}
 }
 
+// A new machine with the volume of an old one brings up the same control plane: with its data, its certificate
+// authorities and its key, and at its address.
+func TestANewMachineAdoptsTheControlPlaneOnTheVolume(t *testing.T) {
+	machine := func(t *testing.T, address string) (testHost, string, error) {
+		c := newTestHost(t)
+		c.command("kubectl", `echo "kubectl $*" >>"`+c.dir+`/done"`)
+		c.command("systemctl", `[[ $* != *kubelet* ]] || echo "systemctl $*" >>"`+c.dir+`/done"`)
+		c.command("kubeadm", `echo "kubeadm $*" | sed 's| --config [^ ]*||' >>"`+c.dir+`/done"
+touch "`+c.dir+`/etc/kubernetes/super-admin.conf"`)
+		for file, content := range map[string]string{
+			"etc/kubernetes/pki/.initialized": "", "etc/kubernetes/pki/ca.key": "the authority's key", "var/lib/etcd/member/snap/db": "objects",
+			"var/lib/eco2/cluster": "eco2-dev", "var/lib/eco2/made-on": "aws:///a/i-0", "var/lib/eco2/encryption.yaml": "the key",
+		} {
+			c.write(file, content)
+		}
+		if address != "" {
+			c.write("var/lib/eco2/address", address+"\n")
+		}
+		files, err := controlPlaneFiles("the configuration\n")
+		require.NoError(t, err)
+		printed, err := c.try("init", files, "--node", "k8s-master", "--address", "10.0.0.10",
+			"--provider-id", "aws:///a/i-1", "--labels", "a=b", "--taints", "")
+		assert.Equal(t, "the authority's key", c.read("etc/kubernetes/pki/ca.key"))
+		assert.Equal(t, "objects", c.read("var/lib/etcd/member/snap/db"))
+		assert.Equal(t, "the key", c.read("var/lib/eco2/encryption.yaml"))
+		return c, printed, err
+	}
+
+	c, printed, err := machine(t, "10.0.0.10")
+	require.NoError(t, err, printed)
+	done := c.read("done")
+	at := -1
+	for _, step := range []string{
+		"kubeadm config validate\n", "kubeadm config images pull\n",
+		"kubeadm init --skip-token-print --ignore-preflight-errors=DirAvailable--var-lib-etcd --skip-phases=mark-control-plane,bootstrap-token,addon,show-join-command\n",
+		"kubectl delete node k8s-master", "systemctl restart kubelet\n", "kubectl wait --for=create node/k8s-master", "kubeadm init phase mark-control-plane\n",
+	} {
+		next := strings.Index(done, step)
+		assert.Greater(t, next, at, "%s in\n%s", step, done)
+		at = next
+	}
+	assert.Equal(t, "the key", c.read("etc/kubernetes/encryption.yaml"))
+	assert.Equal(t, "the configuration\n", c.read("etc/kubernetes/kubeadm.yaml"))
+	assert.NoFileExists(t, filepath.Join(c.dir, "etc/kubernetes/super-admin.conf"))
+	assert.Equal(t, "10.0.0.10 aws:///a/i-1 joined\n", c.read("nodes/k8s-master"))
+	assert.NotContains(t, done, "reset")
+
+	for address, says := range map[string]string{"10.0.0.4": "has the address 10.0.0.4", "": "has the address unknown"} {
+		c, printed, err := machine(t, address)
+		require.Error(t, err)
+		assert.Contains(t, printed, says)
+		assert.Empty(t, c.read("done"))
+	}
+}
+
 // A control plane stays as it was created. init.sh says what has changed since, and leaves it ready to be applied by hand.
 func TestChangedConfigurationIsNoted(t *testing.T) {
 	c := newTestHost(t)
 	c.command("kubectl", "")
 	c.command("systemctl", "")
 	c.write("etc/kubernetes/pki/.initialized", "")
+	c.write("etc/kubernetes/manifests/kube-apiserver.yaml", "")
+	c.write("var/lib/eco2/cluster", "eco2-dev")
 	c.write("etc/kubernetes/kubeadm.yaml", "the first configuration\n")
 	run := func(configuration string) string {
 		files, err := controlPlaneFiles(configuration)

@@ -76,6 +76,17 @@ func (c testHost) try(script, data string, args ...string) (printed string, err 
 	require.NoError(c, os.RemoveAll(filepath.Join(c.dir, "calls")))
 	text, err := scriptText(script)
 	require.NoError(c, err)
+	cmd := exec.CommandContext(c.Context(), "bash", append([]string{"-s", "--"}, args...)...)
+	cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
+	cmd.Stdin = strings.NewReader(c.local(text) + data)
+	output, err := cmd.CombinedOutput()
+	return string(output), err
+}
+
+// local returns a script's text with its directories below the host's own. What does not respond at first does not
+// respond later.
+func (c testHost) local(text string) string {
+	c.Helper()
 	for path, own := range map[string]string{
 		"/run/eco2.": c.dir + "/scratch.", "/run/lock/": c.dir + "/lock-",
 		"NODES=/etc/eco2/nodes":                   "NODES=" + c.dir + "/nodes",
@@ -85,16 +96,11 @@ func (c testHost) try(script, data string, args ...string) (printed string, err 
 		require.Contains(c, text, path)
 		text = strings.ReplaceAll(text, path, own)
 	}
-	for _, path := range []string{"/etc/kubernetes", "/etc/cni", "/etc/systemd", "/var/lib/etcd", "/var/log/eco2", "/run/eco2-join"} {
+	for _, path := range []string{"/etc/kubernetes", "/etc/cni", "/etc/systemd", "/var/lib/etcd", "/var/lib/eco2", "/var/log/eco2", "/run/eco2-join", "/dev/disk"} {
 		text = strings.ReplaceAll(text, path, c.dir+path)
 	}
-	// What does not respond at first does not respond later.
-	text = strings.NewReplacer("REACH_LIMIT=180", "REACH_LIMIT=0", "retry 180 ", "retry 0 ").Replace(text)
-	cmd := exec.CommandContext(c.Context(), "bash", append([]string{"-s", "--"}, args...)...)
-	cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
-	cmd.Stdin = strings.NewReader(text + data)
-	output, err := cmd.CombinedOutput()
-	return string(output), err
+	text = strings.ReplaceAll(text, "[[ -b $device ]]", "[[ -e $device ]]") // only root could create a device
+	return strings.NewReplacer("REACH_LIMIT=180", "REACH_LIMIT=0", "retry 180 ", "retry 0 ", `"$volume" 180`, `"$volume" 0`).Replace(text)
 }
 
 // command installs a stand-in for a command.

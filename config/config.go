@@ -86,7 +86,7 @@ func Load(ctx *pulumi.Context, nodes []NodeEntry) (Config, error) {
 	r := &report{project: ctx.Project(), stack: ctx.Stack()}
 	c := (&reader{ctx: ctx, report: r}).read()
 	var err error
-	if c.Previous, err = readPrevious(ctx); err != nil {
+	if c.Previous, err = readPrevious(ctx, nodes[0].Name); err != nil {
 		return Config{}, err
 	}
 	r.validate(c, nodes)

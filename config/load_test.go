@@ -28,6 +28,8 @@ type stack struct {
 	secrets []string
 	// previous is the output "made" of the last update. It is nil before the first one.
 	previous map[string]any
+	// nodes is the output "nodes" of the last update.
+	nodes map[string]any
 	// warnings are those that load logged.
 	warnings []string
 }
@@ -126,6 +128,9 @@ func (s *stack) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	outputs := map[string]any{}
 	if s.previous != nil {
 		outputs[PreviousOutput] = s.previous
+	}
+	if s.nodes != nil {
+		outputs["nodes"] = s.nodes
 	}
 	name := args.Args["name"].StringValue()
 	return resource.NewPropertyMapFromMap(map[string]any{"name": name, "outputs": outputs}), nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -20,16 +21,18 @@ type Previous struct {
 	PodCidr     string `pulumi:"podCidr"`
 	ServiceCidr string `pulumi:"serviceCidr"`
 	// Zones maps the names of nodes to their availability zones.
-	Zones         map[string]string `pulumi:"zones"`
-	AdminCidrs    []string          `pulumi:"adminCidrs"`
-	NodePortCidrs []string          `pulumi:"nodePortCidrs"`
-	Domain        string            `pulumi:"domain"`
-	Platform      bool              `pulumi:"platform"`
+	Zones map[string]string `pulumi:"zones"`
+	// ControlPlane is the private address of the control plane's machine.
+	ControlPlane  string   `pulumi:"controlPlane"`
+	AdminCidrs    []string `pulumi:"adminCidrs"`
+	NodePortCidrs []string `pulumi:"nodePortCidrs"`
+	Domain        string   `pulumi:"domain"`
+	Platform      bool     `pulumi:"platform"`
 }
 
 // Output returns the stack output from which the next run reads Previous. zones maps the names of nodes to their
-// availability zones.
-func (c Config) Output(zones pulumi.StringMap) pulumi.Map {
+// availability zones, and controlPlane is the private address of the control plane's machine.
+func (c Config) Output(zones pulumi.StringMap, controlPlane pulumi.StringInput) pulumi.Map {
 	return pulumi.Map{
 		"name":          pulumi.String(c.Name),
 		"region":        pulumi.String(c.Region),
@@ -37,6 +40,7 @@ func (c Config) Output(zones pulumi.StringMap) pulumi.Map {
 		"podCidr":       pulumi.String(c.PodCidr.String()),
 		"serviceCidr":   pulumi.String(c.ServiceCidr.String()),
 		"zones":         zones,
+		"controlPlane":  controlPlane,
 		"adminCidrs":    pulumi.ToStringArray(texts(c.AdminCidrs)),
 		"nodePortCidrs": pulumi.ToStringArray(texts(c.NodePortCidrs)),
 		"domain":        pulumi.String(c.Domain),
@@ -47,17 +51,25 @@ func (c Config) Output(zones pulumi.StringMap) pulumi.Map {
 // readPrevious reads the outputs of the running stack from the engine. It calls the function behind
 // pulumi.StackReference directly: as a resource, a stack reference would keep a copy of all outputs in the state,
 // including the kubeconfig.
-func readPrevious(ctx *pulumi.Context) (Previous, error) {
+//
+// controlPlane is the name of the control plane's node. Earlier versions of the program recorded its address only in the
+// output "nodes", whose fields are the type, the zone, the instance and the private address.
+func readPrevious(ctx *pulumi.Context, controlPlane string) (Previous, error) {
 	args := map[string]any{"name": fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack())}
 	var result struct {
 		Outputs struct {
-			Made Previous `pulumi:"made"`
+			Made  Previous          `pulumi:"made"`
+			Nodes map[string]string `pulumi:"nodes"`
 		} `pulumi:"outputs"`
 	}
 	if err := ctx.Invoke("pulumi:pulumi:readStackOutputs", args, &result); err != nil {
 		return Previous{}, fmt.Errorf("reading the outputs of stack %s: %w", ctx.Stack(), err)
 	}
-	return result.Outputs.Made, nil
+	previous := result.Outputs.Made
+	if fields := strings.Fields(result.Outputs.Nodes[controlPlane]); previous.ControlPlane == "" && len(fields) == 4 {
+		previous.ControlPlane = fields[3]
+	}
+	return previous, nil
 }
 
 // checkUnchanged reports changes of settings that must not change while the stack has machines. AWS and Kubernetes can

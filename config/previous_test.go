@@ -25,15 +25,25 @@ func previousOutput(change values) values {
 // A run reads the settings that the previous one recorded.
 func TestOutputIsReadByTheNextRun(t *testing.T) {
 	s := newStack(t, values{"nodePortCidrs": []string{"192.0.2.0/24"}})
-	output, err := json.Marshal(s.mustLoad(t).Output(pulumi.StringMap{"k8s-master": pulumi.String("ap-northeast-2a")}))
+	output, err := json.Marshal(s.mustLoad(t).Output(pulumi.StringMap{"k8s-master": pulumi.String("ap-northeast-2a")}, pulumi.String("10.0.0.10")))
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(output, &s.previous))
 	assert.Equal(t, Previous{
 		Name: "eco2-dev", Region: "ap-northeast-2", VpcCidr: "10.0.0.0/16", PodCidr: "192.168.0.0/16",
-		ServiceCidr: "10.96.0.0/12", Zones: map[string]string{"k8s-master": "ap-northeast-2a"},
+		ServiceCidr: "10.96.0.0/12", Zones: map[string]string{"k8s-master": "ap-northeast-2a"}, ControlPlane: "10.0.0.10",
 		AdminCidrs: []string{"198.51.100.7/32"}, NodePortCidrs: []string{"192.0.2.0/24"},
 		Domain: "dev.growbin.app", Platform: true,
 	}, s.mustLoad(t).Previous)
+}
+
+// Earlier versions of the program recorded the control plane's address only for people.
+func TestTheControlPlanesAddressIsReadFromAnOlderOutput(t *testing.T) {
+	s := newStack(t, nil)
+	s.previous = previousOutput(nil)
+	s.nodes = values{"k8s-master": "t3.xlarge ap-northeast-2a i-0123456789abcdef0 10.0.7.23", "k8s-redis": "t3.medium ap-northeast-2b i-1 10.0.16.9"}
+	assert.Equal(t, "10.0.7.23", s.mustLoad(t).Previous.ControlPlane)
+	s.previous["controlPlane"] = "10.0.0.10"
+	assert.Equal(t, "10.0.0.10", s.mustLoad(t).Previous.ControlPlane)
 }
 
 // Changes that an existing cluster does not survive are refused. Nothing is refused if the previous settings are

@@ -111,11 +111,21 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	}
 
 	i.VPC, i.SubnetIDs, i.SecurityGroup = network.VPC, network.SubnetIDs(), group
-	for _, spec := range nodeSpecs(c.Nodes) {
+	specs := nodeSpecs(c.Nodes)
+	controlPlaneZone := specs[0].zone(c.Zones, c.Previous.Zones[specs[0].Name])
+	address, reservation, err := reserveControlPlaneAddress(ctx, c, network, controlPlaneZone, child)
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range specs {
 		zone := spec.zone(c.Zones, c.Previous.Zones[spec.Name])
-		role := workerRole
+		role, privateIP := workerRole, ""
 		if spec.ControlPlane() {
-			role = controlPlaneRole
+			role, privateIP = controlPlaneRole, address
+		}
+		var sameSubnet *ec2.SubnetCidrReservation
+		if zone == controlPlaneZone {
+			sameSubnet = reservation
 		}
 		hostKey, err := c.SSH.HostKey(c.Name, spec.Name)
 		if err != nil {
@@ -124,7 +134,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		node, err := newNode(ctx, spec.Name, &nodeArgs{
 			Spec: spec, ClusterName: c.Name, AvailabilityZone: zone, Subnet: network.Subnets[slices.Index(c.Zones, zone)],
 			SecurityGroup: group, Profile: role.ProfileName, KeyPair: key, KeyName: c.Name, HostKey: hostKey, AMI: ami,
-			Network: network, Protect: c.Protect,
+			Network: network, PrivateIP: privateIP, Reservation: sameSubnet, Protect: c.Protect,
 		}, child)
 		if err != nil {
 			return nil, err

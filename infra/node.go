@@ -14,7 +14,8 @@ import (
 // hostKeyTag is the tag with the public SSH host key that a machine got at its first boot.
 const hostKeyTag = "SSHHostKey"
 
-// Node is one machine of the cluster: an EC2 instance and, for the control plane, an elastic IP address.
+// Node is one machine of the cluster: an EC2 instance and, for the control plane, an elastic IP address and the disk with
+// the cluster's state.
 type Node struct {
 	NodeSpec
 	AvailabilityZone string
@@ -27,6 +28,8 @@ type Node struct {
 	// HostKey is the machine's public SSH host key in the format of authorized_keys. It is empty for a machine that an
 	// earlier version of the program created, which made its own key.
 	HostKey pulumi.StringOutput
+	// StateVolume is the attachment of the disk with the cluster's state. Only the control plane has one.
+	StateVolume *ec2.VolumeAttachment
 }
 
 // nodeArgs holds a node's inputs.
@@ -46,7 +49,12 @@ type nodeArgs struct {
 	HostKey config.HostKey
 	AMI     pulumi.StringInput
 	Network *network
-	Protect bool
+	// PrivateIP is the machine's address in the subnet. If it is empty, AWS chooses one.
+	PrivateIP string
+	// Reservation keeps PrivateIP of the control plane from being given to other machines of the subnet. It is nil for
+	// machines in other subnets.
+	Reservation *ec2.SubnetCidrReservation
+	Protect     bool
 }
 
 // newNode declares a machine. It is no component, because a worker is a single resource.
@@ -76,12 +84,22 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		tags[key] = pulumi.String(value)
 	}
 	protect := pulumi.Protect(args.Protect && spec.ControlPlane())
+	var privateIP pulumi.StringPtrInput
+	if args.PrivateIP != "" {
+		privateIP = pulumi.String(args.PrivateIP)
+	}
+	// The first boot downloads packages, and a machine that shuts down still needs the gateway.
+	first := []pulumi.Resource{args.KeyPair, args.Network}
+	if args.Reservation != nil {
+		first = append(first, args.Reservation)
+	}
 
 	var err error
 	n.Instance, err = ec2.NewInstance(ctx, name, &ec2.InstanceArgs{
 		Ami:                 args.AMI,
 		InstanceType:        pulumi.String(spec.InstanceType),
 		SubnetId:            args.Subnet.ID(),
+		PrivateIp:           privateIP,
 		VpcSecurityGroupIds: pulumi.StringArray{args.SecurityGroup.Group.ID()},
 		IamInstanceProfile:  args.Profile,
 		KeyName:             pulumi.String(args.KeyName),
@@ -109,8 +127,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		pulumi.AdditionalSecretOutputs([]string{"userData"}),
 		// Node names are unique in the cluster, so the old machine must leave before the new one joins.
 		pulumi.DeleteBeforeReplace(true),
-		// The first boot downloads packages, and a machine that shuts down still needs the gateway.
-		component.DependsOn(args.KeyPair, args.Network),
+		component.DependsOn(first...),
 		// AWS starts a t3 in well under a minute; if it takes ten, something is wrong.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m", Delete: "10m"}))...)
 	if err != nil {
@@ -136,6 +153,12 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		}
 		// Taken from the association, so that nothing connects before the address routes to the machine.
 		n.PublicIP = association.PublicIp
+		n.StateVolume, err = newStateVolume(ctx, name+"-state", &stateVolumeArgs{
+			ClusterName: args.ClusterName, AvailabilityZone: args.AvailabilityZone, Instance: n.Instance, Protect: args.Protect,
+		}, opts...)
+		if err != nil {
+			return nil, err
+		}
 	}
 	return n, nil
 }

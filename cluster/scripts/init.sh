@@ -1,30 +1,30 @@
 # shellcheck shell=bash
 #
-# Creates the control plane with kubeadm. A control plane that responds is never
-# created again; only labels, taints and the tolerations of CoreDNS are reconciled.
-# One that was created and does not respond is never reset, because its etcd is the
-# cluster.
+# Creates the control plane with kubeadm, whose state state.sh has put on a volume. A
+# control plane that responds is never created again; only labels, taints and the
+# tolerations of CoreDNS are reconciled. One that was created and does not respond is
+# never reset, because its etcd is the cluster. A new machine with the volume of an old
+# one brings up the same control plane: workers, objects and credentials stay valid.
 #
 # Flags: --node, --address, --provider-id, --labels a=b,… and --taints a=b:Effect,….
 # Standard input, as split_files reads it: kubeadm.yaml, the complete configuration of
 # kubeadm; the API server's files, which its arguments name; and nodes.yaml, an
-# admission policy. The key that encrypts secrets at rest is in
-# /etc/kubernetes/encryption.yaml. This script creates it once, and it exists only on
-# this machine.
+# admission policy. The key that encrypts secrets at rest is created once, and exists
+# only on the volume and in /etc/kubernetes/encryption.yaml.
 
 set -euo pipefail
 
-readonly CONFIG=/etc/kubernetes/kubeadm.yaml ENCRYPTION=/etc/kubernetes/encryption.yaml
+readonly CONFIG=/etc/kubernetes/kubeadm.yaml
 readonly API_SERVER=/etc/kubernetes/api-server API_SERVER_FILES=(admission.yaml audit.yaml authentication.yaml)
 # The marker of a completed init. It is in a directory that `kubeadm reset` removes, so it cannot outlive the cluster.
+# It is on the volume, like all in that directory.
 readonly DONE=/etc/kubernetes/pki/.initialized
 
 make_control_plane() { # DIR
   clean_up_half_done
-  # kubeadm gives it this mode only if it creates the directory itself, which may be the mount point of a disk.
-  install --directory --mode=0700 /var/lib/etcd
+  put "$STATE/made-on" 0600 <<<"$provider_id"
   # These may be the records of an earlier cluster on this machine.
-  rm -rf "$NODES"
+  rm -f "${NODES:?}"/*
   make_encryption_key
   put "$CONFIG" 0600 <"$1/kubeadm.yaml"
   quietly "validating the kubeadm configuration" kubeadm config validate --config "$CONFIG"
@@ -36,7 +36,12 @@ make_control_plane() { # DIR
 }
 
 clean_up_half_done() {
-  local leftover
+  local leftover machine=unknown
+  if [[ -e /var/lib/etcd/member || -e /etc/kubernetes/pki/ca.key ]]; then
+    [[ ! -e $STATE/made-on ]] || machine=$(<"$STATE/made-on")
+    [[ $machine == "$provider_id" ]] ||
+      die "the volume has half a control plane, whose creation the machine $machine began and did not finish; nothing on it was changed. To begin again with an empty volume, replace the volume and this machine: see docs/operations.md, 'The control plane'"
+  fi
   for leftover in /etc/kubernetes/admin.conf /etc/kubernetes/manifests/*.yaml /var/lib/etcd/member; do
     [[ -e $leftover ]] || continue
     step 'cleaning up after an init that did not finish'
@@ -46,11 +51,16 @@ clean_up_half_done() {
   done
 }
 
-# If this key is replaced, every secret that was written with it is lost.
+# If this key is replaced, every secret that was written with it is lost. It is on the volume before anything is
+# encrypted with it.
 make_encryption_key() {
-  [[ ! -e $ENCRYPTION ]] || return 0
+  [[ -e $STATE/encryption.yaml ]] || new_encryption_key
+  put "$ENCRYPTION" 0600 <"$STATE/encryption.yaml"
+}
+
+new_encryption_key() {
   step 'making the key that encrypts secrets at rest'
-  put "$ENCRYPTION" 0600 <<YAML
+  put "$STATE/encryption.yaml" 0600 <<YAML
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources:
@@ -62,6 +72,38 @@ resources:
         secret: $(head --bytes=32 /dev/urandom | base64)
   - identity: {}
 YAML
+}
+
+# adopt_control_plane DIR: brings up the control plane on the volume, which another machine has left, on this one.
+adopt_control_plane() {
+  local known=unknown
+  [[ ! -e $STATE/address ]] || known=$(<"$STATE/address")
+  [[ $known == "$address" ]] ||
+    die "the control plane on the volume has the address $known, by which its workers and etcd know it, and this machine has $address; nothing was changed. The program gives a new machine the address that the output \"made\" of the stack has as controlPlane"
+  make_encryption_key
+  put "$CONFIG" 0600 <"$1/kubeadm.yaml"
+  quietly "validating the kubeadm configuration" kubeadm config validate --config "$CONFIG"
+  step 'pulling the images of the control plane'
+  quietly 'pulling the images of the control plane' timeout 600 kubeadm config images pull --config "$CONFIG"
+  step 'bringing up the control plane that is on the volume'
+  # kubeadm uses the certificate authorities and the data that exist. The skipped phases would create again what is in
+  # etcd already, except for mark-control-plane: see register_again.
+  quietly 'kubeadm init' timeout 600 kubeadm init --config "$CONFIG" --skip-token-print \
+    --ignore-preflight-errors=DirAvailable--var-lib-etcd \
+    --skip-phases=mark-control-plane,bootstrap-token,addon,show-join-command
+  retry 180 api_ready || die "the API server on $node does not become ready; see 'crictl ps -a' there"
+  register_again
+}
+
+# register_again: replaces the Node of the old machine by one of this machine. A Node's provider ID cannot be changed.
+# The pods that are bound to the node stay, and the kubelet starts them here.
+register_again() {
+  step "registering this machine as $node"
+  kubectl delete node "$node" --ignore-not-found >/dev/null
+  quietly 'restarting the kubelet' systemctl restart kubelet
+  KUBECTL_LIMIT=130 kubectl wait --for=create "node/$node" --timeout=120s >/dev/null ||
+    die "the kubelet does not register $node; see 'journalctl -u kubelet' there"
+  quietly 'marking the control plane' kubeadm init phase mark-control-plane --config "$CONFIG"
 }
 
 # made_before: whether the control plane was created by an earlier run. If somebody ran kubeadm by hand there is no
@@ -163,6 +205,10 @@ main() {
   [[ -s $files/kubeadm.yaml ]] || die 'no kubeadm configuration on standard input'
   if made_before; then
     step 'the control plane was created before'
+    if [[ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ]]; then
+      install_api_server_files "$files"
+      adopt_control_plane "$files"
+    fi
     await_control_plane "$files"
   else
     install_api_server_files "$files"
@@ -171,6 +217,7 @@ main() {
     retry 180 api_ready || die "the API server on $node does not become ready; see 'crictl ps -a' there"
     drop_initial_token
   fi
+  put "$STATE/address" 0600 <<<"$address"
   touch "$DONE"
   # These credentials cannot be revoked. kubeadm needs them only to permit those of admin.conf.
   rm -f /etc/kubernetes/super-admin.conf

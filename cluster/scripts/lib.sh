@@ -191,6 +191,39 @@ apply() {
 # Only root on the control plane may write to it, so unlike what a node says about itself it can be trusted.
 readonly NODES=/etc/eco2/nodes
 
+# The directory where the control plane's volume is mounted, the volume's label, and what is on it at which path.
+readonly STATE=/var/lib/eco2 STATE_LABEL=eco2-state
+readonly STATE_DIRS=(etcd:/var/lib/etcd pki:/etc/kubernetes/pki "nodes:$NODES")
+# The key that encrypts secrets in etcd. Its original is encryption.yaml on the volume.
+readonly ENCRYPTION=/etc/kubernetes/encryption.yaml
+
+# state_device VOLUME SECONDS: prints the device of an attached EBS volume, and waits for it. Linux numbers NVMe disks in
+# the order in which it finds them, so their names say nothing; the link is named after the volume's id. Machines with
+# Xen disks have no such links, but call the attachment /dev/sdf always /dev/xvdf.
+state_device() {
+  local device=/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${1/-/} deadline=$((SECONDS + $2))
+  until [[ -b $device ]]; do
+    [[ ! -b /dev/xvdf ]] || { device=/dev/xvdf; break; }
+    ((SECONDS < deadline)) || return 1
+    sleep 1
+  done
+  echo "$device"
+}
+
+# mount_state DEVICE: mounts the volume, and its directories where the control plane expects them.
+mount_state() {
+  local dir name path
+  mkdir -p "$STATE"
+  mountpoint --quiet "$STATE" || quietly 'mounting the volume' mount "$1" "$STATE"
+  for dir in "${STATE_DIRS[@]}"; do
+    name=${dir%%:*} path=${dir#*:}
+    # etcd refuses a directory that others may read.
+    install --directory --mode=0700 "$STATE/$name"
+    mkdir -p "$path"
+    [[ $path -ef $STATE/$name ]] || quietly "mounting $path" mount --bind "$STATE/$name" "$path"
+  done
+}
+
 # record NODE ADDRESS PROVIDER-ID HOW: records the machine of a node. HOW is `joined` if a script that records has
 # joined the node, or `found` if it was already in the cluster, joined by an earlier version that did not record it.
 record() {
