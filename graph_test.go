@@ -124,6 +124,26 @@ func TestInstancesComeFromTheTableAndKeepTheirImage(t *testing.T) {
 	})
 }
 
+// The disk with the cluster's state must outlive the machine, and must be on the new one before anything looks for the
+// cluster.
+func TestTheStateIsOnAVolumeOfItsOwn(t *testing.T) {
+	forEachStack(t, func(t *testing.T, g *graph) {
+		volumes := g.ofType("aws:ebs/volume:Volume")
+		require.Len(t, volumes, 1)
+		volume, machine := volumes[0], g.named(t, instanceType, "k8s-master")
+		assert.True(t, volume.Inputs["encrypted"].BoolValue())
+		assert.Equal(t, machine.Inputs["rootBlockDevice"].ObjectValue()["volumeType"], volume.Inputs["type"])
+		assert.Empty(t, volume.deletedWith(), "it would be deleted with a machine that is replaced")
+		assert.False(t, g.dependsOn(volume, machine), "it would be replaced with the machine")
+		assert.NotContains(t, volume.Inputs["tags"].ObjectValue(), resource.PropertyKey("ebs.csi.aws.com/cluster-name"),
+			"a pod that gets the CSI driver's rights could delete it")
+		attachment := g.named(t, "aws:ec2/volumeAttachment:VolumeAttachment", "k8s-master-state")
+		assert.Equal(t, "k8s-master", attachment.deletedWith(), "AWS detaches the volumes of a terminated machine")
+		assert.True(t, attachment.RPC.GetDeleteBeforeReplace(), "a volume can be attached to one machine only")
+		assert.True(t, g.dependsOn(g.named(t, commandType, "state-k8s-master"), attachment))
+	})
+}
+
 // deletes maps the commands whose delete script must run when the stack is destroyed to the reason.
 var deletes = map[string]string{
 	"sweep":       "deletes, through their controllers, the load balancers and volumes that are in no state",
@@ -144,7 +164,7 @@ func TestClusterResourcesAreDeletedWithMachinesOrNetwork(t *testing.T) {
 				continue
 			}
 			want := "network"
-			for _, prefix := range []string{"prepare-", "init-"} {
+			for _, prefix := range []string{"prepare-", "state-", "init-"} {
 				if node, ok := strings.CutPrefix(r.Name, prefix); ok && r.Type == commandType {
 					want = node
 				}
@@ -178,7 +198,8 @@ func TestClusterStepsRunInOrder(t *testing.T) {
 		after := func(later, earlier string) {
 			assert.True(t, g.dependsOn(command(later), command(earlier)), "%s must come after %s", later, earlier)
 		}
-		after("init-k8s-master", "prepare-k8s-master")
+		after("init-k8s-master", "state-k8s-master")
+		after("state-k8s-master", "prepare-k8s-master")
 		after("init-k8s-master", "scripts")
 		after("admin-kubeconfig", "init-k8s-master")
 		after("calico", "init-k8s-master")
@@ -440,6 +461,7 @@ func TestProdIsProtected(t *testing.T) {
 	assert.Empty(t, protected(mustRun(t, "dev")))
 	assert.ElementsMatch(t, []string{
 		"aws:ec2/vpc:Vpc network", "aws:ec2/instance:Instance k8s-master", "aws:ec2/eip:Eip k8s-master",
+		"aws:ebs/volume:Volume k8s-master-state",
 		"command:remote:Command sweep", "command:remote:Command early-sweep",
 	}, protected(mustRun(t, "prod")))
 }

@@ -15,7 +15,7 @@ func (c *call) describeVolumes(in ebs.VolumeIDs) (ebs.Volumes, error) {
 	if err := c.authorize("ec2:DescribeVolumes", "*", nil); err != nil {
 		return out, err
 	}
-	volumes, err := c.account.Volumes()
+	volumes, err := c.account.EveryVolume()
 	if err != nil {
 		return out, err
 	}
@@ -51,7 +51,7 @@ func (c *call) createVolume(in ebs.NewVolume) (ebs.Volume, error) {
 			return ebs.Volume{}, err
 		}
 	}
-	volumes, err := c.account.Volumes()
+	volumes, err := c.account.EveryVolume()
 	if err != nil {
 		return ebs.Volume{}, err
 	}
@@ -86,7 +86,7 @@ func (c *call) createVolume(in ebs.NewVolume) (ebs.Volume, error) {
 
 // volume returns a volume, if the caller's role allows the action on it.
 func (c *call) volume(action, id string) (aws.Volume, error) {
-	volumes, err := c.account.Volumes()
+	volumes, err := c.account.EveryVolume()
 	if err != nil {
 		return aws.Volume{}, err
 	}

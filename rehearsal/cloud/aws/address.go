@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -97,10 +98,14 @@ func (t Tx) TakePrivate(sub Object, requested string, owner Address) (string, er
 		}
 		return requested, t.Put(PrivateIndex, privateKey(owner.VPC, ip), owner)
 	}
+	reserved, err := t.reserved(sub)
+	if err != nil {
+		return "", err
+	}
 	for ip := first; cidr.Contains(ip.Next()); ip = ip.Next() { // the last one is the broadcast address
 		if free, err := t.free(owner.VPC, ip); err != nil {
 			return "", err
-		} else if free {
+		} else if free && !reserved(ip) {
 			return ip.String(), t.Put(PrivateIndex, privateKey(owner.VPC, ip), owner)
 		}
 	}
@@ -111,14 +116,28 @@ func (t Tx) TakePrivate(sub Object, requested string, owner Address) (string, er
 // addresses with and without load balancers.
 func (t Tx) takeLast(sub Object, owner Address) (string, error) {
 	cidr := netip.MustParsePrefix(sub.Text("cidrBlock"))
+	reserved, err := t.reserved(sub)
+	if err != nil {
+		return "", err
+	}
 	for ip := Broadcast(cidr).Prev(); !ip.Less(firstPrivate(cidr)); ip = ip.Prev() {
 		if free, err := t.free(owner.VPC, ip); err != nil {
 			return "", err
-		} else if free {
+		} else if free && !reserved(ip) {
 			return ip.String(), t.Put(PrivateIndex, privateKey(owner.VPC, ip), owner)
 		}
 	}
 	return "", Refuse("InvalidSubnet", "Not enough IP space available in %s.", sub.ID())
+}
+
+// reserved returns a function that reports whether AWS must not assign an address of a subnet by itself.
+func (t Tx) reserved(sub Object) (func(netip.Addr) bool, error) {
+	reservations, err := t.Where("subnetCidrReservation", "subnetId", sub.ID())
+	return func(ip netip.Addr) bool {
+		return slices.ContainsFunc(reservations, func(r Object) bool {
+			return netip.MustParsePrefix(r.Text("cidrBlock")).Contains(ip)
+		})
+	}, err
 }
 
 func privateKey(vpcID string, ip netip.Addr) string { return vpcID + " " + ip.String() }

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"eco2/rehearsal/internal/store"
@@ -19,6 +20,8 @@ const (
 
 // Volume is an EBS volume other than an instance's root disk.
 type Volume struct {
+	// URN is that of the resource that it was created for; empty if a controller created it.
+	URN              string            `json:"_urn,omitempty"`
 	ID               string            `json:"id"`
 	Name             string            `json:"_name"`
 	SizeGiB          int               `json:"size"`
@@ -34,6 +37,12 @@ func NewVolumeID() string { return NewID("vol") }
 
 // Volumes lists the volumes that controllers created.
 func (a *Account) Volumes() (made []Volume, err error) {
+	volumes, err := a.EveryVolume()
+	return slices.DeleteFunc(volumes, func(v Volume) bool { return v.URN != "" }), err
+}
+
+// EveryVolume lists the volumes of the program and those that controllers created, but no root disks.
+func (a *Account) EveryVolume() (made []Volume, err error) {
 	volumes, err := all[Volume](a, VolumeKind)
 	for _, v := range volumes {
 		if v.Tags != nil {

@@ -173,6 +173,9 @@ var Absent = map[string][2]string{
 	"securityGroupEgressRule":  {"InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '%s' does not exist"},
 	"securityGroupIngressRule": {"InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '%s' does not exist"},
 	"subnet":                   {"InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist"},
+	"subnetCidrReservation":    {"InvalidSubnetCidrReservationID.NotFound", "The subnet CIDR reservation ID '%s' does not exist"},
+	"volume":                   {"InvalidVolume.NotFound", "The volume '%s' does not exist."},
+	"volumeAttachment":         {"InvalidAttachment.NotFound", "The attachment '%s' does not exist."},
 	"vpc":                      {"InvalidVpcID.NotFound", "The vpc ID '%s' does not exist"},
 }
 

@@ -192,6 +192,15 @@ var instance = spec{
 		if err := c.DetachVolumes(c.obj.ID()); err != nil {
 			return err
 		}
+		attachments, err := c.Where("volumeAttachment", "instanceId", c.obj.ID())
+		if err != nil {
+			return err
+		}
+		for _, attachment := range attachments {
+			if err := c.Drop("volumeAttachment", attachment.ID()); err != nil {
+				return err
+			}
+		}
 		root := c.obj.Object("rootBlockDevice")
 		if root.Flag("deleteOnTermination") {
 			return c.Drop(aws.VolumeKind, root.Text("volumeId"))

@@ -42,10 +42,15 @@ var latencies = map[string]map[Op]time.Duration{
 	"instanceProfile": {Create: 7 * time.Second, Update: 2 * time.Second, Delete: time.Second},
 	// pending → running in one poll after 10 s; shutting-down → terminated takes two or three;
 	// stop, modify and start are three such waits.
-	"instance":       {Create: 13 * time.Second, Update: 2 * time.Second, Restart: 60 * time.Second, Delete: 40 * time.Second},
-	"eip":            {Create: time.Second, Update: time.Second, Delete: time.Second},
-	"eipAssociation": {Create: time.Second, Delete: time.Second},
-	"parameter":      {Create: 500 * time.Millisecond, Update: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
+	"instance": {Create: 13 * time.Second, Update: 2 * time.Second, Restart: 60 * time.Second, Delete: 40 * time.Second},
+	// The provider looks at a new volume every few seconds. An attachment waits twice for 10 s: for the instance, and for
+	// the volume. A volume's delete is polled too.
+	"volume":                {Create: 12 * time.Second, Update: 12 * time.Second, Delete: 11 * time.Second},
+	"volumeAttachment":      {Create: 21 * time.Second, Delete: 11 * time.Second},
+	"subnetCidrReservation": {Create: time.Second, Delete: time.Second},
+	"eip":                   {Create: time.Second, Update: time.Second, Delete: time.Second},
+	"eipAssociation":        {Create: time.Second, Delete: time.Second},
+	"parameter":             {Create: 500 * time.Millisecond, Update: 500 * time.Millisecond, Delete: 500 * time.Millisecond},
 	// The request is quick; the certificate's validation records appear a few seconds later.
 	"certificate": {Create: 3 * time.Second, Update: time.Second, Delete: time.Second},
 	// ACM checks for the records periodically, which takes half a minute to several minutes.

@@ -70,16 +70,21 @@ func (d *Driver) run(ctx context.Context, m machine, box container.Summary) (id 
 		}
 		return "", d.docker.ContainerStop(ctx, id, container.StopOptions{})
 	}
+	disks, err := d.attach(ctx, m.disks)
+	if err != nil {
+		return "", err
+	}
 	if !stopped && files.holds("launch", m.launch()) {
-		return id, d.reload(ctx, id, files, m.firewall)
+		return id, errors.Join(d.reload(ctx, id, files, m.firewall), d.updateDisks(ctx, id, files, disks))
 	}
 	if !stopped {
 		if err := d.docker.ContainerStop(ctx, id, container.StopOptions{}); err != nil {
 			return "", fmt.Errorf("stopping it: %w", err)
 		}
 	}
-	// The machine loads its firewall when it starts.
-	if err := errors.Join(files.write(firewallFile, m.firewall), files.write(inForce, m.firewall), files.write("launch", m.launch())); err != nil {
+	// The machine loads its firewall and makes its disks' device files when it starts.
+	if err := errors.Join(files.write(firewallFile, m.firewall), files.write(inForce, m.firewall), files.write("launch", m.launch()),
+		files.write(disksFile, disks)); err != nil {
 		return "", err
 	}
 	if err := d.docker.ContainerStart(ctx, id, container.StartOptions{}); err != nil {

@@ -16,6 +16,8 @@ import (
 type desired struct {
 	networks []network
 	machines []machine
+	// volumes are all volumes, whether attached or not.
+	volumes []aws.Volume
 }
 
 // network is a VPC.
@@ -37,6 +39,8 @@ type machine struct {
 	authorizedKey string
 	// firewall is an nftables ruleset.
 	firewall string
+	// disks are the volumes that are attached to it.
+	disks []disk
 }
 
 // gateway returns the VPC's first address, that of its router: this host.
@@ -71,6 +75,9 @@ func read(account *aws.Account) (w desired, err error) {
 	instances, err := account.Instances()
 	if err != nil {
 		return w, fmt.Errorf("listing instances: %w", err)
+	}
+	if w.volumes, err = account.EveryVolume(); err != nil {
+		return w, fmt.Errorf("listing volumes: %w", err)
 	}
 	networks := map[string]network{}
 	for _, v := range vpcs {
@@ -136,6 +143,7 @@ func read(account *aws.Account) (w desired, err error) {
 			own = append(own, rules[group]...)
 		}
 		m.firewall = firewall(own, members, n.resolver())
+		m.disks = disksOf(w.volumes, i.ID)
 		w.machines = append(w.machines, m)
 	}
 	return w, nil

@@ -30,7 +30,7 @@ func (a account) find(matches func(aws.Instance) bool) (Machine, bool, error) {
 	}
 	for _, i := range instances {
 		if matches(i) {
-			m, err := machineOf(i)
+			m, err := a.machineOf(i)
 			return m, err == nil, err
 		}
 	}
@@ -46,7 +46,7 @@ func (a account) ByPublicIP(address string) (Machine, bool, error) {
 	if err != nil || !found {
 		return Machine{}, false, err
 	}
-	machine, err := machineOf(instance)
+	machine, err := a.machineOf(instance)
 	if err != nil {
 		return Machine{}, false, err
 	}
@@ -54,7 +54,11 @@ func (a account) ByPublicIP(address string) (Machine, bool, error) {
 	return machine, true, nil
 }
 
-func machineOf(i aws.Instance) (Machine, error) {
+func (a account) machineOf(i aws.Instance) (Machine, error) {
+	volumes, err := a.EveryVolume()
+	if err != nil {
+		return Machine{}, fmt.Errorf("listing volumes: %w", err)
+	}
 	config, err := i.CloudConfig()
 	if err != nil {
 		return Machine{}, err
@@ -65,6 +69,11 @@ func machineOf(i aws.Instance) (Machine, error) {
 	}
 	if m.Name == "" {
 		m.Name = i.ID
+	}
+	for _, v := range volumes {
+		if v.URN != "" && v.InstanceID == i.ID {
+			m.Volumes = append(m.Volumes, v.ID)
+		}
 	}
 	if private := config.SSHKeys.Private; private != "" {
 		key, err := ssh.ParsePrivateKey([]byte(private))

@@ -8,6 +8,7 @@ import "time"
 var Durations = map[string]time.Duration{
 	"prepare":    60 * time.Second,
 	"install":    time.Second,
+	"state":      3 * time.Second,
 	"init":       35 * time.Second,
 	"join":       15 * time.Second,
 	"kubeconfig": time.Second,

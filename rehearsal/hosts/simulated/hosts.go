@@ -44,6 +44,8 @@ type Machine struct {
 	PublicIP, PrivateIP string
 	Zone                string
 	Running             bool
+	// Volumes are the ids of the program's EBS volumes that are attached to it.
+	Volumes []string
 	// AuthorizedKey is its key pair's public key, as a line of authorized_keys; empty without a key pair.
 	AuthorizedKey string
 	// HostKey is the public host key that its user data sets, as a line of authorized_keys; empty if the machine made its
@@ -106,6 +108,8 @@ type state struct {
 	Node string `json:"node,omitempty"`
 	// Versions holds the versions that prepare.sh installed, by the name of its flag: "kubernetes-version".
 	Versions map[string]string `json:"versions,omitempty"`
+	// Volume is the id of the volume with the cluster's state. It is empty before state.sh, and on workers.
+	Volume string `json:"volume,omitempty"`
 	// Cluster is the id of the machine's cluster. It is empty before init.sh or join.sh.
 	Cluster      string `json:"cluster,omitempty"`
 	ControlPlane bool   `json:"controlPlane,omitempty"`

@@ -32,6 +32,7 @@ type shell struct {
 var effects = map[string]func(*shell, context.Context) error{
 	"prepare":    (*shell).prepare,
 	"install":    (*shell).install,
+	"state":      func(s *shell, _ context.Context) error { return s.putState() },
 	"init":       (*shell).init,
 	"join":       (*shell).join,
 	"kubeconfig": (*shell).kubeconfig,
@@ -179,7 +180,19 @@ func (s *shell) init(context.Context) error {
 	if address := s.flags["address"]; address != s.machine.PrivateIP || s.flags["provider-id"] != providerID {
 		return die("--address is %s and --provider-id %s, but this machine is %s, %s", address, s.flags["provider-id"], s.machine.PrivateIP, providerID)
 	}
+	if s.state.Volume == "" {
+		return die("the state of the cluster is on no volume; state.sh must run on %s first", s.machine.Name)
+	}
 	verb := "was created before; reconciled its labels and taints"
+	adopted := false
+	if s.state.Cluster == "" {
+		if adopted, err = s.adopt(); err != nil {
+			return err
+		}
+		if adopted {
+			verb = "was on the volume, and is up on this machine"
+		}
+	}
 	if s.state.Cluster == "" {
 		cluster, err := s.clusters.New(strings.TrimPrefix(configuration.KubernetesVersion, "v"))
 		if err != nil {
@@ -199,17 +212,32 @@ func (s *shell) init(context.Context) error {
 	if err := s.record(s.machine, true); err != nil {
 		return err
 	}
+	_, err = s.contents(s.state.Volume, func(on *contents) { on.Cluster, on.Address = s.state.Cluster, s.machine.PrivateIP })
+	if err != nil {
+		return err
+	}
 	return s.say("the control plane %s %s", s.flags["node"], verb)
 }
 
 // record stores the machine of the script's node.
 func (s *shell) record(machine Machine, joined bool) error {
-	return s.update(func(st *state) {
+	one := recorded{machine.PrivateIP, machine.providerID(), joined}
+	err := s.update(func(st *state) {
 		if st.Recorded == nil {
 			st.Recorded = map[string]recorded{}
 		}
-		st.Recorded[s.flags["node"]] = recorded{machine.PrivateIP, machine.providerID(), joined}
+		st.Recorded[s.flags["node"]] = one
 	})
+	if err != nil || s.state.Volume == "" {
+		return err
+	}
+	_, err = s.contents(s.state.Volume, func(on *contents) {
+		if on.Recorded == nil {
+			on.Recorded = map[string]recorded{}
+		}
+		on.Recorded[s.flags["node"]] = one
+	})
+	return err
 }
 
 // node returns a machine as a node of the cluster, with the labels and taints in the script's flags.
