@@ -193,6 +193,17 @@ func TestCluster(t *testing.T) {
 		c.awaitReady(clusterNodes, time.Minute)
 	})
 
+	run("the control plane's machine is replaced, and the cluster stays", func(t *testing.T) {
+		c.replaceControlPlane(t, func() { c.Must(c.Up("--replace", "**Instance::k8s-master")) })
+	})
+
+	run("AWS terminates the control plane's machine, and the cluster comes up on a new one", func(t *testing.T) {
+		c.replaceControlPlane(t, func() {
+			c.terminate("k8s-master")
+			c.Must(c.Up("--refresh"))
+		})
+	})
+
 	run("each kubelet has a certificate of the cluster, for its own name and address only", c.kubeletsCertificates)
 
 	run("without the group's rule for itself nodes do not reach each other, and with it the cluster heals", func(t *testing.T) {
