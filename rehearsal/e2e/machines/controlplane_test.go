@@ -75,14 +75,14 @@ func (c *cluster) replaceControlPlane(t *testing.T, replace func()) {
 	c.Changes()
 }
 
-// stateVolumes returns the ids of the program's volumes.
+// stateVolumes returns the ids of the program's attached volumes.
 func (c *cluster) stateVolumes(t *testing.T) (ids []string) {
 	t.Helper()
 	resources, err := c.Open().Resources(t.Context())
 	require.NoError(t, err)
 	for _, r := range resources {
-		if r.Type == "aws:ebs/volume:Volume" {
-			ids = append(ids, string(r.ID))
+		if id, ok := r.Inputs["volumeId"].(string); ok {
+			ids = append(ids, id)
 		}
 	}
 	require.Len(t, ids, 1)
