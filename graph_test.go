@@ -460,7 +460,7 @@ func TestProdIsProtected(t *testing.T) {
 	}
 	assert.Empty(t, protected(mustRun(t, "dev")))
 	assert.ElementsMatch(t, []string{
-		"aws:ec2/vpc:Vpc network", "aws:ec2/instance:Instance k8s-master", "aws:ec2/eip:Eip k8s-master",
+		"aws:ec2/vpc:Vpc network", "aws:ec2/eip:Eip k8s-master",
 		"aws:ebs/volume:Volume k8s-master-state",
 		"command:remote:Command sweep", "command:remote:Command early-sweep",
 	}, protected(mustRun(t, "prod")))

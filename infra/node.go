@@ -83,7 +83,6 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 	for key, value := range spec.Tags {
 		tags[key] = pulumi.String(value)
 	}
-	protect := pulumi.Protect(args.Protect && spec.ControlPlane())
 	var privateIP pulumi.StringPtrInput
 	if args.PrivateIP != "" {
 		privateIP = pulumi.String(args.PrivateIP)
@@ -117,7 +116,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 			Tags:                pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name + "-root")},
 		},
 		Tags: tags,
-	}, options(protect,
+	}, options(
 		// A newer image or a changed first-boot configuration must never replace a running node: a machine gets a new
 		// image only when somebody replaces it on purpose. The tag says which host key the machine got at its first boot,
 		// and not which one a machine that is created now would get: the SSH key from which host keys are derived may have
@@ -140,7 +139,9 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		address, err := ec2.NewEip(ctx, name, &ec2.EipArgs{
 			Domain: pulumi.String("vpc"),
 			Tags:   pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name)},
-		}, options(component.DependsOn(args.Network), protect)...)
+		}, options(component.DependsOn(args.Network),
+			// The kubeconfig and what people have noted down name this address.
+			pulumi.Protect(args.Protect))...)
 		if err != nil {
 			return nil, fmt.Errorf("creating the elastic address of %s: %w", spec.Name, err)
 		}

@@ -40,7 +40,9 @@ func newStateVolume(ctx *pulumi.Context, name string, args *stateVolumeArgs, opt
 		Size:             pulumi.Int(stateGiB),
 		Encrypted:        pulumi.Bool(true),
 		Tags:             pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + name)},
-	}, append(opts, pulumi.Protect(args.Protect),
+	}, append(opts,
+		// It is the cluster. The machine is not protected, because it can be replaced.
+		pulumi.Protect(args.Protect),
 		// AWS deletes no volume that is attached, and detaches it when the machine has terminated. The provider tries again
 		// until then.
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: "10m"}))...)
