@@ -196,8 +196,11 @@ func TestCostsAreDocumented(t *testing.T) {
 			disk := r.Inputs["rootBlockDevice"].ObjectValue()
 			disks += disk["volumeSize"].NumberValue()
 			cost["instances"] += monthly(kind)
-			cost["root disks"] += disk["volumeSize"].NumberValue() * monthly(disk["volumeType"].StringValue())
+			cost["disks of the machines"] += disk["volumeSize"].NumberValue() * monthly(disk["volumeType"].StringValue())
 			cost["public IPv4 addresses"] += monthly("public IPv4 address")
+		}
+		for _, r := range g.every(t, "aws:ebs/volume:Volume") {
+			cost["disks of the machines"] += r.Inputs["size"].NumberValue() * monthly(r.Inputs["type"].StringValue())
 		}
 		for _, r := range g.every(t, releaseType) {
 			cost["volumes that charts claim"] += claimed(t, r.Inputs["values"], 1) * monthly("gp3")

@@ -63,7 +63,7 @@ func deployShop(t *testing.T, w *world.World) {
 	}
 	counts := w.Inventory().Counts()
 	require.Equal(t, 2, counts["loadbalancer"], "the shop's and Argo CD's")
-	require.Equal(t, 14+2, counts["volume"], "root disks, and the shop's")
+	require.Equal(t, 14+1+2, counts["volume"], "root disks, the cluster's state, and the shop's")
 	records, err := aws.Open(w.Dir).Records()
 	require.NoError(t, err)
 	require.Len(t, records, 8, "of both names A and AAAA, each with a record of its ownership")

@@ -90,7 +90,7 @@ func TestPreviewDiff(t *testing.T) {
 	t.Run("the report shows the costs", func(t *testing.T) {
 		difference := func(part cost.Part) float64 { return dev.After.Parts[part].Monthly - dev.Before.Parts[part].Monthly }
 		assert.InDelta(t, (0.208-0.052-0.026)*730, difference(cost.Instances), 0.001)
-		assert.InDelta(t, -20*0.0912, difference(cost.RootDisks), 0.001)
+		assert.InDelta(t, -20*0.0912, difference(cost.Disks), 0.001)
 		assert.InDelta(t, -0.005*730, difference(cost.Addresses), 0.001)
 		assert.Contains(t, comment, "| **dev** | **753.15** | **842.58** | **+89.43** |\n")
 	})

@@ -110,7 +110,7 @@ func TestThePlatformIsTakenAway(t *testing.T) {
 	assert.Empty(t, w.Steps())
 	counts := w.Inventory().Counts()
 	assert.Zero(t, counts["loadbalancer"])
-	assert.Equal(t, 14, counts["volume"], "root disks")
+	assert.Equal(t, 14+1, counts["volume"], "root disks, and the cluster's state")
 	assert.Equal(t, 1, counts["record"], "the certificate's own")
 	releases, err := w.Cluster().Releases()
 	require.NoError(t, err)

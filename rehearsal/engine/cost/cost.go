@@ -19,14 +19,14 @@ type Part string
 // The parts of an estimate, in the order in which they are shown.
 const (
 	Instances     Part = "instances"
-	RootDisks     Part = "root disks"
+	Disks         Part = "disks of the machines"
 	Volumes       Part = "volumes that charts claim"
 	Addresses     Part = "public IPv4 addresses"
 	LoadBalancers Part = "load balancers"
 )
 
 // Parts lists all parts.
-var Parts = []Part{Instances, RootDisks, Volumes, Addresses, LoadBalancers}
+var Parts = []Part{Instances, Disks, Volumes, Addresses, LoadBalancers}
 
 // Amount is an amount of money per month.
 type Amount struct {
@@ -57,6 +57,7 @@ const (
 	provider    tokens.Type = "pulumi:providers:aws"
 	instance    tokens.Type = "aws:ec2/instance:Instance"
 	subnet      tokens.Type = "aws:ec2/subnet:Subnet"
+	volume      tokens.Type = "aws:ebs/volume:Volume"
 	elastic     tokens.Type = "aws:ec2/eip:Eip"
 	association tokens.Type = "aws:ec2/eipAssociation:EipAssociation"
 	ingress     tokens.Type = "kubernetes:networking.k8s.io/v1:Ingress"
@@ -80,6 +81,13 @@ func (p Prices) Estimate(resources []apitype.ResourceV3) Estimate {
 		}
 	}
 	s.instances()
+	for _, r := range s.of(volume) {
+		if size, ok := r.Inputs["size"].(float64); ok {
+			s.add(Disks, text(r.Inputs["type"], "the default type of volume"), size)
+		} else {
+			s.missing(fmt.Sprintf("the size of volume %s is not known", r.URN.Name()), Disks)
+		}
+	}
 	s.loadBalancers()
 	for range s.of(elastic) {
 		s.add(Addresses, address, 1)
@@ -151,9 +159,9 @@ func (s *sum) instances() {
 		disk, _ := r.Inputs["rootBlockDevice"].(map[string]any)
 		size, ok := disk["volumeSize"].(float64)
 		if ok {
-			s.add(RootDisks, text(disk["volumeType"], "the image's type of disk"), size)
+			s.add(Disks, text(disk["volumeType"], "the image's type of disk"), size)
 		} else {
-			s.missing(fmt.Sprintf("the size of %s's root disk depends on its image", r.URN.Name()), RootDisks)
+			s.missing(fmt.Sprintf("the size of %s's root disk depends on its image", r.URN.Name()), Disks)
 		}
 
 		public, known := s.public(r)

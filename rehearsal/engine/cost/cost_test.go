@@ -63,7 +63,7 @@ func TestDefaultNodesCost626DollarsAMonth(t *testing.T) {
 	}
 	e := estimate(t, resources...)
 	assert.InDelta(t, 626.34, e.Parts[Instances].Monthly, 0.001)
-	assert.InDelta(t, 140*0.0912, e.Parts[RootDisks].Monthly, 0.001)
+	assert.InDelta(t, 140*0.0912, e.Parts[Disks].Monthly, 0.001)
 	assert.InDelta(t, 14*3.65, e.Parts[Addresses].Monthly, 0.001)
 	assert.InDelta(t, 626.34+12.768+51.1, e.Total().Monthly, 0.001)
 	assert.False(t, e.Total().Incomplete)
@@ -82,7 +82,8 @@ func TestMissingPricesMakeTheTotalIncomplete(t *testing.T) {
 	}{
 		"a type":            {machine("m", "m7i.large", 1), Instances, "no price for m7i.large in prices.yaml"},
 		"an unknown type":   {machine("m", "04da6b54-80e4-46f7-96ec-b56ff0331ba9", 1), Instances, "no price for an unknown instance type in prices.yaml"},
-		"an unknown size":   {unknownSize, RootDisks, "the size of huge's root disk depends on its image"},
+		"a secret size":     {made(volume, "state", map[string]any{"type": "gp3", "size": "[secret]"}, nil), Disks, "the size of volume state is not known"},
+		"an unknown size":   {unknownSize, Disks, "the size of huge's root disk depends on its image"},
 		"an unknown subnet": {foreign, Addresses, "the program does not say whether foreign has a public address"},
 		"secret values":     {made(release, "loki", map[string]any{"values": "[secret]"}, nil), Volumes, "the values of release loki cannot be read: it may claim volumes"},
 	} {
