@@ -31,7 +31,7 @@ touch "`+c.dir+`/mounted"`)
 echo "crictl $*" >>"`+c.dir+`/calls"`)
 	// The unit runs the script that install.sh has installed.
 	c.command("systemctl", `echo "systemctl $*" >>"`+c.dir+`/calls"
-[[ $* != "restart eco2-state" ]] || exec bash "`+c.dir+`/mount.sh" --volume vol-0a1`)
+[[ $* != "start eco2-state" ]] || exec bash "`+c.dir+`/mount.sh" --volume vol-0a1`)
 	mount, err := scriptText("mount")
 	require.NoError(t, err)
 	c.write("mount.sh", c.local(mount))
@@ -133,7 +133,7 @@ func TestTheStateOfAnOlderControlPlaneIsMoved(t *testing.T) {
 			assert.NoFileExists(t, filepath.Join(c.dir, "var/lib/eco2/pki/half"))
 			assert.Equal(t, "data", c.read("var/lib/etcd/member/db"), "etcd must find it where it was")
 			calls := c.read("calls")
-			for _, order := range [][]string{{"systemctl stop kubelet", "crictl stopp kube-apiserver-1", "crictl stopp etcd-1", "systemctl restart eco2-state", "systemctl start kubelet"}} {
+			for _, order := range [][]string{{"systemctl stop kubelet", "crictl stopp kube-apiserver-1", "crictl stopp etcd-1", "systemctl start eco2-state", "systemctl start kubelet"}} {
 				at := -1
 				for _, call := range order {
 					next := strings.Index(calls, call)

@@ -192,9 +192,11 @@ apply() {
 readonly NODES=/etc/eco2/nodes
 
 # The directory where the control plane's volume is mounted, the volume's label, and what is on it at which path.
+# shellcheck disable=SC2034 # scripts read them
 readonly STATE=/var/lib/eco2 STATE_LABEL=eco2-state
 readonly STATE_DIRS=(etcd:/var/lib/etcd pki:/etc/kubernetes/pki "nodes:$NODES")
 # The key that encrypts secrets in etcd. Its original is encryption.yaml on the volume.
+# shellcheck disable=SC2034 # scripts read it
 readonly ENCRYPTION=/etc/kubernetes/encryption.yaml
 
 # state_device VOLUME SECONDS: prints the device of an attached EBS volume, and waits for it. Linux numbers NVMe disks in

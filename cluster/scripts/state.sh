@@ -92,7 +92,8 @@ After=eco2-state.service
 UNIT
   systemctl daemon-reload
   systemctl enable --quiet eco2-state
-  quietly 'mounting the volume' systemctl restart eco2-state
+  # Not a restart, which would restart the kubelet with it.
+  quietly 'mounting the volume' systemctl start eco2-state
 }
 
 main() {
