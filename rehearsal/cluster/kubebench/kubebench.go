@@ -104,7 +104,7 @@ func (t Tool) Check(ctx context.Context, m Machine, role Role) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("running kube-bench: %w\n%s", errors.Join(err, ctx.Err()), problems.String())
 	}
-	return judge(output, role, acceptedFailures)
+	return assess(output, role, acceptedFailures)
 }
 
 // archive packs kube-bench, jq and the checks.

@@ -115,8 +115,8 @@ func read(output []byte) (checks []check, err error) {
 	return checks, nil
 }
 
-// judge reads the reports of all runs on a machine, and compares them with the list of accepted failures.
-func judge(output []byte, role Role, list []acceptedFailure) (Result, error) {
+// assess reads the reports of all runs on a machine, and compares them with the list of accepted failures.
+func assess(output []byte, role Role, list []acceptedFailure) (Result, error) {
 	checks, err := read(output)
 	if err != nil {
 		return Result{}, fmt.Errorf("reading what kube-bench found: %w", err)

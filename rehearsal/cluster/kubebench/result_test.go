@@ -28,7 +28,7 @@ var someFailures = []acceptedFailure{
 	{id: "1.3", role: Worker, reason: "elsewhere"},
 }
 
-func TestJudge(t *testing.T) {
+func TestAssess(t *testing.T) {
 	const twoObjects = "name: a is_compliant: false\nname: c is_compliant: true\nname: b is_compliant: false"
 	asAccepted := []Finding{{"1.1", "text 1.1", "on purpose"}, {"1.2", "text 1.2", "these two"}}
 	failed := []string{result("1.1", "FAIL", "root:root", true), result("1.2", "FAIL", twoObjects, true)}
@@ -83,7 +83,7 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// As of two runs.
 			output := printed(benchmark, test.results[:1]...) + printed(benchmark, test.results[1:]...)
-			got, err := judge([]byte(output), ControlPlane, someFailures)
+			got, err := assess([]byte(output), ControlPlane, someFailures)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, got)
 			if test.err == "" {
@@ -104,7 +104,7 @@ func TestReportsThatAreNone(t *testing.T) {
 		strings.TrimSuffix(printed(benchmark, pass), "}\n"): "reading what kube-bench found: unexpected EOF",
 		"Unable to detect running programs":                 "reading what kube-bench found: invalid character 'U' looking for beginning of value",
 	} {
-		_, err := judge([]byte(output), ControlPlane, nil)
+		_, err := assess([]byte(output), ControlPlane, nil)
 		assert.EqualError(t, err, message)
 	}
 }

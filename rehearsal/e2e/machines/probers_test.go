@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netns"
+
+	"eco2/rehearsal/internal/netspace"
 )
 
 // prober asks the probe in a pod what it reaches, by HTTP from the network of the pod's own node: no NetworkPolicy applies
@@ -80,19 +81,10 @@ func (c *cluster) pid(t *testing.T, node string) int {
 
 // inNetworkOf calls a function in the network namespace of a process. What it opens stays there.
 func inNetworkOf[T any](pid int, do func() (T, error)) (result T, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // without an unlock: the thread exits with the goroutine, so no other one gets its namespace
-		var space netns.NsHandle
-		if space, err = netns.GetFromPid(pid); err != nil {
-			return
-		}
-		defer func() { _ = space.Close() }() // the thread is in it
-		if err = netns.Set(space); err == nil {
-			result, err = do()
-		}
-	}()
-	<-done
-	return result, err
+	space, err := netns.GetFromPid(pid)
+	if err != nil {
+		return result, err
+	}
+	defer func() { _ = space.Close() }() // it is only read
+	return netspace.In(space, do)
 }

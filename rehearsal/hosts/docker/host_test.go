@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"eco2/rehearsal/hosts/docker/kernel"
+	"eco2/rehearsal/internal/netspace"
 )
 
 // This host does not forward packets between two networks that have nothing to do with Docker, unless it did so before
@@ -93,21 +93,10 @@ func probeNetwork(t *testing.T, number string) string {
 // within calls a function in a named network namespace.
 func within[T any](t *testing.T, name string, do func() (T, error)) (result T) {
 	t.Helper()
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // without an unlock: the thread exits with the goroutine
-		var space netns.NsHandle
-		if space, err = netns.GetFromName(name); err != nil {
-			return
-		}
-		defer func() { _ = space.Close() }() // the thread is in it
-		if err = netns.Set(space); err == nil {
-			result, err = do()
-		}
-	}()
-	<-done
+	space, err := netns.GetFromName(name)
+	require.NoError(t, err)
+	defer func() { _ = space.Close() }() // it is only read
+	result, err = netspace.In(space, do)
 	require.NoError(t, err)
 	return result
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"eco2/rehearsal/internal/needs"
+	"eco2/rehearsal/internal/netspace"
 )
 
 // Two networks of a host do not reach each other through it, with the kernel's forwarding and the real iptables. The
@@ -26,10 +27,10 @@ func TestNetworksDoNotReachEachOtherThroughTheHost(t *testing.T) {
 		require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o600))
 		a, b := attach(t, "198.18.10"), attach(t, "198.18.11")
 		reaches := func() bool {
-			listener, err := in(b, func() (net.Listener, error) { return net.Listen("tcp4", "198.18.11.2:7") })
+			listener, err := netspace.In(b, func() (net.Listener, error) { return net.Listen("tcp4", "198.18.11.2:7") })
 			require.NoError(t, err)
 			defer func() { _ = listener.Close() }() // nothing was written
-			_, err = in(a, func() (net.Listener, error) {
+			_, err = netspace.In(a, func() (net.Listener, error) {
 				conn, err := net.DialTimeout("tcp4", "198.18.11.2:7", time.Second)
 				if err != nil {
 					return nil, err
@@ -106,18 +107,4 @@ func run(t *testing.T, line string) {
 	args := strings.Fields(line)
 	output, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
 	require.NoError(t, err, "%s\n%s", line, output)
-}
-
-// in calls a function in another network namespace.
-func in[T any](space netns.NsHandle, do func() (T, error)) (result T, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // without an unlock: the thread exits with the goroutine
-		if err = netns.Set(space); err == nil {
-			result, err = do()
-		}
-	}()
-	<-done
-	return result, err
 }
