@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -197,6 +196,7 @@ func commands(t *testing.T) (all []command) {
 }
 
 // read has bash read a script without running any command of it: each is recorded with its arguments, and prints a word.
+// Each has a file of its own, as the commands of a pipeline run at the same time.
 func read(t *testing.T, where, script string) (found []command) {
 	t.Helper()
 	dir := t.TempDir()
@@ -208,24 +208,37 @@ func read(t *testing.T, where, script string) (found []command) {
 		require.NoError(t, err, "%s reads a file of the project", where)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file[1]), text, 0o600))
 	}
-	const record = `set -e
+	const begin = `set -e
 PATH=/nowhere
-command_not_found_handle() { printf '%s\0' "$#" "$@" >>"$RECORD"; echo ssh; }
+command_not_found_handle() { printf '%s\0' "$@" >"$RECORD/$EPOCHREALTIME.$BASHPID"; echo ssh; }
 `
-	bash := exec.CommandContext(t.Context(), "bash", "-c", record+placeholder.ReplaceAllString(script, "$1"))
-	bash.Dir, bash.Env = dir, []string{"HOME=" + dir, "RECORD=" + filepath.Join(dir, "record")}
+	bash := exec.CommandContext(t.Context(), "bash", "-c", begin+placeholder.ReplaceAllString(script, "$1"))
+	record := t.TempDir()
+	bash.Dir, bash.Env = dir, []string{"HOME=" + dir, "RECORD=" + record}
 	output, err := bash.CombinedOutput()
 	require.NoError(t, err, "%s: bash does not read this: %s", where, output)
-	data, err := os.ReadFile(filepath.Join(dir, "record"))
-	require.NoError(t, err, "%s shows no command", where)
-	words := strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
-	for len(words) > 0 {
-		count, err := strconv.Atoi(words[0])
+	recorded, err := os.ReadDir(record)
+	require.NoError(t, err)
+	require.NotEmpty(t, recorded, "%s shows no command", where)
+	for _, file := range recorded {
+		data, err := os.ReadFile(filepath.Join(record, file.Name()))
 		require.NoError(t, err)
-		found = append(found, command{where, words[1 : 1+count]})
-		words = words[1+count:]
+		found = append(found, command{where, strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")})
 	}
 	return found
+}
+
+// The commands of a pipeline write at the same time.
+func TestPipelinesAreRead(t *testing.T) {
+	long := strings.Repeat("word\n", 4000)
+	for range 10 {
+		found := read(t, "here", fmt.Sprintf("first '%s' | second '%s' | third '%s'", long, long, long))
+		require.Len(t, found, 3)
+		for _, c := range found {
+			require.Len(t, c.args, 2)
+			require.Equal(t, long, c.args[1], c.args[0])
+		}
+	}
 }
 
 // Each command that the documents show is run by a test, or named as one that is not.

@@ -22,6 +22,21 @@ func In[T any](space netns.NsHandle, do func() (T, error)) (result T, err error)
 	return result, err
 }
 
+// InNew calls a function in a new network namespace, which programs that it runs are in, too.
+func InNew(do func()) (err error) {
+	done := make(chan struct{})
+	go onceOnThread(func() {
+		defer close(done)
+		var space netns.NsHandle
+		if space, err = netns.New(); err == nil {
+			defer func() { _ = space.Close() }() // the thread is in it
+			do()
+		}
+	})
+	<-done
+	return err
+}
+
 // onceOnThread calls a function on a thread that exits when the goroutine does, so no other goroutine gets its
 // namespace. The main thread cannot exit, and /proc/net, by which everybody sees the sockets of this process' namespace,
 // is that of the main thread: it is left to this goroutine until the function has run on another.

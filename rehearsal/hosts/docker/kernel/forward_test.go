@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +21,7 @@ import (
 // host is a network namespace, so this one's own settings stay as they are.
 func TestNetworksDoNotReachEachOtherThroughTheHost(t *testing.T) {
 	needs.Root(t, "create network namespaces")
-	inNewNetwork(t, func() {
+	require.NoError(t, netspace.InNew(func() {
 		run(t, "ip link set lo up")
 		require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o600))
 		a, b := attach(t, "198.18.10"), attach(t, "198.18.11")
@@ -60,24 +59,7 @@ func TestNetworksDoNotReachEachOtherThroughTheHost(t *testing.T) {
 		policy, err := h.policy(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, accept, policy)
-	})
-}
-
-// inNewNetwork calls a function in a new network namespace, which programs that it runs are in, too.
-func inNewNetwork(t *testing.T, do func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // without an unlock: the thread exits with the goroutine
-		space, err := netns.New()
-		if !assert.NoError(t, err) {
-			return
-		}
-		defer func() { _ = space.Close() }() // the thread is in it
-		do()
-	}()
-	<-done
+	}))
 }
 
 // attach creates a network namespace at .2 of a network, whose router is the present namespace at .1.
