@@ -1,13 +1,16 @@
 // Package cluster turns the machines into a Kubernetes cluster, over SSH and in this order:
 //
-//	scripts → prepare (all nodes) → init ─┬→ calico ─────────────┐
-//	                                      ├→ member (13 workers) ┼→ ready → argocd
-//	                                      └→ admin-kubeconfig    ┘
+//	scripts → prepare (all nodes) → state → init ─┬→ calico ─────────────┐
+//	                                              ├→ member (13 workers) ┴→ upgrade-nodes → ready → argocd
+//	                                              └→ admin-kubeconfig
 //
 // Each step runs an idempotent script in scripts/, so after a failed update it is enough to run the update again.
 package cluster
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -85,12 +88,16 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		complete, names = append(complete, worker), append(names, node.Name)
 	}
 
+	upgraded, err := c.upgradeNodes(ctx, conf, names, child, component.DependsOn(complete...))
+	if err != nil {
+		return nil, err
+	}
 	c.Ready, err = c.NewCommand(ctx, "ready", &CommandArgs{
 		Create: Script{Name: "ready", Args: Arguments{}.
 			Flag("nodes", pulumi.String(strings.Join(names, ","))).
 			Flag("timeout", pulumi.String(readyTimeout))},
 		Minutes: 20, Triggers: i.Nodes,
-	}, child, component.DependsOn(complete...))
+	}, child, component.DependsOn(upgraded))
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +115,25 @@ func (c *Cluster) NewCommand(ctx *pulumi.Context, name string, args *CommandArgs
 		// If the VPC is deleted, the whole cluster is, so this deletion is skipped. The control plane's instance would not
 		// do as the marker, because it is also deleted when it is only replaced.
 		pulumi.DeletedWith(c.infra.VPC))...)
+}
+
+// upgradeNodes brings the nodes to the configured versions and to the kubelets' configuration, one after the other.
+func (c *Cluster) upgradeNodes(ctx *pulumi.Context, conf config.Config, nodes []string, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	kubelets, err := json.Marshal(kubeletConfiguration())
+	if err != nil {
+		return nil, fmt.Errorf("writing the configuration of the kubelets: %w", err)
+	}
+	hash := sha256.Sum256(kubelets)
+	return c.NewCommand(ctx, "upgrade-nodes", &CommandArgs{
+		Create: Script{Name: "upgrade-nodes", Runs: []string{"prepare"}, Args: Arguments{}.
+			Flag("nodes", pulumi.String(strings.Join(nodes, ","))).
+			Flag("parallel", pulumi.Sprintf("%d", conf.Upgrade.Parallel)).
+			Flag("user", pulumi.String(conf.SSH.User)).
+			Flag("kubelets", pulumi.String(hex.EncodeToString(hash[:4]))).
+			Then(c.host.packages(conf))},
+		// Ten minutes for each of 14 nodes, one after the other, and as much again.
+		Stdin: conf.SSH.PrivateKey, Minutes: 280,
+	}, opts...)
 }
 
 // calico installs the pod network: always VXLAN, without BGP and without the operator. Nothing else applies Calico's

@@ -47,8 +47,8 @@ type Script struct {
 	// Name is the file's name without .sh.
 	Name string
 	Args Arguments
-	// Relays is, for the script relay, the name of the script that it runs on a worker.
-	Relays string
+	// Runs holds the names of the scripts that it runs.
+	Runs []string
 }
 
 // Arguments holds a script's arguments.
@@ -57,6 +57,11 @@ type Arguments []pulumi.StringInput
 // Flag returns the arguments with --name and its value added.
 func (a Arguments) Flag(name string, value pulumi.StringInput) Arguments {
 	return append(slices.Clip(a), pulumi.String("--"+name), value)
+}
+
+// Then returns the arguments followed by -- and those that the script passes on to another one.
+func (a Arguments) Then(others Arguments) Arguments {
+	return append(append(slices.Clip(a), pulumi.String("--")), others...)
 }
 
 // newCommand declares a command on the host. Its text, standard input, triggers and label are made here and nowhere
@@ -138,10 +143,7 @@ func (s Script) line() (pulumi.StringOutput, error) {
 // changed script runs again and that an error or a preview shows which scripts a command runs.
 func (s Script) label() (string, error) {
 	label := "#"
-	for _, name := range []string{s.Name, s.Relays} {
-		if name == "" {
-			continue
-		}
+	for _, name := range append([]string{s.Name}, s.Runs...) {
 		text, err := scriptText(name)
 		if err != nil {
 			return "", err

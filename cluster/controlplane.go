@@ -84,12 +84,13 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 		return controlPlaneFiles(kubeadm)
 	}).(pulumi.StringOutput)
 	p.initialised, err = host.newCommand(ctx, "init-"+name, &CommandArgs{
-		Create: Script{Name: "init", Args: Arguments{}.
+		Create: Script{Name: "init", Runs: []string{"upgrade-control-plane", "prepare"}, Args: Arguments{}.
 			Flag("node", pulumi.String(node.Name)).
 			Flag("address", node.PrivateIP).
 			Flag("provider-id", node.ProviderID()).
-			labelsAndTaints(node)},
-		Stdin: configuration, Minutes: 30,
+			labelsAndTaints(node).
+			Then(append(Arguments{}.Flag("node", pulumi.String(node.Name)), host.packages(c)...))},
+		Stdin: configuration, Minutes: 60,
 	}, parent, deletedWithMachine, component.DependsOn(state))
 	if err != nil {
 		return nil, err

@@ -75,17 +75,22 @@ func (h *host) install(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error
 	return nil
 }
 
-// prepare declares the command that installs on a node what kubeadm requires.
-func (h *host) prepare(ctx *pulumi.Context, node *infra.Node, c config.Config, opts ...pulumi.ResourceOption) (*remote.Command, error) {
-	args := &CommandArgs{Create: Script{Name: "prepare", Args: Arguments{}.
-		Flag("node", pulumi.String(node.Name)).
+// packages returns the arguments of prepare.sh that are the same for all nodes.
+func (h *host) packages(c config.Config) Arguments {
+	return Arguments{}.
 		Flag("kubernetes-version", pulumi.String(c.Versions.Kubernetes)).
 		Flag("containerd-version", pulumi.String(c.Versions.Containerd)).
 		Flag("pause-version", pulumi.String(c.Versions.Pause())).
 		Flag("kubernetes-key", pulumi.String(c.SigningKey("kubernetes"))).
 		Flag("docker-key", pulumi.String(c.SigningKey("docker"))).
 		Flag("files-mirror", pulumi.String(h.mirror.Files)).
-		Flag("images-mirror", pulumi.String(h.mirror.Images)),
+		Flag("images-mirror", pulumi.String(h.mirror.Images))
+}
+
+// prepare declares the command that installs on a node what kubeadm requires.
+func (h *host) prepare(ctx *pulumi.Context, node *infra.Node, c config.Config, opts ...pulumi.ResourceOption) (*remote.Command, error) {
+	args := &CommandArgs{Create: Script{Name: "prepare", Args: append(
+		Arguments{}.Flag("node", pulumi.String(node.Name)), h.packages(c)...),
 	}, Minutes: 20}
 	if node != h.node {
 		args.Create = h.relay(node, args.Create)
@@ -107,5 +112,5 @@ func (h *host) relay(worker *infra.Node, s Script) Script {
 		Flag("user", pulumi.String(h.ssh.User)).
 		Flag("provider-id", worker.ProviderID()).
 		Flag("script", pulumi.String(s.Name))
-	return Script{Name: "relay", Relays: s.Name, Args: append(append(args, pulumi.String("--")), s.Args...)}
+	return Script{Name: "relay", Runs: []string{s.Name}, Args: args.Then(s.Args)}
 }

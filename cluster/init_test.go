@@ -48,6 +48,7 @@ esac`)
 echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 [[ $1 != init ]] || { mkdir -p pki; touch super-admin.conf; }`)
 			c.command("systemctl", "")
+			c.write("scripts/upgrade-control-plane.sh", `echo "upgrade-control-plane $*" >>"`+c.dir+`/upgraded"`)
 			c.write("etc/kubernetes/kubelet.env", "")
 			for _, file := range test.exists {
 				c.write(file, "")
@@ -59,7 +60,7 @@ echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 			files, err := controlPlaneFiles("the configuration\n")
 			require.NoError(t, err)
 			printed, err := c.try("init", files, "--node", "k8s-master", "--address", "10.0.0.4",
-				"--provider-id", "aws:///a/i-0", "--labels", "a=b", "--taints", "")
+				"--provider-id", "aws:///a/i-0", "--labels", "a=b", "--taints", "", "--", "--node", "k8s-master")
 			assert.Equal(t, test.calls, c.read("kubeadm"), printed)
 			if test.fails != "" {
 				require.Error(t, err)
@@ -67,7 +68,10 @@ echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 				return
 			}
 			require.NoError(t, err, printed)
-			if test.calls != "" {
+			if test.calls == "" {
+				assert.Regexp(t, `^upgrade-control-plane --node k8s-master --files \S+/files -- --node k8s-master\n$`, c.read("upgraded"))
+			} else {
+				assert.Contains(t, c.read("etc/kubernetes/api-server/audit.yaml"), "level: Metadata")
 				assert.Equal(t, "aws:///a/i-0\n", c.read("var/lib/eco2/made-on"))
 				assert.Equal(t, c.read("var/lib/eco2/encryption.yaml"), c.read("etc/kubernetes/encryption.yaml"))
 				assert.Contains(t, c.read("var/lib/eco2/encryption.yaml"), "secretbox")
@@ -77,7 +81,6 @@ echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 			assert.FileExists(t, filepath.Join(c.dir, "etc/kubernetes/pki/.initialized"))
 			assert.NoFileExists(t, filepath.Join(c.dir, "etc/kubernetes/super-admin.conf"), "it cannot be revoked")
 			assert.Contains(t, c.read("applied"), "eco2-node-labels")
-			assert.Contains(t, c.read("etc/kubernetes/api-server/audit.yaml"), "level: Metadata")
 			assert.Contains(t, c.read("patch"), "- {key: node-role.kubernetes.io/control-plane, effect: NoSchedule}",
 				"CoreDNS could run on no node before the first worker joins")
 		})
@@ -93,6 +96,7 @@ func TestANewMachineAdoptsTheControlPlaneOnTheVolume(t *testing.T) {
 		c.command("systemctl", `[[ $* != *kubelet* ]] || echo "systemctl $*" >>"`+c.dir+`/done"`)
 		c.command("kubeadm", `echo "kubeadm $*" | sed 's| --config [^ ]*||' >>"`+c.dir+`/done"
 touch "`+c.dir+`/etc/kubernetes/super-admin.conf"`)
+		c.write("scripts/upgrade-control-plane.sh", "")
 		for file, content := range map[string]string{
 			"etc/kubernetes/pki/.initialized": "", "etc/kubernetes/pki/ca.key": "the authority's key", "var/lib/etcd/member/snap/db": "objects",
 			"var/lib/eco2/cluster": "eco2-dev", "var/lib/eco2/made-on": "aws:///a/i-0", "var/lib/eco2/encryption.yaml": "the key",
@@ -105,7 +109,7 @@ touch "`+c.dir+`/etc/kubernetes/super-admin.conf"`)
 		files, err := controlPlaneFiles("the configuration\n")
 		require.NoError(t, err)
 		printed, err := c.try("init", files, "--node", "k8s-master", "--address", "10.0.0.10",
-			"--provider-id", "aws:///a/i-1", "--labels", "a=b", "--taints", "")
+			"--provider-id", "aws:///a/i-1", "--labels", "a=b", "--taints", "", "--", "--node", "k8s-master")
 		assert.Equal(t, "the authority's key", c.read("etc/kubernetes/pki/ca.key"))
 		assert.Equal(t, "objects", c.read("var/lib/etcd/member/snap/db"))
 		assert.Equal(t, "the key", c.read("var/lib/eco2/encryption.yaml"))
@@ -137,37 +141,6 @@ touch "`+c.dir+`/etc/kubernetes/super-admin.conf"`)
 		assert.Contains(t, printed, says)
 		assert.Empty(t, c.read("done"))
 	}
-}
-
-// A control plane stays as it was created. init.sh says what has changed since, and leaves it ready to be applied by hand.
-func TestChangedConfigurationIsNoted(t *testing.T) {
-	c := newTestHost(t)
-	c.command("kubectl", "")
-	c.command("systemctl", "")
-	c.write("etc/kubernetes/pki/.initialized", "")
-	c.write("etc/kubernetes/manifests/kube-apiserver.yaml", "")
-	c.write("var/lib/eco2/cluster", "eco2-dev")
-	c.write("etc/kubernetes/kubeadm.yaml", "the first configuration\n")
-	run := func(configuration string) string {
-		files, err := controlPlaneFiles(configuration)
-		require.NoError(t, err)
-		printed, err := c.try("init", files, "--node", "k8s-master", "--address", "10.0.0.4",
-			"--provider-id", "aws:///a/i-0", "--labels", "a=b", "--taints", "")
-		require.NoError(t, err, printed)
-		return printed
-	}
-	const note = "note: the configuration has changed since the control plane was created: "
-	dir := c.dir + "/etc/kubernetes/"
-
-	assert.Contains(t, run("the second configuration\n"), note+dir+"kubeadm.yaml, "+dir+"api-server/admission.yaml, "+
-		dir+"api-server/audit.yaml, "+dir+"api-server/authentication.yaml;")
-	assert.Equal(t, "the first configuration\n", c.read("etc/kubernetes/kubeadm.yaml"))
-	assert.Equal(t, "the second configuration\n", c.read("etc/kubernetes/kubeadm.yaml.new"))
-	assert.Contains(t, run("the second configuration\n"), note+dir+"kubeadm.yaml;")
-
-	require.NoError(t, os.Rename(dir+"kubeadm.yaml.new", dir+"kubeadm.yaml"))
-	assert.NotContains(t, run("the second configuration\n"), "note:")
-	assert.NoFileExists(t, dir+"kubeadm.yaml.new")
 }
 
 // A join must start on a clean machine and leave a clean one if it fails, so that the next can succeed. It must end only

@@ -141,27 +141,7 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 				{"cipher-suites", strings.Join(cipherSuites, ",")},
 			}}},
 		},
-		{
-			"apiVersion": "kubelet.config.k8s.io/v1beta1",
-			"kind":       "KubeletConfiguration",
-			"authentication": object{
-				"anonymous": object{"enabled": false},
-				"webhook":   object{"enabled": true},
-			},
-			"authorization": object{"mode": "Webhook"},
-			// This port would serve requests without authentication.
-			"readOnlyPort": 0,
-			// The kubelet requests a serving certificate from the cluster's certificate authority, and approve.sh
-			// approves the request. Nobody could verify a self-signed certificate.
-			"serverTLSBootstrap": true,
-			"tlsMinVersion":      "VersionTLS12",
-			"tlsCipherSuites":    cipherSuites,
-			// The container runtime's filter of system calls, also for pods that do not ask for it.
-			"seccompDefault": true,
-			"podPidsLimit":   maxProcesses,
-			// The kubelet does not start with kernel settings other than those that prepare.sh makes.
-			"protectKernelDefaults": true,
-		},
+		kubeletConfiguration(),
 	}
 	var text []string
 	for _, document := range documents {
@@ -172,4 +152,29 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 		text = append(text, string(data)+"\n")
 	}
 	return strings.Join(text, "---\n"), nil
+}
+
+// kubeletConfiguration returns the configuration of all kubelets.
+func kubeletConfiguration() object {
+	return object{
+		"apiVersion": "kubelet.config.k8s.io/v1beta1",
+		"kind":       "KubeletConfiguration",
+		"authentication": object{
+			"anonymous": object{"enabled": false},
+			"webhook":   object{"enabled": true},
+		},
+		"authorization": object{"mode": "Webhook"},
+		// This port would serve requests without authentication.
+		"readOnlyPort": 0,
+		// The kubelet requests a serving certificate from the cluster's certificate authority, and approve.sh
+		// approves the request. Nobody could verify a self-signed certificate.
+		"serverTLSBootstrap": true,
+		"tlsMinVersion":      "VersionTLS12",
+		"tlsCipherSuites":    cipherSuites,
+		// The container runtime's filter of system calls, also for pods that do not ask for it.
+		"seccompDefault": true,
+		"podPidsLimit":   maxProcesses,
+		// The kubelet does not start with kernel settings other than those that prepare.sh makes.
+		"protectKernelDefaults": true,
+	}
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -64,8 +65,12 @@ func TestPackages(t *testing.T) {
 		}
 		return packages
 	}
+	const older = "kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-*\n"
+	upgradable := there(map[string]string{"kubelet": "1.36.3-1.1", "kubeadm": "1.36.3-1.1", "kubectl": "1.36.3-1.1"})
 	for name, test := range map[string]struct {
 		installed map[string]string
+		joined    bool   // the machine is a node of a cluster
+		upgrade   string // the packages that the run may replace there
 		failures  string
 		calls     string
 		prints    string
@@ -85,7 +90,12 @@ func TestPackages(t *testing.T) {
 		"another key signed a repository": {failures: "apt-get_update " + otherKey, calls: half + update, prints: otherKey + "\n" +
 			"error: apt on node does not accept the signature of a package repository; the lines above name the repository and " +
 			"the key that signed it. " + refused, fails: true},
-		"another key signed a known repository": {failures: "apt-get_update " + replacedKey, calls: half + update, prints: refused, fails: true},
+		"a node": {joined: true, installed: there(nil)},
+		"a node of an older version": {joined: true, installed: upgradable, calls: update + strings.Replace(install, "-downgrades", "-downgrades --download-only", 1) + older,
+			prints: "node has joined the cluster: downloading kubelet=1.36.4-*, kubeadm=1.36.4-*, kubectl=1.36.4-* for its upgrade"},
+		"kubeadm of a node that is upgraded":      {joined: true, upgrade: "kubeadm", installed: upgradable, calls: half + update + install + "kubeadm=1.36.4-*\napt-mark hold kubeadm cri-tools\n"},
+		"all packages of a node that is upgraded": {joined: true, upgrade: "all", installed: upgradable, calls: half + update + install + older + hold},
+		"another key signed a known repository":   {failures: "apt-get_update " + replacedKey, calls: half + update, prints: refused, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testHost{t, t.TempDir()}
@@ -100,13 +110,16 @@ func TestPackages(t *testing.T) {
 			if test.failures != "" {
 				c.write("failures", test.failures+"\n")
 			}
+			if test.joined {
+				c.write("etc/kubernetes/kubelet.conf", "")
+			}
 			c.write("os-release", "ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\n")
 			text, err := scriptText("prepare")
 			require.NoError(t, err)
-			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/apt/", c.dir+"/apt/", "/etc/os-release", c.dir+"/os-release",
+			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/apt/", c.dir+"/apt/", "/etc/os-release", c.dir+"/os-release", "/etc/kubernetes/", c.dir+"/etc/kubernetes/",
 				"apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold", "apt-get",
 				`main "$@"; exit`, "node=node kubernetes_version=1.36.4 containerd_version=2.3.4 files_mirror=''\n"+
-					"kubernetes_key=FINGERPRINT-K docker_key=FINGERPRINT-D\ninstall_packages; exit").Replace(text)
+					"kubernetes_key=FINGERPRINT-K docker_key=FINGERPRINT-D upgrade="+cmp.Or(test.upgrade, "none")+"\ninstall_packages; exit").Replace(text)
 			cmd := exec.CommandContext(t.Context(), "bash", "-s")
 			cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))
 			cmd.Stdin = strings.NewReader(text)

@@ -61,6 +61,7 @@ type Config struct {
 	// Nodes overrides entries of the node table by name.
 	Nodes     map[string]NodeOverride
 	Versions  Versions
+	Upgrade   Upgrade
 	GitOps    GitOps
 	Passwords Passwords
 	Mirror    Mirror

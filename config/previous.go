@@ -27,7 +27,9 @@ type Previous struct {
 	AdminCidrs    []string `pulumi:"adminCidrs"`
 	NodePortCidrs []string `pulumi:"nodePortCidrs"`
 	Domain        string   `pulumi:"domain"`
-	Platform      bool     `pulumi:"platform"`
+	// Kubernetes is the cluster's version.
+	Kubernetes string `pulumi:"kubernetes"`
+	Platform   bool   `pulumi:"platform"`
 }
 
 // Output returns the stack output from which the next run reads Previous. zones maps the names of nodes to their
@@ -44,6 +46,7 @@ func (c Config) Output(zones pulumi.StringMap, controlPlane pulumi.StringInput) 
 		"adminCidrs":    pulumi.ToStringArray(texts(c.AdminCidrs)),
 		"nodePortCidrs": pulumi.ToStringArray(texts(c.NodePortCidrs)),
 		"domain":        pulumi.String(c.Domain),
+		"kubernetes":    pulumi.String(c.Versions.Kubernetes),
 		"platform":      pulumi.Bool(c.Platform),
 	}
 }

@@ -32,7 +32,7 @@ func TestOutputIsReadByTheNextRun(t *testing.T) {
 		Name: "eco2-dev", Region: "ap-northeast-2", VpcCidr: "10.0.0.0/16", PodCidr: "192.168.0.0/16",
 		ServiceCidr: "10.96.0.0/12", Zones: map[string]string{"k8s-master": "ap-northeast-2a"}, ControlPlane: "10.0.0.10",
 		AdminCidrs: []string{"198.51.100.7/32"}, NodePortCidrs: []string{"192.0.2.0/24"},
-		Domain: "dev.growbin.app", Platform: true,
+		Domain: "dev.growbin.app", Kubernetes: DefaultVersions.Kubernetes, Platform: true,
 	}, s.mustLoad(t).Previous)
 }
 

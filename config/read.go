@@ -40,6 +40,7 @@ func (r *reader) read() Config {
 		AMI:             r.text("ami"),
 		Nodes:           decode[map[string]NodeOverride](r, "nodes", "a map from node name to {instanceType, diskGb, count}"),
 		Versions:        decode[Versions](r, "versions", "{kubernetes, containerd, calico, argocd, untested}"),
+		Upgrade:         decode[Upgrade](r, "upgrade", "{parallel}"),
 		GitOps:          decode[GitOps](r, "gitops", "{repository, revision, path}"),
 		Mirror:          decode[Mirror](r, "mirror", "{files, images, sha256, keys}"),
 		Passwords: Passwords{
@@ -50,6 +51,7 @@ func (r *reader) read() Config {
 		},
 	}
 
+	c.Upgrade.Parallel = cmp.Or(c.Upgrade.Parallel, 1)
 	c.Versions.Kubernetes = cmp.Or(c.Versions.Kubernetes, DefaultVersions.Kubernetes)
 	c.Versions.Containerd = cmp.Or(c.Versions.Containerd, DefaultVersions.Containerd)
 	c.Versions.Calico = cmp.Or(c.Versions.Calico, DefaultVersions.Calico)

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
 #
 # Creates the control plane with kubeadm, whose state state.sh has put on a volume. A
-# control plane that responds is never created again; only labels, taints and the
-# tolerations of CoreDNS are reconciled. One that was created and does not respond is
-# never reset, because its etcd is the cluster. A new machine with the volume of an old
-# one brings up the same control plane: workers, objects and credentials stay valid.
+# control plane that responds is never created again: another version or configuration
+# is applied to it by upgrade-control-plane.sh. One that was created and does not respond is never
+# reset, because its etcd is the cluster. A new machine with the volume of an old one
+# brings up the same control plane: workers, objects and credentials stay valid.
 #
-# Flags: --node, --address, --provider-id, --labels a=b,… and --taints a=b:Effect,….
+# Flags: --node, --address, --provider-id, --labels a=b,… and --taints a=b:Effect,…,
+# then -- and the arguments with which prepare.sh ran on this machine.
 # Standard input, as split_files reads it: kubeadm.yaml, the complete configuration of
 # kubeadm; the API server's files, which its arguments name; and nodes.yaml, an
 # admission policy. The key that encrypts secrets at rest is created once, and exists
@@ -14,8 +15,6 @@
 
 set -euo pipefail
 
-readonly CONFIG=/etc/kubernetes/kubeadm.yaml
-readonly API_SERVER=/etc/kubernetes/api-server API_SERVER_FILES=(admission.yaml audit.yaml authentication.yaml)
 # The marker of a completed init. It is in a directory that `kubeadm reset` removes, so it cannot outlive the cluster.
 # It is on the volume, like all in that directory.
 readonly DONE=/etc/kubernetes/pki/.initialized
@@ -51,35 +50,13 @@ clean_up_half_done() {
   done
 }
 
-# If this key is replaced, every secret that was written with it is lost. It is on the volume before anything is
-# encrypted with it.
-make_encryption_key() {
-  [[ -e $STATE/encryption.yaml ]] || new_encryption_key
-  put "$ENCRYPTION" 0600 <"$STATE/encryption.yaml"
-}
-
-new_encryption_key() {
-  step 'making the key that encrypts secrets at rest'
-  put "$STATE/encryption.yaml" 0600 <<YAML
-apiVersion: apiserver.config.k8s.io/v1
-kind: EncryptionConfiguration
-resources:
-- resources: [secrets]
-  providers:
-  - secretbox:
-      keys:
-      - name: key1
-        secret: $(head --bytes=32 /dev/urandom | base64)
-  - identity: {}
-YAML
-}
-
 # adopt_control_plane DIR: brings up the control plane on the volume, which another machine has left, on this one.
 adopt_control_plane() {
   local known=unknown
   [[ ! -e $STATE/address ]] || known=$(<"$STATE/address")
   [[ $known == "$address" ]] ||
     die "the control plane on the volume has the address $known, by which its workers and etcd know it, and this machine has $address; nothing was changed. The program gives a new machine the address that the output \"made\" of the stack has as controlPlane"
+  [[ ! -e $STATE/version ]] || check_skew "$(<"$STATE/version")" "$(version_in "$1/kubeadm.yaml")"
   make_encryption_key
   put "$CONFIG" 0600 <"$1/kubeadm.yaml"
   quietly "validating the kubeadm configuration" kubeadm config validate --config "$CONFIG"
@@ -113,36 +90,9 @@ made_before() {
     kubectl --namespace=kube-system get deployment/coredns daemonset/kube-proxy >/dev/null 2>&1
 }
 
-install_api_server_files() { # DIR
-  local file
-  for file in "${API_SERVER_FILES[@]}"; do
-    put "$API_SERVER/$file" 0600 <"$1/$file"
-  done
-}
-
-# changes DIR: prints which files have changed since the control plane was created.
-changes() {
-  local file
-  cmp --silent "$1/kubeadm.yaml" "$CONFIG" || echo "$CONFIG"
-  for file in "${API_SERVER_FILES[@]}"; do
-    cmp --silent "$1/$file" "$API_SERVER/$file" || echo "$API_SERVER/$file"
-  done
-}
-
-await_control_plane() { # DIR
-  local changed
+await_control_plane() {
   retry 180 api_ready ||
     die "the control plane on $node was created before, and its API does not answer; see 'crictl ps -a' and 'journalctl -u kubelet' there (only 'kubeadm reset' would create a new, empty cluster)"
-  changed=$(changes "$1" | enumerate)
-  [[ -z $changed ]] ||
-    step "note: the configuration has changed since the control plane was created: $changed; apply the change by hand, see docs/operations.md"
-  install_api_server_files "$1"
-  # For the one who applies the change. CONFIG is what the control plane was created with.
-  if [[ $changed == *"$CONFIG"* ]]; then
-    put "$CONFIG.new" 0600 <"$1/kubeadm.yaml"
-  else
-    rm -f "$CONFIG.new"
-  fi
 }
 
 # kubeadm creates a token for manual joins. It is not needed, because join.sh creates its own.
@@ -198,8 +148,14 @@ UNIT
 }
 
 main() {
-  local node address provider_id labels taints files=$SCRATCH/files
-  flags node address provider-id labels taints -- "$@"
+  local node address provider_id labels taints own=() files=$SCRATCH/files
+  while (($#)) && [[ $1 != -- ]]; do
+    own+=("$1")
+    shift
+  done
+  (($#)) || die 'the arguments of prepare.sh must follow --'
+  shift
+  flags node address provider-id labels taints -- "${own[@]}"
   acquire_lock init
   split_files "$files"
   [[ -s $files/kubeadm.yaml ]] || die 'no kubeadm configuration on standard input'
@@ -209,7 +165,8 @@ main() {
       install_api_server_files "$files"
       adopt_control_plane "$files"
     fi
-    await_control_plane "$files"
+    await_control_plane
+    bash "$SCRIPTS/upgrade-control-plane.sh" --node "$node" --files "$files" -- "$@" </dev/null
   else
     install_api_server_files "$files"
     make_control_plane "$files"
@@ -218,6 +175,7 @@ main() {
     drop_initial_token
   fi
   put "$STATE/address" 0600 <<<"$address"
+  put "$STATE/version" 0600 <<<"$(version_in "$files/kubeadm.yaml")"
   touch "$DONE"
   # These credentials cannot be revoked. kubeadm needs them only to permit those of admin.conf.
   rm -f /etc/kubernetes/super-admin.conf

@@ -173,6 +173,14 @@ kubectl() {
 
 api_ready() { KUBECTL_LIMIT=10 kubectl get --raw=/readyz >/dev/null 2>&1; }
 
+# stop_component NAME: stops a component of the control plane. The kubelet, if it runs, starts it again.
+stop_component() {
+  local pods
+  pods=$(crictl pods --namespace=kube-system --label="component=$1" --state=ready --quiet)
+  # shellcheck disable=SC2086 # several IDs
+  [[ -z $pods ]] || quietly "stopping $1" crictl stopp $pods
+}
+
 # established CRD…: a CRD that was just created may have no conditions yet, for which kubectl fails at once instead of
 # waiting.
 established() { kubectl wait --for=condition=Established --timeout=60s "$@" >/dev/null 2>&1; }
@@ -198,6 +206,54 @@ readonly STATE_DIRS=(etcd:/var/lib/etcd pki:/etc/kubernetes/pki "nodes:$NODES")
 # The key that encrypts secrets in etcd. Its original is encryption.yaml on the volume.
 # shellcheck disable=SC2034 # scripts read it
 readonly ENCRYPTION=/etc/kubernetes/encryption.yaml
+
+# The configuration of kubeadm that has been applied, and the API server's files, which its arguments name.
+# shellcheck disable=SC2034 # scripts read it
+readonly CONFIG=/etc/kubernetes/kubeadm.yaml
+readonly API_SERVER=/etc/kubernetes/api-server API_SERVER_FILES=(admission.yaml audit.yaml authentication.yaml)
+
+install_api_server_files() { # DIR
+  local file
+  for file in "${API_SERVER_FILES[@]}"; do
+    put "$API_SERVER/$file" 0600 <"$1/$file"
+  done
+}
+
+# If this key is replaced, every secret that was written with it is lost. It is on the volume before anything is
+# encrypted with it.
+make_encryption_key() {
+  [[ -e $STATE/encryption.yaml ]] || new_encryption_key
+  put "$ENCRYPTION" 0600 <"$STATE/encryption.yaml"
+}
+
+new_encryption_key() {
+  step 'making the key that encrypts secrets at rest'
+  put "$STATE/encryption.yaml" 0600 <<YAML
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - secretbox:
+      keys:
+      - name: key1
+        secret: $(head --bytes=32 /dev/urandom | base64)
+  - identity: {}
+YAML
+}
+
+version_in() { sed --quiet 's/^ *"kubernetesVersion": "v\(.*\)",$/\1/p' "$1"; } # FILE
+
+# check_skew RUNNING WANTED: refuses an upgrade that kubeadm does not support.
+check_skew() {
+  local running=${1%.*} wanted=${2%.*}
+  [[ -n $1 ]] || die "kubeadm has not stored which version the control plane on $node has; see 'kubectl --namespace=kube-system get configmap kubeadm-config'"
+  if [[ $(printf '%s\n' "$1" "$2" | sort --version-sort | head --lines=1) != "$1" ]]; then
+    die "the control plane has Kubernetes $1 and cannot go back to $2; set eco2:versions.kubernetes to $1 or newer"
+  fi
+  ((${wanted#*.} <= ${running#*.} + 1)) ||
+    die "the control plane has Kubernetes $1, and kubeadm upgrades it by one minor version at a time; set eco2:versions.kubernetes to a version of 1.$((${running#*.} + 1)) first, and then to $2"
+}
 
 # state_device VOLUME SECONDS: prints the device of an attached EBS volume, and waits for it. Linux numbers NVMe disks in
 # the order in which it finds them, so their names say nothing; the link is named after the volume's id. Machines with

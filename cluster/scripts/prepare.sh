@@ -2,12 +2,15 @@
 #
 # Prepares a new Ubuntu or Debian machine for kubeadm: kernel settings, containerd,
 # and exact versions of kubelet, kubeadm and kubectl. It is the same for all nodes. On
-# a machine that is already prepared it changes nothing.
+# a machine that is already prepared it changes nothing. On a node that has joined the
+# cluster it only downloads other versions: upgrade-control-plane.sh and
+# upgrade-nodes.sh install them.
 #
 # Flags: --node, --kubernetes-version, --containerd-version and --pause-version,
 # --kubernetes-key and --docker-key, the fingerprints of the keys that sign the package
 # repositories, and --files-mirror and --images-mirror, both empty if the internet is
-# reachable.
+# reachable. --upgrade is for the scripts that upgrade: which packages the run may
+# replace on a node that has joined, `kubeadm` or `all`.
 # Machine-specific settings belong in /etc/default/kubelet and /etc/containerd/conf.d,
 # which this script does not change.
 
@@ -29,15 +32,8 @@ await_cloud_init() {
     die "cloud-init failed or took over ten minutes on $node; see 'cloud-init status --long' there"
 }
 
-# Upgrading only the packages would leave the cluster half upgraded.
-refuse_upgrade() {
-  [[ -e /etc/kubernetes/kubelet.conf ]] || return 0
-  local running
-  running=$(kubelet --version)
-  running=${running##* v}
-  [[ $running == "$kubernetes_version" ]] ||
-    die "$node runs Kubernetes $running and $kubernetes_version was asked for; a running node is upgraded with 'kubeadm upgrade', see docs/operations.md"
-}
+# joined: whether the machine is a node of a cluster. With other packages alone it would be half upgraded.
+joined() { [[ -e /etc/kubernetes/kubelet.conf ]]; }
 
 name_host() {
   step "naming the host $node"
@@ -106,10 +102,17 @@ install_missing() {
   local needed
   mapfile -t needed < <(missing "$@")
   ((${#needed[@]} == 0)) || {
-    dpkg --force-confold --configure -a && "${APT[@]}" update --error-on=any &&
-      "${APT[@]}" install --no-install-recommends --allow-change-held-packages --allow-downgrades "${needed[@]}"
+    dpkg --force-confold --configure -a && "${APT[@]}" update --error-on=any && apt_install "${needed[@]}"
   }
 }
+
+# shellcheck disable=SC2317 # patiently calls what calls it
+apt_install() { # [ARG…] PACKAGE=VERSION…
+  "${APT[@]}" install --no-install-recommends --allow-change-held-packages --allow-downgrades "$@"
+}
+
+# shellcheck disable=SC2317 # patiently calls it
+download_packages() { "${APT[@]}" update --error-on=any && apt_install --download-only "$@"; }
 
 # shellcheck disable=SC2317 # patiently calls it
 install_and_hold() { install_missing "$@" && apt-mark hold "${@%%=*}"; }
@@ -148,10 +151,22 @@ install_packages() {
     # kubeadm uses crictl and no longer depends on it.
     "cri-tools=$minor.*"
   )
-  if [[ -n $(missing "${packages[@]}") ]]; then
-    step "installing containerd $containerd_version and Kubernetes $kubernetes_version"
+  local needed
+  mapfile -t needed < <(missing "${packages[@]}")
+  if ((${#needed[@]} > 0)); then
     add_repositories "$minor"
   fi
+  if joined && [[ $upgrade == none ]]; then
+    ((${#needed[@]} == 0)) || {
+      step "$node has joined the cluster: downloading $(enumerate < <(printf '%s\n' "${needed[@]}")) for its upgrade"
+      patiently "downloading packages on $node" download_packages "${needed[@]}"
+    }
+    return
+  fi
+  if [[ $upgrade == kubeadm ]]; then
+    packages=("kubeadm=$kubernetes_version-*" "cri-tools=$minor.*")
+  fi
+  ((${#needed[@]} == 0)) || step "installing containerd $containerd_version and Kubernetes $kubernetes_version"
   patiently "installing packages on $node" install_and_hold "${packages[@]}"
   [[ $(kubeadm version --output=short) == "v$kubernetes_version" ]] ||
     die "$(command -v kubeadm) on $node is not version $kubernetes_version; remove it, so that the package's is used"
@@ -241,11 +256,10 @@ UNIT
 
 main() {
   # shellcheck disable=SC2034 # files_mirror: upstream reads it
-  local node kubernetes_version containerd_version pause_version kubernetes_key docker_key files_mirror images_mirror
-  flags node kubernetes-version containerd-version pause-version kubernetes-key docker-key files-mirror images-mirror -- "$@"
+  local node kubernetes_version containerd_version pause_version kubernetes_key docker_key files_mirror images_mirror upgrade=none
+  flags node kubernetes-version containerd-version pause-version kubernetes-key docker-key files-mirror images-mirror upgrade -- "$@"
   acquire_lock prepare
   await_cloud_init
-  refuse_upgrade
   name_host
   set_up_kernel
   install_packages

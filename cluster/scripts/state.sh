@@ -49,12 +49,8 @@ move_state() {
   step 'moving the state of the control plane to its volume; the API is away meanwhile'
   quietly 'stopping the kubelet' systemctl stop kubelet
   # The kubelet would start them again.
-  local component pods
-  for component in kube-apiserver etcd; do
-    pods=$(crictl pods --namespace=kube-system --label="component=$component" --quiet)
-    # shellcheck disable=SC2086 # several IDs
-    [[ -z $pods ]] || quietly "stopping $component" crictl stopp $pods
-  done
+  stop_component kube-apiserver
+  stop_component etcd
   copy /var/lib/etcd etcd
   copy "$NODES" nodes
   cp --archive "$ENCRYPTION" "$STATE/encryption.yaml"

@@ -1,0 +1,59 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Upgrade says how nodes get other versions of Kubernetes and containerd.
+type Upgrade struct {
+	// Parallel is how many nodes are upgraded at the same time, at least 1, the default. Their pods are moved to the
+	// other nodes, which must have room for them.
+	Parallel int `json:"parallel"`
+}
+
+// checkUpgrade reports a version that kubeadm cannot upgrade the cluster to. It warns about an upgrade, with what it will
+// do.
+func (r *report) checkUpgrade(c Config) {
+	if c.Upgrade.Parallel < 1 {
+		r.problem("upgrade", "parallel is %d; use 1 or more", c.Upgrade.Parallel)
+	}
+	was, is := c.Previous.Kubernetes, c.Versions.Kubernetes
+	if was == "" || was == is || !semver.MatchString(was) || !semver.MatchString(is) {
+		return
+	}
+	from, to := numbers(was), numbers(is)
+	switch {
+	case older(to, from):
+		r.problem("versions.kubernetes", "the cluster has Kubernetes %s and cannot go back to %s; set %s or newer, with: "+
+			"pulumi config set --path %s %s", was, is, was, r.key("versions.kubernetes"), was)
+	case from[0] != to[0] || to[1] > from[1]+1:
+		r.problem("versions.kubernetes", "the cluster has Kubernetes %s, and kubeadm upgrades it by one minor version at a "+
+			"time; set a version of %d.%d first, and then %s", was, from[0], from[1]+1, is)
+	default:
+		r.warning("versions.kubernetes", "this update upgrades Kubernetes from %s to %s: the control plane, whose API may "+
+			"be away for a minute, then %s: each is drained, upgraded and takes pods again", was, is, c.Upgrade.nodes())
+	}
+}
+
+func (u Upgrade) nodes() string {
+	if u.Parallel == 1 {
+		return "one node after the other"
+	}
+	return fmt.Sprintf("the nodes, %d at a time", u.Parallel)
+}
+
+// numbers returns the three numbers of a version that matches semver.
+func numbers(version string) (numbers [3]int) {
+	for i, part := range strings.Split(version, ".") {
+		numbers[i], _ = strconv.Atoi(part) // out of range is the largest number
+	}
+	return numbers
+}
+
+// older reports whether a version is older than another.
+func older(a, b [3]int) bool {
+	return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]), cmp.Compare(a[2], b[2])) < 0
+}
