@@ -58,7 +58,7 @@ func program(ctx *pulumi.Context) error {
 		zones[node.Name] = node.Instance.AvailabilityZone // the actual zone, even if this update excludes the machine
 	}
 	ctx.Export("ssh", ssh)
-	ctx.Export("nodes", nodes)                                                     // type, zone, instance, private address
-	ctx.Export(config.PreviousOutput, c.Output(zones, i.ControlPlane().PrivateIP)) // read by the next run: see config.Previous
+	ctx.Export("nodes", nodes)                                                                           // type, zone, instance, private address
+	ctx.Export(config.PreviousOutput, c.Output(zones, i.ControlPlane().PrivateIP, k.CertificatesExpire)) // read by the next run: see config.Previous
 	return nil
 }

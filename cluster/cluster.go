@@ -36,6 +36,8 @@ type Cluster struct {
 
 	// Kubeconfig is the administrator's kubeconfig. It is a secret.
 	Kubeconfig pulumi.StringOutput
+	// CertificatesExpire is the date on which the control plane's certificates expire, such as 2027-11-29.
+	CertificatesExpire pulumi.StringOutput
 	// Ready is the step that waits for the nodes. What needs them, but not Argo CD, depends on it alone and does not wait
 	// for Argo CD's installation.
 	Ready pulumi.Resource
@@ -71,7 +73,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err != nil {
 		return nil, err
 	}
-	c.Kubeconfig = control.Kubeconfig
+	c.Kubeconfig, c.CertificatesExpire = control.Kubeconfig, control.Expires
 
 	calico, err := c.calico(ctx, conf, child, component.DependsOn(control.initialised))
 	if err != nil {

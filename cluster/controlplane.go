@@ -23,6 +23,9 @@ type controlPlane struct {
 
 	// Kubeconfig is the administrator's kubeconfig with the API's public address. It is a secret.
 	Kubeconfig pulumi.StringOutput
+	// Expires is the date on which the certificate in the kubeconfig expires, such as 2027-11-29. It is empty if that is
+	// not known.
+	Expires pulumi.StringOutput
 }
 
 // placeholderKubeconfig stands in for the kubeconfig of a cluster that does not exist yet. It is a complete kubeconfig
@@ -97,8 +100,10 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 	}
 
 	kubeconfig, err := host.newCommand(ctx, "admin-kubeconfig", &CommandArgs{
-		Create: Script{Name: "kubeconfig", Args: Arguments{}.Flag("server", args.Server)},
-		Stdin:  outputKey(c.SSH, "kubeconfig"), Minutes: 10,
+		Create: Script{Name: "kubeconfig", Runs: []string{"certificates"}, Args: Arguments{}.
+			Flag("server", args.Server).
+			Flag("valid-until", pulumi.String(c.CertificatesValidUntil))},
+		Stdin: outputKey(c.SSH, "kubeconfig"), Minutes: 10,
 		Secret: true, // it contains the administrator's private key
 	}, parent, deletedWithMachine, component.DependsOn(p.initialised),
 		// The first encryption key stays even if the SSH key changes: a preview, which runs no script, must be able to
@@ -115,6 +120,7 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 		return text, nil
 	}).(pulumi.StringOutput)
 	p.Kubeconfig = pulumi.ToSecret(orPlaceholder(ctx, decrypted)).(pulumi.StringOutput)
+	p.Expires = pulumi.Unsecret(p.Kubeconfig.ApplyT(expiry)).(pulumi.StringOutput)
 
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"kubeconfig": p.Kubeconfig})
 }

@@ -8,6 +8,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -68,6 +69,9 @@ type Config struct {
 
 	// Previous holds the settings of the last update that finished.
 	Previous Previous
+	// CertificatesValidUntil is the date until which this update makes the control plane's certificates valid, such as
+	// 2027-11-30. It is not a setting.
+	CertificatesValidUntil string
 }
 
 // Environment is the purpose of a stack.
@@ -90,6 +94,7 @@ func Load(ctx *pulumi.Context, nodes []NodeEntry) (Config, error) {
 	if c.Previous, err = readPrevious(ctx, nodes[0].Name); err != nil {
 		return Config{}, err
 	}
+	c.CertificatesValidUntil = c.Previous.certificatesValidUntil(time.Now())
 	r.validate(c, nodes)
 	if err := r.err(); err != nil {
 		return Config{}, err

@@ -29,12 +29,17 @@ type Previous struct {
 	Domain        string   `pulumi:"domain"`
 	// Kubernetes is the cluster's version.
 	Kubernetes string `pulumi:"kubernetes"`
-	Platform   bool   `pulumi:"platform"`
+	// CertificatesExpire is the date on which the control plane's certificates expire, and CertificatesValidUntil the one
+	// until which they had to be valid when they were renewed. Both are empty if they are not known.
+	CertificatesExpire     string `pulumi:"certificatesExpire"`
+	CertificatesValidUntil string `pulumi:"certificatesValidUntil"`
+	Platform               bool   `pulumi:"platform"`
 }
 
 // Output returns the stack output from which the next run reads Previous. zones maps the names of nodes to their
-// availability zones, and controlPlane is the private address of the control plane's machine.
-func (c Config) Output(zones pulumi.StringMap, controlPlane pulumi.StringInput) pulumi.Map {
+// availability zones, controlPlane is the private address of the control plane's machine, and expire the date on which
+// its certificates expire.
+func (c Config) Output(zones pulumi.StringMap, controlPlane, expire pulumi.StringInput) pulumi.Map {
 	return pulumi.Map{
 		"name":          pulumi.String(c.Name),
 		"region":        pulumi.String(c.Region),
@@ -47,7 +52,11 @@ func (c Config) Output(zones pulumi.StringMap, controlPlane pulumi.StringInput) 
 		"nodePortCidrs": pulumi.ToStringArray(texts(c.NodePortCidrs)),
 		"domain":        pulumi.String(c.Domain),
 		"kubernetes":    pulumi.String(c.Versions.Kubernetes),
-		"platform":      pulumi.Bool(c.Platform),
+
+		"certificatesExpire":     expire,
+		"certificatesValidUntil": pulumi.String(c.CertificatesValidUntil),
+
+		"platform": pulumi.Bool(c.Platform),
 	}
 }
 

@@ -30,6 +30,7 @@ func (r *report) validate(c Config, nodes []NodeEntry) {
 	r.checkNodes(c.Nodes, nodes)
 	r.checkVersions(c.Versions)
 	r.checkUpgrade(c)
+	r.warnOfRenewal(c)
 	r.checkGitOps(c.GitOps)
 	r.checkMirror(c.Mirror, c.Environment)
 }

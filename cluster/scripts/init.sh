@@ -114,37 +114,44 @@ spec:
 YAML
 }
 
-# Installs the timer that runs approve.sh, which install.sh has installed on this machine. The timer is restarted each
-# time, because an earlier run may have been interrupted between writing and starting it.
-approve_certificates() {
-  step "starting the timer that approves the kubelets' serving certificates"
-  # The log levels suppress systemd's messages about each run, so that runs that find nothing to do log nothing.
-  put /etc/systemd/system/eco2-approve.service 0644 <<UNIT
+# install_timer NAME DESCRIPTION COMMAND TIMER-LINE…: installs a timer that runs one of the installed scripts. It is
+# restarted each time, because an earlier run may have been interrupted between writing and starting it. The log levels
+# suppress systemd's messages about each run, so that runs that find nothing to do log nothing.
+install_timer() {
+  local name=eco2-$1 description=$2 command=$3
+  shift 3
+  put "/etc/systemd/system/$name.service" 0644 <<UNIT
 [Unit]
-Description=approval of the kubelets' serving certificates
+Description=$description
 
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/bash /usr/local/lib/eco2/approve.sh
-TimeoutStartSec=120
+ExecStart=/usr/bin/bash $SCRIPTS/$command
+TimeoutStartSec=1200
 SyslogLevel=notice
 LogLevelMax=notice
 UNIT
-  put /etc/systemd/system/eco2-approve.timer 0644 <<UNIT
+  put "/etc/systemd/system/$name.timer" 0644 <<UNIT
 [Unit]
-Description=approval of the kubelets' serving certificates, every 15 seconds
+Description=$description
 
 [Timer]
-OnActiveSec=1
-OnUnitInactiveSec=15
+$(printf '%s\n' "$@")
 AccuracySec=1
 
 [Install]
 WantedBy=timers.target
 UNIT
   systemctl daemon-reload
-  systemctl enable --quiet eco2-approve.timer
-  systemctl restart eco2-approve.timer
+  systemctl enable --quiet "$name.timer"
+  systemctl restart "$name.timer"
+}
+
+install_timers() {
+  step "starting the timers that approve the kubelets' serving certificates and renew the control plane's"
+  install_timer approve "approval of the kubelets' serving certificates" approve.sh OnActiveSec=1 OnUnitInactiveSec=15
+  # An update renews them earlier: see config/certificates.go. This is for a cluster without updates.
+  install_timer certificates "renewal of the control plane's certificates" "certificates.sh --valid-until '30 days'" 'OnCalendar=*-*-* 03:00:00 UTC' Persistent=true
 }
 
 main() {
@@ -182,7 +189,7 @@ main() {
   step 'protecting the labels of nodes'
   apply "$files/nodes.yaml"
   record "$node" "$address" "$provider_id" joined
-  approve_certificates
+  install_timers
   allow_coredns_here
   reconcile "$node" "$labels" "$taints"
   step "the control plane $node is up"

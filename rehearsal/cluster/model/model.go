@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"eco2/rehearsal/cluster/provider"
 	"eco2/rehearsal/internal/store"
@@ -41,6 +42,8 @@ type Info struct {
 	ID string `json:"id"`
 	// Version is the Kubernetes version without "v".
 	Version string `json:"version"`
+	// CertificatesExpire is when the control plane's certificates expire.
+	CertificatesExpire time.Time `json:"certificatesExpire"`
 	// Custom lists the kinds of its custom resource definitions.
 	Custom []provider.API `json:"custom,omitempty"`
 	// Bundles lists the installed bundles, by their names in provider.Bundles.
@@ -70,7 +73,7 @@ func (m *Model) New(version string) (*Cluster, error) {
 				return err
 			}
 		}
-		return tx.Put(clusterKind, c.id, Info{ID: c.id, Version: version})
+		return tx.Put(clusterKind, c.id, Info{ID: c.id, Version: version, CertificatesExpire: YearFromNow()})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("creating a cluster: %w", err)
@@ -110,16 +113,33 @@ func (c *Cluster) info(tx *store.Tx) (info Info, err error) {
 	return info, err
 }
 
-// SetDown stops the API server, or starts it.
-func (c *Cluster) SetDown(down bool) error {
+// YearFromNow returns the time until which kubeadm makes certificates valid, as exactly as a certificate says it.
+func YearFromNow() time.Time { return time.Now().AddDate(1, 0, 0).UTC().Truncate(time.Second) }
+
+// SetCertificatesExpire changes when the control plane's certificates expire.
+func (c *Cluster) SetCertificatesExpire(at time.Time) error {
+	return c.change(func(info *Info) { info.CertificatesExpire = at })
+}
+
+// SetVersion changes the version of the control plane.
+func (c *Cluster) SetVersion(version string) error {
+	return c.change(func(info *Info) { info.Version = version })
+}
+
+func (c *Cluster) change(to func(*Info)) error {
 	return c.store.Update(func(tx *store.Tx) error {
 		info, err := c.info(tx)
 		if err != nil {
 			return err
 		}
-		info.Down = down
+		to(&info)
 		return tx.Put(clusterKind, c.id, info)
 	})
+}
+
+// SetDown stops the API server, or starts it.
+func (c *Cluster) SetDown(down bool) error {
+	return c.change(func(info *Info) { info.Down = down })
 }
 
 // InstallBundle adds the kinds of one of provider.Bundles, as applying its definitions would.

@@ -2,11 +2,18 @@ package simulated
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"net/url"
 	"strconv"
+	"time"
 
 	"eco2/rehearsal/cluster/controllers"
 	"eco2/rehearsal/cluster/model"
@@ -14,9 +21,10 @@ import (
 	"eco2/rehearsal/internal/store"
 )
 
-// kubeconfig returns the administrator's kubeconfig of a cluster. It is deterministic. Instead of certificates and a
-// key it contains texts that describe them, in the same encoding.
-func kubeconfig(cluster, server string) string {
+// kubeconfig returns the administrator's kubeconfig of a cluster, whose certificate is valid until a date. It is
+// deterministic. Instead of the authority's certificate and the key it contains texts that describe them, in the same
+// encoding.
+func kubeconfig(cluster, server string, expires time.Time) string {
 	encode := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 	return fmt.Sprintf(`apiVersion: v1
 kind: Config
@@ -37,7 +45,21 @@ users:
     client-certificate-data: %s
     client-key-data: %s
 `, encode(authority(cluster)), server,
-		encode("simulated client certificate of cluster "+cluster), encode("simulated client key of cluster "+cluster))
+		encode(clientCertificate(cluster, expires)), encode("simulated client key of cluster "+cluster))
+}
+
+// clientCertificate returns a certificate that is valid until a date. Nobody verifies it, but the program reads the date.
+func clientCertificate(cluster string, expires time.Time) string {
+	seed := sha256.Sum256([]byte(cluster))
+	key := ed25519.NewKeyFromSeed(seed[:])
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kubernetes-admin"}, NotBefore: expires.AddDate(-1, 0, 0), NotAfter: expires,
+	}
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	if err != nil {
+		panic(err) // it depends on nothing from outside
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // authority returns the text that stands in for the certificate of a cluster's certificate authority.

@@ -20,4 +20,6 @@ var Durations = map[string]time.Duration{
 	"accounts":   2 * time.Second,
 	"secret":     2 * time.Second,
 	"leave":      15 * time.Second,
+
+	"upgrade-nodes": time.Second, // of nodes that are up to date
 }

@@ -35,7 +35,7 @@ type invocation struct {
 }
 
 var (
-	label = regexp.MustCompile(`^sudo bash (-s --|/usr/local/lib/eco2/([a-z]+)\.sh)(.*)# ((?:[a-z]+\.sh@[0-9a-f]+ ?)+?)(?: on (i-[0-9a-f]+))?$`)
+	label = regexp.MustCompile(`^sudo bash (-s --|/usr/local/lib/eco2/([a-z-]+)\.sh)(.*)# ((?:[a-z-]+\.sh@[0-9a-f]+ ?)+?)(?: on (i-[0-9a-f]+))?$`)
 	// fileLine matches the line before each file in the data of a script that reads several.
 	fileLine = regexp.MustCompile(`(?m)^=== ([a-z-]+\.(?:sh|yaml)) ===\n`)
 	// lastLine matches the last line of every script. What follows is data, which bash does not read as commands.

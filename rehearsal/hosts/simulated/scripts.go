@@ -44,8 +44,10 @@ var effects = map[string]func(*shell, context.Context) error{
 	"accounts":   (*shell).accounts,
 	"secret":     (*shell).secret,
 	"leave":      (*shell).leave,
-	"sweep":      (*shell).execute,
-	"records":    (*shell).execute,
+
+	"upgrade-nodes": (*shell).upgradeNodes,
+	"sweep":         (*shell).execute,
+	"records":       (*shell).execute,
 }
 
 // relay refers to the map, so it cannot be in the map's initialiser.
@@ -135,22 +137,13 @@ func (s *shell) relay(ctx context.Context) error {
 }
 
 func (s *shell) prepare(context.Context) error {
-	running, asked := s.state.Versions["kubernetes-version"], s.flags["kubernetes-version"]
-	if s.state.Cluster != "" && running != asked {
-		return die("%s runs Kubernetes %s and %s was asked for; a running node is upgraded with 'kubeadm upgrade', see docs/operations.md", s.flags["node"], running, asked)
+	if s.state.Cluster != "" && s.state.older(s.flags) {
+		return s.say("has joined the cluster; downloaded Kubernetes %s and containerd %s", s.flags["kubernetes-version"], s.flags["containerd-version"])
 	}
-	err := s.update(func(st *state) {
-		st.Node, st.Versions = s.flags["node"], map[string]string{}
-		for name, value := range s.flags {
-			if strings.HasSuffix(name, "-version") {
-				st.Versions[name] = value
-			}
-		}
-	})
-	if err != nil {
+	if err := s.update(func(st *state) { st.Node = s.flags["node"]; st.install(s.flags) }); err != nil {
 		return err
 	}
-	return s.say("prepared with Kubernetes %s and containerd %s", asked, s.state.Versions["containerd-version"])
+	return s.say("prepared with Kubernetes %s and containerd %s", s.state.Versions["kubernetes-version"], s.state.Versions["containerd-version"])
 }
 
 func (s *shell) init(context.Context) error {
@@ -194,7 +187,7 @@ func (s *shell) init(context.Context) error {
 		}
 	}
 	if s.state.Cluster == "" {
-		cluster, err := s.clusters.New(strings.TrimPrefix(configuration.KubernetesVersion, "v"))
+		cluster, err := s.clusters.New(configuration.version())
 		if err != nil {
 			return err
 		}
@@ -202,6 +195,9 @@ func (s *shell) init(context.Context) error {
 			return err
 		}
 		verb = "is up"
+	}
+	if err := s.upgradeControlPlane(configuration.version()); err != nil {
+		return err
 	}
 	node := s.node(s.flags["node"], s.machine, s.state)
 	node.ControlPlane = true
@@ -269,6 +265,9 @@ type configuration struct {
 	} `yaml:"nodeRegistration"`
 	KubernetesVersion string `yaml:"kubernetesVersion"`
 }
+
+// version returns the version of Kubernetes without "v".
+func (c configuration) version() string { return strings.TrimPrefix(c.KubernetesVersion, "v") }
 
 func (c configuration) nodeArgument(name string) string {
 	for _, arg := range c.NodeRegistration.KubeletExtraArgs {
@@ -369,7 +368,7 @@ func (s *shell) worker() (Machine, error) {
 }
 
 // reachLimits maps the scripts that connect to a worker to how long they try.
-var reachLimits = map[string]time.Duration{"relay": 3 * time.Minute, "join": 2 * time.Minute}
+var reachLimits = map[string]time.Duration{"relay": 3 * time.Minute, "join": 2 * time.Minute, "upgrade-nodes": 10 * time.Second}
 
 // reachWorker returns the machine at a private address if the script can log in to it over SSH.
 func (s *shell) reachWorker(address string, key ssh.Signer) (Machine, error) {
@@ -430,6 +429,24 @@ func (s *shell) trusts(node string, worker Machine) (bool, error) {
 	return true, err
 }
 
+// renew renews the certificates of the cluster if they expire before the date in --valid-until, and returns when they
+// expire.
+func (s *shell) renew(cluster *model.Cluster) (time.Time, error) {
+	info, err := cluster.Info()
+	if err != nil || s.flags["valid-until"] == "" {
+		return info.CertificatesExpire, err
+	}
+	until, err := time.Parse(time.DateOnly, s.flags["valid-until"])
+	if err != nil {
+		return time.Time{}, die("--valid-until is %s, which is no date", s.flags["valid-until"])
+	}
+	if !info.CertificatesExpire.Before(until) {
+		return info.CertificatesExpire, nil
+	}
+	expires := model.YearFromNow()
+	return expires, errors.Join(s.sayTo(s.err, "the control plane's certificates are renewed"), cluster.SetCertificatesExpire(expires))
+}
+
 // kubeconfig prints only the encrypted kubeconfig to standard output, because the program decrypts it.
 func (s *shell) kubeconfig(context.Context) error {
 	cluster, err := s.cluster()
@@ -442,7 +459,11 @@ func (s *shell) kubeconfig(context.Context) error {
 	if s.data == "" {
 		return die("Error reading password from BIO")
 	}
-	encrypted, err := encrypt(kubeconfig(cluster.ID(), s.flags["server"]), s.data)
+	expires, err := s.renew(cluster)
+	if err != nil {
+		return err
+	}
+	encrypted, err := encrypt(kubeconfig(cluster.ID(), s.flags["server"], expires), s.data)
 	if err != nil {
 		return err
 	}
