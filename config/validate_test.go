@@ -189,7 +189,7 @@ func TestWrongSettings(t *testing.T) {
 		{"an image's name", values{"ami": "ubuntu-24.04"},
 			`eco2:ami: "ubuntu-24.04" is not an image id such as ami-0123456789abcdef0`},
 		{"an unsupported Kubernetes version", values{"versions": values{"kubernetes": "1.29.0"}},
-			"eco2:versions.kubernetes: 1.29.0 is not a supported version; use a patch version of 1.35 or 1.36"},
+			"eco2:versions.kubernetes: 1.29.0 is not a supported version; use a patch version of 1.35 or 1.36 or 1.37"},
 		{"an incomplete version", values{"versions": values{"kubernetes": "1.36"}},
 			`eco2:versions.kubernetes: "1.36" is not a version such as 1.36.4`},
 		{"an old containerd", values{"versions": values{"containerd": "1.7.28"}},

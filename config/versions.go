@@ -96,6 +96,7 @@ type kubernetesMinor struct {
 
 // kubernetes maps the supported minor versions of Kubernetes to the versions that belong to them.
 var kubernetes = map[string]kubernetesMinor{
+	"1.37": {Pause: "3.10.2", Containerd: []string{"2.3", "2.4"}},
 	"1.36": {Pause: "3.10.2", Containerd: []string{"2.2", "2.3"}},
 	"1.35": {Pause: "3.10.1", Containerd: []string{"2.2", "2.3"}},
 }
