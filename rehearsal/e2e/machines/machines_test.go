@@ -307,7 +307,7 @@ func (c *cluster) asTheTable(t *testing.T) {
 			assert.Regexp(t, `^aws:///ap-northeast-2a/i-[0-9a-f]{17}$`, node.Spec.ProviderID)
 		}
 		assert.ElementsMatch(t, want, node.taints(), name)
-		assert.Equal(t, "v1.36.4", node.Status.NodeInfo.KubeletVersion, name)
+		assert.Equal(t, "v1.36.5", node.Status.NodeInfo.KubeletVersion, name)
 	}
 	assert.Equal(t, len(nodes), checked)
 }

@@ -152,7 +152,7 @@ func kubernetesVersion(version string) string {
 
 // Built is an upstream project whose binaries have been built into the user's cache directory.
 type Built struct {
-	// Version is the module's version, with the "v": "v1.36.4".
+	// Version is the module's version, with the "v": "v1.36.5".
 	Version string
 	project project
 	// module is the directory of the module that pins it, and dir that of the binaries.
