@@ -30,6 +30,8 @@ LATENCY ?= 0
 # expression, restricts them to the tests whose names match.
 SUITE   ?= conformance
 FOCUS   ?=
+# The Kubernetes version to which `make test-upgrade` upgrades.
+TO      ?=
 ARGS    ?=
 # If set, the output of all builds is printed, and each line of the engine's.
 VERBOSE ?=
@@ -52,11 +54,11 @@ LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 FLAGS    := --repo $(CURDIR) --state $(STATE) --plugins $(PLUGINS) $(if $(VERBOSE),--verbose)
 RUN      := $(REHEARSE) $(FLAGS) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
 
-.PHONY: help up preview preview-diff destroy status kubectl ssh conformance kube-bench bench bench-rehearsal check unit test test-official lint vulncheck golden mutants clean gotest rehearse
+.PHONY: help up preview preview-diff destroy status kubectl ssh conformance kube-bench bench bench-rehearsal check unit test test-official test-upgrade lint vulncheck golden mutants clean gotest rehearse
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  PLUGINS=stand-in|official  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  SUITE=conformance|network-policies|quick  FOCUS='<expression>'  UNPROTECT=1  VERBOSE=1  ARGS='<arguments>'"
+	@echo "  Variables: STACK=local|dev|prod  LEVEL=rehearse|simulate  PLUGINS=stand-in|official  FROM=<stack>  BASE=<commit>  STACKS='dev prod'  LATENCY=<factor>  SUITE=conformance|network-policies|quick  FOCUS='<expression>'  TO=<version>  UNPROTECT=1  VERBOSE=1  ARGS='<arguments>'"
 
 up: rehearse ## Bring the stack up on this machine
 	@$(RUN) up -- $(ARGS)
@@ -128,6 +130,11 @@ test: rehearse gotest ## Run all tests
 test-official: rehearse gotest ## Run the whole program on machines with Pulumi's official plugins, which must be installed
 	@$(RUN) --plugins official prepare
 	cd rehearsal && "$(GOTEST)" -count=1 -timeout 60m -run '^TestOfficialPlugins$$' ./e2e/machines
+
+test-upgrade: export ECO2_REHEARSAL_UPGRADE_TO = $(or $(value TO),$(error name a Kubernetes version: make test-upgrade TO=1.37.2))
+test-upgrade: rehearse gotest ## Upgrade a cluster on machines to any Kubernetes version: make test-upgrade TO=1.37.2
+	@$(RUN) prepare --upgrade-to "$$ECO2_REHEARSAL_UPGRADE_TO"
+	cd rehearsal && "$(GOTEST)" -count=1 -timeout 60m -run '^TestUpgradeTo$$' ./e2e/machines
 
 golden: ## Rewrite the golden files; review the diff
 	go test -run Golden -update .

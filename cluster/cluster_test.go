@@ -104,7 +104,7 @@ func TestInitConfiguration(t *testing.T) {
 	assert.Len(t, registration["taints"], 2, "kubeadm's own, and that of the node table")
 
 	cluster := documents["ClusterConfiguration"]
-	assert.Equal(t, "v1.36.4", cluster["kubernetesVersion"])
+	assert.Equal(t, "v1.36.5", cluster["kubernetesVersion"])
 	assert.Equal(t, "10.0.0.4:6443", cluster["controlPlaneEndpoint"])
 	server := cluster["apiServer"].(map[string]any)
 	assert.Contains(t, server["certSANs"], "203.0.113.1", "clients outside the VPC reach the API at this address")

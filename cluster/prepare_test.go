@@ -22,7 +22,7 @@ case $call in
 dpkg-query*)
   cat "installed/${!#}" 2>/dev/null
   exit;;
-kubeadm*) echo v1.36.4; exit;;
+kubeadm*) echo v1.36.5; exit;;
 sleep*) exit;;
 curl*) while (($# > 1)); do [[ $1 != --output ]] || echo key >"$2"; shift; done; exit;;
 esac
@@ -54,19 +54,19 @@ func TestPackages(t *testing.T) {
 		refused = "The pinned keys are FINGERPRINT-K for pkgs.k8s.io and FINGERPRINT-D for download.docker.com. If your mirror " +
 			"signs it with a key of its own, set eco2:mirror.keys; if upstream has announced a new key, pin that in " +
 			"config/versions.go\n"
-		all = "containerd.io=2.3.4-*~debian.12~bookworm kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* cri-tools=1.36.*\n"
+		all = "containerd.io=2.3.7-*~debian.12~bookworm kubelet=1.36.5-* kubeadm=1.36.5-* kubectl=1.36.5-* cri-tools=1.36.*\n"
 	)
 	there := func(change map[string]string) map[string]string {
 		packages := map[string]string{
-			"containerd.io": "2.3.4-1~debian.12~bookworm", "kubelet": "1.36.4-1.1", "kubeadm": "1.36.4-2.1", "kubectl": "1.36.4-1.1", "cri-tools": "1.36.0-1.1",
+			"containerd.io": "2.3.7-1~debian.12~bookworm", "kubelet": "1.36.5-1.1", "kubeadm": "1.36.5-2.1", "kubectl": "1.36.5-1.1", "cri-tools": "1.36.0-1.1",
 		}
 		for name, version := range change {
 			packages[name] = version
 		}
 		return packages
 	}
-	const older = "kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-*\n"
-	upgradable := there(map[string]string{"kubelet": "1.36.3-1.1", "kubeadm": "1.36.3-1.1", "kubectl": "1.36.3-1.1"})
+	const older = "kubelet=1.36.5-* kubeadm=1.36.5-* kubectl=1.36.5-*\n"
+	upgradable := there(map[string]string{"kubelet": "1.36.4-1.1", "kubeadm": "1.36.4-1.1", "kubectl": "1.36.4-1.1"})
 	for name, test := range map[string]struct {
 		installed map[string]string
 		joined    bool   // the machine is a node of a cluster
@@ -78,22 +78,22 @@ func TestPackages(t *testing.T) {
 	}{
 		"a new machine": {calls: half + update + install + all + hold},
 		"everything is installed, in any revision":            {installed: there(nil), calls: hold},
-		"another version of one package":                      {installed: there(map[string]string{"kubectl": "1.36.40-1.1"}), calls: half + update + install + "kubectl=1.36.4-*\n" + hold},
-		"a package of another Debian release":                 {installed: there(map[string]string{"containerd.io": "2.3.4-1~debian.13~trixie"}), calls: half + update + install + "containerd.io=2.3.4-*~debian.12~bookworm\n" + hold},
+		"another version of one package":                      {installed: there(map[string]string{"kubectl": "1.36.50-1.1"}), calls: half + update + install + "kubectl=1.36.5-*\n" + hold},
+		"a package of another Debian release":                 {installed: there(map[string]string{"containerd.io": "2.3.7-1~debian.13~trixie"}), calls: half + update + install + "containerd.io=2.3.7-*~debian.12~bookworm\n" + hold},
 		"another process holds the lock of the package lists": {failures: "apt-get_update " + locked, calls: half + update + half + update + install + all + hold, prints: "has to wait: " + locked},
 		"another process holds the lock of the archives":      {failures: "apt-get_install " + locked, calls: half + update + install + all + half + update + install + all + hold, prints: "has to wait: " + locked},
 		"another process holds dpkg's lock":                   {failures: "dpkg_ dpkg: error: dpkg frontend lock was locked by another process with pid 7", calls: half + half + update + install + all + hold, prints: "has to wait: dpkg: error: dpkg frontend lock"},
 		"another process holds dpkg's lock at the end":        {failures: "apt-mark E: Executing dpkg failed", calls: half + update + install + all + hold + hold, prints: "has to wait: E: Executing dpkg failed"},
 		"two locks, one after the other":                      {failures: "apt-get_update " + locked + "\napt-get_install " + locked, calls: half + update + half + update + install + all + half + update + install + all + hold},
-		"there is no such version":                            {failures: "apt-get_install E: Version '1.36.4-*' for 'kubelet' was not found", calls: half + update + install + all, prints: "E: Version '1.36.4-*' for 'kubelet' was not found\nerror: installing packages on node failed", fails: true},
+		"there is no such version":                            {failures: "apt-get_install E: Version '1.36.5-*' for 'kubelet' was not found", calls: half + update + install + all, prints: "E: Version '1.36.5-*' for 'kubelet' was not found\nerror: installing packages on node failed", fails: true},
 		"there is no such package":                            {failures: "apt-get_install E: Unable to locate package cri-tools", calls: half + update + install + all, prints: "E: Unable to locate package cri-tools\nerror:", fails: true},
 		"another key signed a repository": {failures: "apt-get_update " + otherKey, calls: half + update, prints: otherKey + "\n" +
 			"error: apt on node does not accept the signature of a package repository; the lines above name the repository and " +
 			"the key that signed it. " + refused, fails: true},
 		"a node": {joined: true, installed: there(nil)},
 		"a node of an older version": {joined: true, installed: upgradable, calls: update + strings.Replace(install, "-downgrades", "-downgrades --download-only", 1) + older,
-			prints: "node has joined the cluster: downloading kubelet=1.36.4-*, kubeadm=1.36.4-*, kubectl=1.36.4-* for its upgrade"},
-		"kubeadm of a node that is upgraded":      {joined: true, upgrade: "kubeadm", installed: upgradable, calls: half + update + install + "kubeadm=1.36.4-*\napt-mark hold kubeadm cri-tools\n"},
+			prints: "node has joined the cluster: downloading kubelet=1.36.5-*, kubeadm=1.36.5-*, kubectl=1.36.5-* for its upgrade"},
+		"kubeadm of a node that is upgraded":      {joined: true, upgrade: "kubeadm", installed: upgradable, calls: half + update + install + "kubeadm=1.36.5-*\napt-mark hold kubeadm cri-tools\n"},
 		"all packages of a node that is upgraded": {joined: true, upgrade: "all", installed: upgradable, calls: half + update + install + older + hold},
 		"another key signed a known repository":   {failures: "apt-get_update " + replacedKey, calls: half + update, prints: refused, fails: true},
 	} {
@@ -118,7 +118,7 @@ func TestPackages(t *testing.T) {
 			require.NoError(t, err)
 			text = strings.NewReplacer("/run/eco2.", c.dir+"/scratch.", "/etc/apt/", c.dir+"/apt/", "/etc/os-release", c.dir+"/os-release", "/etc/kubernetes/", c.dir+"/etc/kubernetes/",
 				"apt-get --assume-yes --option Acquire::Retries=3 --option Dpkg::Options::=--force-confold", "apt-get",
-				`main "$@"; exit`, "node=node kubernetes_version=1.36.4 containerd_version=2.3.4 files_mirror=''\n"+
+				`main "$@"; exit`, "node=node kubernetes_version=1.36.5 containerd_version=2.3.7 files_mirror=''\n"+
 					"kubernetes_key=FINGERPRINT-K docker_key=FINGERPRINT-D upgrade="+cmp.Or(test.upgrade, "none")+"\ninstall_packages; exit").Replace(text)
 			cmd := exec.CommandContext(t.Context(), "bash", "-s")
 			cmd.Env = append(os.Environ(), "PATH="+c.dir+"/bin:"+os.Getenv("PATH"))

@@ -189,20 +189,20 @@ func TestWrongSettings(t *testing.T) {
 		{"an image's name", values{"ami": "ubuntu-24.04"},
 			`eco2:ami: "ubuntu-24.04" is not an image id such as ami-0123456789abcdef0`},
 		{"an unsupported Kubernetes version", values{"versions": values{"kubernetes": "1.29.0"}},
-			"eco2:versions.kubernetes: 1.29.0 is not a supported version; use a patch version of 1.35 or 1.36"},
+			"eco2:versions.kubernetes: 1.29.0 is not a supported version; use a patch version of 1.35 or 1.36 or 1.37"},
 		{"an incomplete version", values{"versions": values{"kubernetes": "1.36"}},
-			`eco2:versions.kubernetes: "1.36" is not a version such as 1.36.4`},
+			`eco2:versions.kubernetes: "1.36" is not a version such as 1.36.5`},
 		{"an old containerd", values{"versions": values{"containerd": "1.7.28"}},
-			"eco2:versions.containerd: 1.7.28 does not support Kubernetes 1.36.4; use a patch version of 2.2 or 2.3"},
-		{"a containerd version with a v", values{"versions": values{"containerd": "v2.3.4"}},
-			`eco2:versions.containerd: "v2.3.4" is not a version such as 2.3.4`},
+			"eco2:versions.containerd: 1.7.28 does not support Kubernetes 1.36.5; use a patch version of 2.2 or 2.3"},
+		{"a containerd version with a v", values{"versions": values{"containerd": "v2.3.7"}},
+			`eco2:versions.containerd: "v2.3.7" is not a version such as 2.3.7`},
 		{"a Kubernetes version without a minor one", values{"versions": values{"kubernetes": "1"}},
-			`eco2:versions.kubernetes: "1" is not a version such as 1.36.4`},
+			`eco2:versions.kubernetes: "1" is not a version such as 1.36.5`},
 		{"a Calico for an older Kubernetes", values{"versions": values{"calico": "v3.31.7"}},
-			"eco2:versions.calico: Calico v3.31.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to use it " +
+			"eco2:versions.calico: Calico v3.31.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.5; to use it " +
 				"anyway, set eco2:versions.untested to true"},
 		{"an Argo CD for an older Kubernetes", values{"versions": values{"argocd": "v3.4.7"}},
-			"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4; to use it " +
+			"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.5; to use it " +
 				"anyway, set eco2:versions.untested to true"},
 		{"a manifest without a checksum", values{"versions": values{"argocd": "v9.9.9"}},
 			`eco2:versions.argocd: "v9.9.9" has no pinned manifest; use one of v3.4.7, v3.5.1`},

@@ -12,9 +12,9 @@ import (
 // Versions holds the versions of what the machines and the cluster run. A stack may override each; they default to
 // DefaultVersions.
 type Versions struct {
-	// Kubernetes is any patch version of a minor version in the map kubernetes, such as 1.36.4.
+	// Kubernetes is any patch version of a minor version in the map kubernetes, such as 1.36.5.
 	Kubernetes string `json:"kubernetes"`
-	// Containerd is any patch version of a minor version that supports this Kubernetes version, such as 2.3.4.
+	// Containerd is any patch version of a minor version that supports this Kubernetes version, such as 2.3.7.
 	Containerd string `json:"containerd"`
 	// Calico is a key of the map calico: only manifests with a pinned checksum are installed.
 	Calico string `json:"calico"`
@@ -28,8 +28,8 @@ type Versions struct {
 // DefaultVersions holds the newest versions that upstream tested together: Calico 3.32 and Argo CD 3.5 both list
 // Kubernetes 1.36, which requires containerd 2.2 or later.
 var DefaultVersions = Versions{
-	Kubernetes: "1.36.4",
-	Containerd: "2.3.4",
+	Kubernetes: "1.36.5",
+	Containerd: "2.3.7",
 	Calico:     "v3.32.1",
 	ArgoCD:     "v3.5.1",
 }
@@ -96,6 +96,7 @@ type kubernetesMinor struct {
 
 // kubernetes maps the supported minor versions of Kubernetes to the versions that belong to them.
 var kubernetes = map[string]kubernetesMinor{
+	"1.37": {Pause: "3.10.2", Containerd: []string{"2.3", "2.4"}},
 	"1.36": {Pause: "3.10.2", Containerd: []string{"2.2", "2.3"}},
 	"1.35": {Pause: "3.10.1", Containerd: []string{"2.2", "2.3"}},
 }

@@ -13,14 +13,14 @@ func TestUntestedVersionsCanBePermitted(t *testing.T) {
 	c := s.mustLoad(t)
 	assert.Contains(t, c.ArgoCDManifest().URL, "argo-cd/v3.4.7/manifests/install.yaml")
 	assert.Equal(t, []string{
-		"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.4",
+		"eco2:versions.argocd: Argo CD v3.4.7 is tested on Kubernetes 1.32, 1.33, 1.34, 1.35, not on 1.36.5",
 	}, s.warnings)
 }
 
 // Each supported minor version of Kubernetes has the sandbox image that its kubeadm expects.
 func TestPauseBelongsToTheKubernetesVersion(t *testing.T) {
-	for version, pause := range map[string]string{"1.36.4": "3.10.2", "1.35.0": "3.10.1"} {
-		c := newStack(t, values{"versions": values{"kubernetes": version}}).mustLoad(t)
+	for version, pause := range map[string]string{"1.37.2": "3.10.2", "1.36.5": "3.10.2", "1.35.0": "3.10.1"} {
+		c := newStack(t, values{"versions": values{"kubernetes": version, "untested": true}}).mustLoad(t)
 		assert.Equal(t, pause, c.Versions.Pause(), version)
 	}
 }

@@ -42,9 +42,10 @@ type Supplies struct {
 }
 
 // Build builds what is missing; if nothing is, it takes a moment. It needs no root. repo is the checkout of the whole
-// repository, stateDir the state directory of the level, and progress goes to out.
-func Build(ctx context.Context, repo, stateDir string, out io.Writer) (Supplies, error) {
-	m, err := mirror.Create(ctx, repo, config.DefaultVersions, out)
+// repository, stateDir the state directory of the level, and progress goes to out. Besides the program's default
+// versions, the mirror has the Kubernetes and containerd versions in also.
+func Build(ctx context.Context, repo, stateDir string, out io.Writer, also ...config.Versions) (Supplies, error) {
+	m, err := mirror.Create(ctx, repo, config.DefaultVersions, out, also...)
 	if err != nil {
 		return Supplies{}, err
 	}

@@ -24,7 +24,7 @@ import (
 const (
 	// project is the module below rehearsal/supply/mirror/build that the tests are built from.
 	project = "kubernetes-e2e"
-	version = "v1.36.4"
+	version = "v1.36.5"
 )
 
 // Tests are the binaries that run upstream's tests.

@@ -28,7 +28,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{World: awsapitest.New(t, "../../..")}
 	w.certificate = w.Certificate("example.com")
 	var err error
-	w.cluster, err = model.Open(w.Dir).New("1.36.4")
+	w.cluster, err = model.Open(w.Dir).New("1.36.5")
 	require.NoError(t, err)
 	for i, zone := range []string{"a", "b"} {
 		name := map[bool]string{true: "k8s-master", false: "k8s-redis"}[i == 0]

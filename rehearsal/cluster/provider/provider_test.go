@@ -35,7 +35,7 @@ func kubeconfig() string {
 
 func newWorld(t *testing.T, config map[string]any) *world {
 	t.Helper()
-	cluster, err := model.Open(t.TempDir()).New("1.36.4")
+	cluster, err := model.Open(t.TempDir()).New("1.36.5")
 	require.NoError(t, err)
 	w := &world{T: t, cluster: cluster}
 	w.provider = provider.New(func(_ context.Context, e provider.Endpoint) (provider.Cluster, error) {

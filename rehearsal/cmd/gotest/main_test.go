@@ -83,10 +83,10 @@ func TestFailuresAreLast(t *testing.T) {
 }
 
 func TestExpectedSkips(t *testing.T) {
-	const always = "needs Pulumi's own plugins"
-	assert.Equal(t, []string{always}, expectedSkips(true, []string{"-count=1", "./..."}))
-	assert.Equal(t, []string{always, "needs root"}, expectedSkips(false, nil))
-	assert.Equal(t, []string{always, "left out by -short"}, expectedSkips(true, []string{"-short", "./..."}))
+	const always, upgrade = "needs Pulumi's own plugins", "needs a Kubernetes version to upgrade to; `make test-upgrade` names one"
+	assert.Equal(t, []string{always, upgrade}, expectedSkips(true, []string{"-count=1", "./..."}))
+	assert.Equal(t, []string{always, upgrade, "needs root"}, expectedSkips(false, nil))
+	assert.Equal(t, []string{always, upgrade, "left out by -short"}, expectedSkips(true, []string{"-short", "./..."}))
 	assert.Empty(t, expectedSkips(false, []string{"-short", "-run", "^TestThis$", "./..."}))
 }
 

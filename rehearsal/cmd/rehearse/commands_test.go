@@ -62,6 +62,7 @@ var accounts = []struct {
 	{"make unit", nil, ".ci/run runs the same tests by `make test`, GitHub by `make check`"},
 	{"make test", nil, ".ci/run runs it"},
 	{"make test-official", nil, "needs plugins that are installed by hand; official.yml runs it on GitHub"},
+	{"make test-upgrade", nil, "builds another Kubernetes and needs machines; TestUpgradeTo is what it runs"},
 	{"make mutants", nil, "builds the tests a hundred times; TestGuardsAreTested takes one guard away in each run of all tests"},
 	{"make golden", nil, "writes into the checkout; TestGolden compares with what it writes"},
 	{"make lint", nil, ".ci/run runs it"},

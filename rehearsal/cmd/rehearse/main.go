@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"eco2/config"
 	"eco2/rehearsal/cluster/conformance"
 	"eco2/rehearsal/cluster/kubebench"
 	"eco2/rehearsal/engine/stack"
@@ -152,13 +153,13 @@ func (r *run) options(ctx context.Context) (stack.Options, error) {
 	return o, nil
 }
 
-// planHost announces the builds of options. Call it before tools, so that the number of all builds is known from the
-// beginning.
-func (r *run) planHost() error {
+// planHost announces the builds of options, and those of mirrors that also have other versions. Call it before tools, so
+// that the number of all builds is known from the beginning.
+func (r *run) planHost(also ...config.Versions) error {
 	if r.level != setup.Rehearse {
 		return nil
 	}
-	missing, err := mirror.Missing(r.repo)
+	missing, err := mirror.Missing(r.repo, also...)
 	if err != nil {
 		return err
 	}
@@ -191,13 +192,26 @@ func (r *run) open(ctx context.Context) (*stack.Stack, error) {
 
 func (r *run) prepare() *cobra.Command {
 	var tests bool
+	var upgradeTo string
 	cmd := &cobra.Command{
 		Use:   "prepare",
 		Short: "Build what the other commands need, and nothing else",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
-			if err := r.planHost(); err != nil {
+			// Each of them is in a mirror of its own, together with the default versions.
+			var upgrades []config.Versions
+			if tests {
+				upgrades = append(upgrades, mirror.UpgradeFrom)
+			}
+			if upgradeTo != "" {
+				to, err := mirror.UpgradeTo(upgradeTo)
+				if err != nil {
+					return err
+				}
+				upgrades = append(upgrades, to)
+			}
+			if err := r.planHost(upgrades...); err != nil {
 				return err
 			}
 			if _, err := r.tools(ctx); err != nil {
@@ -210,8 +224,16 @@ func (r *run) prepare() *cobra.Command {
 			} else {
 				_, err = r.options(ctx)
 			}
-			if err != nil || !tests || r.level != setup.Rehearse {
+			if err != nil || r.level != setup.Rehearse {
 				return err
+			}
+			for _, other := range upgrades {
+				if _, err := supply.Build(ctx, r.repo, r.stateDir(), r.progress, other); err != nil {
+					return err
+				}
+			}
+			if !tests {
+				return nil
 			}
 			if _, err := conformance.AddImages(ctx, r.host.Mirror, r.repo, r.progress); err != nil {
 				return err
@@ -220,7 +242,8 @@ func (r *run) prepare() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&tests, "tests", false, "build upstream's tests of a cluster too")
+	cmd.Flags().BoolVar(&tests, "tests", false, "build what only tests need too: upstream's tests of a cluster, and the versions to upgrade from")
+	cmd.Flags().StringVar(&upgradeTo, "upgrade-to", "", "build this Kubernetes version too, such as 1.36.5, so that a cluster can be upgraded to it")
 	return cmd
 }
 

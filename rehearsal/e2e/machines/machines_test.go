@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"eco2/config"
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/e2e/world"
@@ -306,7 +307,7 @@ func (c *cluster) asTheTable(t *testing.T) {
 			assert.Regexp(t, `^aws:///ap-northeast-2a/i-[0-9a-f]{17}$`, node.Spec.ProviderID)
 		}
 		assert.ElementsMatch(t, want, node.taints(), name)
-		assert.Equal(t, "v1.36.4", node.Status.NodeInfo.KubeletVersion, name)
+		assert.Equal(t, "v1.36.5", node.Status.NodeInfo.KubeletVersion, name)
 	}
 	assert.Equal(t, len(nodes), checked)
 }
@@ -346,8 +347,9 @@ func readFile(t *testing.T, path string) string {
 }
 
 // newCluster returns a stack with the local settings and real machines, of which nothing exists yet. Its machines are
-// removed when the test is over, whatever its result.
-func newCluster(t *testing.T) *cluster {
+// removed when the test is over, whatever its result. Besides the program's default versions, its mirror has the
+// Kubernetes and containerd versions in also.
+func newCluster(t *testing.T, also ...config.Versions) *cluster {
 	t.Helper()
 	needs.Machines(t)
 	var err error
@@ -364,7 +366,7 @@ func newCluster(t *testing.T) *cluster {
 	// It is stopped after everything that the test cleans up.
 	listeners.Watch(t, netip.MustParsePrefix(vpc), netip.MustParsePrefix(setup.OperatorAddress+"/32"))
 	require.NoError(t, docker.SetUpHost(t.Context(), os.Stderr))
-	host, err := supply.Build(t.Context(), c.Options.Repo, c.Dir, os.Stderr)
+	host, err := supply.Build(t.Context(), c.Options.Repo, c.Dir, os.Stderr, also...)
 	require.NoError(t, err)
 	require.NoError(t, docker.ReserveForTests(t.Context(), os.Stderr))
 	require.NoError(t, supply.PublishWorkloads(c.Dir))

@@ -306,10 +306,10 @@ func TestPreviewsAreAsDocumented(t *testing.T) {
 	}
 
 	t.Run("another version of Kubernetes", func(t *testing.T) {
-		setting(t, "versions", map[string]any{"kubernetes": "1.36.3"}, append(prepares, "init-k8s-master")...)
+		setting(t, "versions", map[string]any{"kubernetes": "1.36.6"}, append(prepares, "init-k8s-master", "upgrade-nodes")...)
 	})
 	t.Run("another version of containerd", func(t *testing.T) {
-		setting(t, "versions", map[string]any{"containerd": "2.3.3"}, prepares...)
+		setting(t, "versions", map[string]any{"containerd": "2.3.3"}, append(prepares, "init-k8s-master", "upgrade-nodes")...)
 	})
 	t.Run("a custom image for new machines", func(t *testing.T) {
 		require.NoError(t, aws.Open(w.Dir).ReleaseImage(newer))

@@ -73,7 +73,7 @@ func Compile(ctx context.Context, out io.Writer, t Target) (err error) {
 
 	var printed bytes.Buffer
 	if err := run(ctx, t.Dir, env, io.MultiWriter(&printed, step), args...); err != nil {
-		return fmt.Errorf("building %s: %w%s", t.What, err, withoutDownloads(printed.String()))
+		return fmt.Errorf("building %s: %w%s", t.What, err, WithoutDownloads(printed.String()))
 	}
 	if !intoDir {
 		if err := os.Rename(output, t.Output); err != nil {
@@ -83,7 +83,8 @@ func Compile(ctx context.Context, out io.Writer, t Target) (err error) {
 	return nil
 }
 
-func withoutDownloads(text string) string {
+// WithoutDownloads returns what the Go tool printed, except which modules it downloaded.
+func WithoutDownloads(text string) string {
 	var lines strings.Builder
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "go: downloading ") {

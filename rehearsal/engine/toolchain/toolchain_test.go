@@ -53,7 +53,7 @@ func TestBuildReportsTheCompilersErrors(t *testing.T) {
 
 func TestErrorsDoNotListDownloads(t *testing.T) {
 	assert.Equal(t, "\n  # broken\n  ./main.go:3:15: undefined: missing",
-		withoutDownloads("go: downloading example.com/a v1.0.0\ngo: downloading example.com/b v1.0.0\n# broken\n./main.go:3:15: undefined: missing\n"))
+		WithoutDownloads("go: downloading example.com/a v1.0.0\ngo: downloading example.com/b v1.0.0\n# broken\n./main.go:3:15: undefined: missing\n"))
 }
 
 // Two checkouts may build the same tool into the cache at the same time, and must not use each other's incomplete file.

@@ -148,7 +148,7 @@ func (w *world) must(r result) result {
 }
 
 func (w *world) prepare(host, node string) result {
-	return w.script(host, "prepare", "", "--node", node, "--kubernetes-version", "1.36.4", "--containerd-version", "2.3.4")
+	return w.script(host, "prepare", "", "--node", node, "--kubernetes-version", "1.36.5", "--containerd-version", "2.3.7")
 }
 
 const kubeadm = `=== admission.yaml ===
@@ -161,7 +161,7 @@ const kubeadm = `=== admission.yaml ===
 {"kind": "InitConfiguration", "localAPIEndpoint": {"advertiseAddress": "10.0.0.1"},
  "nodeRegistration": {"kubeletExtraArgs": [{"name": "provider-id", "value": "aws:///z-a/i-1"}]}}
 ---
-{"kind": "ClusterConfiguration", "kubernetesVersion": "v1.36.4"}
+{"kind": "ClusterConfiguration", "kubernetesVersion": "v1.36.5"}
 === nodes.yaml ===
 {}
 `
@@ -578,7 +578,7 @@ func TestRelayedScripts(t *testing.T) {
 	w.must(w.script(masterIP, "install", "=== lib.sh ===\n=== relay.sh ===\n"+relay+"=== prepare.sh ===\n"+prepare))
 	run := func(change func(line string) string, key string) result {
 		line := "sudo bash /usr/local/lib/eco2/relay.sh --node worker --address 10.0.0.2 --user ubuntu --provider-id aws:///z-b/i-2 --script prepare" +
-			" -- --node worker --kubernetes-version 1.36.4 # relay.sh@" + hash(relay) + " prepare.sh@" + hash(prepare) + " on i-1"
+			" -- --node worker --kubernetes-version 1.36.5 # relay.sh@" + hash(relay) + " prepare.sh@" + hash(prepare) + " on i-1"
 		return w.run(w.session(masterIP, change(line), key))
 	}
 	for old, test := range map[string]struct{ by, want string }{
@@ -587,14 +587,14 @@ func TestRelayedScripts(t *testing.T) {
 		"10.0.0.2":                     {"10.0.0.9", "cannot log in to worker as ubuntu over SSH at 10.0.0.9"},
 		"z-b/i-2":                      {"z-b/i-3", "--provider-id is aws:///z-b/i-3, but the machine at 10.0.0.2 is aws:///z-b/i-2"},
 		"--script prepare":             {"--script other", "/usr/local/lib/eco2/other.sh: No such file or directory"},
-		" --kubernetes-version 1.36.4": {"", "missing flags: kubernetes-version"},
+		" --kubernetes-version 1.36.5": {"", "missing flags: kubernetes-version"},
 		"--address 10.0.0.2":           {"", "missing flags: address"},
 	} {
 		assert.Contains(t, run(func(line string) string { return strings.Replace(line, old, test.by, 1) }, w.key).stderr, test.want)
 	}
 	same := func(line string) string { return line }
 	assert.Contains(t, run(same, "").stderr, "standard input holds no private SSH key")
-	assert.Contains(t, w.must(run(same, w.key)).stdout, "[simulated host worker] prepared with Kubernetes 1.36.4")
+	assert.Contains(t, w.must(run(same, w.key)).stdout, "[simulated host worker] prepared with Kubernetes 1.36.5")
 	w.must(w.prepare(masterIP, "master"))
 	w.must(w.init())
 	w.must(w.join(nil))

@@ -29,9 +29,9 @@ func (w *world) versions() (controlPlane string, nodes map[string]string) {
 func TestUpgrade(t *testing.T) {
 	w := newWorld(t)
 	w.up()
-	packages := []string{"--kubernetes-version", "1.36.5", "--containerd-version", "2.3.7"}
+	packages := []string{"--kubernetes-version", "1.36.6", "--containerd-version", "2.3.8"}
 	initTo := func(version string) result {
-		return w.script(masterIP, "init", strings.Replace(kubeadm, "v1.36.4", "v"+version, 1), "--node", "master", "--address", "10.0.0.1",
+		return w.script(masterIP, "init", strings.Replace(kubeadm, "v1.36.5", "v"+version, 1), "--node", "master", "--address", "10.0.0.1",
 			"--provider-id", "aws:///z-a/i-1", "--labels", "role=control-plane", "--taints", "")
 	}
 	upgrade := func() result {
@@ -45,16 +45,16 @@ func TestUpgrade(t *testing.T) {
 	}
 
 	for host, node := range map[string]string{masterIP: "master", workerIP: "worker"} {
-		assert.Contains(t, w.must(w.script(host, "prepare", "", append([]string{"--node", node}, packages...)...)).stdout, "downloaded Kubernetes 1.36.5")
+		assert.Contains(t, w.must(w.script(host, "prepare", "", append([]string{"--node", node}, packages...)...)).stdout, "downloaded Kubernetes 1.36.6")
 	}
-	check("1.36.4", "1.36.4", "1.36.4")
-	assert.Contains(t, w.must(initTo("1.36.5")).stderr, "upgrading the control plane from Kubernetes 1.36.4 to 1.36.5")
-	check("1.36.5", "1.36.4", "1.36.4")
-	assert.Contains(t, w.must(upgrade()).stderr, "worker: has Kubernetes 1.36.5 and containerd 2.3.7")
 	check("1.36.5", "1.36.5", "1.36.5")
+	assert.Contains(t, w.must(initTo("1.36.6")).stderr, "upgrading the control plane from Kubernetes 1.36.5 to 1.36.6")
+	check("1.36.6", "1.36.5", "1.36.5")
+	assert.Contains(t, w.must(upgrade()).stderr, "worker: has Kubernetes 1.36.6 and containerd 2.3.8")
+	check("1.36.6", "1.36.6", "1.36.6")
 	assert.Empty(t, w.must(upgrade()).stderr, "nothing is to be done")
 
-	assert.Contains(t, initTo("1.36.4").stderr, "cannot go back to 1.36.4")
+	assert.Contains(t, initTo("1.36.5").stderr, "cannot go back to 1.36.5")
 	assert.Contains(t, initTo("1.38.0").stderr, "set eco2:versions.kubernetes to a version of 1.37 first, and then to 1.38.0")
-	check("1.36.5", "1.36.5", "1.36.5")
+	check("1.36.6", "1.36.6", "1.36.6")
 }

@@ -6,6 +6,8 @@ package needs
 import (
 	"os"
 	"testing"
+
+	"eco2/rehearsal/internal/setup"
 )
 
 // RootReason is the beginning of the reason of every skip because root is required. `make test` accepts such skips only
@@ -18,6 +20,10 @@ const ShortReason = "left out by -short"
 // OfficialReason is the beginning of the reason of every skip because Pulumi's own plugins are missing. `make test`
 // always accepts such skips, since nobody has to install the plugins.
 const OfficialReason = "needs Pulumi's own plugins"
+
+// UpgradeReason is the reason of the skip because no version to upgrade to was named. `make test` always accepts it,
+// since `make test-upgrade` is for that.
+const UpgradeReason = "needs a Kubernetes version to upgrade to; `make test-upgrade` names one"
 
 // Root skips a test unless it runs as root. to completes the reason: "needs root, to …".
 func Root(t testing.TB, to string) {
@@ -41,6 +47,16 @@ func Official(t testing.TB, err error) {
 	if err != nil {
 		t.Skipf("%s: %v", OfficialReason, err)
 	}
+}
+
+// UpgradeTo skips a test if no Kubernetes version was named to upgrade to. Otherwise it returns it.
+func UpgradeTo(t testing.TB) string {
+	t.Helper()
+	version := os.Getenv(setup.UpgradeToEnv)
+	if version == "" {
+		t.Skip(UpgradeReason)
+	}
+	return version
 }
 
 // Long skips a test with -short. Use it for tests that take more than a few seconds.

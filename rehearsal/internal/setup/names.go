@@ -7,6 +7,8 @@ const (
 	OperatorAddress = "100.64.0.10"
 	// MirrorAddress is the address at which machines reach the mirror.
 	MirrorAddress = "100.64.0.1"
+	// UpgradeToEnv is the environment variable with the Kubernetes version to which TestUpgradeTo upgrades a cluster.
+	UpgradeToEnv = "ECO2_REHEARSAL_UPGRADE_TO"
 	// MirrorEnv is the environment variable with the directory that the mirror serves. Without it a driver keeps the
 	// directory that the services container already has.
 	MirrorEnv = "ECO2_REHEARSAL_MIRROR"

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 
+	"eco2/config"
 	"eco2/rehearsal/engine/toolchain"
 	"eco2/rehearsal/internal/setup"
 )
@@ -27,6 +28,9 @@ type project struct {
 	packages []command
 	// ldflags returns linker flags that set the version in a binary that would not know it otherwise.
 	ldflags func(version string) string
+	// published returns the version of the modules that upstream publishes from the directories of this one. It is nil
+	// if there are none.
+	published func(version string) string
 	// placeholders are files that a binary embeds but the module does not contain, such as a built web interface.
 	placeholders []string
 }
@@ -76,7 +80,8 @@ var (
 			{path: "cmd/kube-apiserver", usual: "80 seconds"}, {path: "cmd/kube-controller-manager", usual: "half a minute"},
 			{path: "cmd/kube-scheduler", usual: "10 seconds"}, {path: "cmd/kube-proxy", usual: "10 seconds"},
 		},
-		ldflags: kubernetesVersion,
+		ldflags:   kubernetesVersion,
+		published: func(version string) string { return "v0" + strings.TrimPrefix(version, "v1") },
 	}
 	etcd = project{
 		name: "etcd", module: "go.etcd.io/etcd/server/v3",
@@ -147,11 +152,11 @@ func kubernetesVersion(version string) string {
 
 // Built is an upstream project whose binaries have been built into the user's cache directory.
 type Built struct {
-	// Version is the module's version, with the "v": "v1.36.4".
+	// Version is the module's version, with the "v": "v1.36.5".
 	Version string
 	project project
-	modules string
-	dir     string
+	// module is the directory of the module that pins it, and dir that of the binaries.
+	module, dir string
 }
 
 // Binary returns the path of one of the project's binaries.
@@ -159,7 +164,7 @@ func (b Built) Binary(name string) string { return filepath.Join(b.dir, name) }
 
 // Source returns the directory of the project's module, which has upstream's files unchanged, such as manifests.
 func (b Built) Source(ctx context.Context) (string, error) {
-	return toolchain.ModuleDir(ctx, filepath.Join(b.modules, b.project.name), b.project.module)
+	return toolchain.ModuleDir(ctx, b.module, b.project.module)
 }
 
 // Source returns the directory of a project's module, like Built.Source, whether the project has been built or not.
@@ -168,7 +173,7 @@ func Source(ctx context.Context, repo, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return Built{project: p, modules: modulesOf(repo)}.Source(ctx)
+	return Built{project: p, module: filepath.Join(modulesOf(repo), name)}.Source(ctx)
 }
 
 // BuildProject builds the missing binaries of a project that Create does not build. repo is the checkout of the whole
@@ -180,7 +185,8 @@ func BuildProject(ctx context.Context, repo, name, version string, out io.Writer
 		return Built{}, err
 	}
 	// Checked before minutes are spent on building the wrong version.
-	switch pinned, err := p.version(modulesOf(repo)); {
+	module := filepath.Join(modulesOf(repo), name)
+	switch pinned, err := p.version(module); {
 	case err != nil:
 		return Built{}, err
 	case pinned != version:
@@ -192,29 +198,38 @@ func BuildProject(ctx context.Context, repo, name, version string, out io.Writer
 		return Built{}, err
 	}
 	defer unlock()
-	return p.build(ctx, out, modulesOf(repo), cache)
+	return p.build(ctx, out, module, cache)
 }
 
-// Missing returns how many binaries Create and BuildProject have yet to build for a cluster and its platform. repo is
+// Missing returns how many binaries Create and BuildProject have yet to build for a cluster and its platform. also has
+// the further versions that Create gets: their Kubernetes and containerd count, but not what else they may need. repo is
 // the checkout of the whole repository.
-func Missing(repo string) (int, error) {
+func Missing(repo string, also ...config.Versions) (int, error) {
 	cache, err := setup.CacheDir()
 	if err != nil {
 		return 0, err
 	}
-	missing := 0
-	for _, p := range slices.Concat(clusterProjects, platformProjects) {
-		b, err := p.locate(modulesOf(repo), cache)
-		if err != nil {
-			return 0, err
-		}
+	// In a set, because versions may have binaries in common.
+	missing := map[string]bool{}
+	add := func(p project, dir string) {
 		for _, command := range p.packages {
-			if !exists(b.Binary(command.binary(p))) {
-				missing++
+			if binary := filepath.Join(dir, command.binary(p)); !exists(binary) {
+				missing[binary] = true
 			}
 		}
 	}
-	return missing, nil
+	for _, p := range slices.Concat(clusterProjects, platformProjects) {
+		b, err := p.locate(filepath.Join(modulesOf(repo), p.name), cache)
+		if err != nil {
+			return 0, err
+		}
+		add(p, b.dir)
+	}
+	for _, v := range also {
+		add(kubernetes, kubernetes.binaries(cache, "v"+v.Kubernetes))
+		add(containerd, containerd.binaries(cache, "v"+v.Containerd))
+	}
+	return len(missing), nil
 }
 
 // Find returns a project that Create or BuildProject has built. It fails if a binary is missing.
@@ -227,7 +242,7 @@ func Find(repo, name string) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
-	b, err := p.locate(modulesOf(repo), cache)
+	b, err := p.locate(filepath.Join(modulesOf(repo), name), cache)
 	for _, command := range p.packages {
 		if binary := command.binary(p); err == nil && !exists(b.Binary(binary)) {
 			err = fmt.Errorf("%s %s is not built yet; `make test` builds it", binary, b.Version)
@@ -250,15 +265,20 @@ func modulesOf(repo string) string {
 	return filepath.Join(repo, "rehearsal", "supply", "mirror", "build")
 }
 
-// locate returns the project with the directory of its binaries, whether they have been built or not.
-func (p project) locate(modules, cache string) (Built, error) {
-	version, err := p.version(modules)
-	return Built{Version: version, project: p, modules: modules, dir: filepath.Join(cache, p.name+"-"+version)}, err
+// binaries returns the directory of the project's binaries of a version, which begins with "v".
+func (p project) binaries(cache, version string) string {
+	return filepath.Join(cache, p.name+"-"+version)
 }
 
-// build builds the binaries that are not in the cache yet. modules is the directory of the modules that pin them.
-func (p project) build(ctx context.Context, out io.Writer, modules, cache string) (Built, error) {
-	b, err := p.locate(modules, cache)
+// locate returns the project at the version that the module pins, whether it has been built or not.
+func (p project) locate(module, cache string) (Built, error) {
+	version, err := p.version(module)
+	return Built{Version: version, project: p, module: module, dir: p.binaries(cache, version)}, err
+}
+
+// build builds the binaries that are not in the cache yet. module is the directory of the module that pins them.
+func (p project) build(ctx context.Context, out io.Writer, module, cache string) (Built, error) {
+	b, err := p.locate(module, cache)
 	if err != nil {
 		return Built{}, err
 	}
@@ -269,7 +289,7 @@ func (p project) build(ctx context.Context, out io.Writer, modules, cache string
 		}
 		target := toolchain.Target{
 			What: name + " " + b.Version, Usual: command.usual,
-			Dir: filepath.Join(modules, p.name), Output: b.Binary(name), Packages: []string{path.Join(cmp.Or(command.module, p.module), command.path)},
+			Dir: module, Output: b.Binary(name), Packages: []string{path.Join(cmp.Or(command.module, p.module), command.path)},
 			LDFlags: "-s -w", Tags: command.tags, Static: true, Test: command.test,
 		}
 		if len(p.placeholders) > 0 {
@@ -314,9 +334,9 @@ func (b Built) copyWithPlaceholders(ctx context.Context) (dir string, err error)
 	return dir, nil
 }
 
-// version returns the version of the project that its build module pins.
-func (p project) version(modules string) (string, error) {
-	file := filepath.Join(modules, p.name, "go.mod")
+// version returns the version of the project that a module pins.
+func (p project) version(module string) (string, error) {
+	file := filepath.Join(module, "go.mod")
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("reading the pinned version of %s: %w", p.name, err)
@@ -331,14 +351,4 @@ func (p project) version(modules string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("reading the pinned version of %s: %s does not require %s", p.name, file, p.module)
-}
-
-// checkVersion returns an error if the project is pinned to another version than required, which has no "v" before it.
-func (p project) checkVersion(required, modules string) error {
-	pinned, err := p.version(modules)
-	if err == nil && pinned != "v"+required {
-		err = fmt.Errorf("the rehearsal builds %s %s, but the stack requires %s; set the former in eco2:versions, or pin the latter in rehearsal/supply/mirror/build/%s",
-			p.name, strings.TrimPrefix(pinned, "v"), required, p.name)
-	}
-	return err
 }

@@ -22,11 +22,7 @@ var proxyPackages = []string{
 
 // addClusterImages adds the images that kubeadm pulls, unless the mirror has them already.
 func (m Mirror) addClusterImages(ctx context.Context, s sources) error {
-	names, err := clusterImages(ctx, s)
-	if err != nil {
-		return fmt.Errorf("asking kubeadm for its images: %w", err)
-	}
-	for _, imageName := range names {
+	for _, imageName := range s.images {
 		tag, err := name.NewTag(imageName, name.StrictValidation)
 		if err != nil {
 			return fmt.Errorf("asking kubeadm for its images: %w", err)
@@ -47,9 +43,9 @@ func (m Mirror) addClusterImages(ctx context.Context, s sources) error {
 }
 
 // clusterImages returns the images that `kubeadm config images list` names.
-func clusterImages(ctx context.Context, s sources) ([]string, error) {
-	cmd := exec.CommandContext(ctx, s.binary("kubernetes", "kubeadm"),
-		"config", "images", "list", "--kubernetes-version", s.built["kubernetes"].Version)
+func clusterImages(ctx context.Context, kubernetes Built) ([]string, error) {
+	cmd := exec.CommandContext(ctx, kubernetes.Binary("kubeadm"),
+		"config", "images", "list", "--kubernetes-version", kubernetes.Version)
 	output, err := cmd.Output()
 	if err != nil {
 		return nil, err
@@ -57,16 +53,24 @@ func clusterImages(ctx context.Context, s sources) ([]string, error) {
 	return strings.Fields(string(output)), nil
 }
 
+// taggedVersion returns the version in the tag of a component's image, without the "v" before it. After the version, a
+// tag may have the number of upstream's build of it: 3.6.8-0. It is empty if no image is the component's.
+func taggedVersion(images []string, component string) string {
+	for _, image := range images {
+		repository, tag, _ := strings.Cut(path.Base(image), ":")
+		if repository == component {
+			version, _, _ := strings.Cut(strings.TrimPrefix(tag, "v"), "-")
+			return version
+		}
+	}
+	return ""
+}
+
 // image describes an image that does what upstream's image of this name does.
 func (s sources) image(ctx context.Context, tag name.Tag) (Image, error) {
 	component := path.Base(tag.RepositoryStr())
 	switch component {
 	case "etcd", "coredns":
-		// After the version, a tag may have the number of upstream's build of it: 3.6.8-0.
-		if version, _, _ := strings.Cut(strings.TrimPrefix(tag.TagStr(), "v"), "-"); version != s.version(component) {
-			return Image{}, fmt.Errorf("kubeadm requires %s %s, but rehearsal/supply/mirror/build/%s pins %s; pin the former",
-				component, version, component, s.version(component))
-		}
 		binary := "/usr/local/bin/" + component
 		return Image{Files: map[string]string{binary: s.binary(component, component)}, Entrypoint: []string{binary}}, nil
 	case "pause":

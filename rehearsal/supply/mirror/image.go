@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -312,7 +313,8 @@ func (m Mirror) putLayer(layer v1.Layer) error {
 	if err != nil {
 		return err
 	}
-	if exists(m.layout().Blob(digest.String())) {
+	blob := m.layout().Blob(digest.String())
+	if exists(blob) || m.linkBlob(digest.String()) {
 		return nil
 	}
 	content, err := layer.Compressed()
@@ -323,5 +325,19 @@ func (m Mirror) putLayer(layer v1.Layer) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(m.layout().Blob(digest.String()), data)
+	return writeFile(blob, data)
+}
+
+// linkBlob links to a blob of another mirror in the same directory, as mirrors of different versions have most layers in
+// common. It returns false if there is none. Blobs are only ever replaced, never written to, and have their digest as
+// their name.
+func (m Mirror) linkBlob(digest string) bool {
+	blob := m.layout().Blob(digest)
+	if err := os.MkdirAll(filepath.Dir(blob), 0o755); err != nil {
+		return false // writing the blob will fail too, with a reason
+	}
+	others, err := filepath.Glob(filepath.Join(filepath.Dir(m.Dir), "mirror-*"))
+	return err == nil && slices.ContainsFunc(others, func(dir string) bool {
+		return os.Link(Mirror{Dir: dir}.layout().Blob(digest), blob) == nil
+	})
 }

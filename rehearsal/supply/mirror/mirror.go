@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"eco2/config"
@@ -41,39 +42,95 @@ func (m Mirror) layout() server.Dir { return server.Dir(m.Dir) }
 // keeps them there: the first run takes a quarter of an hour on two cores, the next a moment. repo is the checkout of
 // the whole repository, and progress goes to out. A part gets its final name only when it is complete, so a run resumes
 // where an interrupted one stopped.
-func Create(ctx context.Context, repo string, v config.Versions, out io.Writer) (Mirror, error) {
+//
+// The mirror also has the packages and images of the versions in also, so that a cluster can be upgraded. Only their
+// Kubernetes and Containerd matter. If no module in the checkout pins one of them, a module is made in the cache; the
+// versions in v must be pinned.
+func Create(ctx context.Context, repo string, v config.Versions, out io.Writer, also ...config.Versions) (Mirror, error) {
 	cache, unlock, err := lockedCache(ctx, out)
 	if err != nil {
 		return Mirror{}, err
 	}
 	defer unlock()
 
-	modules := modulesOf(repo)
-	// Checked before a quarter of an hour is spent on building the wrong versions.
-	if err := errors.Join(kubernetes.checkVersion(v.Kubernetes, modules), containerd.checkVersion(v.Containerd, modules)); err != nil {
+	p := pins{modules: modulesOf(repo), cache: cache, out: out}
+	s := sources{debian: debian{dir: filepath.Join(cache, "debian-"+suite), out: out}, rehearsal: filepath.Join(repo, "rehearsal"), cache: cache, out: out}
+	all := []sources{s}
+	if all[0].built, all[0].images, err = p.buildCluster(ctx, v); err != nil {
 		return Mirror{}, err
 	}
-	projects := map[string]Built{}
-	for _, p := range clusterProjects {
-		if projects[p.name], err = p.build(ctx, out, modules, cache); err != nil {
+	p.derive = true
+	for _, other := range also {
+		if s.built, s.images, err = p.buildCluster(ctx, other); err != nil {
+			return Mirror{}, err
+		}
+		all = append(all, s)
+	}
+
+	m := Mirror{Dir: filepath.Join(cache, directory(append(also, v))), kubectl: all[0].binary("kubernetes", "kubectl")}
+	if m.Keys, err = m.addRepositories(ctx, all); err != nil {
+		return Mirror{}, err
+	}
+	for _, s := range all {
+		if err := m.addClusterImages(ctx, s); err != nil {
 			return Mirror{}, err
 		}
 	}
-
-	m := Mirror{
-		Dir:     filepath.Join(cache, fmt.Sprintf("mirror-%d-kubernetes-%s-containerd-%s", recipe, v.Kubernetes, v.Containerd)),
-		kubectl: projects["kubernetes"].Binary("kubectl"),
-	}
-	s := sources{built: projects, debian: debian{dir: filepath.Join(cache, "debian-"+suite), out: out}, rehearsal: filepath.Join(repo, "rehearsal"), cache: cache, out: out}
-	if m.Keys, err = m.addRepositories(ctx, s); err != nil {
-		return Mirror{}, err
-	}
-	return m, m.addClusterImages(ctx, s)
+	return m, nil
 }
 
-// sources holds what packages and images are made from.
+// directory returns the name of the mirror of these versions in the cache.
+func directory(all []config.Versions) string {
+	var kubernetes, containerd []string
+	for _, v := range all {
+		kubernetes, containerd = append(kubernetes, v.Kubernetes), append(containerd, v.Containerd)
+	}
+	distinct := func(versions []string) string {
+		slices.Sort(versions)
+		return strings.Join(slices.Compact(versions), "-")
+	}
+	return fmt.Sprintf("mirror-%d-kubernetes-%s-containerd-%s", recipe, distinct(kubernetes), distinct(containerd))
+}
+
+// buildCluster builds what a cluster of these versions consists of, and returns it by the names of the projects. images
+// are those that its kubeadm pulls.
+func (p pins) buildCluster(ctx context.Context, v config.Versions) (built map[string]Built, images []string, err error) {
+	// Checked before a quarter of an hour is spent on building the wrong versions.
+	_, kubernetesErr := p.module(ctx, kubernetes, v.Kubernetes)
+	_, containerdErr := p.module(ctx, containerd, v.Containerd)
+	if err := errors.Join(kubernetesErr, containerdErr); err != nil {
+		return nil, nil, err
+	}
+	built = map[string]Built{}
+	build := func(of project, version string) {
+		if err == nil {
+			built[of.name], err = p.build(ctx, of, version)
+		}
+	}
+	build(containerd, v.Containerd)
+	build(kubernetes, v.Kubernetes)
+	if err != nil {
+		return nil, nil, err
+	}
+	if images, err = clusterImages(ctx, built["kubernetes"]); err != nil {
+		return nil, nil, fmt.Errorf("asking kubeadm for its images: %w", err)
+	}
+	for _, of := range []project{etcd, coreDNS} {
+		build(of, taggedVersion(images, of.name))
+	}
+	// It has the minor versions of Kubernetes, and prepare.sh installs any patch version of the same one.
+	build(criTools, v.Kubernetes[:strings.LastIndexByte(v.Kubernetes, '.')])
+	if err == nil {
+		built[cniPlugins.name], err = cniPlugins.build(ctx, p.out, filepath.Join(p.modules, cniPlugins.name), p.cache)
+	}
+	return built, images, err
+}
+
+// sources holds what the packages and images of a version are made from.
 type sources struct {
-	built  map[string]Built
+	built map[string]Built
+	// images are those that kubeadm pulls.
+	images []string
 	debian debian
 	// rehearsal is the directory of the rehearsal's module.
 	rehearsal string

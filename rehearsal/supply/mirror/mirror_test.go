@@ -12,24 +12,31 @@ import (
 	"eco2/config"
 )
 
-// The rehearsal builds the versions that the program installs by default.
+// The rehearsal builds the versions that the program installs by default, and those from which a test upgrades.
 func TestPinsAreTheProgramsDefaults(t *testing.T) {
-	v := config.DefaultVersions
-	for p, version := range map[*project]string{&kubernetes: v.Kubernetes, &kubernetesE2E: v.Kubernetes, &containerd: v.Containerd} {
-		assert.NoError(t, p.checkVersion(version, "build"))
+	p := pins{modules: "build", cache: t.TempDir()}
+	for _, v := range []config.Versions{config.DefaultVersions, UpgradeFrom} {
+		for of, version := range map[*project]string{&kubernetes: v.Kubernetes, &containerd: v.Containerd} {
+			dir, err := p.module(t.Context(), *of, version)
+			require.NoError(t, err)
+			pinned, err := of.version(dir)
+			require.NoError(t, err)
+			assert.Equal(t, "v"+version, pinned, dir)
+		}
 	}
-	assert.EqualError(t, kubernetes.checkVersion("1.2.3", "build"), "the rehearsal builds kubernetes 1.36.4, but the stack requires 1.2.3; "+
-		"set the former in eco2:versions, or pin the latter in rehearsal/supply/mirror/build/kubernetes")
+	e2e, err := kubernetesE2E.version(filepath.Join("build", kubernetesE2E.name))
+	require.NoError(t, err)
+	assert.Equal(t, "v"+config.DefaultVersions.Kubernetes, e2e)
 }
 
 func TestEachProjectIsPinned(t *testing.T) {
 	for _, p := range slices.Concat(clusterProjects, platformProjects, testProjects) {
-		version, err := p.version("build")
+		version, err := p.version(filepath.Join("build", p.name))
 		require.NoError(t, err)
 		// A release, or a commit, for a release whose tag is not a version of the module.
 		assert.Regexp(t, `^v\d+\.\d+\.\d+(-\d{14}-[0-9a-f]{12})?$`, version, p.name)
 	}
-	_, err := project{name: "etcd", module: "example.com/other"}.version("build")
+	_, err := project{name: "etcd", module: "example.com/other"}.version("build/etcd")
 	assert.ErrorContains(t, err, "does not require example.com/other")
 }
 
@@ -40,12 +47,26 @@ func TestMissing(t *testing.T) {
 	all, err := Missing("../../..")
 	require.NoError(t, err)
 	assert.Greater(t, all, 30)
-	version, err := etcd.version("build")
+	version, err := etcd.version("build/etcd")
 	require.NoError(t, err)
 	require.NoError(t, writeFile(filepath.Join(cache, "eco2", "etcd-"+version, "etcd"), nil))
 	left, err := Missing("../../..")
 	require.NoError(t, err)
 	assert.Equal(t, all-1, left)
+
+	left, err = Missing("../../..", config.DefaultVersions, config.Versions{Kubernetes: "1.99.1", Containerd: config.DefaultVersions.Containerd})
+	require.NoError(t, err)
+	assert.Equal(t, all-1+len(kubernetes.packages), left, "each binary counts once")
+}
+
+// Mirrors of the same versions are the same, in whatever order they are asked for.
+func TestDirectoryNamesAllVersions(t *testing.T) {
+	newer, older := config.Versions{Kubernetes: "1.37.2", Containerd: "2.3.7"}, config.Versions{Kubernetes: "1.36.5", Containerd: "2.3.7"}
+	assert.Equal(t, "mirror-2-kubernetes-1.36.5-containerd-2.3.7", directory([]config.Versions{older}))
+	assert.Equal(t, "mirror-2-kubernetes-1.36.5-containerd-2.3.7", directory([]config.Versions{older, older}))
+	for _, all := range [][]config.Versions{{newer, older}, {older, newer}} {
+		assert.Equal(t, "mirror-2-kubernetes-1.36.5-1.37.2-containerd-2.3.7", directory(all))
+	}
 }
 
 func TestAddFileReplacesTheWholeFile(t *testing.T) {

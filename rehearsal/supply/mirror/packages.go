@@ -41,7 +41,7 @@ const (
 	secondRevision = "-2.1"
 )
 
-// kubernetesPackages returns packages like those of pkgs.k8s.io for a minor version: both revisions of kubelet, and
+// kubernetesPackages returns packages like those of pkgs.k8s.io for a version: both revisions of kubelet, and
 // only the second of kubeadm. A script that hardcodes a revision will therefore not find one of the packages.
 func kubernetesPackages(s sources) []debPackage {
 	version := func(project string) string { return s.version(project) + firstRevision }

@@ -33,36 +33,72 @@ type repository struct {
 	pool string
 }
 
-// addRepositories makes the repositories that prepare.sh uses, unless the mirror has them already. It returns the
-// fingerprints of their keys, by the name of the repository in the program's mirror.keys.
-func (m Mirror) addRepositories(ctx context.Context, s sources) (keys map[string]string, err error) {
-	minor := s.version("kubernetes")
-	minor = minor[:strings.LastIndexByte(minor, '.')]
-	kubernetesRepository := repository{
-		root: "pkgs.k8s.io/core:/stable:/v" + minor + "/deb", key: "Release.key", pool: runtime.GOARCH,
-	}
-	dockerRepository := repository{
-		root: "download.docker.com/linux/debian", key: "gpg", suite: suite, component: "stable",
-		pool: "dists/" + suite + "/pool/stable/" + runtime.GOARCH,
-	}
-	err = m.addRepository(ctx, s, kubernetesRepository, func(string) ([]debPackage, error) { return kubernetesPackages(s), nil })
+// addRepositories makes the repositories that prepare.sh uses, unless the mirror has them already: one for each minor
+// version of Kubernetes, and one for containerd. It returns the fingerprints of their keys, by the name of the
+// repository in the program's mirror.keys.
+func (m Mirror) addRepositories(ctx context.Context, all []sources) (keys map[string]string, err error) {
+	kubernetesKey, err := m.addKubernetesRepositories(ctx, all)
 	if err != nil {
 		return nil, err
 	}
-	err = m.addRepository(ctx, s, dockerRepository, func(dir string) ([]debPackage, error) {
-		runc, err := s.debian.runc(ctx, dir)
-		return []debPackage{containerdPackage(s, runc)}, err
+	docker := repository{
+		root: "download.docker.com/linux/debian", key: "gpg", suite: suite, component: "stable",
+		pool: "dists/" + suite + "/pool/stable/" + runtime.GOARCH,
+	}
+	key, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	err = m.addRepository(ctx, all[0].out, docker, key, func(dir string) (packages []debPackage, err error) {
+		runc, err := all[0].debian.runc(ctx, dir)
+		for _, s := range all {
+			packages = append(packages, containerdPackage(s, runc))
+		}
+		return packages, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	keys = map[string]string{}
-	for name, r := range map[string]repository{"kubernetes": kubernetesRepository, "docker": dockerRepository} {
-		if keys[name], err = m.fingerprint(r.root + "/" + r.key); err != nil {
-			return nil, err
+	dockerKey, err := m.fingerprint(docker.root + "/" + docker.key)
+	return map[string]string{"kubernetes": kubernetesKey, "docker": dockerKey}, err
+}
+
+// addKubernetesRepositories makes the repositories of Kubernetes, and returns the fingerprint of their key. As upstream,
+// it signs those of all minor versions with one key. If one of them is missing, all are made again, because the private
+// part of the key was not kept.
+func (m Mirror) addKubernetesRepositories(ctx context.Context, all []sources) (fingerprint string, err error) {
+	packages := map[repository][]debPackage{}
+	missing := false
+	for _, s := range all {
+		r := kubernetesRepository(s)
+		packages[r] = append(packages[r], kubernetesPackages(s)...)
+		missing = missing || !exists(m.layout().File(r.root))
+	}
+	key, err := newKey()
+	if err != nil {
+		return "", err
+	}
+	for r := range packages {
+		if missing {
+			if err := os.RemoveAll(m.layout().File(r.root)); err != nil {
+				return "", fmt.Errorf("making the repository %s: %w", r.root, err)
+			}
 		}
 	}
-	return keys, nil
+	for r, contents := range packages {
+		if err := m.addRepository(ctx, all[0].out, r, key, func(string) ([]debPackage, error) { return contents, nil }); err != nil {
+			return "", err
+		}
+	}
+	r := kubernetesRepository(all[0])
+	return m.fingerprint(r.root + "/" + r.key)
+}
+
+// kubernetesRepository returns the repository of the minor version of Kubernetes.
+func kubernetesRepository(s sources) repository {
+	minor := s.version("kubernetes")
+	minor = minor[:strings.LastIndexByte(minor, '.')]
+	return repository{root: "pkgs.k8s.io/core:/stable:/v" + minor + "/deb", key: "Release.key", pool: runtime.GOARCH}
 }
 
 // fingerprint returns the fingerprint of the public key that the mirror serves as https://HOST/PATH.
@@ -79,9 +115,10 @@ func (m Mirror) fingerprint(url string) (string, error) {
 	return fmt.Sprintf("%X", keys[0].PrimaryKey.Fingerprint), nil
 }
 
-// addRepository makes a repository of the packages. The function packages gets a scratch directory for files that they
-// need. The repository gets its final name only when it is complete.
-func (m Mirror) addRepository(ctx context.Context, s sources, r repository, packages func(dir string) ([]debPackage, error)) (err error) {
+// addRepository makes a repository of the packages, signed with the key, unless the mirror has it already. The function
+// packages gets a scratch directory for files that they need. It may return the same package several times. The
+// repository gets its final name only when it is complete.
+func (m Mirror) addRepository(ctx context.Context, out io.Writer, r repository, key *openpgp.Entity, packages func(dir string) ([]debPackage, error)) (err error) {
 	target := m.layout().File(r.root)
 	if exists(target) {
 		return nil
@@ -103,8 +140,13 @@ func (m Mirror) addRepository(ctx context.Context, s sources, r repository, pack
 		return fmt.Errorf("making the repository %s: %w", r.root, err)
 	}
 	var index strings.Builder
+	added := map[string]bool{}
 	for _, p := range contents {
-		step := progress.Start(s.out, "making the package "+p.name+" "+p.version)
+		if added[p.filename()] {
+			continue
+		}
+		added[p.filename()] = true
+		step := progress.Start(out, "making the package "+p.name+" "+p.version)
 		file, err := p.build(ctx, pool)
 		step.End(err)
 		if err != nil {
@@ -114,7 +156,7 @@ func (m Mirror) addRepository(ctx context.Context, s sources, r repository, pack
 			return fmt.Errorf("making the repository %s: %w", r.root, err)
 		}
 	}
-	if err := r.publish(dir, index.String()); err != nil {
+	if err := r.publish(dir, index.String(), key); err != nil {
 		return fmt.Errorf("making the repository %s: %w", r.root, err)
 	}
 	if err := errors.Join(os.RemoveAll(scratch), os.Rename(dir, target)); err != nil {
@@ -139,23 +181,27 @@ func appendIndex(index io.Writer, p debPackage, name, file string) error {
 	return err
 }
 
-// publish writes the index and signs it with a new key, whose private part is not kept. A repository that is made again
-// has another key; clients always fetch the key together with the repository, and a stack's settings have its
-// fingerprint.
-func (r repository) publish(dir, index string) error {
+// newKey returns a new key, whose private part is not kept. A repository that is made again has another key; clients
+// always fetch the key together with the repository, and a stack's settings have its fingerprint.
+func newKey() (*openpgp.Entity, error) {
+	now := time.Now()
+	key, err := openpgp.NewEntity("the rehearsal of eco2", "", "", &packet.Config{
+		Algorithm: packet.PubKeyAlgoEdDSA, DefaultHash: crypto.SHA512, Time: func() time.Time { return now },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making a key for a repository: %w", err)
+	}
+	return key, nil
+}
+
+// publish writes the index and signs it with the key.
+func (r repository) publish(dir, index string, key *openpgp.Entity) error {
 	lists, packages := "", "Packages"
 	if r.suite != "" {
 		lists, packages = path.Join("dists", r.suite), path.Join(r.component, "binary-"+runtime.GOARCH, packages)
 	}
 	if err := place(filepath.Join(dir, lists, packages), []byte(index), 0o644); err != nil {
 		return err
-	}
-	now := time.Now().UTC()
-	key, err := openpgp.NewEntity("the rehearsal of eco2", "", "", &packet.Config{
-		Algorithm: packet.PubKeyAlgoEdDSA, DefaultHash: crypto.SHA512, Time: func() time.Time { return now },
-	})
-	if err != nil {
-		return fmt.Errorf("making a key: %w", err)
 	}
 	public, err := armored(key)
 	if err != nil {
@@ -164,7 +210,7 @@ func (r repository) publish(dir, index string) error {
 	if err := place(filepath.Join(dir, r.key), public, 0o644); err != nil {
 		return err
 	}
-	signed, err := sign(key, r.release(now, packages, index))
+	signed, err := sign(key, r.release(time.Now().UTC(), packages, index))
 	if err != nil {
 		return fmt.Errorf("signing the repository: %w", err)
 	}

@@ -39,6 +39,12 @@ func agent(t *testing.T) debPackage {
 	}
 }
 
+func testKey(t *testing.T) *openpgp.Entity {
+	key, err := newKey()
+	require.NoError(t, err)
+	return key
+}
+
 func needs(t *testing.T, commands ...string) {
 	for _, command := range commands {
 		if _, err := exec.LookPath(command); err != nil {
@@ -51,7 +57,7 @@ func TestReleaseIsSignedByThePublishedKey(t *testing.T) {
 	for release, r := range map[string]repository{"InRelease": flat, "dists/bookworm/InRelease": suited} {
 		dir := t.TempDir()
 		index := "Package: agent\n\n"
-		require.NoError(t, r.publish(dir, index))
+		require.NoError(t, r.publish(dir, index, testKey(t)))
 
 		key, err := os.Open(filepath.Join(dir, r.key))
 		require.NoError(t, err)
@@ -111,7 +117,7 @@ func TestAptReadsTheRepositories(t *testing.T) {
 	s := httptest.NewServer(server.Handler(m.Dir))
 	t.Cleanup(s.Close)
 	for suite, r := range map[string]repository{"/": flat, "bookworm stable": suited} {
-		err := m.addRepository(t.Context(), sources{out: io.Discard}, r, func(string) ([]debPackage, error) {
+		err := m.addRepository(t.Context(), io.Discard, r, testKey(t), func(string) ([]debPackage, error) {
 			return []debPackage{agent(t)}, nil
 		})
 		require.NoError(t, err)
@@ -136,7 +142,7 @@ func TestAptAcceptsThePinnedKeyOnly(t *testing.T) {
 	t.Cleanup(s.Close)
 	publish := func() (key *openpgp.Entity, fingerprint string) {
 		require.NoError(t, os.RemoveAll(m.layout().File(flat.root)))
-		require.NoError(t, m.addRepository(t.Context(), sources{out: io.Discard}, flat, func(string) ([]debPackage, error) {
+		require.NoError(t, m.addRepository(t.Context(), io.Discard, flat, testKey(t), func(string) ([]debPackage, error) {
 			return []debPackage{agent(t)}, nil
 		}))
 		file, err := os.Open(m.layout().File(flat.root + "/" + flat.key))
@@ -170,7 +176,7 @@ func TestAptTakesTheNewestRevision(t *testing.T) {
 	m := Mirror{Dir: t.TempDir()}
 	s := httptest.NewServer(server.Handler(m.Dir))
 	t.Cleanup(s.Close)
-	require.NoError(t, m.addRepository(t.Context(), sources{out: io.Discard}, flat, func(string) (all []debPackage, err error) {
+	require.NoError(t, m.addRepository(t.Context(), io.Discard, flat, testKey(t), func(string) (all []debPackage, err error) {
 		for _, version := range []string{
 			"1.2.3-9.1", "1.2.3-10.1", "1.2.3-1.1", "1.2.30-11.1", "1.2.4-2.1",
 			"2.3.4-1~debian.12~bookworm", "2.3.4-2~debian.12~bookworm", "2.3.4-3~debian.13~trixie", "2.3.40-4~debian.12~bookworm",
@@ -236,7 +242,7 @@ func TestRepositoryAppearsOnlyWhenComplete(t *testing.T) {
 	half := m.layout().File(flat.root) + ".new"
 	require.NoError(t, os.MkdirAll(filepath.Join(half, "rubbish"), 0o755))
 	add := func(packages ...debPackage) error {
-		return m.addRepository(t.Context(), sources{out: io.Discard}, flat, func(string) ([]debPackage, error) { return packages, nil })
+		return m.addRepository(t.Context(), io.Discard, flat, testKey(t), func(string) ([]debPackage, error) { return packages, nil })
 	}
 	broken := agent(t)
 	broken.binaries = map[string]string{"/usr/bin/agent": "/nowhere"}
