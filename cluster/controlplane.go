@@ -45,6 +45,8 @@ type controlPlaneArgs struct {
 	Host   *host
 	// Server is the public URL of the Kubernetes API.
 	Server pulumi.StringInput
+	// UpgradeAfter lists what must exist before the control plane is upgraded: the snapshot to go back to.
+	UpgradeAfter []pulumi.Resource
 }
 
 // newControlPlane declares the control plane on the host's machine.
@@ -90,7 +92,7 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 			Flag("provider-id", node.ProviderID()).
 			labelsAndTaints(node)},
 		Stdin: configuration, Minutes: 30,
-	}, parent, deletedWithMachine, component.DependsOn(state))
+	}, parent, deletedWithMachine, component.DependsOn(append(args.UpgradeAfter, state)...))
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -65,6 +66,12 @@ type Config struct {
 	Passwords Passwords
 	Mirror    Mirror
 
+	// Backup defaults to a snapshot every four hours in prod, and to none in dev.
+	Backup Backup
+	// RestoreFrom is the EBS snapshot of which the disk with the cluster's state is made, or empty if that is a new disk.
+	// If it is not set, it is that of the last update: removing the setting does not replace the disk.
+	RestoreFrom string
+
 	// Previous holds the settings of the last update that finished.
 	Previous Previous
 }
@@ -89,6 +96,7 @@ func Load(ctx *pulumi.Context, nodes []NodeEntry) (Config, error) {
 	if c.Previous, err = readPrevious(ctx, nodes[0].Name); err != nil {
 		return Config{}, err
 	}
+	c.RestoreFrom = cmp.Or(c.RestoreFrom, c.Previous.RestoreFrom)
 	r.validate(c, nodes)
 	if err := r.err(); err != nil {
 		return Config{}, err

@@ -28,23 +28,32 @@ type Previous struct {
 	NodePortCidrs []string `pulumi:"nodePortCidrs"`
 	Domain        string   `pulumi:"domain"`
 	Platform      bool     `pulumi:"platform"`
+	// Kubernetes is the version of Kubernetes. It is empty if an earlier version of the program made the update.
+	Kubernetes string `pulumi:"kubernetes"`
+	// SnapshotBefore is the version of Kubernetes before which the newest snapshot for an upgrade was made, or empty.
+	SnapshotBefore string `pulumi:"snapshotBefore"`
+	// RestoreFrom is the snapshot of which the disk with the cluster's state was made, or empty.
+	RestoreFrom string `pulumi:"restoreFrom"`
 }
 
 // Output returns the stack output from which the next run reads Previous. zones maps the names of nodes to their
 // availability zones, and controlPlane is the private address of the control plane's machine.
 func (c Config) Output(zones pulumi.StringMap, controlPlane pulumi.StringInput) pulumi.Map {
 	return pulumi.Map{
-		"name":          pulumi.String(c.Name),
-		"region":        pulumi.String(c.Region),
-		"vpcCidr":       pulumi.String(c.VpcCidr.String()),
-		"podCidr":       pulumi.String(c.PodCidr.String()),
-		"serviceCidr":   pulumi.String(c.ServiceCidr.String()),
-		"zones":         zones,
-		"controlPlane":  controlPlane,
-		"adminCidrs":    pulumi.ToStringArray(texts(c.AdminCidrs)),
-		"nodePortCidrs": pulumi.ToStringArray(texts(c.NodePortCidrs)),
-		"domain":        pulumi.String(c.Domain),
-		"platform":      pulumi.Bool(c.Platform),
+		"name":           pulumi.String(c.Name),
+		"region":         pulumi.String(c.Region),
+		"vpcCidr":        pulumi.String(c.VpcCidr.String()),
+		"podCidr":        pulumi.String(c.PodCidr.String()),
+		"serviceCidr":    pulumi.String(c.ServiceCidr.String()),
+		"zones":          zones,
+		"controlPlane":   controlPlane,
+		"adminCidrs":     pulumi.ToStringArray(texts(c.AdminCidrs)),
+		"nodePortCidrs":  pulumi.ToStringArray(texts(c.NodePortCidrs)),
+		"domain":         pulumi.String(c.Domain),
+		"platform":       pulumi.Bool(c.Platform),
+		"kubernetes":     pulumi.String(c.Versions.Kubernetes),
+		"snapshotBefore": pulumi.String(c.SnapshotBefore()),
+		"restoreFrom":    pulumi.String(c.RestoreFrom),
 	}
 }
 

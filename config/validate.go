@@ -31,4 +31,5 @@ func (r *report) validate(c Config, nodes []NodeEntry) {
 	r.checkVersions(c.Versions)
 	r.checkGitOps(c.GitOps)
 	r.checkMirror(c.Mirror, c.Environment)
+	r.checkBackup(c)
 }
