@@ -136,7 +136,9 @@ func TestAnInterruptedRestoreContinues(t *testing.T) {
 	made, err := api.RunLifecyclePolicy(t.Context(), account, region, policyOf(t, account), simulated.NewDisks(w.Dir))
 	require.NoError(t, err)
 	w.Options.Config["restoreFrom"] = made[0]
-	w.Must(w.Up("--target", "**Volume::k8s-master-state"))
+	printed, err := w.Up("--target", "**Volume::k8s-master-state")
+	require.Error(t, err)
+	assert.Contains(t, printed, "VolumeInUse", "the machine still has the old one")
 	w.Changes()
 	w.Must(w.Up())
 	w.InOrder(w.Changes(), "Delete aws:ec2/instance:Instance k8s-master", "Create aws:ec2/instance:Instance k8s-master")
