@@ -52,6 +52,11 @@ func render(g *graph) string {
 		}
 		rpc := r.RPC
 		option("deletedWith", r.deletedWith(), rpc.GetDeletedWith() != "")
+		var with []string
+		for _, urn := range rpc.GetReplaceWith() {
+			with = append(with, nameOf(urn))
+		}
+		option("replaceWith", strings.Join(with, ", "), len(with) > 0)
 		option("ignoreChanges", strings.Join(rpc.GetIgnoreChanges(), ", "), len(rpc.GetIgnoreChanges()) > 0)
 		option("deleteBeforeReplace", true, rpc.GetDeleteBeforeReplace())
 		option("protect", true, rpc.GetProtect())

@@ -67,8 +67,12 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	}
 	child := component.Child(c)
 
+	var upgradeAfter []pulumi.Resource
+	if i.UpgradeSnapshot != nil {
+		upgradeAfter = append(upgradeAfter, i.UpgradeSnapshot)
+	}
 	control, err := newControlPlane(ctx, c.host.node.Name, &controlPlaneArgs{
-		Config: conf, Host: c.host, Server: i.APIEndpoint(),
+		Config: conf, Host: c.host, Server: i.APIEndpoint(), UpgradeAfter: upgradeAfter,
 	}, child)
 	if err != nil {
 		return nil, err

@@ -48,6 +48,8 @@ type controlPlaneArgs struct {
 	Host   *host
 	// Server is the public URL of the Kubernetes API.
 	Server pulumi.StringInput
+	// UpgradeAfter lists what must exist before the control plane is upgraded: the snapshot to go back to.
+	UpgradeAfter []pulumi.Resource
 }
 
 // newControlPlane declares the control plane on the host's machine.
@@ -94,7 +96,7 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 			labelsAndTaints(node).
 			Then(append(Arguments{}.Flag("node", pulumi.String(node.Name)), host.packages(c)...))},
 		Stdin: configuration, Minutes: 60,
-	}, parent, deletedWithMachine, component.DependsOn(state))
+	}, parent, deletedWithMachine, component.DependsOn(append(args.UpgradeAfter, state)...))
 	if err != nil {
 		return nil, err
 	}

@@ -143,6 +143,88 @@ touch "`+c.dir+`/etc/kubernetes/super-admin.conf"`)
 	}
 }
 
+// etcd's data of a snapshot gets a revision that it never had before anything reads it. The work may be interrupted at
+// any time before its end, and no data is lost.
+func TestEtcdContinuesAtAHigherRevisionAfterARestore(t *testing.T) {
+	const db = "member/snap/db"
+	for name, test := range map[string]struct {
+		left  map[string]string // on the volume
+		fails string            // what ctr run does
+		says  string
+		then  string // the database that etcd has
+	}{
+		"at the first try": {left: map[string]string{"etcd/" + db: "old"}, then: "raised old"},
+		"the data was not complete": {
+			left: map[string]string{"etcd/" + db: "old", "etcd.new/" + db: "half"}, then: "raised old",
+		},
+		"the old data was set aside": {
+			left: map[string]string{"etcd.old/" + db: "old", "etcd.new/" + db: "raised old"}, then: "raised old",
+		},
+		"only the mark was left": {
+			left: map[string]string{"etcd.old/" + db: "old", "etcd/" + db: "raised old"}, then: "raised raised old",
+		},
+		"it fails": {
+			left: map[string]string{"etcd/" + db: "old"}, fails: "echo no space; exit 1", then: "old",
+			says: "no space\nerror: raising etcd's revision failed; the lines above say why",
+		},
+		"it makes nothing": {left: map[string]string{"etcd/" + db: "old"}, fails: "exit 0", then: "old", says: "left no data in"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newTestHost(t)
+			log := `>>"` + c.dir + `/done"`
+			c.command("kubectl", "")
+			c.command("systemctl", "")
+			c.command("sync", "")
+			c.write("scripts/upgrade-control-plane.sh", "")
+			c.command("kubeadm", `[[ $1-$2 != config-images || $3 != list ]] || printf 'registry.k8s.io/pause:3.10\nregistry.k8s.io/etcd:3.6.8-0\n'
+[[ $1 != init || $2 == phase ]] || echo "kubeadm init" `+log)
+			c.command("ctr", `[[ $2 == run ]] || exit 1
+echo "ctr $*" | sed "s|`+c.dir+`||g" `+log+`
+`+test.fails+`
+for arg; do
+  case $arg in
+  --data-dir=*) to=${arg#*=} ;;
+  */member/snap/db) from=$arg ;;
+  esac
+done
+[[ ! -e $to ]] || exit 1
+mkdir -p "$to/member/snap"
+echo "raised $(<"$from")" >"$to/member/snap/db"`)
+			for file, content := range map[string]string{
+				"etc/kubernetes/pki/.initialized": "", "var/lib/eco2/cluster": "eco2-dev", "var/lib/eco2/made-on": "aws:///a/i-0",
+				"var/lib/eco2/encryption.yaml": "the key", "var/lib/eco2/address": "10.0.0.10\n", "var/lib/eco2/restored": "vol-0a0\n",
+			} {
+				c.write(file, content)
+			}
+			for file, content := range test.left {
+				c.write("var/lib/eco2/"+file, content)
+			}
+			require.NoError(t, os.MkdirAll(filepath.Join(c.dir, "var/lib/eco2/etcd"), 0o700))
+			files, err := controlPlaneFiles("the configuration\n")
+			require.NoError(t, err)
+			printed, err := c.try("init", files, "--node", "k8s-master", "--address", "10.0.0.10",
+				"--provider-id", "aws:///a/i-1", "--labels", "a=b", "--taints", "", "--", "--node", "k8s-master")
+			assert.Equal(t, test.then, strings.TrimSpace(c.read("var/lib/eco2/etcd/"+db)))
+			if test.says != "" {
+				require.Error(t, err)
+				assert.Contains(t, printed, test.says)
+				assert.NotContains(t, c.read("done"), "kubeadm init")
+				assert.FileExists(t, filepath.Join(c.dir, "var/lib/eco2/restored"), "the next run would not raise the revision")
+				return
+			}
+			require.NoError(t, err, printed)
+			assert.Equal(t, "ctr --namespace=k8s.io run --rm --mount type=bind,src=/var/lib/eco2,dst=/var/lib/eco2,options=rbind:rw "+
+				"registry.k8s.io/etcd:3.6.8-0 eco2-etcdutl etcdutl snapshot restore /var/lib/eco2/etcd/member/snap/db --data-dir=/var/lib/eco2/etcd.new "+
+				"--skip-hash-check --bump-revision=1000000000 --mark-compacted --name=k8s-master "+
+				"--initial-cluster=k8s-master=https://10.0.0.10:2380 --initial-advertise-peer-urls=https://10.0.0.10:2380\nkubeadm init\n", c.read("done"))
+			for _, left := range []string{"restored", "etcd.old", "etcd.new"} {
+				assert.NoFileExists(t, filepath.Join(c.dir, "var/lib/eco2", left))
+				assert.NoDirExists(t, filepath.Join(c.dir, "var/lib/eco2", left))
+			}
+		})
+	}
+}
+
 // A join must start on a clean machine and leave a clean one if it fails, so that the next can succeed. It must end only
 // when the Node exists with the machine's provider ID, without which a load balancer has no targets.
 func TestJoin(t *testing.T) {

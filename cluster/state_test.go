@@ -65,6 +65,37 @@ func TestANewVolumeIsFormattedOnce(t *testing.T) {
 		"the kubelet would start a control plane on an empty directory")
 }
 
+// A volume that was made from a snapshot is noticed, once: etcd's data has gone back in time.
+func TestAVolumeFromASnapshotIsNoticed(t *testing.T) {
+	for name, test := range map[string]struct {
+		volume, data string // the volume that the file system was on, and etcd's data
+		restored     string
+	}{
+		"another volume":               {"vol-0a0\n", "data", "vol-0a0\n"},
+		"the same volume":              {"vol-0a1\n", "data", ""},
+		"one of an earlier version":    {"", "data", ""},
+		"another, without etcd's data": {"vol-0a0\n", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newHostOfVolume(t)
+			c.write(stateDevice, "LABEL=eco2-state\nTYPE=ext4\n")
+			c.write("var/lib/eco2/cluster", "eco2-dev\n")
+			if test.volume != "" {
+				c.write("var/lib/eco2/volume", test.volume)
+			}
+			if test.data != "" {
+				c.write("var/lib/eco2/etcd/member/db", test.data)
+			}
+			for range 2 {
+				printed, err := c.state()
+				require.NoError(t, err, printed)
+				assert.Equal(t, test.restored, c.read("var/lib/eco2/restored"))
+				assert.Equal(t, "vol-0a1\n", c.read("var/lib/eco2/volume"))
+			}
+		})
+	}
+}
+
 func TestVolumesOfOthersAreRefused(t *testing.T) {
 	const ours = "LABEL=eco2-state\nTYPE=ext4\n"
 	for name, test := range map[string]struct {

@@ -6,6 +6,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -67,6 +68,12 @@ type Config struct {
 	Passwords Passwords
 	Mirror    Mirror
 
+	// Backup defaults to a snapshot every four hours in prod, and to none in dev.
+	Backup Backup
+	// RestoreFrom is the EBS snapshot of which the disk with the cluster's state is made, or empty if that is a new disk.
+	// If it is not set, it is that of the last update: removing the setting does not replace the disk.
+	RestoreFrom string
+
 	// Previous holds the settings of the last update that finished.
 	Previous Previous
 	// CertificatesValidUntil is the date until which this update makes the control plane's certificates valid, such as
@@ -95,6 +102,7 @@ func Load(ctx *pulumi.Context, nodes []NodeEntry) (Config, error) {
 		return Config{}, err
 	}
 	c.CertificatesValidUntil = c.Previous.certificatesValidUntil(time.Now())
+	c.RestoreFrom = cmp.Or(c.RestoreFrom, c.Previous.RestoreFrom)
 	r.validate(c, nodes)
 	if err := r.err(); err != nil {
 		return Config{}, err

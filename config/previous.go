@@ -27,13 +27,17 @@ type Previous struct {
 	AdminCidrs    []string `pulumi:"adminCidrs"`
 	NodePortCidrs []string `pulumi:"nodePortCidrs"`
 	Domain        string   `pulumi:"domain"`
-	// Kubernetes is the cluster's version.
+	Platform      bool     `pulumi:"platform"`
+	// Kubernetes is the version of Kubernetes. It is empty if an earlier version of the program made the update.
 	Kubernetes string `pulumi:"kubernetes"`
+	// SnapshotBefore is the version of Kubernetes before which the newest snapshot for an upgrade was made, or empty.
+	SnapshotBefore string `pulumi:"snapshotBefore"`
+	// RestoreFrom is the snapshot of which the disk with the cluster's state was made, or empty.
+	RestoreFrom string `pulumi:"restoreFrom"`
 	// CertificatesExpire is the date on which the control plane's certificates expire, and CertificatesValidUntil the one
 	// until which they had to be valid when they were renewed. Both are empty if they are not known.
 	CertificatesExpire     string `pulumi:"certificatesExpire"`
 	CertificatesValidUntil string `pulumi:"certificatesValidUntil"`
-	Platform               bool   `pulumi:"platform"`
 }
 
 // Output returns the stack output from which the next run reads Previous. zones maps the names of nodes to their
@@ -41,22 +45,23 @@ type Previous struct {
 // its certificates expire.
 func (c Config) Output(zones pulumi.StringMap, controlPlane, expire pulumi.StringInput) pulumi.Map {
 	return pulumi.Map{
-		"name":          pulumi.String(c.Name),
-		"region":        pulumi.String(c.Region),
-		"vpcCidr":       pulumi.String(c.VpcCidr.String()),
-		"podCidr":       pulumi.String(c.PodCidr.String()),
-		"serviceCidr":   pulumi.String(c.ServiceCidr.String()),
-		"zones":         zones,
-		"controlPlane":  controlPlane,
-		"adminCidrs":    pulumi.ToStringArray(texts(c.AdminCidrs)),
-		"nodePortCidrs": pulumi.ToStringArray(texts(c.NodePortCidrs)),
-		"domain":        pulumi.String(c.Domain),
-		"kubernetes":    pulumi.String(c.Versions.Kubernetes),
+		"name":           pulumi.String(c.Name),
+		"region":         pulumi.String(c.Region),
+		"vpcCidr":        pulumi.String(c.VpcCidr.String()),
+		"podCidr":        pulumi.String(c.PodCidr.String()),
+		"serviceCidr":    pulumi.String(c.ServiceCidr.String()),
+		"zones":          zones,
+		"controlPlane":   controlPlane,
+		"adminCidrs":     pulumi.ToStringArray(texts(c.AdminCidrs)),
+		"nodePortCidrs":  pulumi.ToStringArray(texts(c.NodePortCidrs)),
+		"domain":         pulumi.String(c.Domain),
+		"platform":       pulumi.Bool(c.Platform),
+		"kubernetes":     pulumi.String(c.Versions.Kubernetes),
+		"snapshotBefore": pulumi.String(c.SnapshotBefore()),
+		"restoreFrom":    pulumi.String(c.RestoreFrom),
 
 		"certificatesExpire":     expire,
 		"certificatesValidUntil": pulumi.String(c.CertificatesValidUntil),
-
-		"platform": pulumi.Bool(c.Platform),
 	}
 }
 

@@ -24,7 +24,7 @@ func previousOutput(change values) values {
 
 // A run reads the settings that the previous one recorded.
 func TestOutputIsReadByTheNextRun(t *testing.T) {
-	s := newStack(t, values{"nodePortCidrs": []string{"192.0.2.0/24"}})
+	s := newStack(t, values{"nodePortCidrs": []string{"192.0.2.0/24"}, "restoreFrom": "snap-0123456789abcdef0"})
 	output, err := json.Marshal(s.mustLoad(t).Output(pulumi.StringMap{"k8s-master": pulumi.String("ap-northeast-2a")}, pulumi.String("10.0.0.10"), pulumi.String("2027-11-29")))
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(output, &s.previous))
@@ -32,7 +32,7 @@ func TestOutputIsReadByTheNextRun(t *testing.T) {
 		Name: "eco2-dev", Region: "ap-northeast-2", VpcCidr: "10.0.0.0/16", PodCidr: "192.168.0.0/16",
 		ServiceCidr: "10.96.0.0/12", Zones: map[string]string{"k8s-master": "ap-northeast-2a"}, ControlPlane: "10.0.0.10",
 		AdminCidrs: []string{"198.51.100.7/32"}, NodePortCidrs: []string{"192.0.2.0/24"},
-		Domain: "dev.growbin.app", Kubernetes: DefaultVersions.Kubernetes, CertificatesExpire: "2027-11-29", Platform: true,
+		Domain: "dev.growbin.app", Platform: true, Kubernetes: DefaultVersions.Kubernetes, CertificatesExpire: "2027-11-29", RestoreFrom: "snap-0123456789abcdef0",
 	}, s.mustLoad(t).Previous)
 }
 

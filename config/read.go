@@ -52,6 +52,7 @@ func (r *reader) read() Config {
 	}
 
 	c.Upgrade.Parallel = cmp.Or(c.Upgrade.Parallel, 1)
+	c.Backup, c.RestoreFrom = r.backup(c.Environment), r.text("restoreFrom")
 	c.Versions.Kubernetes = cmp.Or(c.Versions.Kubernetes, DefaultVersions.Kubernetes)
 	c.Versions.Containerd = cmp.Or(c.Versions.Containerd, DefaultVersions.Containerd)
 	c.Versions.Calico = cmp.Or(c.Versions.Calico, DefaultVersions.Calico)

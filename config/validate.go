@@ -33,4 +33,5 @@ func (r *report) validate(c Config, nodes []NodeEntry) {
 	r.warnOfRenewal(c)
 	r.checkGitOps(c.GitOps)
 	r.checkMirror(c.Mirror, c.Environment)
+	r.checkBackup(c)
 }

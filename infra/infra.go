@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ebs"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -38,6 +39,9 @@ type Infra struct {
 	// CertificateARN is the ARN of the issued certificate. It is set only if the stack has a domain.
 	CertificateARN pulumi.StringOutput
 	Parameters     *Parameters
+	// UpgradeSnapshot is the snapshot of the cluster's state from before the last upgrade of Kubernetes. The upgrade must
+	// depend on it. It is nil if there is none.
+	UpgradeSnapshot *ebs.Snapshot
 }
 
 // Args holds the inputs of Infra.
@@ -134,7 +138,8 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		node, err := newNode(ctx, spec.Name, &nodeArgs{
 			Spec: spec, ClusterName: c.Name, AvailabilityZone: zone, Subnet: network.Subnets[slices.Index(c.Zones, zone)],
 			SecurityGroup: group, Profile: role.ProfileName, KeyPair: key, KeyName: c.Name, HostKey: hostKey, AMI: ami,
-			Network: network, PrivateIP: privateIP, Reservation: sameSubnet, Protect: c.Protect,
+			Network: network, PrivateIP: privateIP, Reservation: sameSubnet,
+			RestoreFrom: c.RestoreFrom, Restores: c.Restores(), Protect: c.Protect,
 		}, child)
 		if err != nil {
 			return nil, err
@@ -142,6 +147,17 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		i.Nodes = append(i.Nodes, node)
 	}
 
+	if c.Backup.On() {
+		if _, err := newBackup(ctx, "backup", &backupArgs{ClusterName: c.Name, Region: c.Region, Backup: c.Backup}, child); err != nil {
+			return nil, err
+		}
+	}
+	if version := c.SnapshotBefore(); version != "" {
+		i.UpgradeSnapshot, err = newUpgradeSnapshot(ctx, c.Name, version, i.ControlPlane().State, child)
+		if err != nil {
+			return nil, err
+		}
+	}
 	if cert != nil {
 		if err := cert.validate(ctx, network); err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ebs"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -28,7 +29,8 @@ type Node struct {
 	// HostKey is the machine's public SSH host key in the format of authorized_keys. It is empty for a machine that an
 	// earlier version of the program created, which made its own key.
 	HostKey pulumi.StringOutput
-	// StateVolume is the attachment of the disk with the cluster's state. Only the control plane has one.
+	// State is the disk with the cluster's state, and StateVolume its attachment. Only the control plane has them.
+	State       *ebs.Volume
 	StateVolume *ec2.VolumeAttachment
 }
 
@@ -54,6 +56,10 @@ type nodeArgs struct {
 	// Reservation keeps PrivateIP of the control plane from being given to other machines of the subnet. It is nil for
 	// machines in other subnets.
 	Reservation *ec2.SubnetCidrReservation
+	// RestoreFrom is the snapshot of which the disk with the cluster's state is made, or empty. Restores is true in the
+	// update that goes back to it.
+	RestoreFrom string
+	Restores    bool
 	Protect     bool
 }
 
@@ -94,6 +100,23 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 	}
 
 	var err error
+	var withState []pulumi.ResourceOption
+	if spec.ControlPlane() {
+		n.State, err = newStateVolume(ctx, name+"-state", &stateVolumeArgs{
+			ClusterName: args.ClusterName, AvailabilityZone: args.AvailabilityZone, SnapshotID: args.RestoreFrom,
+			// The setting says that the disk is to be replaced.
+			Protect: args.Protect && !args.Restores,
+		}, opts...)
+		if err != nil {
+			return nil, err
+		}
+		withState = append(withState,
+			// The old machine must not run on with an etcd whose disk is gone. A volume can only be detached once nothing
+			// uses it, and its machine was set up for this volume.
+			pulumi.ReplaceWith([]pulumi.Resource{n.State}),
+			// An update that was interrupted after it had replaced the volume replaces the machine the next time.
+			pulumi.ReplacementTrigger(pulumi.String(args.RestoreFrom)))
+	}
 	n.Instance, err = ec2.NewInstance(ctx, name, &ec2.InstanceArgs{
 		Ami:                 args.AMI,
 		InstanceType:        pulumi.String(spec.InstanceType),
@@ -116,7 +139,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 			Tags:                pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + spec.Name + "-root")},
 		},
 		Tags: tags,
-	}, options(
+	}, options(append(withState,
 		// A newer image or a changed first-boot configuration must never replace a running node: a machine gets a new
 		// image only when somebody replaces it on purpose. The tag says which host key the machine got at its first boot,
 		// and not which one a machine that is created now would get: the SSH key from which host keys are derived may have
@@ -128,7 +151,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		pulumi.DeleteBeforeReplace(true),
 		component.DependsOn(first...),
 		// AWS starts a t3 in well under a minute; if it takes ten, something is wrong.
-		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m", Delete: "10m"}))...)
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m", Delete: "10m"}))...)...)
 	if err != nil {
 		return nil, fmt.Errorf("creating instance %s: %w", spec.Name, err)
 	}
@@ -154,9 +177,7 @@ func newNode(ctx *pulumi.Context, name string, args *nodeArgs, opts ...pulumi.Re
 		}
 		// Taken from the association, so that nothing connects before the address routes to the machine.
 		n.PublicIP = association.PublicIp
-		n.StateVolume, err = newStateVolume(ctx, name+"-state", &stateVolumeArgs{
-			ClusterName: args.ClusterName, AvailabilityZone: args.AvailabilityZone, Instance: n.Instance, Protect: args.Protect,
-		}, opts...)
+		n.StateVolume, err = attachStateVolume(ctx, name+"-state", n.State, n.Instance, opts...)
 		if err != nil {
 			return nil, err
 		}

@@ -25,21 +25,31 @@ const (
 type stateVolumeArgs struct {
 	ClusterName      string
 	AvailabilityZone string
-	Instance         *ec2.Instance
-	Protect          bool
+	// SnapshotID is the snapshot of which the volume is made, or empty.
+	SnapshotID string
+	Protect    bool
 }
 
-// newStateVolume declares the disk with the cluster's state, and attaches it to the control plane's machine: etcd's
-// data, the private keys of the cluster's certificate authorities, and the key that encrypts secrets. It is a resource
-// of its own, so that it outlives the machine: a new machine finds the cluster on it. It has no tag by which the EBS CSI
-// driver could delete it or attach it elsewhere: see ebsPolicy.
-func newStateVolume(ctx *pulumi.Context, name string, args *stateVolumeArgs, opts ...pulumi.ResourceOption) (*ec2.VolumeAttachment, error) {
+// newStateVolume declares the disk with the cluster's state: etcd's data, the private keys of the cluster's certificate
+// authorities, and the key that encrypts secrets. It is a resource of its own, so that it outlives the machine: a new
+// machine finds the cluster on it. It has no tag by which the EBS CSI driver could delete it or attach it elsewhere: see
+// ebsPolicy.
+func newStateVolume(ctx *pulumi.Context, name string, args *stateVolumeArgs, opts ...pulumi.ResourceOption) (*ebs.Volume, error) {
+	// Another snapshot replaces the volume. The new one is created first, so a snapshot that does not exist changes nothing.
+	var snapshot pulumi.StringPtrInput
+	if args.SnapshotID != "" {
+		snapshot = pulumi.String(args.SnapshotID)
+	}
 	volume, err := ebs.NewVolume(ctx, name, &ebs.VolumeArgs{
 		AvailabilityZone: pulumi.String(args.AvailabilityZone),
 		Type:             pulumi.String("gp3"),
 		Size:             pulumi.Int(stateGiB),
+		SnapshotId:       snapshot,
 		Encrypted:        pulumi.Bool(true),
-		Tags:             pulumi.StringMap{"Name": pulumi.String(args.ClusterName + "-" + name)},
+		Tags: pulumi.StringMap{
+			"Name":   pulumi.String(args.ClusterName + "-" + name),
+			stateTag: pulumi.String(args.ClusterName),
+		},
 	}, append(opts,
 		// It is the cluster. The machine is not protected, because it can be replaced.
 		pulumi.Protect(args.Protect),
@@ -49,13 +59,18 @@ func newStateVolume(ctx *pulumi.Context, name string, args *stateVolumeArgs, opt
 	if err != nil {
 		return nil, fmt.Errorf("creating volume %s: %w", name, err)
 	}
+	return volume, nil
+}
+
+// attachStateVolume declares the attachment of the state volume to the control plane's machine.
+func attachStateVolume(ctx *pulumi.Context, name string, volume *ebs.Volume, instance *ec2.Instance, opts ...pulumi.ResourceOption) (*ec2.VolumeAttachment, error) {
 	attachment, err := ec2.NewVolumeAttachment(ctx, name, &ec2.VolumeAttachmentArgs{
 		DeviceName: pulumi.String(stateDevice),
-		InstanceId: args.Instance.ID(),
+		InstanceId: instance.ID(),
 		VolumeId:   volume.ID(),
 	}, append(opts,
 		// A terminated machine has no volumes. Detaching it first would have to wait until nothing on the machine uses it.
-		pulumi.DeletedWith(args.Instance),
+		pulumi.DeletedWith(instance),
 		// A volume can be attached to one machine only.
 		pulumi.DeleteBeforeReplace(true))...)
 	if err != nil {

@@ -62,6 +62,7 @@ adopt_control_plane() {
   quietly "validating the kubeadm configuration" kubeadm config validate --config "$CONFIG"
   step 'pulling the images of the control plane'
   quietly 'pulling the images of the control plane' timeout 600 kubeadm config images pull --config "$CONFIG"
+  raise_revision
   step 'bringing up the control plane that is on the volume'
   # kubeadm uses the certificate authorities and the data that exist. The skipped phases would create again what is in
   # etcd already, except for mark-control-plane: see register_again.
@@ -70,6 +71,40 @@ adopt_control_plane() {
     --skip-phases=mark-control-plane,bootstrap-token,addon,show-join-command
   retry 180 api_ready || die "the API server on $node does not become ready; see 'crictl ps -a' there"
   register_again
+}
+
+# raise_revision: makes etcd, whose data is that of a snapshot, continue at a revision that it has not had. Kubelets and
+# controllers know objects by the revision that they have seen; without this, they would not notice that it is not the
+# same object any more. Everything before that revision counts as compacted, so they read all objects again. What etcd's
+# log contains beyond its database is lost: at most 0.1 seconds.
+#
+# If it is interrupted, the next run begins again. The old data is kept until the new data is complete.
+raise_revision() {
+  [[ -e $RESTORED ]] || return 0
+  step "raising etcd's revision, since its data is that of a snapshot"
+  local old=$STATE/etcd.old new=$STATE/etcd.new image
+  # An interruption between the two renames left no data in place.
+  [[ -e $STATE/etcd/member || ! -e $old/member ]] || mv "$old/member" "$STATE/etcd/member"
+  image=$(kubeadm config images list --config "$CONFIG" 2>/dev/null | grep '/etcd:') ||
+    die 'kubeadm names no image of etcd'
+  # These may be those of an interrupted run.
+  ctr --namespace=k8s.io tasks delete --force eco2-etcdutl >/dev/null 2>&1 || true
+  ctr --namespace=k8s.io containers delete eco2-etcdutl >/dev/null 2>&1 || true
+  rm -rf "$old" "$new"
+  quietly "raising etcd's revision" timeout 600 ctr --namespace=k8s.io run --rm \
+    --mount "type=bind,src=$STATE,dst=$STATE,options=rbind:rw" "$image" eco2-etcdutl \
+    etcdutl snapshot restore "$STATE/etcd/member/snap/db" --data-dir="$new" \
+    --skip-hash-check --bump-revision=1000000000 --mark-compacted \
+    --name="$node" --initial-cluster="$node=https://$address:2380" --initial-advertise-peer-urls="https://$address:2380"
+  [[ -e $new/member/snap/db ]] || die "raising etcd's revision left no data in $new"
+  sync --file-system "$STATE"
+  # Not the directory itself, which is mounted at /var/lib/etcd.
+  mkdir -p "$old"
+  mv "$STATE/etcd/member" "$old/member"
+  mv "$new/member" "$STATE/etcd/member"
+  sync --file-system "$STATE"
+  rm -f "$RESTORED"
+  rm -rf "$old" "$new"
 }
 
 # register_again: replaces the Node of the old machine by one of this machine. A Node's provider ID cannot be changed.

@@ -202,6 +202,9 @@ readonly NODES=/etc/eco2/nodes
 # The directory where the control plane's volume is mounted, the volume's label, and what is on it at which path.
 # shellcheck disable=SC2034 # scripts read them
 readonly STATE=/var/lib/eco2 STATE_LABEL=eco2-state
+# The file that says that etcd's data is that of a snapshot. state.sh creates it, and init.sh removes it.
+# shellcheck disable=SC2034 # scripts read it
+readonly RESTORED=$STATE/restored
 readonly STATE_DIRS=(etcd:/var/lib/etcd pki:/etc/kubernetes/pki "nodes:$NODES")
 # The key that encrypts secrets in etcd. Its original is encryption.yaml on the volume.
 # shellcheck disable=SC2034 # scripts read it

@@ -38,6 +38,20 @@ claim() {
   fi
 }
 
+# note_restore: records the id of the volume that the file system is on. If it was on another one before, the volume was
+# made from a snapshot, and init.sh must know that etcd has gone back in time. Earlier versions recorded no id.
+note_restore() {
+  local before=$volume
+  [[ ! -e $STATE/volume ]] || before=$(<"$STATE/volume")
+  if [[ $before != "$volume" ]]; then
+    step "the volume $volume has the state that a snapshot of $before had"
+    # First, so that an interruption cannot lose it.
+    [[ ! -e $STATE/etcd/member ]] || put "$RESTORED" 0600 <<<"$before"
+    sync --file-system "$STATE"
+  fi
+  put "$STATE/volume" 0600 <<<"$volume"
+}
+
 # on_this_disk: whether the control plane was created on the machine's own disk, by an earlier version of the program.
 on_this_disk() { [[ -e /etc/kubernetes/pki/.initialized && ! /etc/kubernetes/pki -ef $STATE/pki ]]; }
 
@@ -108,6 +122,7 @@ main() {
   fi
   mount_at_boot
   claim
+  note_restore
   if [[ $moved == true ]]; then
     quietly 'starting the kubelet' systemctl start kubelet
     retry 180 api_ready || die "the API server does not answer after its state was moved; see 'crictl ps -a' and 'journalctl -u kubelet' on this machine"

@@ -172,6 +172,8 @@ var Absent = map[string][2]string{
 	"securityGroup":            {"InvalidGroup.NotFound", "The security group '%s' does not exist"},
 	"securityGroupEgressRule":  {"InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '%s' does not exist"},
 	"securityGroupIngressRule": {"InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '%s' does not exist"},
+	"lifecyclePolicy":          {"ResourceNotFoundException", "The requested policy %s does not exist."},
+	"snapshot":                 {"InvalidSnapshot.NotFound", "The snapshot '%s' does not exist."},
 	"subnet":                   {"InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist"},
 	"subnetCidrReservation":    {"InvalidSubnetCidrReservationID.NotFound", "The subnet CIDR reservation ID '%s' does not exist"},
 	"volume":                   {"InvalidVolume.NotFound", "The volume '%s' does not exist."},

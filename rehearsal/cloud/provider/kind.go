@@ -217,6 +217,11 @@ func (k *kind) Create(ctx context.Context, r *plugin.Request) (string, resource.
 	if err != nil {
 		return "", nil, k.failed(Create, r.Name, err)
 	}
+	if k.cloud.disks != nil && k.disks != nil {
+		if err := k.disks(ctx, k.cloud.disks, c.obj); err != nil {
+			return "", nil, k.partialError(Create, r, c.obj, err)
+		}
+	}
 	if err := k.cloud.latency.Wait(ctx, Latency(k.typ, Create)); err != nil {
 		return "", nil, k.partialError(Create, r, c.obj, fmt.Errorf("waiting for completion: %w", err))
 	}

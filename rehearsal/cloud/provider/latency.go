@@ -45,7 +45,11 @@ var latencies = map[string]map[Op]time.Duration{
 	"instance": {Create: 13 * time.Second, Update: 2 * time.Second, Restart: 60 * time.Second, Delete: 40 * time.Second},
 	// The provider looks at a new volume every few seconds. An attachment waits twice for 10 s: for the instance, and for
 	// the volume. A volume's delete is polled too.
-	"volume":                {Create: 12 * time.Second, Update: 12 * time.Second, Delete: 11 * time.Second},
+	"volume": {Create: 12 * time.Second, Update: 12 * time.Second, Delete: 11 * time.Second},
+	// The provider looks at a new snapshot every 15 s until it is complete, which for the first one of a small disk takes
+	// about a minute.
+	"snapshot":              {Create: 60 * time.Second, Update: time.Second, Delete: time.Second},
+	"lifecyclePolicy":       {Create: time.Second, Update: time.Second, Delete: time.Second},
 	"volumeAttachment":      {Create: 21 * time.Second, Delete: 11 * time.Second},
 	"subnetCidrReservation": {Create: time.Second, Delete: time.Second},
 	"eip":                   {Create: time.Second, Update: time.Second, Delete: time.Second},

@@ -32,11 +32,16 @@ const (
 
 // New returns the provider for the account in a state directory. If machines is nil, instances exist in the model only.
 func New(stateDir string, machines Machines) (plugin.Provider, error) {
+	return NewWithDisks(stateDir, machines, nil)
+}
+
+// NewWithDisks is New with what is on the volumes. If disks is nil, volumes and snapshots exist in the model only.
+func NewWithDisks(stateDir string, machines Machines, disks aws.Disks) (plugin.Provider, error) {
 	c, err := newCloud(stateDir)
 	if err != nil {
 		return plugin.Provider{}, err
 	}
-	c.machines = machines
+	c.machines, c.disks = machines, disks
 	return plugin.Provider{
 		Name: Name, Version: Version,
 		Kinds:      c.kind,
@@ -51,6 +56,7 @@ type cloud struct {
 	stateDir string
 	account  *aws.Account
 	machines Machines
+	disks    aws.Disks
 	// latency scales every modelled wait: 0 means no wait, 1 as long as AWS takes.
 	latency  setup.Latency
 	settings atomic.Pointer[settings]
@@ -102,6 +108,8 @@ var specs = map[string]*spec{
 	"aws:ec2/subnetCidrReservation:SubnetCidrReservation":       &subnetCIDRReservation,
 	"aws:ec2/volumeAttachment:VolumeAttachment":                 &volumeAttachment,
 	"aws:ec2/vpc:Vpc":                                           &vpc,
+	"aws:dlm/lifecyclePolicy:LifecyclePolicy":                   &lifecyclePolicy,
+	"aws:ebs/snapshot:Snapshot":                                 &snapshot,
 	"aws:ebs/volume:Volume":                                     &volume,
 	"aws:iam/instanceProfile:InstanceProfile":                   &instanceProfile,
 	"aws:iam/role:Role":                                         &role,

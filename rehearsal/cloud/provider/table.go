@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -49,6 +50,8 @@ type spec struct {
 	// affects returns the ID to call Machines.Apply with after a change of the object; nil for a type that does not
 	// affect machines.
 	affects func(o aws.Object) string
+	// disks fills a new volume or snapshot; nil for other types.
+	disks func(ctx context.Context, d aws.Disks, o aws.Object) error
 }
 
 // calls holds AWS's names of the operations.

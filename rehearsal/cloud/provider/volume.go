@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"fmt"
 	"hash/crc32"
 	"net/netip"
@@ -25,14 +26,15 @@ var volume = spec{
 		"kmsKeyId":           text(replaces, computed),
 		"multiAttachEnabled": flag(replaces),
 		"size":               number(computed, between(1, 16384)),
+		"snapshotId":         text(replaces, computed),
 		"throughput":         number(computed, between(125, 1000)),
 		"type":               text(computed, oneOf("gp2", "gp3", "io1", "io2", "sc1", "st1", "standard")),
 		"tags":               ownTags,
 	},
-	outputs: []string{"arn", "createTime", "snapshotId"},
+	outputs: []string{"arn", "createTime"},
 	timeout: 10 * time.Minute,
 	check: func(in resource.PropertyMap) []plugin.Failure {
-		if !has(in, "size") {
+		if !has(in, "size") && !has(in, "snapshotId") {
 			return []plugin.Failure{{Property: "size", Reason: `"size": one of ` + "`size,snapshot_id`" + ` must be specified`}}
 		}
 		return nil
@@ -42,11 +44,14 @@ var volume = spec{
 		if !slices.Contains(aws.ZonesOf(c.Region), zone) {
 			return aws.Refuse("InvalidZone.NotFound", "The zone '%s' does not exist.", zone)
 		}
+		if err := c.fromSnapshot(); err != nil {
+			return err
+		}
 		id := aws.NewID("vol")
-		c.fill(aws.Object{"id": id, "arn": c.ARN("ec2", "volume/"+id), "instance": "", "snapshotId": "",
+		c.fill(aws.Object{"id": id, "arn": c.ARN("ec2", "volume/"+id), "instance": "",
 			"createTime": time.Now().UTC().Format(time.RFC3339)})
 		// gp2 is the default of CreateVolume itself.
-		for key, v := range map[string]any{"type": "gp2", "encrypted": false, "kmsKeyId": "", "iops": 3000, "throughput": 125} {
+		for key, v := range map[string]any{"type": "gp2", "encrypted": false, "snapshotId": "", "kmsKeyId": "", "iops": 3000, "throughput": 125} {
 			c.obj.SetDefault(key, v)
 		}
 		return nil
@@ -57,6 +62,12 @@ var volume = spec{
 		}
 		return nil
 	},
+	disks: func(ctx context.Context, d aws.Disks, o aws.Object) error {
+		if id := o.Text("snapshotId"); id != "" {
+			return d.Restore(ctx, o.ID(), id)
+		}
+		return nil
+	},
 	remove: func(c *call) error {
 		if at := c.obj.Text("instance"); at != "" {
 			return &aws.Error{Code: "VolumeInUse", Message: fmt.Sprintf("Volume %s is currently attached to %s", c.obj.ID(), at),
@@ -64,6 +75,31 @@ var volume = spec{
 		}
 		return nil
 	},
+}
+
+// fromSnapshot checks the snapshot that a volume is made of, if there is one. It must be in the volume's region. The volume
+// is at least as large, and encrypted if the snapshot is.
+func (c *call) fromSnapshot() error {
+	id := c.obj.Text("snapshotId")
+	if id == "" {
+		return nil
+	}
+	from, err := c.Find(aws.SnapshotKind, id)
+	if err != nil {
+		return err
+	}
+	if from == nil || from.Text("_region") != c.Region {
+		return aws.Refuse(aws.Absent[aws.SnapshotKind][0], aws.Absent[aws.SnapshotKind][1], id)
+	}
+	size := from.Number("volumeSize")
+	c.obj.SetDefault("size", size)
+	if c.obj.Number("size") < size {
+		return aws.Refuse("InvalidParameterValue", "Volume of size %.0fGB is smaller than snapshot '%s', expect size >= %.0fGB", c.obj.Number("size"), id, size)
+	}
+	if from.Flag("encrypted") {
+		c.obj["encrypted"] = true
+	}
+	return nil
 }
 
 // deviceNames matches the names that AWS accepts for the attachment of a volume to an HVM instance.

@@ -5,6 +5,7 @@ import (
 	"eco2/rehearsal/cloud/provider"
 	"eco2/rehearsal/engine/plugin"
 	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/hosts/simulated"
 	"eco2/rehearsal/internal/setup"
 )
 
@@ -15,12 +16,12 @@ func main() {
 			return plugin.Provider{}, err
 		}
 		if real != setup.Rehearse {
-			return provider.New(stateDir, nil)
+			return provider.NewWithDisks(stateDir, nil, simulated.NewDisks(stateDir))
 		}
 		driver, err := docker.New(stateDir)
 		if err != nil {
 			return plugin.Provider{}, err
 		}
-		return provider.New(stateDir, driver)
+		return provider.NewWithDisks(stateDir, driver, driver)
 	})
 }

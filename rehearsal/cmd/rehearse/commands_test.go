@@ -89,6 +89,8 @@ var accounts = []struct {
 	{"pulumi preview", []string{"TestDev"}, ""},
 	{"pulumi up", []string{"TestDev", "TestPlatform"}, ""},
 	{"pulumi up --replace **Instance::", []string{"TestDayTwo", "TestCluster"}, ""},
+	{"pulumi up --refresh", []string{"TestTheClusterIsSetBackToASnapshot"}, ""},
+	{"pulumi config set eco2:restoreFrom", []string{"TestTheClusterIsSetBackToASnapshot"}, ""},
 	{"pulumi up --replace **::admin-kubeconfig", nil, "replaces as TestDayTwo replaces an instance"},
 	{"pulumi up --target", []string{"TestDayTwo"}, ""},
 	{"pulumi destroy", []string{"TestDev", "TestPlatform"}, ""},

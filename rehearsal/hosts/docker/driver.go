@@ -180,7 +180,7 @@ func (d *Driver) converge(ctx context.Context, w desired) (result outcome) {
 			result.running[m.ID] = boxes[i]
 		}
 	}
-	fail(d.removeDisks(ctx, w.volumes))
+	fail(d.removeDisks(ctx, w.volumes, w.snapshots))
 	if len(w.networks) == 0 {
 		if err := os.RemoveAll(filepath.Join(d.stateDir, directory)); err != nil {
 			fail(fmt.Errorf("removing the machines' files: %w", err))

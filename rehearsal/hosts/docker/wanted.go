@@ -18,6 +18,8 @@ type desired struct {
 	machines []machine
 	// volumes are all volumes, whether attached or not.
 	volumes []aws.Volume
+	// snapshots are all snapshots.
+	snapshots []aws.Snapshot
 }
 
 // network is a VPC.
@@ -78,6 +80,9 @@ func read(account *aws.Account) (w desired, err error) {
 	}
 	if w.volumes, err = account.EveryVolume(); err != nil {
 		return w, fmt.Errorf("listing volumes: %w", err)
+	}
+	if w.snapshots, err = account.Snapshots(); err != nil {
+		return w, fmt.Errorf("listing snapshots: %w", err)
 	}
 	networks := map[string]network{}
 	for _, v := range vpcs {

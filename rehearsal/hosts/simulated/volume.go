@@ -19,6 +19,10 @@ type contents struct {
 	Address string `json:"address,omitempty"`
 	// Recorded holds the machines of the nodes: see state.Recorded.
 	Recorded map[string]recorded `json:"recorded,omitempty"`
+	// Volume is the id of the volume, as state.sh recorded it.
+	Volume string `json:"volume,omitempty"`
+	// Snapshot is the snapshot that the volume was made of. It is empty once init.sh has brought the cluster up on it.
+	Snapshot string `json:"snapshot,omitempty"`
 }
 
 // contents returns what is on a volume, and changes it unless to is nil.
@@ -50,8 +54,9 @@ func (s *shell) putState() error {
 	if moved && on.Cluster != "" {
 		return die("the volume %s has a control plane on it, and this machine's own disk has another one; attach the volume that belongs to this machine", volume)
 	}
+	before := on.Volume
 	_, err = s.contents(volume, func(on *contents) {
-		on.Owner = cluster
+		on.Owner, on.Volume = cluster, volume
 		if moved {
 			on.Cluster, on.Address, on.Recorded = s.state.Cluster, s.machine.PrivateIP, s.state.Recorded
 		}
@@ -61,6 +66,11 @@ func (s *shell) putState() error {
 	}
 	if err := s.update(func(st *state) { st.Volume = volume }); err != nil {
 		return err
+	}
+	if before != "" && before != volume {
+		if err := s.say("the volume %s has the state that a snapshot of %s had", volume, before); err != nil {
+			return err
+		}
 	}
 	return s.say("the state of the cluster is on the volume %s", volume)
 }
@@ -73,6 +83,17 @@ func (s *shell) adopt() (found bool, err error) {
 	}
 	if on.Address != s.machine.PrivateIP {
 		return false, die("the control plane on the volume has the address %s, by which its workers and etcd know it, and this machine has %s; nothing was changed", on.Address, s.machine.PrivateIP)
+	}
+	if on.Snapshot != "" {
+		if err := s.clusters.Cluster(on.Cluster).Load(on.Snapshot); err != nil {
+			return false, err
+		}
+		if _, err := s.contents(s.state.Volume, func(on *contents) { on.Snapshot = "" }); err != nil {
+			return false, err
+		}
+		if err := s.say("raising etcd's revision, since its data is that of a snapshot"); err != nil {
+			return false, err
+		}
 	}
 	return true, s.update(func(st *state) { st.Cluster, st.ControlPlane, st.Recorded = on.Cluster, true, on.Recorded })
 }

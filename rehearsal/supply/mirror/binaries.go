@@ -85,7 +85,10 @@ var (
 	}
 	etcd = project{
 		name: "etcd", module: "go.etcd.io/etcd/server/v3",
-		packages: []command{{path: ".", usual: "half a minute"}},
+		packages: []command{
+			{path: ".", usual: "half a minute"},
+			{path: ".", name: "etcdutl", module: "go.etcd.io/etcd/etcdutl/v3", usual: "20 seconds"},
+		},
 	}
 	coreDNS = project{
 		name: "coredns", module: "github.com/coredns/coredns",

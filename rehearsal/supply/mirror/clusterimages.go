@@ -72,7 +72,11 @@ func (s sources) image(ctx context.Context, tag name.Tag) (Image, error) {
 	switch component {
 	case "etcd", "coredns":
 		binary := "/usr/local/bin/" + component
-		return Image{Files: map[string]string{binary: s.binary(component, component)}, Entrypoint: []string{binary}}, nil
+		files := map[string]string{binary: s.binary(component, component)}
+		if component == "etcd" {
+			files["/usr/local/bin/etcdutl"] = s.binary(component, "etcdutl")
+		}
+		return Image{Files: files, Entrypoint: []string{binary}}, nil
 	case "pause":
 		pause := filepath.Join(s.cache, "pause-"+tag.TagStr())
 		err := toolchain.Compile(ctx, s.out, toolchain.Target{
