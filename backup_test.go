@@ -8,6 +8,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"eco2/config"
 )
 
 const (
@@ -21,7 +23,7 @@ func updated(t *testing.T, stack string, changes, previous map[string]any) *grap
 	t.Helper()
 	values := settings(t, stack)
 	maps.Copy(values, changes)
-	made := map[string]any{"name": "eco2-" + stack, "platform": true, "kubernetes": "1.36.4"}
+	made := map[string]any{"name": "eco2-" + stack, "platform": true, "kubernetes": config.DefaultVersions.Kubernetes}
 	maps.Copy(made, previous)
 	g, err := runAs(program, stack, values, made)
 	require.NoError(t, err)
@@ -126,13 +128,14 @@ func TestARestoreReplacesTheVolumeAndItsMachine(t *testing.T) {
 
 // A snapshot is made before an upgrade of Kubernetes begins, and stays until the next one.
 func TestAnUpgradeComesAfterASnapshot(t *testing.T) {
+	wanted := config.DefaultVersions.Kubernetes
 	for name, test := range map[string]struct {
 		previous map[string]any
 		want     string
 	}{
 		"no upgrade": {nil, ""},
-		"an upgrade": {map[string]any{"kubernetes": "1.36.3", "snapshotBefore": "1.36.3"}, "1.36.4"},
-		"after it":   {map[string]any{"snapshotBefore": "1.36.4"}, "1.36.4"},
+		"an upgrade": {map[string]any{"kubernetes": "1.36.3", "snapshotBefore": "1.36.3"}, wanted},
+		"after it":   {map[string]any{"snapshotBefore": wanted}, wanted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := updated(t, "prod", nil, test.previous)

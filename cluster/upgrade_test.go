@@ -159,7 +159,11 @@ case "$*" in
 "drain "*) echo "drain $2" >>done
   [[ ! -e "stuck-$2" ]] || { echo 'error when evicting pods/"db-0" -n "default" (will retry after 5s): Cannot evict pod as it would violate the pod'"'"'s disruption budget.'; exit 1; };;
 esac`)
-	c.command("ssh", `while [[ $1 == -o ]]; do [[ $2 != HostKeyAlias=* ]] || alias=${2#*=}; shift 2; done
+	c.command("ssh", `while [[ $1 == -o ]]; do
+  [[ $2 != HostKeyAlias=* ]] || alias=${2#*=}
+  [[ $2 != StrictHostKeyChecking=* || $2 == *=yes ]] || exit 255
+  shift 2
+done
 NODE=$alias exec bash -c "${*:2}"`)
 	c.command("kubeadm", `echo "kubeadm $* on ${NODE:-k8s-master}" >>"`+c.dir+`/done"`)
 	c.command("systemctl", `[[ $* != 'restart kubelet' ]] || echo "kubelet of ${NODE:-k8s-master}" >>"`+c.dir+`/done"`)
@@ -172,6 +176,7 @@ sed -i "s,^$node|[^|]*|[^|]*|,$node\|v1.36.5\|containerd://2.3.7\|," nodes.txt
 exit
 `)
 	for _, name := range []string{"k8s-master", "w1", "w2", "w3"} {
+		c.write("ssh/known_hosts/"+name, name+" ssh-ed25519 AAAA\n")
 		c.write("nodes/"+name, "10.0.0.5 aws:///a/"+name+" joined\n")
 	}
 	c.write("etc/kubernetes/manifests/kube-apiserver.yaml", "")
@@ -193,6 +198,7 @@ func TestUpgradeNodes(t *testing.T) {
 		outdated = "|v1.36.5|containerd://2.3.7|outdated||\n"
 		packages = " --kubernetes-version 1.36.5 --containerd-version 2.3.7 --upgrade all\n"
 	)
+	const first = "prepare --node k8s-master" + packages + "kubelet of k8s-master\n" // its pods stay
 	whole := func(node string) string {
 		return "cordon " + node + "\ndrain " + node + "\nprepare --node " + node + packages + "kubelet of " + node + "\nuncordon " + node + "\n"
 	}
@@ -205,7 +211,7 @@ func TestUpgradeNodes(t *testing.T) {
 		fails  bool
 	}{
 		"nothing is to be done":      {nodes: "k8s-master" + current + "w1" + current + "w2" + current + "w3" + current, says: "all nodes have Kubernetes 1.36.5 and containerd 2.3.7"},
-		"all are of another version": {nodes: "k8s-master" + old + "w1" + old + "w2" + old + "w3" + old, does: whole("k8s-master") + whole("w1") + whole("w2") + whole("w3"), says: "4 of 4: w3"},
+		"all are of another version": {nodes: "k8s-master" + old + "w1" + old + "w2" + old + "w3" + old, does: first + whole("w1") + whole("w2") + whole("w3"), says: "4 of 4: w3"},
 		"one has another containerd": {nodes: "k8s-master" + current + "w1" + current + "w2" + runtime + "w3" + current, does: whole("w2"), says: "upgrading 1 nodes"},
 		"a kubelet's configuration":  {nodes: "k8s-master" + outdated + "w1" + outdated + "w2" + current + "w3" + current, does: "kubelet of k8s-master\nkubelet of w1\n"},
 		"one that somebody has cordoned stays cordoned": {nodes: "k8s-master" + current + "w1|v1.36.4|containerd://2.3.7|||true\n" + "w2" + current + "w3" + current,
@@ -216,9 +222,11 @@ func TestUpgradeNodes(t *testing.T) {
 			fails: true, says: "disruption budget.\nerror: w1 could not be drained within 300 s, takes pods again, and keeps its versions"},
 		"a node that does not answer": {nodes: "k8s-master" + current + "w1" + old + "w2" + old + "w3" + old, exists: "unready-w1", left: "w1" + old, fails: true, says: "w1 is not ready, and is not upgraded before it is"},
 		"packages that cannot be installed": {nodes: "k8s-master" + current + "w1" + old + "w2" + old + "w3" + old, exists: "fails-w1", left: "w1|v1.36.4|containerd://2.3.7||yes|true\n",
-			does: "cordon w1\ndrain w1\nprepare --node w1" + packages, fails: true, says: "error: no space left\nerror: w1 could not be upgraded, and takes no pods"},
+			does: "cordon w1\ndrain w1\nprepare --node w1" + packages, fails: true, says: "error: no space left\nerror: w1 could not be upgraded, and takes no pods until it is"},
 		"a node that does not come back": {nodes: "k8s-master" + current + "w1" + current + "w2" + old + "w3" + old, exists: "broken-w2", left: "w3" + old, fails: true,
-			does: strings.Replace(whole("w2"), "uncordon w2\n", "", 1), says: "w2 is not ready 0 s after its upgrade, and takes no pods"},
+			does: strings.Replace(whole("w2"), "uncordon w2\n", "", 1), says: "w2 is not ready 0 s after its upgrade, and takes no pods until it is"},
+		"a worker whose host key is not known": {nodes: "k8s-master" + current + "w1" + old + "w2" + old + "w3" + old, exists: "ssh/known_hosts/w1", left: "w1" + old, fails: true,
+			says: "this machine does not know the SSH host key of w1; run the update again with --target '**::member-w1'"},
 		"a node that is not in the cluster": {nodes: "k8s-master" + current + "w1" + current + "w2" + current},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -255,7 +263,7 @@ func TestUpgradeSeveralNodesAtATime(t *testing.T) {
 	printed, err = c.upgrade("2")
 	require.Error(t, err)
 	nodes := c.read("nodes.txt")
-	assert.Contains(t, nodes, "k8s-master|v1.36.4|containerd://2.3.7||yes|true\n")
+	assert.Contains(t, nodes, "k8s-master"+old)
 	assert.Contains(t, nodes, "w3"+old, printed)
 	assert.NotContains(t, c.read("nodes.txt"), "w1|v1.36.5|containerd://2.3.7||yes", "it takes pods again")
 

@@ -78,22 +78,23 @@ func TestRestoringGivesAWarning(t *testing.T) {
 }
 
 func TestAnUpgradeIsSnapshottedOnce(t *testing.T) {
-	const older = "1.36.3"
+	const older, newer = "1.36.3", "1.36.99"
+	wanted := DefaultVersions.Kubernetes
 	for name, test := range map[string]struct {
 		backup, previous values
 		restoreFrom      string
 		want             string
 	}{
 		"a new stack":                     {values{}, nil, "", ""},
-		"no upgrade":                      {values{}, previousOutput(values{"kubernetes": "1.36.4"}), "", ""},
+		"no upgrade":                      {values{}, previousOutput(values{"kubernetes": wanted}), "", ""},
 		"a version that was not recorded": {values{}, previousOutput(nil), "", ""},
-		"an upgrade":                      {values{}, previousOutput(values{"kubernetes": older}), "", "1.36.4"},
-		"the update after it":             {values{}, previousOutput(values{"kubernetes": "1.36.4", "snapshotBefore": "1.36.4"}), "", "1.36.4"},
-		"the next upgrade":                {values{}, previousOutput(values{"kubernetes": older, "snapshotBefore": older}), "", "1.36.4"},
-		"going back": {values{}, previousOutput(values{"kubernetes": "1.36.5", "snapshotBefore": "1.36.5"}),
-			"snap-0123456789abcdef0", "1.36.5"},
+		"an upgrade":                      {values{}, previousOutput(values{"kubernetes": older}), "", wanted},
+		"the update after it":             {values{}, previousOutput(values{"kubernetes": wanted, "snapshotBefore": wanted}), "", wanted},
+		"the next upgrade":                {values{}, previousOutput(values{"kubernetes": older, "snapshotBefore": older}), "", wanted},
+		"going back": {values{}, previousOutput(values{"kubernetes": newer, "snapshotBefore": newer}),
+			"snap-0123456789abcdef0", newer},
 		"without backups":             {values{"everyHours": 0}, previousOutput(values{"kubernetes": older}), "", ""},
-		"backups that are turned off": {values{"everyHours": 0}, previousOutput(values{"kubernetes": "1.36.4", "snapshotBefore": "1.36.4"}), "", ""},
+		"backups that are turned off": {values{"everyHours": 0}, previousOutput(values{"kubernetes": wanted, "snapshotBefore": wanted}), "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStack(t, values{"environment": "prod", "backup": test.backup, "restoreFrom": test.restoreFrom})

@@ -24,6 +24,9 @@ func (r *report) checkUpgrade(c Config) {
 	if was == "" || was == is || !semver.MatchString(was) || !semver.MatchString(is) {
 		return
 	}
+	if c.Restores() {
+		return // the snapshot may be from before an upgrade; init.sh knows which version it has
+	}
 	from, to := numbers(was), numbers(is)
 	switch {
 	case older(to, from):

@@ -2,10 +2,12 @@
 # shellcheck disable=SC2317 # retry and the node call functions too
 #
 # Brings the nodes to the versions of Kubernetes and containerd that the program wants,
-# one node after the other, after init.sh has upgraded the control plane. A node is
+# one node after the other, after init.sh has upgraded the control plane. A worker is
 # drained, gets the packages and the configuration of its kubelet from the cluster, and
 # takes pods again when it is ready. A node whose kubelet only has another configuration
-# is not drained. The first node that fails ends the run; the next run goes on from it.
+# is not drained, nor is the control plane's: the replicas of CoreDNS may have no other
+# place, and run on while its kubelet and containerd restart. The first node that fails
+# ends the run; the next run goes on from it.
 # Nodes that are up to date cost one call of the API.
 #
 # Flags: --nodes a,b,c (all nodes, the control plane's first), --parallel, how many nodes
@@ -106,8 +108,8 @@ is_back() {
 
 # upgrade_node NODE WORK PREPARE-ARG…
 upgrade_node() {
-  # shellcheck disable=SC2034 # remote reads the last three. join.sh has stored the host key.
-  local node=$1 work=$2 host_key='' address provider_id
+  # shellcheck disable=SC2034 # remote reads the last three
+  local node=$1 work=$2 host_key address provider_id
   # shellcheck disable=SC2034 # recorded sets them
   local recorded_address recorded_id recorded_how
   shift 2
@@ -117,22 +119,30 @@ upgrade_node() {
   recorded "$node" || die "this machine has no record of $node; write it with: pulumi up --target '**::member-$node'"
   # shellcheck disable=SC2034
   address=$recorded_address provider_id=$recorded_id
+  if [[ $node != "$control_plane" ]]; then
+    # The one that join.sh has required or stored. Without it, remote would accept any.
+    host_key=$(sed --quiet "s/^${provider_id##*/} //p" "$KNOWN_HOSTS/$node" 2>/dev/null) || true
+    [[ -n $host_key ]] ||
+      die "this machine does not know the SSH host key of $node; run the update again with --target '**::member-$node'"
+  fi
   if [[ $work == versions ]]; then
     [[ $(condition "$node" Ready) == True ]] ||
       die "$node is not ready, and is not upgraded before it is; see 'kubectl describe node $node', or replace its machine: pulumi up --replace '**Instance::$node'"
-    step "$node: draining"
-    drain
+    if [[ $node != "$control_plane" ]]; then
+      step "$node: draining"
+      drain
+    fi
     step "$node: installing Kubernetes $kubernetes_version and containerd $containerd_version"
     on_node --node "$node" "$@" --upgrade all <"$SCRIPTS/prepare.sh" 2>"$SCRATCH/prepare" ||
-      { cat "$SCRATCH/prepare" >&2; die "$node could not be upgraded, and takes no pods; the lines above say why. Run the update again when that is mended"; }
+      { cat "$SCRATCH/prepare" >&2; die "$node could not be upgraded, and takes no pods until it is; the lines above say why. Run the update again when that is mended"; }
   fi
   if [[ $work != uncordon ]]; then
     step "$node: restarting the kubelet"
     { declare -f restart_kubelet; echo restart_kubelet; } | on_node ||
-      die "$node could not be upgraded, and takes no pods; the lines above, from kubeadm, say why. Run the update again when that is mended"
+      die "$node could not be upgraded, and takes no pods until it is; the lines above, from kubeadm, say why. Run the update again when that is mended"
   fi
   retry "$READY_LIMIT" is_back ||
-    die "$node is not ready ${READY_LIMIT} s after its upgrade, and takes no pods; see 'journalctl -u kubelet' there, or replace its machine: pulumi up --replace '**Instance::$node'"
+    die "$node is not ready ${READY_LIMIT} s after its upgrade, and takes no pods until it is; see 'journalctl -u kubelet' there, or replace its machine: pulumi up --replace '**Instance::$node'"
   kubectl annotate node "$node" "$CONFIGURATION-" >/dev/null
   uncordon
   step "$node: has Kubernetes $kubernetes_version and containerd $containerd_version"

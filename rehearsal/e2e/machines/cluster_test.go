@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"eco2/config"
 	"eco2/rehearsal/e2e/world"
 	"eco2/rehearsal/supply/mirror"
 )
@@ -26,6 +27,8 @@ type cluster struct {
 	mirror         mirror.Mirror
 	// probers are the probes of network policies, by the namespaces and names of their pods.
 	probers map[string]prober
+	// from holds the versions of the nodes if those are not the default ones.
+	from config.Versions
 }
 
 // node holds the fields of a Node that the tests use.
@@ -42,7 +45,7 @@ type node struct {
 	}
 	Status struct {
 		Conditions []struct{ Type, Status string }
-		NodeInfo   struct{ BootID, KubeletVersion string }
+		NodeInfo   struct{ BootID, KubeletVersion, ContainerRuntimeVersion string }
 	}
 }
 

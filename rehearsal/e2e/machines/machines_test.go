@@ -3,6 +3,7 @@
 package machines
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"maps"
@@ -31,6 +32,7 @@ import (
 	"eco2/rehearsal/internal/needs"
 	"eco2/rehearsal/internal/setup"
 	"eco2/rehearsal/supply"
+	"eco2/rehearsal/supply/mirror"
 )
 
 // tools are built by the first test that boots machines.
@@ -67,11 +69,13 @@ func without(nodes ...string) map[string]any {
 
 // The life of a cluster on real machines, in the usual order.
 func TestCluster(t *testing.T) {
-	c := newCluster(t)
+	c := newCluster(t, mirror.UpgradeFrom)
 	c.OwnHome()
 	// The platform is the subject of TestPlatform. Machines and nodes behave the same without it, and are quicker.
 	c.Options.Config["platform"] = false
 	c.Options.Config["nodes"] = without(otherNodes...)
+	c.from = mirror.UpgradeFrom
+	c.Options.Config["versions"] = map[string]any{"kubernetes": c.from.Kubernetes, "containerd": c.from.Containerd}
 	// After a failure the following steps would fail too, and slowly.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {
@@ -205,6 +209,14 @@ func TestCluster(t *testing.T) {
 		})
 	})
 
+	run("a changed configuration is applied to the control plane and to the kubelets", c.changeConfiguration)
+
+	run("certificates are renewed before they expire", c.renewCertificates)
+
+	run("the cluster is set back to a snapshot", c.restore)
+
+	run("Kubernetes and containerd are upgraded by changing their versions", c.upgrade)
+
 	run("each kubelet has a certificate of the cluster, for its own name and address only", c.kubeletsCertificates)
 
 	run("without the group's rule for itself nodes do not reach each other, and with it the cluster heals", func(t *testing.T) {
@@ -307,7 +319,7 @@ func (c *cluster) asTheTable(t *testing.T) {
 			assert.Regexp(t, `^aws:///ap-northeast-2a/i-[0-9a-f]{17}$`, node.Spec.ProviderID)
 		}
 		assert.ElementsMatch(t, want, node.taints(), name)
-		assert.Equal(t, "v1.36.5", node.Status.NodeInfo.KubeletVersion, name)
+		assert.Equal(t, "v"+cmp.Or(c.from.Kubernetes, config.DefaultVersions.Kubernetes), node.Status.NodeInfo.KubeletVersion, name)
 	}
 	assert.Equal(t, len(nodes), checked)
 }

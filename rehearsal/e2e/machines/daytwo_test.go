@@ -1,0 +1,219 @@
+package machines
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"eco2/config"
+	"eco2/rehearsal/cloud/api"
+	"eco2/rehearsal/cloud/aws"
+	"eco2/rehearsal/hosts/docker"
+)
+
+// askWorkload asks a workload of two replicas ten times a second, each time over a new connection from the control
+// plane's machine, until stop is called. stop returns how many requests there were and which of them failed.
+func (c *cluster) askWorkload(t *testing.T) (stop func() (asked int, failed []string)) {
+	t.Helper()
+	manifest, err := os.ReadFile("testdata/asked.yaml")
+	require.NoError(t, err)
+	_, err = c.try(string(manifest), "apply", "--filename=-")
+	require.NoError(t, err)
+	c.kubectl("rollout", "status", "deployment/asked", "--timeout=120s")
+	service := c.kubectl("get", "service", "asked", "--output=jsonpath={.spec.clusterIP}")
+
+	pid := c.pid(t, "k8s-master")
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		return inNetworkOf(pid, func() (net.Conn, error) { return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address) })
+	}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	asked, failed := 0, []string{}
+	go func() {
+		defer close(done)
+		for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+			asked++
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(service, "8080"), nil)
+			if err != nil {
+				panic(err) // its parts are known
+			}
+			response, err := client.Do(request)
+			if err == nil {
+				err = response.Body.Close()
+			}
+			if err != nil && ctx.Err() == nil {
+				failed = append(failed, fmt.Sprintf("%s: %v", time.Now().Format(time.TimeOnly), err))
+			}
+		}
+	}()
+	return func() (int, []string) {
+		cancel()
+		<-done
+		c.kubectl("delete", "deployment/asked", "service/asked", "poddisruptionbudget/asked")
+		return asked, failed
+	}
+}
+
+// measured runs an update while the workload and the API are asked. No request to the workload may fail; how long the API
+// was away is printed.
+func (c *cluster) measured(t *testing.T, what string, update func()) {
+	t.Helper()
+	stopAsking, stopWatching := c.askWorkload(t), c.outage(t)
+	started := time.Now()
+	update()
+	took := time.Since(started)
+	total, longest := stopWatching()
+	asked, failed := stopAsking()
+	t.Logf("%s took %.0f s; the API did not answer for %.0f s of them, at most %.0f s at a time; of %d requests to the workload %d failed",
+		what, took.Seconds(), total.Seconds(), longest.Seconds(), asked, len(failed))
+	assert.Greater(t, asked, int(took.Seconds()), "requests")
+	assert.Empty(t, failed)
+}
+
+// upgrade upgrades Kubernetes and containerd to the default versions, by changing the settings.
+func (c *cluster) upgrade(t *testing.T) {
+	before, probes := c.awaitReady(clusterNodes, time.Minute), c.probes()
+	var printed string
+	c.measured(t, "the upgrade", func() {
+		delete(c.Options.Config, "versions")
+		printed = c.Must(c.Up())
+	})
+	assert.Contains(t, printed, "this update upgrades Kubernetes from "+c.from.Kubernetes+" to "+config.DefaultVersions.Kubernetes)
+	after := c.awaitReady(clusterNodes, time.Minute)
+	for name, node := range after {
+		assert.Equal(t, "v"+config.DefaultVersions.Kubernetes, node.Status.NodeInfo.KubeletVersion, name)
+		assert.Equal(t, "containerd://"+config.DefaultVersions.Containerd, node.Status.NodeInfo.ContainerRuntimeVersion, name)
+		assert.Equal(t, before[name].Metadata.UID, node.Metadata.UID, "%s joined again", name)
+		assert.Equal(t, before[name].Status.NodeInfo.BootID, node.Status.NodeInfo.BootID, name)
+		assert.ElementsMatch(t, before[name].taints(), node.taints(), name)
+	}
+	for name, probe := range probes {
+		assert.Equal(t, probe.Metadata.UID, c.probes()[name].Metadata.UID, "DaemonSets' pods are not evicted")
+	}
+	for _, component := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+		image := c.kubectl("--namespace=kube-system", "get", "pod", component+"-k8s-master", "--output=jsonpath={.spec.containers[0].image}")
+		assert.True(t, strings.HasSuffix(image, ":v"+config.DefaultVersions.Kubernetes), image)
+	}
+	// One node after the other, the control plane's first.
+	order := regexp.MustCompile(`(?m)\d+ of \d+: (k8s-[a-z-]+)`).FindAllStringSubmatch(printed, -1)
+	require.Len(t, order, clusterNodes, printed)
+	assert.Equal(t, "k8s-master", order[0][1])
+	c.awaitProbes()
+	c.awaitReachable(3 * time.Minute)
+	assert.Empty(t, c.Steps())
+	c.Changes()
+}
+
+// changeConfiguration changes an argument of the API server, one of its files, and the kubelets' configuration.
+func (c *cluster) changeConfiguration(t *testing.T) {
+	program := c.Tools.Program
+	c.Tools.Program = c.ProgramWith("cluster/kubeadm.go", c.Replace(`{"audit-log-maxage", "30"}`, `{"audit-log-maxage", "31"}`, "maxProcesses = 4096", "maxProcesses = 4000"))
+	probes := c.probes()
+	limit := func(node string) string {
+		return regexp.MustCompile(`"podPidsLimit":\d+`).FindString(c.kubectl("get", "--raw=/api/v1/nodes/"+node+"/proxy/configz"))
+	}
+	assert.Equal(t, `"podPidsLimit":4096`, limit("k8s-redis"))
+	c.measured(t, "changing the configuration", func() { c.Must(c.Up()) })
+	arguments := c.kubectl("--namespace=kube-system", "get", "pod", "kube-apiserver-k8s-master", "--output=jsonpath={.spec.containers[0].command}")
+	assert.Contains(t, arguments, "--audit-log-maxage=31")
+	for node := range c.awaitReady(clusterNodes, time.Minute) {
+		assert.Equal(t, `"podPidsLimit":4000`, limit(node), node)
+	}
+	probesNow := c.probes()
+	for name, before := range probes {
+		assert.Equal(t, before.Metadata.UID, probesNow[name].Metadata.UID, "the pod on %s", name)
+	}
+	c.Tools.Program = program
+	c.Must(c.Up())
+	assert.Empty(t, c.Steps())
+	c.Changes()
+}
+
+// renewCertificates shortens the validity of the control plane's certificates, which the next update then renews.
+func (c *cluster) renewCertificates(t *testing.T) {
+	served := func() *x509.Certificate {
+		block, _ := pem.Decode(c.on("k8s-master", "openssl s_client -connect localhost:6443 </dev/null 2>/dev/null | openssl x509"))
+		require.NotNil(t, block)
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		require.NoError(t, err)
+		return certificate
+	}
+	const inFile = "sed -n 's/.*client-certificate-data: //p' /etc/kubernetes/admin.conf | base64 -d | openssl x509 -noout -enddate"
+	c.on("k8s-master", `set -e
+sed 's/"kind": "ClusterConfiguration",/"kind": "ClusterConfiguration", "certificateValidityPeriod": "480h",/' /etc/kubernetes/kubeadm.yaml >/run/short.yaml
+kubeadm certs renew all --config /run/short.yaml
+rm /run/short.yaml
+for pod in $(crictl pods --label component=kube-apiserver --quiet); do crictl stopp "$pod"; done`)
+	require.Eventually(t, func() bool { _, err := c.nodes(); return err == nil }, 2*time.Minute, time.Second)
+	short := served()
+	assert.Less(t, time.Until(short.NotAfter), 21*24*time.Hour)
+	// The program knows the expiry from the kubeconfig in its state.
+	c.Must(c.Up("--replace", "**::admin-kubeconfig"))
+	c.connect()
+
+	var printed string
+	c.measured(t, "renewing the certificates", func() { printed = c.Must(c.Up()) })
+	assert.Contains(t, printed, "this update renews the control plane's certificates and the kubeconfig, which expire on "+short.NotAfter.UTC().Format(time.DateOnly))
+	assert.Greater(t, time.Until(served().NotAfter), 360*24*time.Hour)
+	assert.NotContains(t, string(c.on("k8s-master", inFile)), short.NotAfter.UTC().Format("Jan _2 15:04"))
+	c.connect()
+	c.awaitReady(clusterNodes, time.Minute)
+	assert.Empty(t, c.Steps())
+	c.Changes()
+	assert.Contains(t, string(c.on("k8s-master", "systemctl list-timers --all --no-legend")), "eco2-certificates.timer")
+}
+
+// restore sets the cluster back to a snapshot that the lifecycle policy made, by the commands in docs/operations.md.
+func (c *cluster) restore(t *testing.T) {
+	c.Options.Config["backup"] = map[string]any{"everyHours": 4}
+	c.Must(c.Up())
+	c.kubectl("create", "configmap", "before", "--from-literal=made=before")
+	account := aws.Open(c.Dir)
+	inventory, err := account.Inventory()
+	require.NoError(t, err)
+	at := slices.IndexFunc(inventory, func(e aws.Existing) bool { return e.Kind == aws.LifecyclePolicyKind })
+	require.GreaterOrEqual(t, at, 0)
+	driver, err := docker.New(c.Dir)
+	require.NoError(t, err)
+	made, err := api.RunLifecyclePolicy(t.Context(), account, "ap-northeast-2", inventory[at].ID, driver)
+	require.NoError(t, err)
+	require.Len(t, made, 1)
+	c.kubectl("create", "configmap", "after", "--from-literal=made=after")
+	volumes, nodes, probes := c.stateVolumes(t), c.awaitReady(clusterNodes, time.Minute), c.probes()
+
+	c.measured(t, "the restore", func() {
+		c.Options.Config["restoreFrom"] = made[0]
+		c.Must(c.Up())
+		c.Must(c.Up("--refresh"))
+	})
+	after := c.awaitReady(clusterNodes, 3*time.Minute)
+	assert.NotEqual(t, volumes, c.stateVolumes(t))
+	assert.Equal(t, "before", c.kubectl("get", "configmap", "before", "--output=jsonpath={.data.made}"))
+	_, err = c.try("", "get", "configmap", "after")
+	require.ErrorContains(t, err, "not found")
+	c.kubectl("delete", "configmap", "before")
+	for name, node := range nodes {
+		if name != "k8s-master" {
+			assert.Equal(t, node.Metadata.UID, after[name].Metadata.UID, "%s registered again", name)
+			assert.Equal(t, probes[name].Metadata.UID, c.probes()[name].Metadata.UID, "the pod on %s", name)
+		}
+	}
+	// Controllers and kubelets see what happens now, although etcd has gone back.
+	c.kubectl("rollout", "restart", "daemonset/probe")
+	c.awaitProbes()
+	c.awaitReachable(3 * time.Minute)
+	assert.Empty(t, c.Steps())
+	c.Changes()
+}
