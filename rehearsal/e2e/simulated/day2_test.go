@@ -83,7 +83,7 @@ func TestDayTwo(t *testing.T) {
 		}
 
 		w.Options.Config["sshPrivateKey"] = stack.Secret(other.PrivateKey())
-		commands := []string{"scripts", "init-k8s-master", "admin-kubeconfig", "calico", "prepare-k8s-master", "ready", "argocd",
+		commands := []string{"scripts", "init-k8s-master", "admin-kubeconfig", "calico", "state-k8s-master", "prepare-k8s-master", "upgrade-nodes", "ready", "argocd",
 			"crds-aws-load-balancer-controller", "aws-load-balancer-controller-webhook", "crds-external-secrets", "external-secrets-webhook",
 			"crds-kube-prometheus-stack", "crds-rabbitmq-cluster-operator", "crds-redis-operator", "default-accounts", "dns-records", "early-sweep", "grafana-admin-synced", "sweep"}
 		for name, node := range members(t, w) {
