@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -33,11 +34,13 @@ func TestUpgradeControlPlane(t *testing.T) {
 	const (
 		validate  = "kubeadm config validate\n"
 		upload    = "kubeadm init phase upload-config all of v1.36.4\n"
-		apply     = "kubeadm upgrade apply --yes v1.36.4 --skip-phases=addon\n"
+		apply     = "kubeadm upgrade apply --yes v1.36.4 --skip-phases=preflight,addon\n"
 		configure = validate + upload + apply
 		outdated  = "kubectl annotate --overwrite nodes --all eco2.io/kubelet-configuration=outdated\n"
 		restart   = "crictl pods --namespace=kube-system --label=component=kube-apiserver --state=ready --quiet\ncrictl stopp pod-1\n"
 		prepare   = "prepare --node k8s-master --containerd-version 2.3.4 --upgrade kubeadm\n"
+		pull      = "kubeadm config images pull of v%[1]s\n"
+		upgraded  = validate + upload + "kubeadm upgrade apply --yes v%[1]s --skip-phases=preflight\n"
 	)
 	replace := func(old, new string) func(string) string {
 		return func(text string) string {
@@ -65,12 +68,12 @@ func TestUpgradeControlPlane(t *testing.T) {
 		"a name of the API server": {change: replace("203.0.113.1", "203.0.113.2"),
 			calls: validate + upload + "kubeadm init phase certs apiserver of v1.36.4\n" + restart + apply,
 			says:  "making the API server's certificate again, for 203.0.113.2 too"},
-		"a patch version": {wanted: "1.36.5", calls: prepare + validate + upload + "kubeadm upgrade apply --yes v1.36.5\n",
+		"a patch version": {wanted: "1.36.5", calls: prepare + fmt.Sprintf(pull+upgraded, "1.36.5"),
 			says: "upgrading the control plane from Kubernetes 1.36.4 to 1.36.5"},
-		"a minor version":    {wanted: "1.37.0", calls: prepare + validate + upload + "kubeadm upgrade apply --yes v1.37.0\n"},
+		"a minor version":    {wanted: "1.37.0", calls: prepare + fmt.Sprintf(pull+upgraded, "1.37.0")},
 		"two minor versions": {wanted: "1.38.1", fails: true, says: "by one minor version at a time; set eco2:versions.kubernetes to a version of 1.37 first, and then to 1.38.1"},
 		"an older version":   {wanted: "1.36.3", fails: true, says: "the control plane has Kubernetes 1.36.4 and cannot go back to 1.36.3"},
-		"an upgrade that fails": {wanted: "1.36.5", breaks: true, fails: true, calls: prepare + validate + upload + "kubeadm upgrade apply --yes v1.36.5\n",
+		"an upgrade that fails": {wanted: "1.36.5", breaks: true, fails: true, calls: prepare + fmt.Sprintf(pull+upgraded, "1.36.5"),
 			says: "error: kubeadm upgrade apply failed"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,9 @@ readonly UNREAD=$API_SERVER/.unread
 
 # upgrade_control_plane DIR PREPARE-ARG…
 upgrade_control_plane() {
-  local dir=$1 running wanted apply=() files manifest
+  # kubeadm's own checks start a pod without tolerations, for which there may be no node; check_skew is of its checks the
+  # one that matters here.
+  local dir=$1 running wanted skip=preflight files manifest
   shift
   running=$(version_in_cluster)
   wanted=$(version_in "$dir/kubeadm.yaml")
@@ -31,10 +33,11 @@ upgrade_control_plane() {
   if [[ $running == "$wanted" ]]; then
     step "applying the changed configuration to the control plane$files; its API may be away for a minute"
     # The add-ons belong to the version.
-    apply=(--skip-phases=addon)
+    skip+=,addon
   else
     step "upgrading the control plane from Kubernetes $running to $wanted; its API may be away for a minute"
     bash "$SCRIPTS/prepare.sh" "$@" --upgrade kubeadm </dev/null
+    quietly 'pulling the images of the control plane' timeout 600 kubeadm config images pull --config "$dir/kubeadm.yaml"
   fi
   [[ -e $ENCRYPTION ]] || make_encryption_key # a control plane that somebody made by hand
   manifest=$(sha256sum /etc/kubernetes/manifests/kube-apiserver.yaml)
@@ -49,7 +52,7 @@ upgrade_control_plane() {
   fi
   quietly 'uploading the configuration' kubeadm init phase upload-config all --config "$SCRATCH/kubeadm.yaml"
   renew_names "$dir/kubeadm.yaml"
-  quietly 'kubeadm upgrade apply' timeout 1200 kubeadm upgrade apply --yes "v$wanted" "${apply[@]}"
+  quietly 'kubeadm upgrade apply' timeout 1200 kubeadm upgrade apply --yes "v$wanted" --skip-phases="$skip"
   if [[ -e $UNREAD && $(sha256sum /etc/kubernetes/manifests/kube-apiserver.yaml) == "$manifest" ]]; then
     stop_component kube-apiserver # the kubelet starts it again
   fi

@@ -91,7 +91,6 @@ var accounts = []struct {
 	{"pulumi up --replace **Instance::", []string{"TestDayTwo", "TestCluster"}, ""},
 	{"pulumi up --refresh", []string{"TestTheClusterIsSetBackToASnapshot"}, ""},
 	{"pulumi config set eco2:restoreFrom", []string{"TestTheClusterIsSetBackToASnapshot"}, ""},
-	{"pulumi up --replace **::admin-kubeconfig", nil, "replaces as TestDayTwo replaces an instance"},
 	{"pulumi up --target", []string{"TestDayTwo"}, ""},
 	{"pulumi destroy", []string{"TestDev", "TestPlatform"}, ""},
 	{"pulumi destroy --target", nil, "named as no way but for one release"},
@@ -138,7 +137,6 @@ var accounts = []struct {
 
 	// On machines.
 	{"on ", nil, "a shell on a machine: what it runs is the node's own tool, as upstream documents it"},
-	{"repository ", nil, "a function of the page, of such commands"},
 	{"ssh -i eco2.key", nil, "what `on` is"},
 	{"ssh -o UserKnownHostsFile=known_hosts", nil, "OpenSSH's own; TestCluster's connections require the same keys"},
 

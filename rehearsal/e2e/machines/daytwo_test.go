@@ -21,7 +21,17 @@ import (
 	"eco2/rehearsal/cloud/api"
 	"eco2/rehearsal/cloud/aws"
 	"eco2/rehearsal/hosts/docker"
+	"eco2/rehearsal/supply/mirror"
 )
+
+// startFrom sets the versions of Kubernetes and containerd with which the stack begins.
+func (c *cluster) startFrom(versions config.Versions) {
+	c.from = versions
+	// A setting replaces that of Pulumi.local.yaml as a whole, which has the version of Calico that the mirror has.
+	c.Options.Config["versions"] = map[string]any{
+		"kubernetes": versions.Kubernetes, "containerd": versions.Containerd, "calico": mirror.CalicoRelease, "untested": true,
+	}
+}
 
 // askWorkload asks a workload of two replicas ten times a second, each time over a new connection from the control
 // plane's machine, until stop is called. stop returns how many requests there were and which of them failed.
@@ -36,24 +46,30 @@ func (c *cluster) askWorkload(t *testing.T) (stop func() (asked int, failed []st
 
 	pid := c.pid(t, "k8s-master")
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		return inNetworkOf(pid, func() (net.Conn, error) { return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address) })
+		return inNetworkOf(pid, func() (net.Conn, error) {
+			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
+		})
 	}}}
 	ctx, cancel := context.WithCancel(t.Context())
+	ask := func() error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(service, "8080"), nil)
+		if err != nil {
+			return err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		return response.Body.Close()
+	}
+	require.Eventually(t, func() bool { return ask() == nil }, time.Minute, time.Second, "the new service does not answer")
 	done := make(chan struct{})
 	asked, failed := 0, []string{}
 	go func() {
 		defer close(done)
 		for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 			asked++
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(service, "8080"), nil)
-			if err != nil {
-				panic(err) // its parts are known
-			}
-			response, err := client.Do(request)
-			if err == nil {
-				err = response.Body.Close()
-			}
-			if err != nil && ctx.Err() == nil {
+			if err := ask(); err != nil && ctx.Err() == nil {
 				failed = append(failed, fmt.Sprintf("%s: %v", time.Now().Format(time.TimeOnly), err))
 			}
 		}
@@ -82,19 +98,24 @@ func (c *cluster) measured(t *testing.T, what string, update func()) {
 	assert.Empty(t, failed)
 }
 
-// upgrade upgrades Kubernetes and containerd to the default versions, by changing the settings.
+// upgrade upgrades Kubernetes and containerd to the default versions, by removing the setting of others.
 func (c *cluster) upgrade(t *testing.T) {
+	c.upgradeTo(t, c.from, config.DefaultVersions, func() { delete(c.Options.Config, "versions") })
+}
+
+// upgradeTo upgrades Kubernetes and containerd by changing the settings.
+func (c *cluster) upgradeTo(t *testing.T, from, to config.Versions, change func()) {
 	before, probes := c.awaitReady(clusterNodes, time.Minute), c.probes()
 	var printed string
 	c.measured(t, "the upgrade", func() {
-		delete(c.Options.Config, "versions")
+		change()
 		printed = c.Must(c.Up())
 	})
-	assert.Contains(t, printed, "this update upgrades Kubernetes from "+c.from.Kubernetes+" to "+config.DefaultVersions.Kubernetes)
+	assert.Contains(t, printed, "this update upgrades Kubernetes from "+from.Kubernetes+" to "+to.Kubernetes)
 	after := c.awaitReady(clusterNodes, time.Minute)
 	for name, node := range after {
-		assert.Equal(t, "v"+config.DefaultVersions.Kubernetes, node.Status.NodeInfo.KubeletVersion, name)
-		assert.Equal(t, "containerd://"+config.DefaultVersions.Containerd, node.Status.NodeInfo.ContainerRuntimeVersion, name)
+		assert.Equal(t, "v"+to.Kubernetes, node.Status.NodeInfo.KubeletVersion, name)
+		assert.Equal(t, "containerd://"+to.Containerd, node.Status.NodeInfo.ContainerRuntimeVersion, name)
 		assert.Equal(t, before[name].Metadata.UID, node.Metadata.UID, "%s joined again", name)
 		assert.Equal(t, before[name].Status.NodeInfo.BootID, node.Status.NodeInfo.BootID, name)
 		assert.ElementsMatch(t, before[name].taints(), node.taints(), name)
@@ -104,7 +125,7 @@ func (c *cluster) upgrade(t *testing.T) {
 	}
 	for _, component := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
 		image := c.kubectl("--namespace=kube-system", "get", "pod", component+"-k8s-master", "--output=jsonpath={.spec.containers[0].image}")
-		assert.True(t, strings.HasSuffix(image, ":v"+config.DefaultVersions.Kubernetes), image)
+		assert.True(t, strings.HasSuffix(image, ":v"+to.Kubernetes), image)
 	}
 	// One node after the other, the control plane's first.
 	order := regexp.MustCompile(`(?m)\d+ of \d+: (k8s-[a-z-]+)`).FindAllStringSubmatch(printed, -1)

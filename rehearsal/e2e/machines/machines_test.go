@@ -74,8 +74,7 @@ func TestCluster(t *testing.T) {
 	// The platform is the subject of TestPlatform. Machines and nodes behave the same without it, and are quicker.
 	c.Options.Config["platform"] = false
 	c.Options.Config["nodes"] = without(otherNodes...)
-	c.from = mirror.UpgradeFrom
-	c.Options.Config["versions"] = map[string]any{"kubernetes": c.from.Kubernetes, "containerd": c.from.Containerd}
+	c.startFrom(mirror.UpgradeFrom)
 	// After a failure the following steps would fail too, and slowly.
 	run := func(name string, step func(*testing.T)) {
 		if !t.Failed() {

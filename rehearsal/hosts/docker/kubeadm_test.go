@@ -43,6 +43,9 @@ func TestKubeadmLeavesTheHostsConnectionTrackingAlone(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, config+added, string(data), line)
 	}
+	for _, line := range []string{"join --config join.yaml", "upgrade apply --yes v1.36.5", "upgrade node"} {
+		assert.Equal(t, line+" --ignore-preflight-errors=SystemVerification", kubeadm(line))
+	}
 	write("cgroup/cgroup.controllers", "")
 	for _, line := range []string{
 		"init --skip-token-print", "init phase addon all --config config.yaml", "join 10.0.0.4:6443 --config join.yaml",
