@@ -139,6 +139,22 @@ func TestPackages(t *testing.T) {
 	}
 }
 
+// replacedProgram runs a program whose file is deleted, as that of a package that is replaced, and returns its process.
+func replacedProgram(t *testing.T, dir string) (pid int) {
+	t.Helper()
+	sleep, err := exec.LookPath("sleep")
+	require.NoError(t, err)
+	data, err := os.ReadFile(sleep)
+	require.NoError(t, err)
+	program := filepath.Join(dir, "containerd")
+	require.NoError(t, os.WriteFile(program, data, 0o700)) //nolint:gosec // it is run
+	running := exec.CommandContext(t.Context(), program, "60")
+	require.NoError(t, running.Start())
+	t.Cleanup(func() { _ = running.Wait() }) // it is killed when the test is over
+	require.NoError(t, os.Remove(program))
+	return running.Process.Pid
+}
+
 // A run may be interrupted between writing containerd's configuration and restarting it. The next run detects that by
 // comparing times.
 func TestContainerdIsRestartedForANewConfiguration(t *testing.T) {
@@ -146,12 +162,15 @@ func TestContainerdIsRestartedForANewConfiguration(t *testing.T) {
 		// configured says that the file already has the right content, and started when containerd was started.
 		configured bool
 		started    string
-		restarts   bool
+		// replaced says that another containerd has been installed since.
+		replaced bool
+		restarts bool
 	}{
 		"a new configuration":                          {started: "@1000000000", restarts: true},
 		"a configuration that containerd has read":     {configured: true, started: "@4000000000"},
 		"a configuration that is newer than its start": {configured: true, started: "@1000000000", restarts: true},
 		"an unknown start time":                        {configured: true, started: "n/a", restarts: true},
+		"another containerd":                           {configured: true, started: "@4000000000", replaced: true, restarts: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testHost{t, t.TempDir()}
@@ -161,7 +180,17 @@ func TestContainerdIsRestartedForANewConfiguration(t *testing.T) {
 				require.NoError(t, err)
 				started = strings.TrimSpace(string(written))
 			}
-			c.write("bin/systemctl", "#!/bin/bash\n[[ $1 == show ]] && echo '"+started+"' || echo \"$*\" >>"+c.dir+"/calls\n")
+			running := os.Getpid()
+			if test.replaced {
+				running = replacedProgram(t, c.dir)
+			}
+			c.write("bin/systemctl", fmt.Sprintf(`#!/bin/bash
+case "$*" in
+*MainPID*) echo %d;;
+show*) echo '%s';;
+*) echo "$*" >>%s/calls;;
+esac
+`, running, started, c.dir))
 			c.write("bin/crictl", "#!/bin/bash\n")
 			for _, command := range []string{"systemctl", "crictl"} {
 				require.NoError(t, os.Chmod(filepath.Join(c.dir, "bin", command), 0o755))

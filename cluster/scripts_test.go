@@ -114,7 +114,7 @@ func (c testHost) command(name, text string) {
 func newHostOfWorker(t *testing.T) testHost {
 	t.Helper()
 	c := newTestHost(t)
-	c.command("ssh-agent", `echo 'SSH_AGENT_PID=1;'; [[ $1 != -k ]] || echo stopped >>"`+c.dir+`/agent"`)
+	c.command("ssh-agent", `echo 'SSH_AGENT_PID=1; export SSH_AGENT_PID;'; [[ $1 != -k ]] || echo stopped >>"`+c.dir+`/agent"`)
 	c.command("ssh-add", `cat >"`+c.dir+`/key"; grep --quiet BEGIN "`+c.dir+`/key"`)
 	c.command("sudo", `exec "${@:2}"`)
 	// The arguments of ssh: options, then the machine, then words for the remote shell.

@@ -167,12 +167,14 @@ esac`)
   [[ $2 != StrictHostKeyChecking=* || $2 == *=yes ]] || exit 255
   shift 2
 done
+unset SSH_AGENT_PID
 NODE=$alias exec bash -c "${*:2}"`)
 	c.command("kubeadm", `echo "kubeadm $* on ${NODE:-k8s-master}" >>"`+c.dir+`/done"`)
 	c.command("systemctl", `[[ $* != 'restart kubelet' ]] || echo "kubelet of ${NODE:-k8s-master}" >>"`+c.dir+`/done"`)
 	c.write("scripts/prepare.sh", `set -e; cd "`+c.dir+`"
 node=$2
 echo "prepare $*" >>done
+[[ -z ${SSH_AGENT_PID:-} ]] || echo "it would stop the agent" >>done
 [[ ! -e fails-$node ]] || { echo "error: no space left" >&2; exit 1; }
 exec 8>lock; flock 8
 sed -i "s,^$node|[^|]*|[^|]*|,$node\|v1.36.5\|containerd://2.3.7\|," nodes.txt

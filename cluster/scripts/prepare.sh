@@ -200,6 +200,12 @@ is_older() {
   [[ $2 -nt $SCRATCH/since ]]
 }
 
+# is_replaced UNIT: whether the program that the unit runs is no longer the installed one. Not every package restarts
+# what it replaces.
+is_replaced() {
+  [[ $(readlink "/proc/$(systemctl show --property=MainPID --value "$1")/exe") == *' (deleted)' ]]
+}
+
 configure_containerd() {
   step 'configuring containerd'
   local mirror=/etc/containerd/certs.d/_default/hosts.toml
@@ -220,7 +226,7 @@ imports = ["/etc/containerd/conf.d/*.toml"]
   SystemdCgroup = true
 TOML
   systemctl enable --now --quiet containerd kubelet
-  if is_older containerd /etc/containerd/config.toml; then
+  if is_older containerd /etc/containerd/config.toml || is_replaced containerd; then
     systemctl restart containerd
   fi
   if [[ -n $images_mirror ]]; then

@@ -78,7 +78,8 @@ drain() {
 # on_node [ARG…]: runs the script on standard input on the node, which may be this machine.
 on_node() {
   if [[ $node == "$control_plane" ]]; then
-    bash -s -- "$@"
+    # At its end, prepare.sh would stop the agent of this script.
+    env --unset=SSH_AGENT_PID bash -s -- "$@"
   else
     remote "$@"
   fi
