@@ -37,11 +37,7 @@ func (c *cluster) startFrom(versions config.Versions) {
 // plane's machine, until stop is called. stop returns how many requests there were and which of them failed.
 func (c *cluster) askWorkload(t *testing.T) (stop func() (asked int, failed []string)) {
 	t.Helper()
-	manifest, err := os.ReadFile("testdata/asked.yaml")
-	require.NoError(t, err)
-	_, err = c.try(string(manifest), "apply", "--filename=-")
-	require.NoError(t, err)
-	c.kubectl("rollout", "status", "deployment/asked", "--timeout=120s")
+	c.installWorkload(t)
 	service := c.kubectl("get", "service", "asked", "--output=jsonpath={.spec.clusterIP}")
 
 	pid := c.pid(t, "k8s-master")
@@ -80,6 +76,15 @@ func (c *cluster) askWorkload(t *testing.T) (stop func() (asked int, failed []st
 		c.kubectl("delete", "deployment/asked", "service/asked", "poddisruptionbudget/asked")
 		return asked, failed
 	}
+}
+
+func (c *cluster) installWorkload(t *testing.T) {
+	t.Helper()
+	manifest, err := os.ReadFile("testdata/asked.yaml")
+	require.NoError(t, err)
+	_, err = c.try(string(manifest), "apply", "--filename=-")
+	require.NoError(t, err)
+	c.kubectl("rollout", "status", "deployment/asked", "--timeout=120s")
 }
 
 // measured runs an update while the workload and the API are asked. No request to the workload may fail; how long the API
@@ -201,6 +206,7 @@ func (c *cluster) restore(t *testing.T) {
 	c.Options.Config["backup"] = map[string]any{"everyHours": 4}
 	c.Must(c.Up())
 	c.kubectl("create", "configmap", "before", "--from-literal=made=before")
+	c.installWorkload(t) // otherwise it would be gone after the restore
 	account := aws.Open(c.Dir)
 	inventory, err := account.Inventory()
 	require.NoError(t, err)
