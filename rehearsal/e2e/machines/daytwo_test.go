@@ -33,14 +33,14 @@ func (c *cluster) startFrom(versions config.Versions) {
 	}
 }
 
-// askWorkload asks a workload of two replicas ten times a second, each time over a new connection from the control
-// plane's machine, until stop is called. stop returns how many requests there were and which of them failed.
+// askWorkload asks a workload of two replicas ten times a second, each time over a new connection from a worker's machine,
+// which stays when the control plane's is replaced, until stop is called. stop returns how many requests there were and which of them failed.
 func (c *cluster) askWorkload(t *testing.T) (stop func() (asked int, failed []string)) {
 	t.Helper()
 	c.installWorkload(t)
 	service := c.kubectl("get", "service", "asked", "--output=jsonpath={.spec.clusterIP}")
 
-	pid := c.pid(t, "k8s-master")
+	pid := c.pid(t, "k8s-monitoring")
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return inNetworkOf(pid, func() (net.Conn, error) {
 			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
