@@ -53,6 +53,8 @@ VULNCHECK  := $(TOOLS)/govulncheck-v1.9.0
 LINT     := GOLANGCI_LINT_CACHE=$(STATE)/golangci-lint $(LINTER) run
 FLAGS    := --repo $(CURDIR) --state $(STATE) --plugins $(PLUGINS) $(if $(VERBOSE),--verbose)
 RUN      := $(REHEARSE) $(FLAGS) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
+# Installs a Debian package, unless there is a command of its name.
+install  = command -v $(1) >/dev/null || { echo "installing $(1)"; apt-get update -qq && apt-get install -qq --yes $(1); }
 
 .PHONY: help up preview preview-diff destroy status kubectl ssh conformance kube-bench bench bench-rehearsal check unit test test-official test-upgrade lint vulncheck golden mutants clean gotest rehearse
 
@@ -118,7 +120,7 @@ unit: gotest ## Run the program's own tests, which need neither root nor machine
 
 test: rehearse gotest ## Run all tests
 	@# Without it, two tests would be skipped, which is a failure here.
-	@command -v jq >/dev/null || { echo "installing jq"; apt-get update -qq && apt-get install -qq --yes jq; }
+	@$(call install,jq)
 	@$(RUN) prepare --tests
 	"$(GOTEST)" ./...
 	@# The engine runs the built program, whose changes do not invalidate cached test results.
@@ -146,7 +148,7 @@ lint: $(LINTER) $(ACTIONLINT) ## Check the style of Go, of shell scripts and of 
 	go vet ./...
 	$(LINT) ./...
 	cd rehearsal && go vet ./... && $(LINT) --config ../.golangci.yml ./...
-	@command -v shellcheck >/dev/null || { echo "installing shellcheck"; apt-get update -qq && apt-get install -qq --yes shellcheck; }
+	@$(call install,shellcheck)
 	shellcheck cluster/scripts/*.sh rehearsal/hosts/docker/image/boot rehearsal/hosts/docker/image/first-boot rehearsal/hosts/docker/image/kubeadm tools/govulncheck/check.sh
 	@# It checks the workflows' scripts with shellcheck, and skips that without a message if shellcheck is not installed.
 	$(ACTIONLINT) .github/workflows/*.yml

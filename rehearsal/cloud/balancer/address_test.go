@@ -2,23 +2,24 @@ package balancer
 
 import (
 	"net/netip"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 
 	"eco2/rehearsal/internal/needs"
+	"eco2/rehearsal/internal/netspace"
 )
 
 func TestNetworkInterfaceAddsAndRemovesAddresses(t *testing.T) {
 	needs.Root(t, "make a network namespace")
-	runtime.LockOSThread() // the thread and its namespace are destroyed when the test ends
-	space, err := netns.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, space.Close()) })
+	require.NoError(t, netspace.InNew(func() { changeAddresses(t) }))
+}
+
+// changeAddresses adds and removes addresses of an interface in the present network namespace.
+func changeAddresses(t *testing.T) {
+	t.Helper()
 	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "peer"}
 	require.NoError(t, netlink.LinkAdd(link))
 	require.NoError(t, netlink.LinkSetUp(link))
