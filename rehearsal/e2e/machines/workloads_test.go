@@ -138,15 +138,21 @@ func (c *cluster) newArgoCDPassword(t *testing.T) {
 		require.NoError(t, err)
 		return string(decoded)
 	}
-	login := func(password string) int {
+	// login has the status of Argo CD's answer, waiting for one while its server restarts: until the load balancer and
+	// the server's Service no longer use the old pod, a request gets no answer, or a 5xx of the load balancer.
+	login := func(password string) (status int) {
 		body, err := json.Marshal(map[string]string{"username": "admin", "password": password})
 		require.NoError(t, err)
-		response, err := c.outside(t).Post(argoCDURL+"/api/v1/session", "application/json", bytes.NewReader(body))
-		if err != nil {
-			return 0 // its server restarts
-		}
-		require.NoError(t, response.Body.Close())
-		return response.StatusCode
+		assert.Eventually(t, func() bool {
+			response, err := c.outside(t).Post(argoCDURL+"/api/v1/session", "application/json", bytes.NewReader(body))
+			if err != nil {
+				status = 0
+				return false
+			}
+			status = response.StatusCode
+			return assert.NoError(t, response.Body.Close()) && status < http.StatusInternalServerError
+		}, 2*time.Minute, time.Second)
+		return status
 	}
 	old := password()
 	require.Equal(t, http.StatusOK, login(old))
