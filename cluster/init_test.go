@@ -32,6 +32,7 @@ func TestControlPlaneIsCreatedOnce(t *testing.T) {
 		"a control plane that was completed":           {exists: []string{"etc/kubernetes/pki/.initialized", running}},
 		"a control plane that somebody made by hand":   {exists: []string{"addons", "etc/kubernetes/pki/ca.crt", running}},
 		"a completed control plane that is down":       {exists: []string{"etc/kubernetes/pki/.initialized", running, "down"}, fails: refused},
+		"a completed control plane whose disk is full": {exists: []string{"etc/kubernetes/pki/.initialized", running, "full"}, fails: "the volume with the state of the cluster is full: 12 MiB are free"},
 		"an API server that does not become ready":     {exists: []string{"down"}, calls: created, fails: "the API server on k8s-master does not become ready"},
 		"a control plane of an older kubeadm, half up": {exists: []string{"etc/kubernetes/manifests/etcd.yaml"}, calls: "reset --force\n" + created},
 	} {
@@ -48,6 +49,7 @@ esac`)
 echo "$*" | sed 's| --config [^ ]*||' >>../../kubeadm
 [[ $1 != init ]] || { mkdir -p pki; touch super-admin.conf; }`)
 			c.command("systemctl", "")
+			c.command("df", `echo Avail; [[ ! -e "`+c.dir+`/full" ]] && echo 9000 || echo 12`)
 			c.write("scripts/upgrade-control-plane.sh", `echo "upgrade-control-plane $*" >>"`+c.dir+`/upgraded"`)
 			c.write("etc/kubernetes/kubelet.env", "")
 			for _, file := range test.exists {

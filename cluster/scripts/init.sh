@@ -130,6 +130,14 @@ await_control_plane() {
     die "the control plane on $node was created before, and its API does not answer; see 'crictl ps -a' and 'journalctl -u kubelet' there (only 'kubeadm reset' would create a new, empty cluster)"
 }
 
+# check_room: refuses to change a control plane whose volume is full. etcd stops when it cannot write.
+check_room() {
+  local free
+  free=$(df --output=avail --block-size=1M "$STATE" | tail -n 1)
+  ((free >= 64)) ||
+    die "the volume with the state of the cluster is full: $((free)) MiB are free, and etcd stops when it cannot write. Delete what is not etcd's, such as old copies: 'du --all --one-file-system $STATE' on $node lists all. Then the API comes back by itself within five minutes"
+}
+
 # kubeadm creates a token for manual joins. It is not needed, because join.sh creates its own.
 drop_initial_token() {
   kubectl --namespace=kube-system delete secrets --field-selector=type=bootstrap.kubernetes.io/token >/dev/null
@@ -199,6 +207,7 @@ main() {
   shift
   flags node address provider-id labels taints -- "${own[@]}"
   acquire_lock init
+  check_room
   split_files "$files"
   [[ -s $files/kubeadm.yaml ]] || die 'no kubeadm configuration on standard input'
   if made_before; then

@@ -26,7 +26,7 @@ var documented = []struct {
 	path  string
 	least int
 }{
-	{"README.md", 40}, {"docs/operations.md", 200}, {"docs/rehearsal.md", 50}, {"docs/previews.md", 8},
+	{"README.md", 40}, {"docs/operations.md", 200}, {"docs/rehearsal.md", 50}, {"docs/previews.md", 8}, {"docs/pipelines.md", 5},
 	{"docs/benchmarks.md", 10}, {"docs/configuration.md", 3}, {"CONTRIBUTING.md", 25}, {"rehearsal/README.md", 1},
 }
 
@@ -136,7 +136,9 @@ var accounts = []struct {
 	{"helm -n monitoring rollback", []string{"TestPlatform"}, ""},
 
 	// On machines.
-	{"on ", nil, "a shell on a machine: what it runs is the node's own tool, as upstream documents it"},
+	{"on ", []string{"TestCluster"}, ""},
+	{"on k8s-redis sudo growpart", nil, "a container's disk has no partition"},
+	{"on ssh cat", nil, "TestDayTwo rotates the SSH key in the model of a machine"},
 	{"ssh -i eco2.key", nil, "what `on` is"},
 	{"ssh -o UserKnownHostsFile=known_hosts", nil, "OpenSSH's own; TestCluster's connections require the same keys"},
 

@@ -116,6 +116,7 @@ func (c *cluster) upgradeTo(t *testing.T, from, to config.Versions, change func(
 		change()
 		printed = c.Must(c.Up())
 	})
+	assert.Contains(t, c.Changes(), "Create aws:ebs/snapshot:Snapshot before-kubernetes-"+to.Kubernetes)
 	assert.Contains(t, printed, "this update upgrades Kubernetes from "+from.Kubernetes+" to "+to.Kubernetes)
 	after := c.awaitReady(clusterNodes, time.Minute)
 	for name, node := range after {
@@ -162,9 +163,46 @@ func (c *cluster) changeConfiguration(t *testing.T) {
 		assert.Equal(t, before.Metadata.UID, probesNow[name].Metadata.UID, "the pod on %s", name)
 	}
 	c.Tools.Program = program
+	c.fillVolume(t, func() {
+		printed, err := c.Up()
+		require.Error(t, err)
+		assert.Contains(t, printed, "the volume with the state of the cluster is full")
+	})
 	c.Must(c.Up())
 	assert.Empty(t, c.Steps())
 	c.Changes()
+}
+
+// fillVolume fills the volume with the cluster's state until etcd stops, and frees it again after do. etcd comes back by
+// itself, with everything that it had confirmed.
+func (c *cluster) fillVolume(t *testing.T, do func()) {
+	t.Helper()
+	c.on("k8s-master", `set -e
+# fallocate takes the space without writing it; the rest is little.
+fallocate --length "$(($(stat --file-system --format='%f * %S' /var/lib/eco2) * 98 / 100))" /var/lib/eco2/filler
+dd if=/dev/zero of=/var/lib/eco2/rest bs=1M status=none 2>/dev/null || true`)
+	stored := 0
+	content := strings.Repeat("x", 900_000)
+	for ; stored < 300; stored++ {
+		_, err := c.try(fmt.Sprintf(`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "filler-%d", "labels": {"filler": "true"}}, "data": {"content": %q}}`, stored, content),
+			"create", "--filename=-", "--request-timeout=20s")
+		if err != nil {
+			break
+		}
+	}
+	require.Less(t, stored, 300, "etcd stores more than its volume has room for")
+	do()
+	c.on("k8s-master", "rm /var/lib/eco2/filler /var/lib/eco2/rest")
+	freed := time.Now()
+	require.Eventually(t, func() bool {
+		_, err := c.try("", "get", "--raw=/readyz", "--request-timeout=2s")
+		return err == nil
+	}, 8*time.Minute, time.Second)
+	t.Logf("the API came back %.0f s after the volume was freed", time.Since(freed).Seconds())
+	kept := strings.Fields(c.kubectl("get", "configmaps", "--selector=filler", "--output=name"))
+	assert.GreaterOrEqual(t, len(kept), stored)
+	c.kubectl("delete", "configmaps", "--selector=filler")
+	c.awaitReady(clusterNodes, 3*time.Minute)
 }
 
 // renewCertificates shortens the validity of the control plane's certificates, which the next update then renews.
@@ -201,7 +239,20 @@ for pod in $(crictl pods --label component=kube-apiserver --quiet); do crictl st
 	assert.Contains(t, string(c.on("k8s-master", "systemctl list-timers --all --no-legend")), "eco2-certificates.timer")
 }
 
-// restore sets the cluster back to a snapshot that the lifecycle policy made, by the commands in docs/operations.md.
+// damageEtcd overwrites a part of etcd's database, and waits until the API is away.
+func (c *cluster) damageEtcd(t *testing.T) {
+	t.Helper()
+	c.on("k8s-master", `set -e
+dd if=/dev/urandom of=/var/lib/etcd/member/snap/db bs=1M count=4 conv=notrunc status=none
+for pod in $(crictl pods --label component=etcd --quiet); do crictl stopp "$pod" >/dev/null; done`)
+	require.Eventually(t, func() bool {
+		_, err := c.try("", "get", "--raw=/readyz", "--request-timeout=2s")
+		return err != nil
+	}, time.Minute, time.Second, "the API answers without its data")
+}
+
+// restore sets the cluster, whose data in etcd is damaged, back to a snapshot that the lifecycle policy made, by the
+// commands in docs/operations.md.
 func (c *cluster) restore(t *testing.T) {
 	c.Options.Config["backup"] = map[string]any{"everyHours": 4}
 	c.Must(c.Up())
@@ -220,7 +271,8 @@ func (c *cluster) restore(t *testing.T) {
 	c.kubectl("create", "configmap", "after", "--from-literal=made=after")
 	volumes, nodes, probes := c.stateVolumes(t), c.awaitReady(clusterNodes, time.Minute), c.probes()
 
-	c.measured(t, "the restore", func() {
+	c.measured(t, "the restore of damaged data", func() {
+		c.damageEtcd(t)
 		c.Options.Config["restoreFrom"] = made[0]
 		c.Must(c.Up())
 		c.Must(c.Up("--refresh"))

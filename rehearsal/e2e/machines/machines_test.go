@@ -216,6 +216,8 @@ func TestCluster(t *testing.T) {
 
 	run("Kubernetes and containerd are upgraded by changing their versions", c.upgrade)
 
+	run("the commands that docs/operations.md runs on machines work as they stand there", c.runsThePage)
+
 	run("each kubelet has a certificate of the cluster, for its own name and address only", c.kubeletsCertificates)
 
 	run("without the group's rule for itself nodes do not reach each other, and with it the cluster heals", func(t *testing.T) {

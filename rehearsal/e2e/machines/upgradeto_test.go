@@ -18,6 +18,7 @@ func TestUpgradeTo(t *testing.T) {
 	c := newCluster(t, to)
 	c.Options.Config["platform"] = false
 	c.Options.Config["nodes"] = without(otherNodes...)
+	c.Options.Config["backup"] = map[string]any{"everyHours": 24}
 	c.Must(c.Up())
 	c.connect()
 	c.awaitReady(clusterNodes, time.Minute)

@@ -146,11 +146,12 @@ func TestDayTwo(t *testing.T) {
 		previews(t, []string{
 			"create " + instance + " k8s-worker-ai-2", "create eco2:cluster:Worker k8s-worker-ai-2",
 			"create " + remote + " prepare-k8s-worker-ai-2", "create " + remote + " member-k8s-worker-ai-2",
-			"replace " + remote + " ready",
+			"update " + remote + " upgrade-nodes", "replace " + remote + " ready",
 		})
 		calls := changes(t, []string{
 			"Create " + instance + " k8s-worker-ai-2", "Create " + remote + " prepare-k8s-worker-ai-2",
-			"Create " + remote + " member-k8s-worker-ai-2", "Create " + remote + " ready", "Delete " + remote + " ready",
+			"Create " + remote + " member-k8s-worker-ai-2", "Update " + remote + " upgrade-nodes",
+			"Create " + remote + " ready", "Delete " + remote + " ready",
 		})
 		w.InOrder(calls, "Create "+instance+" k8s-worker-ai-2", "Create "+remote+" prepare-k8s-worker-ai-2",
 			"Create "+remote+" member-k8s-worker-ai-2", "Create "+remote+" ready")
@@ -162,9 +163,10 @@ func TestDayTwo(t *testing.T) {
 		previews(t, []string{
 			"delete " + instance + " k8s-worker-ai-2", "delete eco2:cluster:Worker k8s-worker-ai-2",
 			"delete " + remote + " prepare-k8s-worker-ai-2", "delete " + remote + " member-k8s-worker-ai-2",
-			"replace " + remote + " ready",
+			"update " + remote + " upgrade-nodes", "replace " + remote + " ready",
 		})
 		calls := changes(t, []string{
+			"Update " + remote + " upgrade-nodes",
 			"Delete " + remote + " member-k8s-worker-ai-2", "Delete " + instance + " k8s-worker-ai-2", // the rest is deleted with it
 			"Create " + remote + " ready", "Delete " + remote + " ready",
 		})
@@ -328,7 +330,7 @@ func TestPreviewsAreAsDocumented(t *testing.T) {
 		program(t, "leave.sh", append(memberships, "scripts")...)
 	})
 	t.Run("another script of all machines", func(t *testing.T) {
-		program(t, "prepare.sh", append(prepares, "scripts")...)
+		program(t, "prepare.sh", append(prepares, "scripts", "init-k8s-master", "upgrade-nodes")...)
 	})
 }
 

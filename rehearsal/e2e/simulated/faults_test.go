@@ -29,7 +29,8 @@ var devInventory = map[string]int{
 	"certificate": 1, "certificateValidation": 1, "eip": 1, "eipAssociation": 1, "instance": 14, "instanceProfile": 2,
 	"internetGateway": 1, "keyPair": 1, "loadbalancer": 1, "networkInterface": 14 + 3, "parameter": 10, "record": 1 + 4,
 	"role": 2, "rolePolicy": 5, "rolePolicyAttachment": 1, "route": 1, "routeTable": 1, "routeTableAssociation": 3, "securityGroup": 1,
-	"securityGroupEgressRule": 1, "securityGroupIngressRule": 6, "subnet": 3, "targetGroup": 1, "volume": 14, "vpc": 1,
+	"securityGroupEgressRule": 1, "securityGroupIngressRule": 6, "subnet": 3, "subnetCidrReservation": 1, "targetGroup": 1,
+	"volume": 14 + 1, "volumeAttachment": 1, "vpc": 1,
 }
 
 // Each fault happens once and is reported. Another update, or what the message or docs/operations.md instructs, leads
@@ -120,6 +121,28 @@ func TestFaults(t *testing.T) {
 		w.Must(w.Up())
 		w.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"instanceType": "t3.large"}}
 		kill(t, w, "up", fault.Fault{Method: "Update", Type: instance, Name: "k8s-redis"})
+		end(t, w)
+	})
+	t.Run("the engine is killed while the volume with the cluster's state moves to another machine", func(t *testing.T) {
+		w := begin(t)
+		w.Must(w.Up())
+		before := members(t, w)
+		kill(t, w, "up", fault.Fault{Method: "Create", Type: "aws:ec2/volumeAttachment:VolumeAttachment"}, "--replace", "**Instance::k8s-master")
+		w.Must(w.Up())
+		after := members(t, w)
+		assert.NotEqual(t, before["k8s-master"].ProviderID, after["k8s-master"].ProviderID)
+		delete(before, "k8s-master")
+		delete(after, "k8s-master")
+		assert.Equal(t, before, after, "the same cluster")
+		end(t, w)
+	})
+	t.Run("the engine is killed when the volume with the cluster's state has no machine", func(t *testing.T) {
+		w := begin(t)
+		w.Must(w.Up())
+		before := members(t, w)
+		kill(t, w, "up", fault.Fault{Method: "Delete", Type: instance, Name: "k8s-master"}, "--replace", "**Instance::k8s-master")
+		w.Must(w.Up())
+		assert.Len(t, members(t, w), len(before))
 		end(t, w)
 	})
 	t.Run("the engine is killed while the sweep runs", func(t *testing.T) {
@@ -324,21 +347,21 @@ func TestFaults(t *testing.T) {
 // kill kills an engine that saves its state at each step, and then recovers as docs/operations.md describes: the lock
 // is removed (stack.Open does that), and each resource with a pending create is added to the state if it exists, and
 // cleared if it does not.
-func kill(t *testing.T, w *world.World, operation string, at fault.Fault) {
+func kill(t *testing.T, w *world.World, operation string, at fault.Fault, args ...string) {
 	t.Helper()
 	withCheckpoints(w)
-	killEngine(t, w, operation, at)
+	killEngine(t, w, operation, at, args...)
 	adopt(t, w)
 }
 
 // killEngine starts an operation, and kills the engine while it waits for a call that the plugin has already carried
 // out.
-func killEngine(t *testing.T, w *world.World, operation string, at fault.Fault) {
+func killEngine(t *testing.T, w *world.World, operation string, at fault.Fault, args ...string) {
 	t.Helper()
 	at.Kind, at.Times = fault.Hang, 1
 	require.NoError(t, fault.Plant(w.Dir, at))
 	s := w.Open()
-	engine := s.Command(t.Context(), s.Operation(operation)...)
+	engine := s.Command(t.Context(), s.Operation(operation, args...)...)
 	log, err := os.Create(filepath.Join(w.Dir, "killed.log")) // with a pipe, Wait would also wait for the plugins to exit
 	require.NoError(t, err)
 	engine.Stdout, engine.Stderr = log, log

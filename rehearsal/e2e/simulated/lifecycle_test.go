@@ -47,7 +47,7 @@ func TestDev(t *testing.T) {
 
 	t.Run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, w.Steps())
-		assert.Contains(t, w.Must(w.Up()), "191 unchanged")
+		assert.Contains(t, w.Must(w.Up()), "195 unchanged")
 		assert.Empty(t, w.Changes())
 	})
 
@@ -148,6 +148,10 @@ func TestPreviewOfProdOnDevsState(t *testing.T) {
 
 	w.Options.SettingsOf = ""
 	assert.Equal(t, []string{
+		"create aws:dlm/lifecyclePolicy:LifecyclePolicy backup",
+		"create aws:iam/role:Role backup",
+		"create aws:iam/rolePolicy:RolePolicy backup-snapshots",
+		"create eco2:infra:Backup backup",
 		"create kubernetes:argoproj.io/v1alpha1:AppProject project-prod", // named after the environment
 		"delete kubernetes:argoproj.io/v1alpha1:AppProject project-dev",
 		"replace aws:acm/certificate:Certificate domain", // another domain

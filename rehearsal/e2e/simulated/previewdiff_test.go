@@ -74,7 +74,7 @@ func TestPreviewDiff(t *testing.T) {
 
 	t.Run("the report shows what changes, and why", func(t *testing.T) {
 		assert.Equal(t, previewdiff.Changed, previewdiff.Report{Stacks: []previewdiff.Stack{dev}}.Outcome())
-		assert.Contains(t, comment, "- **dev**: 0 to create, 4 to update, 4 to replace, 6 to delete, 177 unchanged, outputs change\n")
+		assert.Contains(t, comment, "- **dev**: 0 to create, 5 to update, 4 to replace, 6 to delete, 181 unchanged, outputs change\n")
 		for _, line := range []string{
 			"- replaced `aws:ec2:Instance k8s-redis`: `subnetId` changes\n",
 			"- replaced `command:remote:Command member-k8s-redis`: because aws:ec2:Instance k8s-redis is replaced\n",

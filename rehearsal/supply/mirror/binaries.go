@@ -88,6 +88,7 @@ var (
 		packages: []command{
 			{path: ".", usual: "half a minute"},
 			{path: ".", name: "etcdutl", module: "go.etcd.io/etcd/etcdutl/v3", usual: "20 seconds"},
+			{path: ".", name: "etcdctl", module: "go.etcd.io/etcd/etcdctl/v3", usual: "20 seconds"},
 		},
 	}
 	coreDNS = project{

@@ -74,7 +74,9 @@ func (s sources) image(ctx context.Context, tag name.Tag) (Image, error) {
 		binary := "/usr/local/bin/" + component
 		files := map[string]string{binary: s.binary(component, component)}
 		if component == "etcd" {
-			files["/usr/local/bin/etcdutl"] = s.binary(component, "etcdutl")
+			for _, tool := range []string{"etcdctl", "etcdutl"} {
+				files["/usr/local/bin/"+tool] = s.binary(component, tool)
+			}
 		}
 		return Image{Files: files, Entrypoint: []string{binary}}, nil
 	case "pause":
