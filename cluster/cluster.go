@@ -136,6 +136,7 @@ func (c *Cluster) upgradeNodes(ctx *pulumi.Context, conf config.Config, nodes []
 			Flag("parallel", pulumi.Sprintf("%d", conf.Upgrade.Parallel)).
 			Flag("user", pulumi.String(conf.SSH.User)).
 			Flag("kubelets", pulumi.String(hex.EncodeToString(hash[:4]))).
+			Flag("packages", pulumi.String(conf.Upgrade.Packages)).
 			Then(c.host.packages(conf))},
 		// Ten minutes for each of 14 nodes, one after the other, and as much again.
 		Stdin: conf.SSH.PrivateKey, Minutes: 280,

@@ -95,6 +95,8 @@ func TestPackages(t *testing.T) {
 			prints: "node has joined the cluster: downloading kubelet=1.36.5-*, kubeadm=1.36.5-*, kubectl=1.36.5-* for its upgrade"},
 		"kubeadm of a node that is upgraded":      {joined: true, upgrade: "kubeadm", installed: upgradable, calls: half + update + install + "kubeadm=1.36.5-*\napt-mark hold kubeadm cri-tools\n"},
 		"all packages of a node that is upgraded": {joined: true, upgrade: "all", installed: upgradable, calls: half + update + install + older + hold},
+		"all updates of a node":                   {joined: true, upgrade: "machine", installed: there(nil), calls: hold + update + "apt-get upgrade --with-new-pkgs\n", prints: "installing the updates of node"},
+		"updates that have to wait":               {joined: true, upgrade: "machine", installed: there(nil), failures: "apt-get_upgrade " + locked, calls: hold + update + "apt-get upgrade --with-new-pkgs\n" + update + "apt-get upgrade --with-new-pkgs\n", prints: "has to wait: " + locked},
 		"another key signed a known repository":   {failures: "apt-get_update " + replacedKey, calls: half + update, prints: refused, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {

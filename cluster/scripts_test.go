@@ -100,7 +100,7 @@ func (c testHost) local(text string) string {
 		text = strings.ReplaceAll(text, path, c.dir+path)
 	}
 	text = strings.ReplaceAll(text, "[[ -b $device ]]", "[[ -e $device ]]") // only root could create a device
-	return strings.NewReplacer("READY_LIMIT=300", "READY_LIMIT=0", "REACH_LIMIT=180", "REACH_LIMIT=0", "retry 180 ", "retry 0 ", `"$volume" 180`, `"$volume" 0`).Replace(text)
+	return strings.NewReplacer("REBOOT=/run/reboot-required", "REBOOT='"+c.dir+"/reboot-${NODE:-k8s-master}'", "READY_LIMIT=300", "READY_LIMIT=0", "REACH_LIMIT=180", "REACH_LIMIT=0", "retry 180 ", "retry 0 ", `"$volume" 180`, `"$volume" 0`).Replace(text)
 }
 
 // command installs a stand-in for a command.

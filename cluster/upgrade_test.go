@@ -137,7 +137,7 @@ echo "kubeadm ${words[*]}$of" >>done
 }
 
 // upgradingHost returns a host with a control plane and three workers, whose nodes are lines of the file nodes: name,
-// versions of kubelet and runtime, and annotations. The workers run on this machine: what they do is in the file done.
+// versions of kubelet and runtime, two annotations, whether it is cordoned, and the annotation with the date of its updates. The workers run on this machine: what they do is in the file done.
 func upgradingHost(t *testing.T, nodes string) testHost {
 	t.Helper()
 	c := newHostOfWorker(t)
@@ -147,7 +147,7 @@ exec 8>lock; flock 8
 set_field() { awk -F'|' -v OFS='|' -v n="$1" -v f="$2" -v v="$3" '$1 == n { $f = v } 1' nodes.txt >nodes.new; mv nodes.new nodes.txt; }
 field() { awk -F'|' -v n="$1" -v f="$2" '$1 == n { print $f }' nodes.txt; }
 case "$*" in
-"get nodes --output"*) cut -d'|' -f1-5 nodes.txt;;
+"get nodes --output"*) cut -d'|' -f1-5,7 nodes.txt;;
 "get node "*unschedulable*) field "$3" 6;;
 "get node "*cordoned*) field "$3" 5;;
 "get node "*kubeletVersion*) [[ -e "broken-$3" ]] || echo "$(field "$3" 2) $(field "$3" 3) True";;
@@ -156,6 +156,7 @@ case "$*" in
 "get --raw"*) ;;
 "annotate --overwrite node "*cordoned*) set_field "$4" 5 yes;;
 "annotate node "*cordoned*-) set_field "$3" 5 '';;
+"annotate --overwrite node "*packages=*) set_field "$4" 7 "${5#*=}";;
 "annotate node "*configuration-) set_field "$3" 4 '';;
 "cordon "*) set_field "$2" 6 true; echo "cordon $2" >>done;;
 "uncordon "*) set_field "$2" 6 ''; echo "uncordon $2" >>done;;
@@ -169,6 +170,7 @@ esac`)
 done
 unset SSH_AGENT_PID
 NODE=$alias exec bash -c "${*:2}"`)
+	c.command("systemd-run", `echo "${*: -1} of ${NODE:-k8s-master}" >>"`+c.dir+`/done"; [[ -e "`+c.dir+`/hangs" ]] || rm "`+c.dir+`/reboot-$NODE"`)
 	c.command("kubeadm", `echo "kubeadm $* on ${NODE:-k8s-master}" >>"`+c.dir+`/done"`)
 	c.command("systemctl", `[[ $* != 'restart kubelet' ]] || echo "kubelet of ${NODE:-k8s-master}" >>"`+c.dir+`/done"`)
 	c.write("scripts/prepare.sh", `set -e; cd "`+c.dir+`"
@@ -188,50 +190,64 @@ exit
 	return c
 }
 
-func (c testHost) upgrade(parallel string) (string, error) {
+func (c testHost) upgrade(parallel, packages string) (string, error) {
 	c.Helper()
 	return c.try("upgrade-nodes", "-----BEGIN KEY-----\n", "--nodes", "k8s-master,w1,w2,w3", "--parallel", parallel, "--user", "ubuntu",
-		"--kubelets", "hash", "--", "--kubernetes-version", "1.36.5", "--containerd-version", "2.3.7")
+		"--kubelets", "hash", "--packages", packages, "--", "--kubernetes-version", "1.36.5", "--containerd-version", "2.3.7")
 }
 
 // Nodes are upgraded one after the other, the control plane's first, and only those that need it.
 func TestUpgradeNodes(t *testing.T) {
 	const (
-		current  = "|v1.36.5|containerd://2.3.7|||\n"
-		old      = "|v1.36.4|containerd://2.3.7|||\n"
-		runtime  = "|v1.36.5|containerd://2.3.4|||\n"
-		outdated = "|v1.36.5|containerd://2.3.7|outdated||\n"
+		current  = "|v1.36.5|containerd://2.3.7||||\n"
+		old      = "|v1.36.4|containerd://2.3.7||||\n"
+		runtime  = "|v1.36.5|containerd://2.3.4||||\n"
+		outdated = "|v1.36.5|containerd://2.3.7|outdated|||\n"
+		updated  = "|v1.36.5|containerd://2.3.7||||2026-11-29\n"
 		packages = " --kubernetes-version 1.36.5 --containerd-version 2.3.7 --upgrade all\n"
 	)
 	const first = "prepare --node k8s-master" + packages + "kubelet of k8s-master\n" // its pods stay
 	whole := func(node string) string {
 		return "cordon " + node + "\ndrain " + node + "\nprepare --node " + node + packages + "kubelet of " + node + "\nuncordon " + node + "\n"
 	}
+	machine := func(steps string) string { return strings.Replace(steps, "--upgrade all", "--upgrade machine", 1) }
 	for name, test := range map[string]struct {
-		nodes  string
-		exists string
-		does   string
-		left   string // the nodes afterwards, if not all are current
-		says   string
-		fails  bool
+		nodes    string
+		packages string // the date of the machines' updates
+		exists   string
+		does     string
+		left     string // the nodes afterwards, if not all are current
+		says     string
+		fails    bool
+		hangs    bool
 	}{
 		"nothing is to be done":      {nodes: "k8s-master" + current + "w1" + current + "w2" + current + "w3" + current, says: "all nodes have Kubernetes 1.36.5 and containerd 2.3.7"},
 		"all are of another version": {nodes: "k8s-master" + old + "w1" + old + "w2" + old + "w3" + old, does: first + whole("w1") + whole("w2") + whole("w3"), says: "4 of 4: w3"},
 		"one has another containerd": {nodes: "k8s-master" + current + "w1" + current + "w2" + runtime + "w3" + current, does: whole("w2"), says: "upgrading 1 nodes"},
 		"a kubelet's configuration":  {nodes: "k8s-master" + outdated + "w1" + outdated + "w2" + current + "w3" + current, does: "kubelet of k8s-master\nkubelet of w1\n"},
-		"one that somebody has cordoned stays cordoned": {nodes: "k8s-master" + current + "w1|v1.36.4|containerd://2.3.7|||true\n" + "w2" + current + "w3" + current,
-			does: strings.NewReplacer("uncordon w1\n", "", "cordon w1\n", "").Replace(whole("w1")), left: "w1|v1.36.5|containerd://2.3.7|||true\n"},
-		"a run that was interrupted before it let pods in again": {nodes: "k8s-master" + current + "w1|v1.36.5|containerd://2.3.7||yes|true\n" + "w2" + current + "w3" + current, does: "uncordon w1\n"},
-		"a run that was interrupted while it drained":            {nodes: "k8s-master" + current + "w1|v1.36.4|containerd://2.3.7||yes|true\n" + "w2" + current + "w3" + current, does: strings.Replace(whole("w1"), "cordon w1\n", "", 1)},
+		"one that somebody has cordoned stays cordoned": {nodes: "k8s-master" + current + "w1|v1.36.4|containerd://2.3.7|||true|\n" + "w2" + current + "w3" + current,
+			does: strings.NewReplacer("uncordon w1\n", "", "cordon w1\n", "").Replace(whole("w1")), left: "w1|v1.36.5|containerd://2.3.7|||true|\n"},
+		"a run that was interrupted before it let pods in again": {nodes: "k8s-master" + current + "w1|v1.36.5|containerd://2.3.7||yes|true|\n" + "w2" + current + "w3" + current, does: "uncordon w1\n"},
+		"a run that was interrupted while it drained":            {nodes: "k8s-master" + current + "w1|v1.36.4|containerd://2.3.7||yes|true|\n" + "w2" + current + "w3" + current, does: strings.Replace(whole("w1"), "cordon w1\n", "", 1)},
 		"pods that cannot be evicted": {nodes: "k8s-master" + current + "w1" + old + "w2" + old + "w3" + old, exists: "stuck-w1", does: "cordon w1\ndrain w1\nuncordon w1\n", left: "w1" + old,
 			fails: true, says: "disruption budget.\nerror: w1 could not be drained within 300 s, takes pods again, and keeps its versions"},
 		"a node that does not answer": {nodes: "k8s-master" + current + "w1" + old + "w2" + old + "w3" + old, exists: "unready-w1", left: "w1" + old, fails: true, says: "w1 is not ready, and is not upgraded before it is"},
-		"packages that cannot be installed": {nodes: "k8s-master" + current + "w1" + old + "w2" + old + "w3" + old, exists: "fails-w1", left: "w1|v1.36.4|containerd://2.3.7||yes|true\n",
+		"packages that cannot be installed": {nodes: "k8s-master" + current + "w1" + old + "w2" + old + "w3" + old, exists: "fails-w1", left: "w1|v1.36.4|containerd://2.3.7||yes|true|\n",
 			does: "cordon w1\ndrain w1\nprepare --node w1" + packages, fails: true, says: "error: no space left\nerror: w1 could not be upgraded, and takes no pods until it is"},
 		"a node that does not come back": {nodes: "k8s-master" + current + "w1" + current + "w2" + old + "w3" + old, exists: "broken-w2", left: "w3" + old, fails: true,
 			does: strings.Replace(whole("w2"), "uncordon w2\n", "", 1), says: "w2 is not ready 0 s after its upgrade, and takes no pods until it is"},
 		"a worker whose host key is not known": {nodes: "k8s-master" + current + "w1" + old + "w2" + old + "w3" + old, exists: "ssh/known_hosts/w1", left: "w1" + old, fails: true,
 			says: "this machine does not know the SSH host key of w1; run the update again with --target '**::member-w1'"},
+		"updates of all machines": {packages: "2026-11-29", nodes: "k8s-master" + current + "w1" + current + "w2" + old + "w3" + updated,
+			does: machine(first) + machine(whole("w1")) + machine(whole("w2")), left: "k8s-master" + updated + "w1" + updated + "w2" + updated + "w3" + updated, says: ", and all updates"},
+		"updates for a later date": {packages: "2026-12-01", nodes: "w1" + updated, does: machine(whole("w1")), left: "w1|v1.36.5|containerd://2.3.7||||2026-12-01\n"},
+		"updates that were newer":  {packages: "2026-11-01", nodes: "w1" + updated, left: "w1" + updated},
+		"an update that needs a restart": {packages: "2026-11-29", nodes: "w1" + current, exists: "reboot-w1", left: "w1" + updated,
+			does: strings.Replace(machine(whole("w1")), "uncordon", "reboot of w1\nuncordon", 1), says: "w1: restarting the machine"},
+		"a machine that does not come back": {packages: "2026-11-29", nodes: "w1" + current + "w2" + current, exists: "reboot-w1", hangs: true, left: "w2" + current, fails: true,
+			does: strings.Replace(machine(whole("w1")), "uncordon w1", "reboot of w1", 1), says: "w1 has not come back 0 s after its restart, and takes no pods until it does"},
+		"an update that needs a restart of the control plane": {packages: "2026-11-29", nodes: "k8s-master" + current, exists: "reboot-k8s-master", left: "k8s-master" + updated,
+			does: machine(first), says: "k8s-master: its updates need a restart; a new machine has them: pulumi up --replace '**Instance::k8s-master'"},
 		"a node that is not in the cluster": {nodes: "k8s-master" + current + "w1" + current + "w2" + current},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,7 +255,10 @@ func TestUpgradeNodes(t *testing.T) {
 			if test.exists != "" {
 				c.write(test.exists, "")
 			}
-			printed, err := c.upgrade("1")
+			if test.hangs {
+				c.write("hangs", "")
+			}
+			printed, err := c.upgrade("1", test.packages)
 			assert.Equal(t, test.fails, err != nil, printed)
 			done := strings.NewReplacer("kubeadm upgrade node on w1\n", "", "kubeadm upgrade node on w2\n", "", "kubeadm upgrade node on w3\n", "").Replace(c.read("done"))
 			assert.Equal(t, test.does, done, printed)
@@ -257,15 +276,15 @@ func TestUpgradeNodes(t *testing.T) {
 
 // If a node of several fails, the others that were begun are finished, and no other is begun.
 func TestUpgradeSeveralNodesAtATime(t *testing.T) {
-	old := "|v1.36.4|containerd://2.3.7|||\n"
+	old := "|v1.36.4|containerd://2.3.7||||\n"
 	c := upgradingHost(t, "k8s-master"+old+"w1"+old+"w2"+old+"w3"+old)
-	printed, err := c.upgrade("4")
+	printed, err := c.upgrade("4", "")
 	require.NoError(t, err, printed)
-	assert.Equal(t, 4, strings.Count(c.read("nodes.txt"), "|v1.36.5|containerd://2.3.7|||\n"), printed)
+	assert.Equal(t, 4, strings.Count(c.read("nodes.txt"), "|v1.36.5|containerd://2.3.7||||\n"), printed)
 
 	c = upgradingHost(t, "k8s-master"+old+"w1"+old+"w2"+old+"w3"+old)
 	c.write("fails-k8s-master", "")
-	printed, err = c.upgrade("2")
+	printed, err = c.upgrade("2", "")
 	require.Error(t, err)
 	nodes := c.read("nodes.txt")
 	assert.Contains(t, nodes, "k8s-master"+old)
@@ -273,7 +292,7 @@ func TestUpgradeSeveralNodesAtATime(t *testing.T) {
 	assert.NotContains(t, c.read("nodes.txt"), "w1|v1.36.5|containerd://2.3.7||yes", "it takes pods again")
 
 	require.NoError(t, os.Remove(filepath.Join(c.dir, "fails-k8s-master")))
-	printed, err = c.upgrade("2")
+	printed, err = c.upgrade("2", "")
 	require.NoError(t, err, printed)
-	assert.Equal(t, 4, strings.Count(c.read("nodes.txt"), "|v1.36.5|containerd://2.3.7|||\n"), printed)
+	assert.Equal(t, 4, strings.Count(c.read("nodes.txt"), "|v1.36.5|containerd://2.3.7||||\n"), printed)
 }

@@ -30,6 +30,8 @@ type Previous struct {
 	Platform      bool     `pulumi:"platform"`
 	// Kubernetes is the version of Kubernetes. It is empty if an earlier version of the program made the update.
 	Kubernetes string `pulumi:"kubernetes"`
+	// Packages is the date for which the nodes' packages were updated, or empty: see Upgrade.
+	Packages string `pulumi:"packages"`
 	// SnapshotBefore is the version of Kubernetes before which the newest snapshot for an upgrade was made, or empty.
 	SnapshotBefore string `pulumi:"snapshotBefore"`
 	// RestoreFrom is the snapshot of which the disk with the cluster's state was made, or empty.
@@ -57,6 +59,7 @@ func (c Config) Output(zones pulumi.StringMap, controlPlane, expire pulumi.Strin
 		"domain":         pulumi.String(c.Domain),
 		"platform":       pulumi.Bool(c.Platform),
 		"kubernetes":     pulumi.String(c.Versions.Kubernetes),
+		"packages":       pulumi.String(c.Upgrade.Packages),
 		"snapshotBefore": pulumi.String(c.SnapshotBefore()),
 		"restoreFrom":    pulumi.String(c.RestoreFrom),
 

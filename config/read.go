@@ -40,7 +40,7 @@ func (r *reader) read() Config {
 		AMI:             r.text("ami"),
 		Nodes:           decode[map[string]NodeOverride](r, "nodes", "a map from node name to {instanceType, diskGb, count}"),
 		Versions:        decode[Versions](r, "versions", "{kubernetes, containerd, calico, argocd, untested}"),
-		Upgrade:         decode[Upgrade](r, "upgrade", "{parallel}"),
+		Upgrade:         decode[Upgrade](r, "upgrade", "{parallel, packages}"),
 		GitOps:          decode[GitOps](r, "gitops", "{repository, revision, path}"),
 		Mirror:          decode[Mirror](r, "mirror", "{files, images, sha256, keys}"),
 		Passwords: Passwords{

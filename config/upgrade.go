@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// Upgrade says how nodes get other versions of Kubernetes and containerd.
+// Upgrade says how nodes get other versions of Kubernetes and containerd, and the updates of their other packages.
 type Upgrade struct {
 	// Parallel is how many nodes are upgraded at the same time, at least 1, the default. Their pods are moved to the
 	// other nodes, which must have room for them.
 	Parallel int `json:"parallel"`
+	// Packages is the date, such as 2026-11-29, since which the nodes' other packages must have been updated. A later date
+	// updates them again. It is empty if they are left alone.
+	Packages string `json:"packages"`
 }
 
 // checkUpgrade reports a version that kubeadm cannot upgrade the cluster to. It warns about an upgrade, with what it will
@@ -20,6 +24,7 @@ func (r *report) checkUpgrade(c Config) {
 	if c.Upgrade.Parallel < 1 {
 		r.problem("upgrade", "parallel is %d; use 1 or more", c.Upgrade.Parallel)
 	}
+	r.checkPackages(c)
 	was, is := c.Previous.Kubernetes, c.Versions.Kubernetes
 	if was == "" || was == is || !semver.MatchString(was) || !semver.MatchString(is) {
 		return
@@ -38,6 +43,20 @@ func (r *report) checkUpgrade(c Config) {
 	default:
 		r.warning("versions.kubernetes", "this update upgrades Kubernetes from %s to %s: the control plane, whose API may "+
 			"be away for a minute, then %s: each is drained, upgraded and takes pods again", was, is, c.Upgrade.nodes())
+	}
+}
+
+// checkPackages reports a date that is none. It warns about an update of the nodes' packages, with what it will do.
+func (r *report) checkPackages(c Config) {
+	date := c.Upgrade.Packages
+	if date == "" {
+		return
+	}
+	if _, err := time.Parse(time.DateOnly, date); err != nil {
+		r.problem("upgrade", "packages is %q; use a date, such as %s", date, "2026-11-29")
+	} else if c.Previous.Name != "" && c.Previous.Packages < date {
+		r.warning("upgrade", "this update installs all updates of the machines' packages, %s: each worker is drained, "+
+			"restarted if an update needs that, and takes pods again", c.Upgrade.nodes())
 	}
 }
 

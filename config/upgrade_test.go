@@ -44,6 +44,27 @@ func TestUpgradesAreOneMinorVersionAtATime(t *testing.T) {
 			}
 		})
 	}
+	updates := values{"upgrade": values{"packages": "2026-11-29"}}
+	const warning = "eco2:upgrade: this update installs all updates of the machines' packages, one node after the other: each worker is drained, " +
+		"restarted if an update needs that, and takes pods again"
+	for name, test := range map[string]struct {
+		was  values
+		want []string
+	}{
+		"the first update":    {values{"name": ""}, nil},
+		"updates":             {nil, []string{warning}},
+		"updates again":       {values{"packages": "2026-10-01"}, []string{warning}},
+		"the same updates":    {values{"packages": "2026-11-29"}, nil},
+		"updates from before": {values{"packages": "2026-12-01"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStack(t, updates)
+			s.previous = previousOutput(test.was)
+			s.mustLoad(t)
+			assert.ElementsMatch(t, test.want, s.warnings)
+		})
+	}
+	newStack(t, values{"upgrade": values{"packages": "next week"}}).requireProblems(t, `eco2:upgrade: packages is "next week"; use a date, such as 2026-11-29`)
 	newStack(t, values{"upgrade": values{"parallel": -1}}).requireProblems(t, "eco2:upgrade: parallel is -1; use 1 or more")
 	assert.Equal(t, 1, newStack(t, nil).mustLoad(t).Upgrade.Parallel)
 }

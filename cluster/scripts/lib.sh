@@ -133,9 +133,9 @@ readonly KNOWN_HOSTS=/root/.ssh/eco2_known_hosts
 
 # start_agent: starts an SSH agent with the workers' private key, read from standard input. It removes empty lines
 # before the key, which ssh-add does not accept.
-start_agent() {
+start_agent() { # [SECONDS]
   # Descriptor 9, the lock, is closed for the agent: if the agent outlived this script, it would keep holding the lock.
-  eval "$(ssh-agent -s -t 1800 -a "$SCRATCH/agent" 9>&-)" >/dev/null
+  eval "$(ssh-agent -s -t "${1:-1800}" -a "$SCRATCH/agent" 9>&-)" >/dev/null
   sed '/./,$!d' | ssh-add -q - 2>/dev/null || die 'standard input holds no private SSH key that works without a passphrase'
   install --directory --mode=0700 "$(dirname "$KNOWN_HOSTS")" "$KNOWN_HOSTS"
 }

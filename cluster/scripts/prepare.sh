@@ -10,7 +10,8 @@
 # --kubernetes-key and --docker-key, the fingerprints of the keys that sign the package
 # repositories, and --files-mirror and --images-mirror, both empty if the internet is
 # reachable. --upgrade is for the scripts that upgrade: which packages the run may
-# replace on a node that has joined, `kubeadm` or `all`.
+# replace on a node that has joined: `kubeadm`, `all` of the above, or those of the whole
+# `machine`.
 # Machine-specific settings belong in /etc/default/kubelet and /etc/containerd/conf.d,
 # which this script does not change.
 
@@ -117,6 +118,10 @@ download_packages() { "${APT[@]}" update --error-on=any && apt_install --downloa
 # shellcheck disable=SC2317 # patiently calls it
 install_and_hold() { install_missing "$@" && apt-mark hold "${@%%=*}"; }
 
+# update_machine: installs the updates of all packages that are not held.
+# shellcheck disable=SC2317 # patiently calls it
+update_machine() { "${APT[@]}" update --error-on=any && "${APT[@]}" upgrade --with-new-pkgs; }
+
 # patiently WHAT COMMAND…: retries the command for ten minutes, and logs why it must wait. A new machine installs
 # updates by itself, and apt fails at once while another process holds one of its locks: that of dpkg, of the package
 # lists, or of the archives.
@@ -168,6 +173,10 @@ install_packages() {
   fi
   ((${#needed[@]} == 0)) || step "installing containerd $containerd_version and Kubernetes $kubernetes_version"
   patiently "installing packages on $node" install_and_hold "${packages[@]}"
+  if [[ $upgrade == machine ]]; then
+    step "installing the updates of $node"
+    patiently "installing the updates of $node" update_machine
+  fi
   [[ $(kubeadm version --output=short) == "v$kubernetes_version" ]] ||
     die "$(command -v kubeadm) on $node is not version $kubernetes_version; remove it, so that the package's is used"
 }

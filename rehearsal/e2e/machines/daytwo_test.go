@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -137,6 +138,46 @@ func (c *cluster) upgradeTo(t *testing.T, from, to config.Versions, change func(
 	order := regexp.MustCompile(`(?m)\d+ of \d+: (k8s-[a-z-]+)`).FindAllStringSubmatch(printed, -1)
 	require.Len(t, order, clusterNodes, printed)
 	assert.Equal(t, "k8s-master", order[0][1])
+	c.awaitProbes()
+	c.awaitReachable(3 * time.Minute)
+	assert.Empty(t, c.Steps())
+	c.Changes()
+}
+
+// updateMachines lets all machines have the updates of their packages. There are none in the rehearsal, but those of one
+// worker need it to restart.
+func (c *cluster) updateMachines(t *testing.T) {
+	before, probes := c.awaitReady(clusterNodes, time.Minute), c.probes()
+	c.on("k8s-redis", "echo '*** System restart required ***' >/run/reboot-required")
+	container := c.machines()["k8s-redis"].Container
+	ctx, cancel := context.WithCancel(t.Context())
+	restarted := make(chan bool)
+	go func() {
+		defer close(restarted)
+		// A machine of EC2 starts again by itself. Docker's containers only stop.
+		for ; ctx.Err() == nil; time.Sleep(time.Second) {
+			state, err := exec.CommandContext(ctx, "docker", "inspect", "--format={{.State.Running}}", container).Output()
+			if err == nil && strings.TrimSpace(string(state)) == "false" {
+				restarted <- exec.CommandContext(ctx, "docker", "start", container).Run() == nil
+				return
+			}
+		}
+	}()
+	var printed string
+	c.measured(t, "updating the machines", func() {
+		c.Options.Config["upgrade"] = map[string]any{"packages": "2026-11-29"}
+		printed = c.Must(c.Up())
+	})
+	cancel()
+	assert.True(t, <-restarted, "k8s-redis restarted")
+	assert.Contains(t, printed, "this update installs all updates of the machines' packages, one node after the other")
+	assert.Contains(t, printed, "k8s-redis: restarting the machine, as its updates need that")
+	assert.Equal(t, 1, strings.Count(printed, "restarting the machine"))
+	for name, node := range c.awaitReady(clusterNodes, time.Minute) {
+		assert.Equal(t, before[name].Metadata.UID, node.Metadata.UID, name)
+		assert.Equal(t, probes[name].Metadata.UID, c.probes()[name].Metadata.UID, "DaemonSets' pods are not evicted")
+		assert.Equal(t, "2026-11-29", c.kubectl("get", "node", name, `--output=jsonpath={.metadata.annotations.eco2\.io/packages}`))
+	}
 	c.awaitProbes()
 	c.awaitReachable(3 * time.Minute)
 	assert.Empty(t, c.Steps())

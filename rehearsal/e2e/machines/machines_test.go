@@ -216,6 +216,8 @@ func TestCluster(t *testing.T) {
 
 	run("Kubernetes and containerd are upgraded by changing their versions", c.upgrade)
 
+	run("the machines get the updates of their packages, and restart if these need it", c.updateMachines)
+
 	run("the commands that docs/operations.md runs on machines work as they stand there", c.runsThePage)
 
 	run("each kubelet has a certificate of the cluster, for its own name and address only", c.kubeletsCertificates)

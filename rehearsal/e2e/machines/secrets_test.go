@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/e2e/world"
+	"eco2/rehearsal/hosts/docker"
 )
 
 // joinToken matches bootstrap tokens in kubeadm's format.
@@ -83,8 +84,12 @@ func (c *cluster) noSecretShows(t *testing.T, printed, events string, processes 
 		assert.Empty(t, joinToken.FindString(text), what)
 		assert.NotContains(t, text, "PRIVATE KEY", what)
 	}
-	// Except for the programs, and the administrator's kubeconfig, which connect wrote.
-	assert.Empty(t, c.SecretsInFiles(secrets, "bin", "kubeconfig"))
+	// Except for the programs, the administrator's kubeconfig, which connect wrote, and the contents of the machines' disks,
+	// which only root can read.
+	assert.Empty(t, c.SecretsInFiles(secrets, "bin", "kubeconfig", docker.DisksDirectory))
+	disks, err := os.Stat(filepath.Join(c.Dir, docker.DisksDirectory))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), disks.Mode().Perm())
 
 	// The machines' processes are visible on this host.
 	assert.Empty(t, processes.SecretsShown(secrets, c.Tools.Program))

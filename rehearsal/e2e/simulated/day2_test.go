@@ -313,6 +313,9 @@ func TestPreviewsAreAsDocumented(t *testing.T) {
 	t.Run("another version of containerd", func(t *testing.T) {
 		setting(t, "versions", map[string]any{"containerd": "2.3.3"}, append(prepares, "init-k8s-master", "upgrade-nodes")...)
 	})
+	t.Run("updates of the machines' packages", func(t *testing.T) {
+		setting(t, "upgrade", map[string]any{"packages": "2026-11-29"}, "upgrade-nodes")
+	})
 	t.Run("a custom image for new machines", func(t *testing.T) {
 		require.NoError(t, aws.Open(w.Dir).ReleaseImage(newer))
 		setting(t, "ami", newer.In("ap-northeast-2"))

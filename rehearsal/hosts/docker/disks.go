@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// disksDirectory is the subdirectory of the state directory with the contents of EBS volumes.
-	disksDirectory = "disks"
+	// DisksDirectory is the subdirectory of the state directory with the contents of EBS volumes.
+	DisksDirectory = "disks"
 	// disksFile lists the volumes of a machine, for image/disks: a line with the id and the device's numbers for each.
 	disksFile = "disks"
 )
@@ -43,7 +43,7 @@ func disksOf(volumes []aws.Volume, instance string) (disks []disk) {
 }
 
 func (d *Driver) content(volume string) string {
-	return filepath.Join(d.stateDir, disksDirectory, volume+".img")
+	return filepath.Join(d.stateDir, DisksDirectory, volume+".img")
 }
 
 // attach makes loop devices of a machine's volumes, and returns the text of the machine's disksFile.
@@ -207,7 +207,7 @@ func losetup(ctx context.Context, args ...string) (string, error) {
 
 // removeDisks removes the loop devices and the contents of volumes and snapshots that are not among the given ones.
 func (d *Driver) removeDisks(ctx context.Context, volumes []aws.Volume, snapshots []aws.Snapshot) error {
-	contents, err := os.ReadDir(filepath.Join(d.stateDir, disksDirectory))
+	contents, err := os.ReadDir(filepath.Join(d.stateDir, DisksDirectory))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -221,7 +221,7 @@ func (d *Driver) removeDisks(ctx context.Context, volumes []aws.Volume, snapshot
 			slices.ContainsFunc(snapshots, func(s aws.Snapshot) bool { return s.ID == id }) {
 			continue
 		}
-		path := filepath.Join(d.stateDir, disksDirectory, entry.Name())
+		path := filepath.Join(d.stateDir, DisksDirectory, entry.Name())
 		device, err := loopDeviceOf(ctx, path)
 		if err == nil && device != "" {
 			_, err = losetup(ctx, "--detach", device)
