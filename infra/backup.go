@@ -43,8 +43,8 @@ func newBackup(ctx *pulumi.Context, name string, args *backupArgs, opts ...pulum
 		return nil, err
 	}
 	_, err = dlm.NewLifecyclePolicy(ctx, name, &dlm.LifecyclePolicyArgs{
-		// AWS allows letters, digits, spaces, dashes and underscores only.
-		Description:      pulumi.String("The state of the cluster " + args.ClusterName),
+		// AWS allows letters, digits, spaces, dashes and underscores only. A destroy's preview shows it.
+		Description:      pulumi.String("Snapshots of the state of " + args.ClusterName + " which stay when this policy is deleted"),
 		ExecutionRoleArn: role.Arn,
 		PolicyDetails: &dlm.LifecyclePolicyPolicyDetailsArgs{
 			ResourceTypes: pulumi.StringArray{pulumi.String("VOLUME")},

@@ -65,8 +65,8 @@ func (c *cluster) replaceControlPlane(t *testing.T, replace func()) {
 	probesNow := c.probes()
 	for name, before := range probes {
 		assert.Equal(t, before.Metadata.UID, probesNow[name].Metadata.UID, "the pod on %s", name)
-		for _, container := range probesNow[name].Status.ContainerStatuses {
-			assert.Zero(t, container.RestartCount, name)
+		for i, container := range probesNow[name].Status.ContainerStatuses {
+			assert.Equal(t, before.Status.ContainerStatuses[i].RestartCount, container.RestartCount, name)
 		}
 	}
 	c.awaitProbes()

@@ -47,7 +47,7 @@ func TestDev(t *testing.T) {
 
 	t.Run("up again changes nothing", func(t *testing.T) {
 		assert.Empty(t, w.Steps())
-		assert.Contains(t, w.Must(w.Up()), "195 unchanged")
+		assert.Contains(t, w.Must(w.Up()), "196 unchanged")
 		assert.Empty(t, w.Changes())
 	})
 

@@ -77,7 +77,7 @@ func TestWorkersGetARoleOfTheirOwn(t *testing.T) {
 const olderPrefix = "urn:pulumi:dev::eco2::"
 
 // olderRole matches the control plane's role and what belongs to it, which was "node" when there was only one role.
-var olderRole = regexp.MustCompile(`(aws:iam/\w+:\w+)::control-plane`)
+var olderRole = regexp.MustCompile(`(aws:iam/\w+:\w+|eco2:infra:NodeRole)::control-plane`)
 
 // withoutLayers removes the components that contain all other resources.
 func withoutLayers(t *testing.T, state map[string]any) (text string, steps []string) {
@@ -146,7 +146,7 @@ func withMachineComponents(t *testing.T, state map[string]any) (text string, ste
 	deployment["resources"] = resources
 	data, err := json.Marshal(state)
 	require.NoError(t, err)
-	text = strings.ReplaceAll(string(data), "::member-", "::leave-")
+	text = strings.ReplaceAll(string(data), "Command::member-", "Command::leave-")
 	return machine.ReplaceAllStringFunc(text, func(urn string) string {
 		return olderPrefix + "eco2:infra:Node$" + strings.TrimPrefix(urn, olderPrefix)
 	}), steps

@@ -92,7 +92,7 @@ func TestPreviewDiff(t *testing.T) {
 		assert.InDelta(t, (0.208-0.052-0.026)*730, difference(cost.Instances), 0.001)
 		assert.InDelta(t, -20*0.0912, difference(cost.Disks), 0.001)
 		assert.InDelta(t, -0.005*730, difference(cost.Addresses), 0.001)
-		assert.Contains(t, comment, "| **dev** | **753.15** | **842.58** | **+89.43** |\n")
+		assert.Contains(t, comment, "| **dev** | **754.06** | **843.49** | **+89.43** |\n")
 	})
 
 	t.Run("the report shows why a stack failed", func(t *testing.T) {

@@ -124,7 +124,7 @@ func TestThePlatformIsTakenAway(t *testing.T) {
 	}
 	counts = w.Inventory().Counts()
 	assert.Equal(t, 2, counts["loadbalancer"], "Argo CD brought the shop back")
-	assert.Equal(t, 14+1+1, counts["volume"], "also the shop's")
+	assert.Equal(t, 14+1+2, counts["volume"], "also the shop's two")
 	w.Must(w.Destroy())
 	assert.Empty(t, w.Inventory())
 }

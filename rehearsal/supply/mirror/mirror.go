@@ -21,7 +21,7 @@ import (
 
 // recipe is part of the mirror's name in the cache. Increment it when the same versions are packed differently, so that
 // a mirror in the cache is not reused.
-const recipe = 3
+const recipe = 4
 
 // Mirror is a directory in the format that package server serves.
 type Mirror struct {
