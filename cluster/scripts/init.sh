@@ -78,6 +78,8 @@ adopt_control_plane() {
 # same object any more. Everything before that revision counts as compacted, so they read all objects again. What etcd's
 # log contains beyond its database is lost: at most 0.1 seconds.
 #
+# etcdutl is in etcd's image, because Kubernetes uses the one that etcd releases: since 1.35, the oldest that is supported.
+#
 # If it is interrupted, the next run begins again. The old data is kept until the new data is complete.
 raise_revision() {
   [[ -e $RESTORED ]] || return 0

@@ -204,7 +204,9 @@ func TestCluster(t *testing.T) {
 	run("AWS terminates the control plane's machine, and the cluster comes up on a new one", func(t *testing.T) {
 		c.replaceControlPlane(t, func() {
 			c.terminate("k8s-master")
-			c.Must(c.Up("--refresh"))
+			// As docs/operations.md describes: the objects of a stack with a platform cannot be refreshed.
+			c.Must(c.Pulumi("refresh", "--yes", "--skip-preview", "--exclude", "**kubernetes:**"))
+			c.Must(c.Up())
 		})
 	})
 

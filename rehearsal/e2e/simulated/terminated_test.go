@@ -72,6 +72,35 @@ func TestAMachineThatAWSTookAway(t *testing.T) {
 	})
 }
 
+// When AWS has terminated the control plane's machine, the objects in the cluster cannot be refreshed, so docs/operations.md
+// refreshes all but them. A new machine brings up the same cluster.
+func TestAControlPlaneThatAWSTookAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "dev", "")
+	w.Must(w.Up())
+	before := members(t, w)
+	terminate(t, w, machine(t, w, "k8s-master"))
+	printed, err := w.Up("--refresh")
+	require.Error(t, err)
+	assert.Contains(t, printed, "configured Kubernetes cluster is unreachable")
+
+	w.Must(w.Pulumi("refresh", "--yes", "--skip-preview", "--exclude", "**kubernetes:**"))
+	w.Changes()
+	w.Must(w.Up())
+	for _, change := range w.Changes() {
+		assert.NotContains(t, change, "kubernetes:")
+		assert.NotContains(t, change, "Delete command:remote:Command member-", "no worker leaves")
+	}
+	after := members(t, w)
+	assert.NotEqual(t, before["k8s-master"].ProviderID, after["k8s-master"].ProviderID)
+	delete(before, "k8s-master")
+	delete(after, "k8s-master")
+	assert.Equal(t, before, after)
+	assert.Empty(t, w.Steps())
+	w.Must(w.Destroy())
+	assert.Empty(t, w.Inventory())
+}
+
 // forgetMachines removes the machines' ids from the workers' delete commands in the state.
 func forgetMachines(t *testing.T, w *world.World) {
 	t.Helper()
