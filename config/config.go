@@ -101,7 +101,8 @@ func Load(ctx *pulumi.Context, nodes []NodeEntry) (Config, error) {
 	if c.Previous, err = readPrevious(ctx, nodes[0].Name); err != nil {
 		return Config{}, err
 	}
-	c.CertificatesValidUntil = c.Previous.certificatesValidUntil(time.Now())
+	// What it declares changes only when certificates are to be renewed, and stays as it was recorded until then.
+	c.CertificatesValidUntil = c.Previous.certificatesValidUntil(time.Now()) //nolint:forbidigo // see above
 	c.RestoreFrom = cmp.Or(c.RestoreFrom, c.Previous.RestoreFrom)
 	r.validate(c, nodes)
 	if err := r.err(); err != nil {
