@@ -178,15 +178,16 @@ func (c *cluster) awaitProbes() {
 // awaitReachable waits until every probe reaches every other one and the service. That can take longer than until the
 // Nodes are Ready: a Node keeps the condition that the control plane last knew, and its pods and the cluster's DNS may
 // not work yet.
-func (c *cluster) awaitReachable(within time.Duration) {
+func (c *cluster) awaitReachable() {
+	const limit = 3 * time.Minute
 	c.t.Helper()
 	var pairs []string
-	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(3 * time.Second) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(3 * time.Second) {
 		if pairs, _ = c.unreachable(); len(pairs) == 0 {
 			return
 		}
 	}
-	require.Empty(c.t, pairs, "not reached within %s", within)
+	require.Empty(c.t, pairs, "not reached within %s", limit)
 }
 
 // unreachable connects from every node's probe to every other's and to the service's name, and returns the pairs that

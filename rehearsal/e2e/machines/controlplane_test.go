@@ -70,7 +70,7 @@ func (c *cluster) replaceControlPlane(t *testing.T, replace func()) {
 		}
 	}
 	c.awaitProbes()
-	c.awaitReachable(3 * time.Minute)
+	c.awaitReachable()
 	assert.Empty(t, c.Steps())
 	c.Changes()
 }

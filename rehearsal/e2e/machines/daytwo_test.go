@@ -139,7 +139,7 @@ func (c *cluster) upgradeTo(t *testing.T, from, to config.Versions, change func(
 	require.Len(t, order, clusterNodes, printed)
 	assert.Equal(t, "k8s-master", order[0][1])
 	c.awaitProbes()
-	c.awaitReachable(3 * time.Minute)
+	c.awaitReachable()
 	assert.Empty(t, c.Steps())
 	c.Changes()
 }
@@ -179,7 +179,7 @@ func (c *cluster) updateMachines(t *testing.T) {
 		assert.Equal(t, "2026-11-29", c.kubectl("get", "node", name, `--output=jsonpath={.metadata.annotations.eco2\.io/packages}`))
 	}
 	c.awaitProbes()
-	c.awaitReachable(3 * time.Minute)
+	c.awaitReachable()
 	assert.Empty(t, c.Steps())
 	c.Changes()
 }
@@ -333,7 +333,7 @@ func (c *cluster) restore(t *testing.T) {
 	// Controllers and kubelets see what happens now, although etcd has gone back.
 	c.kubectl("rollout", "restart", "daemonset/probe")
 	c.awaitProbes()
-	c.awaitReachable(3 * time.Minute)
+	c.awaitReachable()
 	assert.Empty(t, c.Steps())
 	c.Changes()
 }

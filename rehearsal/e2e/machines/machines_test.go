@@ -243,7 +243,7 @@ func TestCluster(t *testing.T) {
 		c.Must(c.Pulumi("refresh", "--yes", "--skip-preview"))
 		c.Must(c.Up())
 		c.awaitReady(clusterNodes, 3*time.Minute)
-		c.awaitReachable(3 * time.Minute)
+		c.awaitReachable()
 		assert.Empty(t, c.Steps())
 	})
 
@@ -269,7 +269,7 @@ func TestCluster(t *testing.T) {
 			return err == nil && node.ready() && node.Metadata.UID == before.Metadata.UID
 		}, 3*time.Minute, 3*time.Second)
 		c.awaitProbes()
-		c.awaitReachable(3 * time.Minute)
+		c.awaitReachable()
 	})
 
 	run("a control plane that was stopped and started works again", func(t *testing.T) {
@@ -279,7 +279,7 @@ func TestCluster(t *testing.T) {
 		c.docker("start", "k8s-master")
 		c.awaitReady(clusterNodes, 5*time.Minute)
 		c.awaitProbes()
-		c.awaitReachable(3 * time.Minute)
+		c.awaitReachable()
 		assert.Empty(t, c.Steps())
 	})
 
