@@ -104,15 +104,28 @@ func (c *cluster) measured(t *testing.T, what string, update func()) {
 	assert.Empty(t, failed)
 }
 
-// upgrade upgrades Kubernetes and containerd to the default versions, by removing the setting of others.
+// upgrade upgrades Kubernetes and containerd to the default versions, by removing the setting of others. The machines get
+// the updates of their other packages at the same time. There are none in the rehearsal, but those of one worker need it to
+// restart.
 func (c *cluster) upgrade(t *testing.T) {
-	c.upgradeTo(t, c.from, config.DefaultVersions, func() { delete(c.Options.Config, "versions") })
+	c.on("k8s-redis", "echo '*** System restart required ***' >/run/reboot-required")
+	stop := c.restartWhenStopped(t, "k8s-redis")
+	printed := c.upgradeTo(t, c.from, config.DefaultVersions, func() {
+		delete(c.Options.Config, "versions")
+		c.Options.Config["upgrade"] = map[string]any{"packages": "2026-11-29"}
+	})
+	assert.True(t, stop(), "k8s-redis restarted")
+	assert.Contains(t, printed, "this update installs all updates of the machines' packages, one node after the other")
+	assert.Contains(t, printed, "k8s-redis: restarting the machine, as its updates need that")
+	assert.Equal(t, 1, strings.Count(printed, "restarting the machine"))
+	for name := range c.awaitReady(clusterNodes, time.Minute) {
+		assert.Equal(t, "2026-11-29", c.kubectl("get", "node", name, `--output=jsonpath={.metadata.annotations.eco2\.io/packages}`))
+	}
 }
 
-// upgradeTo upgrades Kubernetes and containerd by changing the settings.
-func (c *cluster) upgradeTo(t *testing.T, from, to config.Versions, change func()) {
+// upgradeTo upgrades Kubernetes and containerd by changing the settings, and returns what the update prints.
+func (c *cluster) upgradeTo(t *testing.T, from, to config.Versions, change func()) (printed string) {
 	before, probes := c.awaitReady(clusterNodes, time.Minute), c.probes()
-	var printed string
 	c.measured(t, "the upgrade", func() {
 		change()
 		printed = c.Must(c.Up())
@@ -142,19 +155,18 @@ func (c *cluster) upgradeTo(t *testing.T, from, to config.Versions, change func(
 	c.awaitReachable()
 	assert.Empty(t, c.Steps())
 	c.Changes()
+	return printed
 }
 
-// updateMachines lets all machines have the updates of their packages. There are none in the rehearsal, but those of one
-// worker need it to restart.
-func (c *cluster) updateMachines(t *testing.T) {
-	before, probes := c.awaitReady(clusterNodes, time.Minute), c.probes()
-	c.on("k8s-redis", "echo '*** System restart required ***' >/run/reboot-required")
-	container := c.machines()["k8s-redis"].Container
+// restartWhenStopped starts a node's machine again once it has stopped: a machine of EC2 that restarts does that by
+// itself, and a container does not. stop returns whether it has happened.
+func (c *cluster) restartWhenStopped(t *testing.T, node string) (stop func() bool) {
+	t.Helper()
+	container := c.machines()[node].Container
 	ctx, cancel := context.WithCancel(t.Context())
-	restarted := make(chan bool)
+	restarted := make(chan bool, 1)
 	go func() {
 		defer close(restarted)
-		// A machine of EC2 starts again by itself. Docker's containers only stop.
 		for ; ctx.Err() == nil; time.Sleep(time.Second) {
 			state, err := exec.CommandContext(ctx, "docker", "inspect", "--format={{.State.Running}}", container).Output()
 			if err == nil && strings.TrimSpace(string(state)) == "false" {
@@ -163,36 +175,26 @@ func (c *cluster) updateMachines(t *testing.T) {
 			}
 		}
 	}()
-	var printed string
-	c.measured(t, "updating the machines", func() {
-		c.Options.Config["upgrade"] = map[string]any{"packages": "2026-11-29"}
-		printed = c.Must(c.Up())
-	})
-	cancel()
-	assert.True(t, <-restarted, "k8s-redis restarted")
-	assert.Contains(t, printed, "this update installs all updates of the machines' packages, one node after the other")
-	assert.Contains(t, printed, "k8s-redis: restarting the machine, as its updates need that")
-	assert.Equal(t, 1, strings.Count(printed, "restarting the machine"))
-	for name, node := range c.awaitReady(clusterNodes, time.Minute) {
-		assert.Equal(t, before[name].Metadata.UID, node.Metadata.UID, name)
-		assert.Equal(t, probes[name].Metadata.UID, c.probes()[name].Metadata.UID, "DaemonSets' pods are not evicted")
-		assert.Equal(t, "2026-11-29", c.kubectl("get", "node", name, `--output=jsonpath={.metadata.annotations.eco2\.io/packages}`))
+	return func() bool {
+		cancel()
+		return <-restarted
 	}
-	c.awaitProbes()
-	c.awaitReachable()
-	assert.Empty(t, c.Steps())
-	c.Changes()
 }
 
-// changeConfiguration changes an argument of the API server, one of its files, and the kubelets' configuration.
+// changeConfiguration changes an argument of the API server and the kubelets' configuration, with a volume that is full at
+// first. The following steps use the changed program.
 func (c *cluster) changeConfiguration(t *testing.T) {
-	program := c.Tools.Program
 	c.Tools.Program = c.ProgramWith("cluster/kubeadm.go", c.Replace(`{"audit-log-maxage", "30"}`, `{"audit-log-maxage", "31"}`, "maxProcesses = 4096", "maxProcesses = 4000"))
 	probes := c.probes()
 	limit := func(node string) string {
 		return regexp.MustCompile(`"podPidsLimit":\d+`).FindString(c.kubectl("get", "--raw=/api/v1/nodes/"+node+"/proxy/configz"))
 	}
 	assert.Equal(t, `"podPidsLimit":4096`, limit("k8s-redis"))
+	c.fillVolume(t, func() {
+		printed, err := c.Up()
+		require.Error(t, err)
+		assert.Contains(t, printed, "the volume with the state of the cluster is full")
+	})
 	c.measured(t, "changing the configuration", func() { c.Must(c.Up()) })
 	arguments := c.kubectl("--namespace=kube-system", "get", "pod", "kube-apiserver-k8s-master", "--output=jsonpath={.spec.containers[0].command}")
 	assert.Contains(t, arguments, "--audit-log-maxage=31")
@@ -203,13 +205,6 @@ func (c *cluster) changeConfiguration(t *testing.T) {
 	for name, before := range probes {
 		assert.Equal(t, before.Metadata.UID, probesNow[name].Metadata.UID, "the pod on %s", name)
 	}
-	c.Tools.Program = program
-	c.fillVolume(t, func() {
-		printed, err := c.Up()
-		require.Error(t, err)
-		assert.Contains(t, printed, "the volume with the state of the cluster is full")
-	})
-	c.Must(c.Up())
 	assert.Empty(t, c.Steps())
 	c.Changes()
 }

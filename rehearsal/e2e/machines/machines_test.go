@@ -210,15 +210,13 @@ func TestCluster(t *testing.T) {
 		})
 	})
 
-	run("a changed configuration is applied to the control plane and to the kubelets", c.changeConfiguration)
+	run("a full volume stops an update; then a changed configuration is applied to the control plane and to the kubelets", c.changeConfiguration)
 
 	run("certificates are renewed before they expire", c.renewCertificates)
 
 	run("the cluster is set back to a snapshot", c.restore)
 
-	run("Kubernetes and containerd are upgraded by changing their versions", c.upgrade)
-
-	run("the machines get the updates of their packages, and restart if these need it", c.updateMachines)
+	run("Kubernetes, containerd and the machines' packages are upgraded by changing settings", c.upgrade)
 
 	run("the commands that docs/operations.md runs on machines work as they stand there", c.runsThePage)
 
