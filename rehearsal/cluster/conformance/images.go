@@ -15,7 +15,7 @@ import (
 const testImages = "registry.k8s.io/e2e-test-images/"
 
 const (
-	agnhost     = testImages + "agnhost:2.63.0"
+	agnhost     = testImages + "agnhost:2.66.1"
 	agnhostPrev = testImages + "agnhost:2.55"
 	busybox     = testImages + "busybox:1.37.0-1"
 	dnsTesting  = testImages + "glibc-dns-testing:2.0.0"
@@ -40,11 +40,11 @@ type Image struct {
 func Images() []Image {
 	all := []Image{
 		{agnhost, "its program from Kubernetes' module; the tools beside it are Debian's, CoreDNS is the cluster's own"},
-		{agnhostPrev, "the same as `agnhost:2.63.0`"},
+		{agnhostPrev, "the same as `agnhost:2.66.1`"},
 		{busybox, "Debian's busybox, with bash as its `sh`"},
 		{dnsTesting, "Debian's, as upstream's; CoreDNS is the cluster's own"},
-		{kitten, "`agnhost:2.63.0` with upstream's picture, and an `/etc/os-release` that says that Debian replaces Alpine Linux here: a test looks for that name"},
-		{nautilus, "`agnhost:2.63.0` with upstream's picture"},
+		{kitten, "`agnhost:2.66.1` with upstream's picture, and an `/etc/os-release` that says that Debian replaces Alpine Linux here: a test looks for that name"},
+		{nautilus, "`agnhost:2.66.1` with upstream's picture"},
 		{nginx, "Debian's nginx 1.22, whatever the tag says, with a short configuration"},
 		{nginxNew, "the same as `nginx:1.15-4`"},
 		{noNewPrivs, "its program from Kubernetes' module"},
@@ -60,7 +60,7 @@ func Images() []Image {
 var unserved = map[string]string{
 	"gcr.io/k8s-authenticated-test/agnhost:2.6":              "a registry that asks for a password",
 	"invalid.registry.k8s.io/invalid/alpine:3.1":             "that this registry does not exist",
-	"registry.k8s.io/build-image/distroless-iptables:v0.9.6": "a look into a machine's table of connections",
+	"registry.k8s.io/build-image/distroless-iptables:v0.9.7": "a look into a machine's table of connections",
 	testImages + "apparmor-loader:1.4":                       "AppArmor in the kernel",
 	testImages + "busybox:1.36.1-1":                          "upstream's CSI drivers",
 	testImages + "ipc-utils:1.4":                             "kubelet's own tests, another binary",
