@@ -24,14 +24,15 @@ import (
 var joinToken = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 
 // readable is a script that packs the world-readable files of a machine, and all logs, shell histories and temporary
-// files regardless of their permissions. The journal is packed as text.
+// files regardless of their permissions. The journal is packed as text. The machine works on meanwhile: files may vanish,
+// and logs grow, for which tar's exit status is 1.
 const readable = `
 set -euo pipefail
 mkdir /run/journal-of-test && journalctl --no-pager --all >/run/journal-of-test/text
 {
-  find /var/log /tmp /var/tmp /run /usr/local -xdev -type f ! -name '*.journal'
-  find /etc /root /home -xdev -type f \( -perm -o=r -o -name '*history' \)
-} | tar --create --absolute-names --ignore-failed-read --warning=none --files-from=-
+  find /var/log /tmp /var/tmp /run /usr/local -xdev -ignore_readdir_race -type f ! -name '*.journal'
+  find /etc /root /home -xdev -ignore_readdir_race -type f \( -perm -o=r -o -name '*history' \)
+} | { tar --create --absolute-names --ignore-failed-read --warning=none --files-from=- || [ $? -eq 1 ]; }
 rm -r /run/journal-of-test
 `
 
