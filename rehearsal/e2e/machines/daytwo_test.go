@@ -181,8 +181,8 @@ func (c *cluster) restartWhenStopped(t *testing.T, node string) (stop func() boo
 	}
 }
 
-// changeConfiguration changes an argument of the API server and the kubelets' configuration, with a volume that is full at
-// first. The following steps use the changed program.
+// changeConfiguration changes an argument of the API server and the kubelets' configuration. The following steps use the
+// changed program.
 func (c *cluster) changeConfiguration(t *testing.T) {
 	c.Tools.Program = c.ProgramWith("cluster/kubeadm.go", c.Replace(`{"audit-log-maxage", "30"}`, `{"audit-log-maxage", "31"}`, "maxProcesses = 4096", "maxProcesses = 4000"))
 	probes := c.probes()
@@ -190,11 +190,6 @@ func (c *cluster) changeConfiguration(t *testing.T) {
 		return regexp.MustCompile(`"podPidsLimit":\d+`).FindString(c.kubectl("get", "--raw=/api/v1/nodes/"+node+"/proxy/configz"))
 	}
 	assert.Equal(t, `"podPidsLimit":4096`, limit("k8s-redis"))
-	c.fillVolume(t, func() {
-		printed, err := c.Up()
-		require.Error(t, err)
-		assert.Contains(t, printed, "the volume with the state of the cluster is full")
-	})
 	c.measured(t, "changing the configuration", func() { c.Must(c.Up()) })
 	arguments := c.kubectl("--namespace=kube-system", "get", "pod", "kube-apiserver-k8s-master", "--output=jsonpath={.spec.containers[0].command}")
 	assert.Contains(t, arguments, "--audit-log-maxage=31")
@@ -287,11 +282,10 @@ for pod in $(crictl pods --label component=etcd --quiet); do crictl stopp "$pod"
 	}, time.Minute, time.Second, "the API answers without its data")
 }
 
-// restore sets the cluster, whose data in etcd is damaged, back to a snapshot that the lifecycle policy made, by the
-// commands in docs/operations.md.
+// restore fills the volume with the state of the cluster, which stops an update, and frees it. Then it damages etcd's data,
+// and sets the cluster back to a snapshot that the lifecycle policy made, by the commands in docs/operations.md. That
+// replaces the control plane's machine, so in later steps etcd does not start late because it crashed on the full volume.
 func (c *cluster) restore(t *testing.T) {
-	c.Options.Config["backup"] = map[string]any{"everyHours": 4}
-	c.Must(c.Up())
 	c.kubectl("create", "configmap", "before", "--from-literal=made=before")
 	c.installWorkload(t) // otherwise it would be gone after the restore
 	account := aws.Open(c.Dir)
@@ -307,6 +301,12 @@ func (c *cluster) restore(t *testing.T) {
 	c.kubectl("create", "configmap", "after", "--from-literal=made=after")
 	volumes, nodes, probes := c.stateVolumes(t), c.awaitReady(clusterNodes, time.Minute), c.probes()
 
+	c.Tools.Program = tools.Program // every script runs again
+	c.fillVolume(t, func() {
+		printed, err := c.Up()
+		require.Error(t, err)
+		assert.Contains(t, printed, "the volume with the state of the cluster is full")
+	})
 	c.measured(t, "the restore of damaged data", func() {
 		c.damageEtcd(t)
 		c.Options.Config["restoreFrom"] = made[0]

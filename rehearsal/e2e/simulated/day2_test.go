@@ -30,8 +30,7 @@ func TestDayTwo(t *testing.T) {
 		remote    = "command:remote:Command"
 		release   = "kubernetes:helm.sh/v3:Release"
 	)
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	account := aws.Open(w.Dir)
 	nodes := map[string]any{}
 	w.Options.Config["nodes"] = nodes
@@ -285,8 +284,7 @@ func TestDayTwo(t *testing.T) {
 func TestPreviewsAreAsDocumented(t *testing.T) {
 	t.Parallel()
 	const remote = "command:remote:Command"
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	var prepares, memberships []string
 	for name, node := range members(t, w) {
 		prepares = append(prepares, "prepare-"+name)

@@ -126,13 +126,11 @@ var sweeps = []string{"Delete command:remote:Command sweep", "Delete command:rem
 // which nothing is created again, and then the rest is destroyed.
 func TestDestroyOfAClusterInUse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	deployShop(t, w)
 
 	t.Run("a sweep that does not stop Argo CD first never finishes", func(t *testing.T) {
-		w := newWorld(t, "dev", "")
-		w.Must(w.Up())
+		w := newWorldUp(t)
 		deployShop(t, w)
 		output, exit := sweep(t, w, "6", func(script string) string { return strings.ReplaceAll(script, "\n  stop_argocd\n", "\n") })
 		assert.Equal(t, 1, exit)
@@ -175,8 +173,7 @@ func TestDestroyOfProdDeletesTheVolumesOfMonitoring(t *testing.T) {
 // `make bench` measures.
 func TestDestroyWaitsForALoadBalancersInterfaces(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	deployShop(t, w)
 	w.Options.Latency = 0.1
 	started := time.Now()
@@ -192,8 +189,7 @@ func TestDestroyWaitsUntilAWSReleasesInterfaces(t *testing.T) {
 	for _, seconds := range []float64{20, 150, 240} {
 		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, "dev", "")
-			w.Must(w.Up())
+			w := newWorldUp(t)
 			held := fault.Fault{Kind: fault.Held, Times: 1, Seconds: seconds}
 			require.NoError(t, fault.Plant(w.Dir, held))
 			w.Options.Latency = 0.1
@@ -249,8 +245,7 @@ func TestDestroyWithADeadController(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // the sweep waits for its timeout of a minute
-			w := newWorld(t, "dev", "")
-			w.Must(w.Up())
+			w := newWorldUp(t)
 			before := w.Inventory().Counts()
 			scale(t, w, "Deployment", "kube-system", "aws-load-balancer-controller", 0)
 			w.Changes()
@@ -280,8 +275,7 @@ func deleteTargetGroups(t *testing.T, account *aws.Account) {
 // Without an answer of the API server the sweep cannot work, and its script reports that.
 func TestDestroyWithoutAnAPIServer(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	require.NoError(t, w.Cluster().SetDown(true))
 	printed, err := w.Destroy()
 	require.Error(t, err)
@@ -295,8 +289,7 @@ func TestDestroyWithoutAnAPIServer(t *testing.T) {
 // docs/operations.md describes, and the destroy deletes the rest.
 func TestDestroyWithoutAControlPlane(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	deployShop(t, w)
 	account := aws.Open(w.Dir)
 	require.NoError(t, account.SetInstanceState(machine(t, w, "k8s-master").ID, "stopped"))

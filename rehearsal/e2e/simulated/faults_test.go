@@ -45,10 +45,11 @@ func TestFaults(t *testing.T) {
 	)
 	var survived, all atomic.Int32
 	t.Cleanup(func() { t.Logf("faults survived: %d of %d", survived.Load(), all.Load()) })
-	begin := func(t *testing.T) *world.World {
+	newDev := func(t *testing.T) *world.World { return newWorld(t, "dev", "") }
+	begin := func(t *testing.T, makeWorld func(*testing.T) *world.World) *world.World {
 		t.Parallel()
 		all.Add(1)
-		return newWorld(t, "dev", "")
+		return makeWorld(t)
 	}
 	end := func(t *testing.T, w *world.World) {
 		t.Helper()
@@ -77,48 +78,47 @@ func TestFaults(t *testing.T) {
 	}
 
 	t.Run("the engine is killed while it makes the network", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: "aws:ec2/vpc:Vpc"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while it creates a resource with a fixed name", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: "aws:ec2/keyPair:KeyPair"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while it starts machines", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: instance, Name: "k8s-redis"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while it prepares machines", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: command, Name: "prepare-k8s-redis"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while kubeadm makes the control plane", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: command, Name: "init-*"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while workers join", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: command, Name: "member-k8s-redis"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while it makes objects in the cluster", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: "kubernetes:core/v1:Namespace", Name: "monitoring"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while it installs a release", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		kill(t, w, "up", fault.Fault{Method: "Create", Type: release, Name: "external-secrets"})
 		end(t, w)
 	})
 	t.Run("the engine is killed while it changes a machine", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		w.Options.Config["nodes"] = map[string]any{"k8s-redis": map[string]any{"instanceType": "t3.large"}}
 		kill(t, w, "up", fault.Fault{Method: "Update", Type: instance, Name: "k8s-redis"})
 		end(t, w)
@@ -129,8 +129,7 @@ func TestFaults(t *testing.T) {
 		"before the control plane that is on the volume is up on a new machine": {Method: "Create", Type: command, Name: "init-*"},
 	} {
 		t.Run("the engine is killed "+name, func(t *testing.T) {
-			w := begin(t)
-			w.Must(w.Up())
+			w := begin(t, newWorldUp)
 			before := members(t, w)
 			withCheckpoints(w)
 			killEngine(t, w, "up", at, "--replace", "**Instance::k8s-master")
@@ -145,16 +144,14 @@ func TestFaults(t *testing.T) {
 		})
 	}
 	t.Run("the engine is killed while the sweep runs", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		kill(t, w, "destroy", fault.Fault{Method: "Delete", Type: command, Name: "sweep"})
 		w.Must(w.Destroy())
 		assert.Empty(t, w.Inventory())
 		survived.Add(1)
 	})
 	t.Run("the engine is killed while it terminates machines", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		kill(t, w, "destroy", fault.Fault{Method: "Delete", Type: instance, Name: "k8s-redis"})
 		w.Must(w.Destroy())
 		assert.Empty(t, w.Inventory())
@@ -162,20 +159,19 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("AWS makes a machine and does not finish it", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.Unfinished, Method: "Create", Type: instance, Name: "k8s-redis"},
 			"k8s-redis", "timeout while waiting for state to become 'running'")
 		machine(t, w, "k8s-redis") // it exists; the others may not have been created yet
 		end(t, w)
 	})
 	t.Run("AWS throttles", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.Throttled, Method: "Create", Type: "aws:ec2/subnet:Subnet"}, "RequestLimitExceeded")
 		end(t, w)
 	})
 	t.Run("AWS throttles a destroy", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		require.NoError(t, fault.Plant(w.Dir, fault.Fault{Kind: fault.Throttled, Method: "Delete", Type: instance, Times: 2}))
 		printed, err := w.Destroy()
 		require.Error(t, err)
@@ -185,7 +181,7 @@ func TestFaults(t *testing.T) {
 		survived.Add(1)
 	})
 	t.Run("the account has too few vCPUs", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		account := aws.Open(w.Dir)
 		require.NoError(t, account.SetQuota(16)) // a stack needs 30
 		printed, err := w.Up()
@@ -197,35 +193,34 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("a machine refuses SSH for two minutes, and the update waits", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		require.NoError(t, fault.Plant(w.Dir, fault.Fault{Kind: fault.Refused, Name: "eco2-dev-*", Seconds: 120, Times: 14}))
 		end(t, w)
 	})
 	t.Run("the control plane refuses SSH for longer than the update waits", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-master", Seconds: 300},
 			"scripts", "after 40 failed attempts: dial tcp", "connection refused")
 		end(t, w)
 	})
 	t.Run("a worker refuses SSH for longer than the update waits", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.Refused, Name: "eco2-dev-k8s-redis", Seconds: 300},
 			"prepare-k8s-redis", "cannot log in to k8s-redis as ubuntu over SSH at", "Connection refused")
 		end(t, w)
 	})
 	t.Run("SSH drops at the end of a script", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.Dropped, Name: "init-k8s-master"}, "init-k8s-master", "remote command exited without exit status")
 		end(t, w)
 	})
 	t.Run("SSH drops during a join", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.Dropped, Name: "join-k8s-redis"}, "member-k8s-redis", "remote command exited without exit status")
 		end(t, w)
 	})
 	t.Run("the key is another one than the machines'", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		other := newWorld(t, "other", "dev")
 		other.Open() // generates another throw-away key
 		w.Options.Config["sshPrivateKey"] = stack.Secret(other.PrivateKey())
@@ -237,8 +232,7 @@ func TestFaults(t *testing.T) {
 		end(t, w)
 	})
 	t.Run("another machine answers at a machine's address", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		program := w.Tools.Program
 		require.NoError(t, w.Hosts().ChangeHostKey(machine(t, w, "k8s-redis").ID))
 		w.Tools.Program = w.ProgramWithAnotherComment("lib.sh") // every script runs again
@@ -259,24 +253,24 @@ func TestFaults(t *testing.T) {
 		end(t, w)
 	})
 	t.Run("the token of a join has expired", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.TokenExpired, Name: "join-k8s-redis"},
 			"member-k8s-redis", "couldn't validate the identity of the API Server", "k8s-redis could not join and was reset")
 		end(t, w)
 	})
 	t.Run("a manifest is not what was pinned", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.OtherContent, Name: "calico"}, "does not have the pinned checksum")
 		end(t, w)
 	})
 
 	t.Run("the API server restarts during a release", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.APIRestart, Name: "external-secrets"}, "external-secrets", "connection refused")
 		end(t, w)
 	})
 	t.Run("the API server stays away during a release", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.APIGone, Name: "external-secrets"}, "external-secrets", "connection refused")
 		// Helm could not roll back, so the release's name remains in use: docs/operations.md describes what to do.
 		printed, err := w.Up()
@@ -286,14 +280,13 @@ func TestFaults(t *testing.T) {
 		end(t, w)
 	})
 	t.Run("a release does not become ready", func(t *testing.T) {
-		w := begin(t)
+		w := begin(t, newDev)
 		fails(t, w, fault.Fault{Kind: fault.NeverReady, Name: "kube-prometheus-stack"},
 			"kube-prometheus-stack", "has been uninstalled due to atomic being set: context deadline exceeded")
 		end(t, w)
 	})
 	t.Run("a release's upgrade does not become ready", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		w.Options.Config["environment"] = "prod" // with two replicas
 		fails(t, w, fault.Fault{Kind: fault.NeverReady, Method: "Upgrade", Name: "aws-load-balancer-controller"},
 			"aws-load-balancer-controller", "has been rolled back due to atomic being set")
@@ -302,8 +295,7 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("the API server stays away during a refresh", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		known := exportState(t, w)["deployment"].(map[string]any)["resources"]
 		require.NoError(t, w.Cluster().SetDown(true))
 		printed, err := w.Pulumi("refresh", "--yes", "--skip-preview")
@@ -318,8 +310,7 @@ func TestFaults(t *testing.T) {
 		end(t, w)
 	})
 	t.Run("the state is restored from an hour ago", func(t *testing.T) {
-		w := begin(t)
-		w.Must(w.Up())
+		w := begin(t, newWorldUp)
 		backup := filepath.Join(t.TempDir(), "state.json")
 		w.Must(w.Pulumi("stack", "export", "--file", backup))
 		// Within the hour one worker is removed and another one added.

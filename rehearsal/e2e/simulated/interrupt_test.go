@@ -35,8 +35,7 @@ func TestInterruptedUp(t *testing.T) {
 // left.
 func TestAnUnsavedDestroyIsInterrupted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	before, err := w.Open().Resources(t.Context())
 	require.NoError(t, err)
 	interrupt(t, w, "destroy", func(instances int) bool { return instances < 14 })

@@ -23,8 +23,7 @@ func TestAStateOfAnOlderProgram(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, "dev", "")
-			w.Must(w.Up())
+			w := newWorldUp(t)
 			before := members(t, w)
 			text, steps := older(t, exportState(t, w))
 			importState(t, w, text)
@@ -155,8 +154,7 @@ func withMachineComponents(t *testing.T, state map[string]any) (text string, ste
 // A machine that made its own host key at its first boot keeps working, and its successor has one that is known.
 func TestMachinesWithoutAKnownHostKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	importState(t, w, withoutHostKeys(t, exportState(t, w, "--show-secrets")))
 	assert.Empty(t, w.Steps())
 	w.Must(w.Up("--replace", w.URN("aws:ec2/instance:Instance", "k8s-redis")))

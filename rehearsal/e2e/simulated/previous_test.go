@@ -17,8 +17,7 @@ import (
 // old setting, nothing changes.
 func TestALivingClusterKeepsItsRegionNetworksAndName(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	w.Changes()
 	before := w.Inventory()
 	refused := func(t *testing.T, w *world.World, want ...string) {
@@ -174,8 +173,7 @@ func TestZonesComeAndGo(t *testing.T) {
 // One zone is exchanged for another: its machines move there, and no other subnet ever gets its subnet's network.
 func TestAZoneIsExchanged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	w.Inventory() // runs the controllers, which create the load balancer
 	w.Options.Config["zones"] = []any{"ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2d"}
 	w.Must(w.Up())

@@ -9,7 +9,10 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"eco2/rehearsal/cluster/kubectl"
 	"eco2/rehearsal/e2e/world"
@@ -37,7 +40,11 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := os.RemoveAll(upDir); err != nil { // nothing if upDir is empty
+		fmt.Fprintln(os.Stderr, "removing the state directory of a stack that is up:", err)
+	}
+	os.Exit(code)
 }
 
 // newWorld returns a world in which nothing exists in AWS yet, and a stack with the settings of a committed stack file.
@@ -50,6 +57,30 @@ func newWorld(t *testing.T, name, settingsOf string) *world.World {
 	w := world.New(t, tools, name, settingsOf)
 	withCheckpoints(w)
 	w.Options.Environ = append(w.Options.Environ, "PULUMI_SKIP_CHECKPOINTS=true")
+	return w
+}
+
+var (
+	bringUp sync.Once
+	// upDir is a copy of the state directory of a stack with dev's settings that is up.
+	upDir string
+)
+
+// newWorldUp returns a world in which a stack with dev's settings is up. It is a copy of one that the first caller brings
+// up, because many tests begin with such a stack.
+func newWorldUp(t *testing.T) *world.World {
+	t.Helper()
+	bringUp.Do(func() {
+		w := newWorld(t, "dev", "")
+		w.Must(w.Up())
+		dir, err := os.MkdirTemp("", "TestStackThatIsUp")
+		require.NoError(t, err)
+		require.NoError(t, os.CopyFS(dir, os.DirFS(w.Dir)))
+		upDir = dir
+	})
+	require.NotEmpty(t, upDir, "the first test that needs a stack that is up failed to bring it up")
+	w := newWorld(t, "dev", "")
+	require.NoError(t, os.CopyFS(w.Dir, os.DirFS(upDir)))
 	return w
 }
 

@@ -18,8 +18,7 @@ import (
 func TestTheDomainIsTakenAway(t *testing.T) {
 	t.Parallel()
 	const instruction = "delete them or give them another host, and run the update again; see docs/operations.md, 'Taking the domain away'"
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	certificate := certificateOf(t, w)
 	require.NotEmpty(t, certificate)
 	ingress := func(name, host, certificate string) provider.Manifest {
@@ -92,8 +91,7 @@ func certificateOf(t *testing.T, w *world.World) string {
 // including the workloads' data. With the platform switched on again, everything runs.
 func TestThePlatformIsTakenAway(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	deployShop(t, w)
 
 	w.Options.Config["platform"] = false

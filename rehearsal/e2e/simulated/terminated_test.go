@@ -76,8 +76,7 @@ func TestAMachineThatAWSTookAway(t *testing.T) {
 // refreshes all but them. A new machine brings up the same cluster.
 func TestAControlPlaneThatAWSTookAway(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "dev", "")
-	w.Must(w.Up())
+	w := newWorldUp(t)
 	before := members(t, w)
 	terminate(t, w, machine(t, w, "k8s-master"))
 	printed, err := w.Up("--refresh")

@@ -29,8 +29,7 @@ func TestAnUnsavedDestroyIsKilled(t *testing.T) {
 	} {
 		t.Run(at.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, "dev", "")
-			w.Must(w.Up())
+			w := newWorldUp(t)
 			before, err := w.Open().Resources(t.Context())
 			require.NoError(t, err)
 			at.fault.Method = "Delete"
