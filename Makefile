@@ -40,6 +40,8 @@ STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
 # Records what a rehearsal has changed on this host: RecordFile in rehearsal/hosts/docker/kernel.
 HOST     := /run/eco2/host.json
+# Matches the packages whose tests boot machines.
+MACHINES := /rehearsal/\(hosts/docker\|e2e/machines\)$$
 GOTEST   := $(STATE)/bin/gotest
 TOOLS    := $(CACHE)/eco2
 # The file names contain the versions in tools/*/go.mod, so that another version is another file.
@@ -47,7 +49,8 @@ LINTER     := $(TOOLS)/golangci-lint-v2.12.2
 ACTIONLINT := $(TOOLS)/actionlint-v1.7.12
 VULNCHECK  := $(TOOLS)/govulncheck-v1.9.0
 # The linter caches findings with the path of their checkout. If that file no longer exists, the linter does not see its
-# //nolint comments. So each path has its own cache, outside of it: a new clone there need not analyze pulumi-aws again.
+# //nolint comments. So each checkout has its own cache. It is not in the checkout, so that a new clone at the same path
+# need not analyze pulumi-aws again.
 LINT     := GOLANGCI_LINT_CACHE=$(LINTER)-cache$(subst /,-,$(CURDIR)) $(LINTER) run
 FLAGS    := --repo $(CURDIR) --state $(STATE) --plugins $(PLUGINS) $(if $(VERBOSE),--verbose)
 RUN      := $(REHEARSE) $(FLAGS) --stack $(STACK) --level $(LEVEL) --latency $(LATENCY)
@@ -121,9 +124,10 @@ test: rehearse gotest ## Run all tests
 	@$(call install,jq)
 	@$(RUN) prepare --tests
 	"$(GOTEST)" ./...
-	@# The engine runs the built program, whose changes do not invalidate cached test results. The slow packages are named
-	@# first, so that they start first. Of tests with machines one package runs at a time: see ReserveForTests.
-	cd rehearsal && "$(GOTEST)" -count=1 -p 3 -timeout 100m ./hosts/docker ./e2e/machines ./e2e/simulated ./...
+	@# The engine runs the built program, whose changes do not invalidate cached test results.
+	cd rehearsal && "$(GOTEST)" -count=1 -p 2 -timeout 60m $$(go list ./... | grep --invert-match '$(MACHINES)')
+	@# Tests with machines must not run at the same time as others.
+	cd rehearsal && "$(GOTEST)" -count=1 -p 1 -timeout 80m $$(go list ./... | grep '$(MACHINES)')
 
 # It fails at once if a plugin is missing.
 test-official: rehearse gotest ## Run the whole program on machines with Pulumi's official plugins, which must be installed

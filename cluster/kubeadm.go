@@ -117,6 +117,9 @@ func initConfiguration(c config.Config, node *infra.Node, privateIP, publicIP, p
 					namedValue{"kubelet-certificate-authority", "/etc/kubernetes/pki/ca.crt"},
 					// Otherwise a pod's token, which its pod renews every hour, would be valid for a year.
 					namedValue{"service-account-extend-token-expiration", "false"},
+					// When the API server stops, it ends its clients' watches within this time. Otherwise it waits for them
+					// until the kubelet kills it after 30 s, at each restart by an upgrade or by another configuration.
+					namedValue{"shutdown-watch-termination-grace-period", "10s"},
 				),
 				"extraVolumes": []object{
 					{

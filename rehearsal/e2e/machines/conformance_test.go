@@ -20,7 +20,7 @@ func (c *cluster) conforms(t *testing.T) {
 	require.NoError(t, err)
 	suite, err := conformance.SuiteNamed("quick")
 	require.NoError(t, err)
-	before := c.awaitReady(14, time.Minute)
+	before := c.awaitReady(len(c.machines()), time.Minute)
 	result, err := conformance.Run{
 		Tests: tests, Suite: suite, Kubectl: c.binary, Kubeconfig: c.config, Procs: 4,
 		Dir: filepath.Join(c.Dir, "conformance"), Out: os.Stderr,

@@ -99,6 +99,8 @@ func TestPlatform(t *testing.T) {
 		c.listed(t)
 	})
 
+	run("six domains are removed: their APIs from Git, then their nodes; nothing else is touched", c.retire)
+
 	run("Argo CD's administrator gets a new password", func(t *testing.T) {
 		c.newArgoCDPassword(t)
 	})

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,6 +96,44 @@ func (c *cluster) listed(t *testing.T) {
 	var all []application
 	require.NoError(t, json.Unmarshal(output, &all))
 	assertWorking(t, all, 15)
+}
+
+// retired are the domains that TestPlatform removes. Each machine costs time in every step after that, and those steps need
+// no more than one API's.
+var retired = []string{"my", "scan", "character", "location", "info", "chat"}
+
+// retire removes the APIs of the retired domains from Git, and when Argo CD has removed their Applications, their nodes by
+// one update.
+func (c *cluster) retire(t *testing.T) {
+	const file = "clusters/dev/apps/50-apis.yaml"
+	text, err := os.ReadFile(filepath.Join(c.Options.Repo, "rehearsal", "supply", "workloads", "repository", file))
+	require.NoError(t, err)
+	var lines []string
+	nodes, removed := c.awaitReady(14, time.Minute), []string{}
+	for _, domain := range retired {
+		lines = append(lines, "      - {domain: "+domain+"}\n", "")
+		removed = append(removed, "k8s-api-"+domain)
+		delete(nodes, "k8s-api-"+domain)
+	}
+	_, err = workloads.Change(filepath.Join(c.Dir, gitserver.Directory, workloads.Name), map[string][]byte{file: []byte(c.Replace(lines...)(string(text)))}, "Remove six domains")
+	require.NoError(t, err)
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		// Repeated, because Argo CD removes the annotation even if it read Git before the commit.
+		_, err := c.try("", "--namespace=argocd", "annotate", "--overwrite", "application", "root", "argocd.argoproj.io/refresh=normal")
+		assert.NoError(t, err)
+		c.working(t, 15-len(retired))
+	}, 5*time.Minute, 5*time.Second)
+
+	c.Options.Config["nodes"] = without(removed...)
+	c.Changes()
+	c.Must(c.Up())
+	changes := c.Changes()
+	for _, node := range removed {
+		c.InOrder(changes, "Delete "+commandType+" member-"+node, "Delete aws:ec2/instance:Instance "+node)
+	}
+	assert.NotContains(t, strings.Join(changes, "\n"), releaseType)
+	assert.Len(t, c.machines(), len(nodes))
+	c.same(t, nodes, nil)
 }
 
 // volumeAndSecret checks that the workloads' database has a volume in AWS, and that Secrets have the values of their
@@ -219,6 +258,6 @@ func (c *cluster) healAndPrune(t *testing.T) {
 		assert.Empty(t, out)
 		all, err := list[application](c, "applications", "--namespace=argocd")
 		assert.NoError(t, err)
-		assert.Len(t, all, 14)
+		assert.Len(t, all, 15-1-len(retired))
 	}, 3*time.Minute, 5*time.Second)
 }

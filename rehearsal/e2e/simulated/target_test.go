@@ -47,7 +47,7 @@ func TestUpdatesOfAPart(t *testing.T) {
 		w.Must(w.Up())
 		assert.ElementsMatch(t, []string{
 			"Delete command:remote:Command member-k8s-redis", "Delete aws:ec2/instance:Instance k8s-redis",
-			"Create command:remote:Command ready", "Delete command:remote:Command ready",
+			"Update command:remote:Command upgrade-nodes", "Create command:remote:Command ready", "Delete command:remote:Command ready",
 		}, w.Changes())
 
 		w.Must(w.Destroy())
