@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,10 +63,11 @@ func TestMissing(t *testing.T) {
 // Mirrors of the same versions are the same, in whatever order they are asked for.
 func TestDirectoryNamesAllVersions(t *testing.T) {
 	newer, older := config.Versions{Kubernetes: "1.37.2", Containerd: "2.3.7"}, config.Versions{Kubernetes: "1.36.5", Containerd: "2.3.7"}
-	assert.Equal(t, "mirror-2-kubernetes-1.36.5-containerd-2.3.7", directory([]config.Versions{older}))
-	assert.Equal(t, "mirror-2-kubernetes-1.36.5-containerd-2.3.7", directory([]config.Versions{older, older}))
+	one, both := fmt.Sprintf("mirror-%d-kubernetes-1.36.5-containerd-2.3.7", recipe), fmt.Sprintf("mirror-%d-kubernetes-1.36.5-1.37.2-containerd-2.3.7", recipe)
+	assert.Equal(t, one, directory([]config.Versions{older}))
+	assert.Equal(t, one, directory([]config.Versions{older, older}))
 	for _, all := range [][]config.Versions{{newer, older}, {older, newer}} {
-		assert.Equal(t, "mirror-2-kubernetes-1.36.5-1.37.2-containerd-2.3.7", directory(all))
+		assert.Equal(t, both, directory(all))
 	}
 }
 
