@@ -40,8 +40,8 @@ STATE    := $(CURDIR)/.rehearsal
 REHEARSE := $(STATE)/bin/rehearse
 # Records what a rehearsal has changed on this host: RecordFile in rehearsal/hosts/docker/kernel.
 HOST     := /run/eco2/host.json
-# Matches the packages whose tests boot machines.
-MACHINES := /rehearsal/\(hosts/docker\|e2e/machines\)$$
+# The package whose tests boot whole clusters.
+CLUSTERS := e2e/machines
 GOTEST   := $(STATE)/bin/gotest
 TOOLS    := $(CACHE)/eco2
 # The file names contain the versions in tools/*/go.mod, so that another version is another file.
@@ -125,9 +125,9 @@ test: rehearse gotest ## Run all tests
 	@$(RUN) prepare --tests
 	"$(GOTEST)" ./...
 	@# The engine runs the built program, whose changes do not invalidate cached test results.
-	cd rehearsal && "$(GOTEST)" -count=1 -p 2 -timeout 60m $$(go list ./... | grep --invert-match '$(MACHINES)')
-	@# Tests with machines must not run at the same time as others.
-	cd rehearsal && "$(GOTEST)" -count=1 -p 1 -timeout 80m $$(go list ./... | grep '$(MACHINES)')
+	cd rehearsal && "$(GOTEST)" -count=1 -p 2 -timeout 60m $$(go list ./... | grep --invert-match '/$(CLUSTERS)$$')
+	@# A whole cluster needs this host for itself.
+	cd rehearsal && "$(GOTEST)" -count=1 -timeout 80m ./$(CLUSTERS)
 
 # It fails at once if a plugin is missing.
 test-official: rehearse gotest ## Run the whole program on machines with Pulumi's official plugins, which must be installed
