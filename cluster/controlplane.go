@@ -94,7 +94,7 @@ func newControlPlane(ctx *pulumi.Context, name string, args *controlPlaneArgs, o
 			Flag("address", node.PrivateIP).
 			Flag("provider-id", node.ProviderID()).
 			labelsAndTaints(node).
-			Then(append(Arguments{}.Flag("node", pulumi.String(node.Name)), host.packages(c)...))},
+			Then(host.preparation(node, c))},
 		Stdin: configuration, Minutes: 60,
 	}, parent, deletedWithMachine, component.DependsOn(append(args.UpgradeAfter, state)...))
 	if err != nil {

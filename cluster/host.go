@@ -87,11 +87,14 @@ func (h *host) packages(c config.Config) Arguments {
 		Flag("images-mirror", pulumi.String(h.mirror.Images))
 }
 
+// preparation returns the arguments of prepare.sh for a node.
+func (h *host) preparation(node *infra.Node, c config.Config) Arguments {
+	return append(Arguments{}.Flag("node", pulumi.String(node.Name)), h.packages(c)...)
+}
+
 // prepare declares the command that installs on a node what kubeadm requires.
 func (h *host) prepare(ctx *pulumi.Context, node *infra.Node, c config.Config, opts ...pulumi.ResourceOption) (*remote.Command, error) {
-	args := &CommandArgs{Create: Script{Name: "prepare", Args: append(
-		Arguments{}.Flag("node", pulumi.String(node.Name)), h.packages(c)...),
-	}, Minutes: 20}
+	args := &CommandArgs{Create: Script{Name: "prepare", Args: h.preparation(node, c)}, Minutes: 20}
 	if node != h.node {
 		args.Create = h.relay(node, args.Create)
 		args.Stdin = h.ssh.PrivateKey

@@ -200,13 +200,9 @@ install_timers() {
 }
 
 main() {
-  local node address provider_id labels taints own=() files=$SCRATCH/files
-  while (($#)) && [[ $1 != -- ]]; do
-    own+=("$1")
-    shift
-  done
-  (($#)) || die 'the arguments of prepare.sh must follow --'
-  shift
+  local node address provider_id labels taints own=() passed_on=() files=$SCRATCH/files
+  split_arguments prepare.sh "$@"
+  set -- "${passed_on[@]}"
   flags node address provider-id labels taints -- "${own[@]}"
   acquire_lock init
   check_room

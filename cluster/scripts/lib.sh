@@ -55,6 +55,20 @@ flags() {
   [[ $_missing == ' ' ]] || die "missing flags:${_missing% }"
 }
 
+# split_arguments WHOSE ARG…: sets the caller's arrays own and passed_on to the arguments before and after --. WHOSE names
+# the script that gets the latter.
+# shellcheck disable=SC2034 # the caller's
+split_arguments() {
+  local whose=$1
+  shift
+  while (($#)) && [[ $1 != -- ]]; do
+    own+=("$1")
+    shift
+  done
+  (($#)) || die "the arguments of $whose must follow --"
+  passed_on=("${@:2}")
+}
+
 # acquire_lock WORK: waits until no other run of the same work is in progress on this
 # machine, and holds a lock until the script exits. A run whose connection broke
 # continues for a while, and the next run must not interfere with it.
@@ -271,11 +285,16 @@ state_device() {
   echo "$device"
 }
 
+# mount_volume DEVICE: mounts the volume, unless it is mounted.
+mount_volume() {
+  mkdir -p "$STATE"
+  mountpoint --quiet "$STATE" || quietly 'mounting the volume' mount "$1" "$STATE"
+}
+
 # mount_state DEVICE: mounts the volume, and its directories where the control plane expects them.
 mount_state() {
   local dir name path
-  mkdir -p "$STATE"
-  mountpoint --quiet "$STATE" || quietly 'mounting the volume' mount "$1" "$STATE"
+  mount_volume "$1"
   for dir in "${STATE_DIRS[@]}"; do
     name=${dir%%:*} path=${dir#*:}
     # etcd refuses a directory that others may read.

@@ -18,13 +18,9 @@ reachable() { remote <<<exit >/dev/null 2>"$SCRATCH/ssh"; }
 
 main() {
   # shellcheck disable=SC2034 # remote reads it
-  local node address host_key user provider_id script own=() status=0
-  while (($#)) && [[ $1 != -- ]]; do
-    own+=("$1")
-    shift
-  done
-  (($#)) || die 'the arguments of the script must follow --'
-  shift
+  local node address host_key user provider_id script own=() passed_on=() status=0
+  split_arguments 'the script' "$@"
+  set -- "${passed_on[@]}"
   flags node address host-key user provider-id script -- "${own[@]}"
   acquire_lock "$script-$node"
   start_agent

@@ -114,8 +114,7 @@ main() {
   device=$(state_device "$volume" 180) || die "the volume $volume does not appear on this machine; see 'lsblk' there"
   format "$device"
   if on_this_disk; then
-    mkdir -p "$STATE"
-    mountpoint --quiet "$STATE" || quietly 'mounting the volume' mount "$device" "$STATE"
+    mount_volume "$device"
     claim
     move_state
     moved=true

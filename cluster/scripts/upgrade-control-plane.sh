@@ -99,13 +99,9 @@ renew_names() {
 }
 
 main() {
-  local node files own=()
-  while (($#)) && [[ $1 != -- ]]; do
-    own+=("$1")
-    shift
-  done
-  (($#)) || die 'the arguments of prepare.sh must follow --'
-  shift
+  local node files own=() passed_on=()
+  split_arguments prepare.sh "$@"
+  set -- "${passed_on[@]}"
   flags node files -- "${own[@]}"
   upgrade_control_plane "$files" "$@"
 }

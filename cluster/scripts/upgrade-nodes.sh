@@ -184,13 +184,9 @@ upgrade_node() {
 main() {
   # shellcheck disable=SC2034 # remote reads user; kubelets only makes the command run again
   local nodes parallel user kubelets packages
-  local kubernetes_version containerd_version control_plane own=() node todo=() started=0 failed=$SCRATCH/failed
-  while (($#)) && [[ $1 != -- ]]; do
-    own+=("$1")
-    shift
-  done
-  (($#)) || die 'the arguments of prepare.sh must follow --'
-  shift
+  local kubernetes_version containerd_version control_plane own=() passed_on=() node todo=() started=0 failed=$SCRATCH/failed
+  split_arguments prepare.sh "$@"
+  set -- "${passed_on[@]}"
   flags nodes parallel user kubelets packages -- "${own[@]}"
   acquire_lock upgrade
   kubernetes_version=$(value_of --kubernetes-version "$@")
