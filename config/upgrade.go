@@ -1,8 +1,8 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +34,7 @@ func (r *report) checkUpgrade(c Config) {
 	}
 	from, to := numbers(was), numbers(is)
 	switch {
-	case older(to, from):
+	case slices.Compare(to, from) < 0:
 		r.problem("versions.kubernetes", "the cluster has Kubernetes %s and cannot go back to %s; set %s or newer, with: "+
 			"pulumi config set --path %s %s", was, is, was, r.key("versions.kubernetes"), was)
 	case from[0] != to[0] || to[1] > from[1]+1:
@@ -68,14 +68,10 @@ func (u Upgrade) nodes() string {
 }
 
 // numbers returns the three numbers of a version that matches semver.
-func numbers(version string) (numbers [3]int) {
-	for i, part := range strings.Split(version, ".") {
-		numbers[i], _ = strconv.Atoi(part) // out of range is the largest number
+func numbers(version string) (all []int) {
+	for _, part := range strings.Split(version, ".") {
+		number, _ := strconv.Atoi(part) // out of range is the largest number
+		all = append(all, number)
 	}
-	return numbers
-}
-
-// older reports whether a version is older than another.
-func older(a, b [3]int) bool {
-	return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]), cmp.Compare(a[2], b[2])) < 0
+	return all
 }
