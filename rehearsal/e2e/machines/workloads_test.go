@@ -53,6 +53,20 @@ func assertWorking(t assert.TestingT, all []application, want int) {
 	}
 }
 
+// commit changes a file of the workloads in Git. Nil removes it.
+func (c *cluster) commit(t *testing.T, file string, data []byte, message string) {
+	t.Helper()
+	_, err := workloads.Change(filepath.Join(c.Dir, gitserver.Directory, workloads.Name), map[string][]byte{file: data}, message)
+	require.NoError(t, err)
+}
+
+// readGit asks Argo CD to read Git again. Repeat it until the commit has arrived, because Argo CD removes the annotation
+// even if it read Git before the commit.
+func (c *cluster) readGit(t *assert.CollectT) {
+	_, err := c.try("", "--namespace=argocd", "annotate", "--overwrite", "application", "root", "argocd.argoproj.io/refresh=normal")
+	assert.NoError(t, err)
+}
+
 // awaitWorkloads waits until all Applications are synced and healthy, and checks that they were created wave by wave.
 func (c *cluster) awaitWorkloads(t *testing.T) {
 	t.Helper()
@@ -115,12 +129,9 @@ func (c *cluster) retire(t *testing.T) {
 		removed = append(removed, "k8s-api-"+domain)
 		delete(nodes, "k8s-api-"+domain)
 	}
-	_, err = workloads.Change(filepath.Join(c.Dir, gitserver.Directory, workloads.Name), map[string][]byte{file: []byte(c.Replace(lines...)(string(text)))}, "Remove six domains")
-	require.NoError(t, err)
+	c.commit(t, file, []byte(c.Replace(lines...)(string(text))), "Remove six domains")
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		// Repeated, because Argo CD removes the annotation even if it read Git before the commit.
-		_, err := c.try("", "--namespace=argocd", "annotate", "--overwrite", "application", "root", "argocd.argoproj.io/refresh=normal")
-		assert.NoError(t, err)
+		c.readGit(t)
 		c.working(t, 15-len(retired))
 	}, 5*time.Minute, 5*time.Second)
 
@@ -246,13 +257,9 @@ func (c *cluster) healAndPrune(t *testing.T) {
 	require.Eventually(t, func() bool { now := deployment(); return now != "" && now != before }, 3*time.Minute, time.Second)
 
 	const file = "clusters/dev/apps/70-workers.yaml"
-	repository := filepath.Join(c.Dir, gitserver.Directory, workloads.Name)
-	_, err := workloads.Change(repository, map[string][]byte{file: nil}, "Remove the workers")
-	require.NoError(t, err)
+	c.commit(t, file, nil, "Remove the workers")
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		// Repeated, because Argo CD removes the annotation even if it read Git before the commit.
-		_, err := c.try("", "--namespace=argocd", "annotate", "--overwrite", "application", "root", "argocd.argoproj.io/refresh=normal")
-		assert.NoError(t, err)
+		c.readGit(t)
 		out, err := c.try("", "--namespace=my", "get", "deployment", "worker", "--ignore-not-found", "--output=name")
 		assert.NoError(t, err)
 		assert.Empty(t, out)
