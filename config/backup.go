@@ -61,7 +61,7 @@ var snapshotID = regexp.MustCompile(`^snap-([0-9a-f]{8}|[0-9a-f]{17})$`)
 func (r *report) checkBackup(c Config) {
 	if b := c.Backup; b.EveryHours != 0 && !slices.Contains(backupIntervals, b.EveryHours) {
 		r.problem("backup.everyHours", "%d is not one of %s, or 0 for no backups", b.EveryHours,
-			strings.Trim(strings.Join(strings.Fields(fmt.Sprint(backupIntervals)), ", "), "[]"))
+			strings.Trim(strings.ReplaceAll(fmt.Sprint(backupIntervals), " ", ", "), "[]"))
 	}
 	if c.Backup.Keep < 1 || c.Backup.Keep > maxBackups {
 		r.problem("backup.keep", "%d must be between 1 and %d snapshots; for no backups, set %s to 0",
